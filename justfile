@@ -1,0 +1,36 @@
+# Thin recipes over `cargo xtask`, which says more: `cargo xtask help`.
+
+# Arguments such as `fib.wat:fib(30)` reach the command as they are.
+set positional-arguments
+
+# List the recipes.
+default:
+    @just --list
+
+# Lay out the patched Wasmtime in vendor/wasmtime.
+vendor *args:
+    cargo xtask vendor "$@"
+
+# Save, check or list the patches.
+patches command:
+    cargo xtask patches "$@"
+
+# Run guests that never yield side by side in one Store.
+demo *args:
+    cargo xtask demo "$@"
+
+# Run the `preempt` command.
+run *args:
+    cargo xtask run "$@"
+
+# Run all tests.
+test *args:
+    cargo xtask test "$@"
+
+# Run the benchmarks.
+bench *args:
+    cargo xtask bench "$@"
+
+# Check formatting, lints and feature sets.
+lint:
+    cargo xtask lint

@@ -1,0 +1,206 @@
+//! Git, with nothing of the user's taken into account.
+//!
+//! `vendor/wasmtime` lies inside this project's own repository. Git looks for
+//! a repository upwards, so a lost `.git` there would make every command act
+//! on ours: the git directory and the work tree are therefore always given.
+
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The author of commits made by xtask, and the committer of all of them.
+pub const NAME: &str = "wasmtime-preempt";
+pub const EMAIL: &str = "wasmtime-preempt@localhost";
+/// The date of the commit that holds upstream's files.
+const EPOCH: &str = "2000-01-01T00:00:00+0000";
+
+pub struct Git {
+    pub work_tree: PathBuf,
+}
+
+/// An error that says what to do if there is no git to be run.
+pub fn require() -> Result<()> {
+    let version = Command::new("git")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    match version {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => bail!("`git --version` failed ({status}): install a working git"),
+        Err(error) => Err(error).context(
+            "cannot run `git`, which applies the patches to Wasmtime: \
+             install git and make sure that it is on PATH",
+        ),
+    }
+}
+
+impl Git {
+    /// The repository whose work tree is exactly `dir`.
+    pub fn open(dir: &Path) -> Result<Git> {
+        if !dir.join(".git").is_dir() {
+            bail!("{} is not a git repository of its own", dir.display());
+        }
+        Ok(Git {
+            work_tree: dir.to_path_buf(),
+        })
+    }
+
+    /// Makes a repository in `dir`. Commits made there later, by hand, get a
+    /// neutral author unless told otherwise.
+    pub fn init(dir: &Path) -> Result<Git> {
+        let git = Git {
+            work_tree: dir.to_path_buf(),
+        };
+        git.run(&["init", "--quiet", "--template=", "--initial-branch=main"])?;
+        for (key, value) in [
+            ("user.name", NAME),
+            ("user.email", EMAIL),
+            ("core.autocrlf", "false"),
+            ("rebase.autoSquash", "true"),
+        ] {
+            git.run(&["config", key, value])?;
+        }
+        std::fs::create_dir_all(git.dir().join("info"))?;
+        Ok(git)
+    }
+
+    pub fn dir(&self) -> PathBuf {
+        self.work_tree.join(".git")
+    }
+
+    pub fn command(&self) -> Command {
+        let mut git = Command::new("git");
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("GIT_") && text != "GIT_EXEC_PATH" {
+                git.env_remove(&name);
+            }
+        }
+        git.current_dir(&self.work_tree)
+            .env("GIT_DIR", self.dir())
+            .env("GIT_WORK_TREE", &self.work_tree)
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_ATTR_NOSYSTEM", "1")
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .env("GIT_EDITOR", "true")
+            .env("GIT_AUTHOR_NAME", NAME)
+            .env("GIT_AUTHOR_EMAIL", EMAIL)
+            .env("GIT_AUTHOR_DATE", EPOCH)
+            .env("GIT_COMMITTER_NAME", NAME)
+            .env("GIT_COMMITTER_EMAIL", EMAIL)
+            .env("GIT_COMMITTER_DATE", EPOCH)
+            .env("LC_ALL", "C")
+            .env("TZ", "UTC")
+            .stdin(Stdio::null());
+        for setting in [
+            "core.autocrlf=false",
+            "core.hooksPath=/dev/null",
+            "core.attributesFile=/dev/null",
+            "core.excludesFile=/dev/null",
+            "core.fsmonitor=false",
+            "core.quotePath=false",
+            "commit.gpgSign=false",
+            "gc.auto=0",
+            "maintenance.auto=false",
+            "am.threeWay=false",
+            "advice.mergeConflict=false",
+        ] {
+            git.args(["-c", setting]);
+        }
+        git
+    }
+
+    /// Runs git and returns what it printed, without the last newline.
+    pub fn run(&self, args: &[&str]) -> Result<String> {
+        self.run_command(self.command().args(args))
+    }
+
+    /// The same for a command made from [`Git::command`].
+    pub fn run_command(&self, command: &mut Command) -> Result<String> {
+        let captured = crate::root::capture(command)?;
+        if !captured.ok {
+            let args: Vec<_> = command
+                .get_args()
+                .map(|a| a.to_string_lossy().into_owned())
+                .collect();
+            // The settings that precede the git command say nothing here.
+            let args = match args.iter().rposition(|a| a == "-c") {
+                Some(last) => args[last + 2..].join(" "),
+                None => args.join(" "),
+            };
+            bail!("`git {args}` failed: {}", captured.stderr);
+        }
+        let mut text = String::from_utf8_lossy(&captured.stdout).into_owned();
+        if text.ends_with('\n') {
+            text.pop();
+        }
+        Ok(text)
+    }
+
+    /// Runs git for its list of NUL-terminated names.
+    pub fn names(&self, args: &[&str]) -> Result<Vec<String>> {
+        let text = self.run(args)?;
+        Ok(text
+            .split('\0')
+            .filter(|name| !name.is_empty())
+            .map(str::to_string)
+            .collect())
+    }
+
+    pub fn head(&self) -> Result<String> {
+        self.run(&["rev-parse", "HEAD"])
+    }
+
+    pub fn tree_of(&self, commit: &str) -> Result<String> {
+        self.run(&["rev-parse", &format!("{commit}^{{tree}}")])
+    }
+
+    /// The commit that holds upstream's files, which has no parent.
+    pub fn root_commit(&self) -> Result<String> {
+        let roots = self.run(&["rev-list", "--max-parents=0", "HEAD"])?;
+        if roots.lines().count() != 1 {
+            bail!(
+                "{} has more than one root commit: the patches must be a line of commits \
+                 on top of upstream's files",
+                self.work_tree.display()
+            );
+        }
+        Ok(roots)
+    }
+
+    pub fn is_tracked(&self, path: &str) -> Result<bool> {
+        Ok(!self.run(&["ls-files", "--", path])?.is_empty())
+    }
+
+    /// What differs from HEAD: (two-letter state, path), overlay files left
+    /// out since they are excluded. With `rehash`, every file is read, where
+    /// otherwise an unchanged size and time are taken as proof.
+    pub fn changes(&self, rehash: bool) -> Result<Vec<(String, String)>> {
+        let scratch = tempfile::tempdir()?;
+        let mut command = self.command();
+        if rehash {
+            let index = scratch.path().join("index");
+            self.run_command(
+                self.command()
+                    .env("GIT_INDEX_FILE", &index)
+                    .args(["read-tree", "HEAD"]),
+            )?;
+            command.env("GIT_INDEX_FILE", index);
+        }
+        command.args([
+            "status",
+            "--porcelain",
+            "-z",
+            "--untracked-files=all",
+            "--no-renames",
+        ]);
+        let text = self.run_command(&mut command)?;
+        Ok(text
+            .split('\0')
+            .filter(|entry| entry.len() > 3)
+            .map(|entry| (entry[..2].to_string(), entry[3..].to_string()))
+            .collect())
+    }
+}

@@ -1,0 +1,90 @@
+//! rustfmt over what is ours: the workspace, xtask, overlay/, and the files of
+//! upstream's that are patched.
+
+use super::Scope;
+use crate::git::Git;
+use crate::root::{Root, capture, cargo, run};
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+}
+
+pub fn check(root: &Root, scope: &Scope) -> Result<()> {
+    // `cargo fmt --all` would go on to Wasmtime's crates.
+    let metadata =
+        capture(cargo(&root.path).args(["metadata", "--no-deps", "--format-version=1"]))?;
+    if !metadata.ok {
+        bail!("`cargo metadata` failed: {}", metadata.stderr);
+    }
+    let metadata: Metadata = serde_json::from_slice(&metadata.stdout)?;
+    let mut fmt = cargo(&root.path);
+    fmt.args(["fmt", "--check"]);
+    for package in &metadata.packages {
+        fmt.args(["--package", &package.name]);
+    }
+    run(&mut fmt, "`cargo fmt --check` of the workspace")?;
+
+    let mut fmt = cargo(&root.path);
+    fmt.args(["fmt", "--check", "--manifest-path"])
+        .arg(root.xtask_manifest());
+    run(&mut fmt, "`cargo fmt --check` of xtask")?;
+
+    let git = Git::open(&root.wasmtime())?;
+    let base = git.root_commit()?;
+    let mut unformatted = Vec::new();
+    for file in scope.overlay.iter().filter(|f| f.ends_with(".rs")) {
+        let text = std::fs::read(root.overlay().join(file))?;
+        if rustfmt(&text).with_context(|| format!("in overlay/{file}"))? != text {
+            unformatted.push(format!("overlay/{file}"));
+        }
+    }
+    for file in scope.patched.keys().filter(|f| f.ends_with(".rs")) {
+        let text = std::fs::read(root.wasmtime().join(file)).unwrap_or_default();
+        if rustfmt(&text).with_context(|| format!("in vendor/wasmtime/{file}"))? == text {
+            continue;
+        }
+        // Upstream may have formatted it by another version of rustfmt.
+        let before = capture(git.command().args(["show", &format!("{base}:{file}")]))?;
+        if before.ok && rustfmt(&before.stdout)? == before.stdout {
+            unformatted.push(format!("vendor/wasmtime/{file}"));
+        }
+    }
+    if !unformatted.is_empty() {
+        bail!(
+            "rustfmt --edition 2024 would change:\n  {}",
+            unformatted.join("\n  ")
+        );
+    }
+    Ok(())
+}
+
+/// The text as rustfmt would have it. From standard input, since given a file
+/// rustfmt goes on to the modules that it declares.
+fn rustfmt(text: &[u8]) -> Result<Vec<u8>> {
+    let mut child = Command::new("rustfmt")
+        .args(["--edition", "2024", "--config", "newline_style=Unix"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start rustfmt: `rustup component add rustfmt`")?;
+    let mut stdin = child.stdin.take().context("rustfmt has no input")?;
+    let text = text.to_vec();
+    let writer = std::thread::spawn(move || stdin.write_all(&text));
+    let output = child.wait_with_output()?;
+    // A closed pipe shows in the exit status.
+    let _ = writer.join();
+    if !output.status.success() {
+        bail!("rustfmt cannot read it ({})", output.status);
+    }
+    Ok(output.stdout)
+}

@@ -1,0 +1,134 @@
+//! `cargo xtask`: lays out the patched Wasmtime, keeps its patches, and runs
+//! everything that needs it.
+
+mod demo;
+mod git;
+mod lint;
+mod local_work;
+mod overlay;
+mod patches;
+mod pin;
+mod preempt;
+mod root;
+mod series;
+mod stamp;
+mod summary;
+mod tamper;
+mod tasks;
+mod upstream;
+mod vendor;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use root::Root;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Builds, tests and keeps the fork")]
+struct Cli {
+    /// The repository to work on instead of the one that xtask was built in.
+    #[arg(long, hide = true, global = true)]
+    root: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Lay out the pinned Wasmtime in vendor/wasmtime, with overlay/ and
+    /// patches/ applied. Does nothing when it is up to date.
+    Vendor {
+        /// Verify every file that is there; change nothing.
+        #[arg(long, conflicts_with_all = ["force", "repin"])]
+        check: bool,
+        /// Replace local edits and commits; they stay reachable in
+        /// vendor/wasmtime as refs/xtask/replaced.
+        #[arg(long)]
+        force: bool,
+        /// After a change of vendor/upstream: compute the tree ids anew and
+        /// write them to vendor/upstream/pin.toml.
+        #[arg(long)]
+        repin: bool,
+    },
+    /// Keep patches/ and overlay/ in step with vendor/wasmtime.
+    Patches {
+        #[command(subcommand)]
+        command: PatchesCommand,
+    },
+    /// Run guests that never yield side by side in one Store. Fails unless all
+    /// that it shows was to be seen.
+    Demo {
+        /// More arguments for `preempt run`, such as `--preemption fuel`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Run all tests: the workspace's, xtask's, and `patches check`.
+    Test {
+        /// Run the ignored (long) tests too.
+        #[arg(long)]
+        full: bool,
+        /// Run only tests whose name contains this.
+        filter: Option<String>,
+    },
+    /// Run the benchmarks.
+    Bench {
+        /// Arguments for `cargo bench`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Run the `preempt` command.
+    Run {
+        /// Its arguments.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Check formatting, lints, and that Wasmtime compiles with and without
+    /// our features.
+    Lint,
+}
+
+#[derive(Subcommand)]
+enum PatchesCommand {
+    /// Write vendor/wasmtime's commits to patches/, and its new files to
+    /// overlay/.
+    Save,
+    /// Fail unless patches/ is what vendor/wasmtime exports, byte by byte.
+    Check,
+    /// Show the series.
+    List,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
+    let root = match cli.root {
+        Some(path) => Root::at(&path)?,
+        None => Root::of_this_xtask()?,
+    };
+    match cli.command {
+        Command::Vendor { check: true, .. } => vendor::check(&root),
+        Command::Vendor { force, repin, .. } => {
+            vendor::ensure_with(&root, vendor::Options { force, repin })
+        }
+        Command::Patches { command } => match command {
+            PatchesCommand::Save => patches::save(&root),
+            PatchesCommand::Check => patches::check(&root),
+            PatchesCommand::List => patches::list(&root),
+        },
+        Command::Demo { args } => demo::demo(&root, &args),
+        Command::Test { full, filter } => tasks::test(&root, full, filter.as_deref()),
+        Command::Bench { args } => tasks::bench(&root, &args),
+        Command::Run { args } => preempt::run(&root, &args),
+        Command::Lint => lint::lint(&root),
+    }
+}

@@ -1,0 +1,267 @@
+//! `overlay/`: the fork's new files, linked into `vendor/wasmtime`, so that an
+//! edit here is what compiles.
+//!
+//! The links are no part of vendor/wasmtime's history: its repository is told
+//! to ignore them. Committed, they would have to come before the patches, and
+//! every new overlay file would rewrite all the commits after it.
+//!
+//! Where a file system has no symbolic links they are copies, renewed on each
+//! run; overlay/ is then the side to edit.
+
+use crate::git::Git;
+use crate::pin::write_if_changed;
+use crate::root::Root;
+use crate::upstream::files_below;
+use anyhow::{Context, Result, bail};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// Set, it makes xtask copy as if there were no symbolic links.
+const NO_LINKS: &str = "XTASK_NO_SYMLINKS";
+
+/// The overlay's files: paths in upstream's repository.
+pub fn files(root: &Root) -> Result<BTreeSet<String>> {
+    let dir = root.overlay();
+    if !dir.is_dir() {
+        return Ok(BTreeSet::new());
+    }
+    Ok(files_below(&dir)?
+        .into_iter()
+        // Editors leave such files beside the one that is being edited.
+        .filter(|file| {
+            let name = file.rsplit('/').next().unwrap_or(file);
+            !name.starts_with('.') && !name.ends_with('~')
+        })
+        .collect())
+}
+
+/// What is at an overlay file's place in the tree.
+#[derive(PartialEq)]
+enum Place {
+    Linked,
+    Missing,
+    OtherLink,
+    SameFile,
+    /// A file of other contents, and which side is the newer one.
+    OtherFile {
+        overlay_is_newer: bool,
+    },
+}
+
+fn inspect(root: &Root, tree: &Path, file: &str) -> Result<Place> {
+    let at = tree.join(file);
+    let meta = match fs::symlink_metadata(&at) {
+        Ok(meta) => meta,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(Place::Missing);
+        }
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot look at {}", at.display()));
+        }
+    };
+    if meta.is_symlink() {
+        return Ok(match fs::read_link(&at)? == link_target(file) {
+            true => Place::Linked,
+            false => Place::OtherLink,
+        });
+    }
+    if meta.is_dir() {
+        bail!("overlay/{file} is a file, and {} a directory", at.display());
+    }
+    let overlay = root.overlay().join(file);
+    if fs::read(&at)? == fs::read(&overlay)? {
+        return Ok(Place::SameFile);
+    }
+    Ok(Place::OtherFile {
+        overlay_is_newer: fs::metadata(&overlay)?.modified()? > meta.modified()?,
+    })
+}
+
+/// From a file's place in `vendor/wasmtime` to the file in `overlay`.
+fn link_target(file: &str) -> PathBuf {
+    let up = file.matches('/').count() + 2;
+    Path::new(&"../".repeat(up)).join("overlay").join(file)
+}
+
+/// Overlay files that were edited in `vendor/wasmtime` and not in `overlay/`:
+/// an editor can replace a link by a file.
+pub fn edited(root: &Root, git: &Git, copies: bool) -> Result<Vec<String>> {
+    let mut edited = Vec::new();
+    for file in files(root)? {
+        if let Place::OtherFile { overlay_is_newer } = inspect(root, &git.work_tree, &file)?
+            && !(copies && overlay_is_newer)
+            && !git.is_tracked(&file)?
+        {
+            edited.push(file);
+        }
+    }
+    Ok(edited)
+}
+
+/// Links what is not linked, removes links to what is gone. `copies` tells
+/// whether there are copies instead of links, and is updated.
+pub fn sync(root: &Root, git: &Git, copies: &mut bool, force: bool) -> Result<()> {
+    let wanted = files(root)?;
+    let there = listed(git)?;
+    refuse_upstream_paths(git, wanted.difference(&there))?;
+    if !force {
+        refuse_edited(&edited(root, git, *copies)?)?;
+    }
+    for file in &wanted {
+        match inspect(root, &git.work_tree, file)? {
+            Place::Linked => {}
+            Place::SameFile if *copies => {}
+            _ => place(root, git, file, copies)?,
+        }
+    }
+    for file in there.difference(&wanted) {
+        let at = git.work_tree.join(file);
+        // A file in the place of a link is somebody's work: it stays, and
+        // shows up as an untracked file.
+        if *copies || fs::symlink_metadata(&at).is_ok_and(|meta| meta.is_symlink()) {
+            remove(&at)?;
+        }
+    }
+    list(git, &wanted)
+}
+
+/// Problems with what is linked, without mending them.
+pub fn problems(root: &Root, git: &Git, copies: bool) -> Result<Vec<String>> {
+    let wanted = files(root)?;
+    let there = listed(git)?;
+    let mut problems = Vec::new();
+    for file in &wanted {
+        let problem = match inspect(root, &git.work_tree, file)? {
+            Place::Linked => continue,
+            Place::SameFile if copies => continue,
+            Place::Missing => "is not linked into vendor/wasmtime",
+            Place::OtherLink => "is linked to something else in vendor/wasmtime",
+            Place::SameFile => "is a file, not a link, in vendor/wasmtime",
+            Place::OtherFile { .. } => "is another file in vendor/wasmtime",
+        };
+        problems.push(format!("overlay/{file} {problem}"));
+    }
+    for file in there.difference(&wanted) {
+        problems.push(format!("vendor/wasmtime/{file} is no longer in overlay/"));
+    }
+    Ok(problems)
+}
+
+/// An overlay file may not be one that upstream has.
+pub fn refuse_upstream_paths<'a>(git: &Git, files: impl Iterator<Item = &'a String>) -> Result<()> {
+    let files: Vec<&str> = files.map(String::as_str).collect();
+    if files.is_empty() {
+        return Ok(());
+    }
+    let mut args = vec!["--literal-pathspecs", "ls-files", "-z", "--"];
+    args.extend(files);
+    let tracked = git.names(&args)?;
+    if !tracked.is_empty() {
+        bail!(
+            "overlay/{} exists in upstream's tree: overlay/ is for new files, \
+             and an edit to upstream's file is a patch (see vendor/README.md)",
+            tracked.join(", overlay/")
+        );
+    }
+    Ok(())
+}
+
+fn refuse_edited(edited: &[String]) -> Result<()> {
+    if edited.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "overlay files were edited in vendor/wasmtime, where a file has taken the place of the \
+         link:\n  {}\n`cargo xtask patches save` takes the edits over into overlay/; \
+         `cargo xtask vendor --force` drops them",
+        edited.join("\n  ")
+    )
+}
+
+/// Replaces the overlay's file by the one in vendor/wasmtime, and links it.
+pub fn take_over(root: &Root, git: &Git, file: &str, copies: &mut bool) -> Result<()> {
+    let from = git.work_tree.join(file);
+    let bytes = fs::read(&from).with_context(|| format!("cannot read {}", from.display()))?;
+    write_if_changed(&root.overlay().join(file), &bytes)?;
+    place(root, git, file, copies)
+}
+
+fn place(root: &Root, git: &Git, file: &str, copies: &mut bool) -> Result<()> {
+    let at = git.work_tree.join(file);
+    let place = || -> Result<bool> {
+        remove(&at)?;
+        if let Some(dir) = at.parent() {
+            fs::create_dir_all(dir)?;
+        }
+        if std::env::var_os(NO_LINKS).is_none() {
+            match symlink(&link_target(file), &at) {
+                Ok(()) => return Ok(false),
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::Unsupported | ErrorKind::PermissionDenied
+                    ) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        fs::copy(root.overlay().join(file), &at)?;
+        Ok(true)
+    };
+    let copied = place().with_context(|| format!("cannot link {}", at.display()))?;
+    if copied && !*copies {
+        eprintln!(
+            "vendor: no symbolic links here: overlay/ is copied; edit overlay/, \
+             not vendor/wasmtime, and run `cargo xtask vendor` before a build"
+        );
+        *copies = true;
+    }
+    Ok(())
+}
+
+fn remove(at: &Path) -> Result<()> {
+    match fs::remove_file(at) {
+        Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Err(error).with_context(|| format!("cannot remove {}", at.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(unix)]
+fn symlink(target: &Path, at: &Path) -> std::io::Result<()> {
+    std::os::unix::fs::symlink(target, at)
+}
+
+#[cfg(windows)]
+fn symlink(target: &Path, at: &Path) -> std::io::Result<()> {
+    // ERROR_PRIVILEGE_NOT_HELD has no kind of its own.
+    std::os::windows::fs::symlink_file(target, at)
+        .map_err(|error| std::io::Error::new(ErrorKind::Unsupported, error))
+}
+
+fn exclude(git: &Git) -> PathBuf {
+    git.dir().join("info/exclude")
+}
+
+/// The overlay files that were linked last, and are ignored by git.
+fn listed(git: &Git) -> Result<BTreeSet<String>> {
+    match fs::read_to_string(exclude(git)) {
+        Ok(text) => Ok(text
+            .lines()
+            .filter_map(|line| line.strip_prefix('/'))
+            .map(str::to_string)
+            .collect()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(BTreeSet::new()),
+        Err(error) => Err(error).context("cannot read what vendor/wasmtime ignores"),
+    }
+}
+
+fn list(git: &Git, files: &BTreeSet<String>) -> Result<()> {
+    let mut text = String::from("# Links to overlay/, kept by `cargo xtask vendor`.\n");
+    for file in files {
+        text.push_str(&format!("/{file}\n"));
+    }
+    write_if_changed(&exclude(git), text.as_bytes())
+}

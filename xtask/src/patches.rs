@@ -1,0 +1,301 @@
+//! patches/ and overlay/, written back from `vendor/wasmtime` and compared
+//! with it.
+
+use crate::git::{self, Git};
+use crate::overlay;
+use crate::pin::{Pin, write_if_changed};
+use crate::root::{Root, explain_full_disk};
+use crate::series::{self, Patch};
+use crate::stamp::{Stamp, inputs};
+use crate::summary::{STATUS, summarize};
+use crate::{local_work, vendor};
+use anyhow::{Context, Result, bail};
+use std::fs;
+
+pub fn save(root: &Root) -> Result<()> {
+    git::require()?;
+    let _lock = vendor::lock(root)?;
+    save_locked(root).map_err(explain_full_disk)
+}
+
+fn save_locked(root: &Root) -> Result<()> {
+    let pin = Pin::read(root)?;
+    let Some((git, mut stamp)) = vendor::existing(root)? else {
+        bail!("there is no vendor/wasmtime to save from: `cargo xtask vendor` makes it");
+    };
+    local_work::refuse_halfway(&git)?;
+    let base = git.root_commit()?;
+    let base_tree = git.tree_of(&base)?;
+    if base_tree != pin.base {
+        bail!(
+            "the first commit in vendor/wasmtime is tree {base_tree}, and {} is pinned: \
+             it is not the pinned Wasmtime",
+            pin.base
+        );
+    }
+    let new = NewFiles::find(&git, &base)?;
+    let all = new.all();
+    refuse_outside_of_crates(&all)?;
+    for file in &all {
+        if root.overlay().join(file).exists() {
+            bail!(
+                "vendor/wasmtime/{file} is new there, and overlay/{file} exists too: \
+                 remove one of them"
+            );
+        }
+    }
+
+    let patches = series::export(&git, &base, "HEAD", &new.committed)?;
+    refuse_bad_patches(&patches)?;
+    let applied = apply_again(root, &git, &base, &patches)?;
+
+    // From here on files are written.
+    let edited = overlay::edited(root, &git, stamp.copies)?;
+    for file in new.staged.iter() {
+        git.run(&["rm", "--quiet", "--cached", "--", file])?;
+    }
+    if !new.committed.is_empty() {
+        // The files in question stay in the work tree, no longer tracked.
+        git.run(&["reset", "--quiet", "--mixed", &applied])?;
+    }
+    for file in all.iter().chain(&edited) {
+        overlay::take_over(root, &git, file, &mut stamp.copies)?;
+        println!("overlay/{file}");
+    }
+    overlay::sync(root, &git, &mut stamp.copies, false)?;
+    write(root, &patches)?;
+    let pin = Pin {
+        patched: git.tree_of("HEAD")?,
+        ..pin
+    };
+    pin.write(root)?;
+    Stamp {
+        inputs: inputs(root, &pin, &patches)?,
+        head: git.head()?,
+        ..stamp
+    }
+    .write(&git)?;
+    println!("{} patches, patched tree {}", patches.len(), pin.patched);
+    Ok(())
+}
+
+pub fn check(root: &Root) -> Result<()> {
+    vendor::ensure(root)?;
+    let _lock = vendor::lock(root)?;
+    let patches = series::read(root)?;
+    refuse_bad_patches(&patches)?;
+    let pin = Pin::read(root)?;
+    let (git, _) = vendor::existing(root)?.context("vendor/wasmtime has gone")?;
+    overlay::refuse_upstream_paths(&git, overlay::files(root)?.iter())?;
+
+    let changes = git.changes(false)?;
+    if let Some((_, file)) = changes.first() {
+        bail!(
+            "vendor/wasmtime/{file} is not committed ({} such files): commit it there, \
+             then `cargo xtask patches save`",
+            changes.len()
+        );
+    }
+    let exported = series::export(&git, &git.root_commit()?, "HEAD", &[])?;
+    if let Some(difference) = series::difference(&patches, &exported) {
+        bail!("{difference}: `cargo xtask patches save` writes vendor/wasmtime's commits");
+    }
+    let patched = git.tree_of("HEAD")?;
+    if patched != pin.patched {
+        bail!(
+            "vendor/wasmtime is tree {patched}, and {} is pinned: `cargo xtask patches save` \
+             pins it",
+            pin.patched
+        );
+    }
+    println!(
+        "patches/ holds {} patches, as vendor/wasmtime exports them",
+        patches.len()
+    );
+    Ok(())
+}
+
+pub fn list(root: &Root) -> Result<()> {
+    for patch in series::read(root)? {
+        let summary = summarize(&patch.text());
+        let number = patch.name.split('-').next().unwrap_or_default();
+        println!(
+            "{number}  {}  [{}]",
+            summary.subject,
+            summary.status.as_deref().unwrap_or("no status")
+        );
+        for file in &summary.files {
+            println!(
+                "        +{:<4} -{:<4} {}",
+                file.added, file.removed, file.path
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Files in vendor/wasmtime that neither upstream nor overlay/ has.
+struct NewFiles {
+    untracked: Vec<String>,
+    staged: Vec<String>,
+    committed: Vec<String>,
+}
+
+impl NewFiles {
+    /// An error if there is anything uncommitted beside them.
+    fn find(git: &Git, base: &str) -> Result<NewFiles> {
+        let mut new = NewFiles {
+            untracked: Vec::new(),
+            staged: Vec::new(),
+            committed: git.names(&[
+                "diff",
+                "--name-only",
+                "-z",
+                "--no-renames",
+                "--diff-filter=A",
+                base,
+                "HEAD",
+            ])?,
+        };
+        let mut edited = Vec::new();
+        for (state, file) in git.changes(false)? {
+            match state.as_str() {
+                "??" => new.untracked.push(file),
+                "A " | "AM" => new.staged.push(file),
+                // Still being edited: what is in the work tree counts.
+                _ if new.committed.contains(&file) && !state.contains('D') => {}
+                _ => edited.push(file),
+            }
+        }
+        if !edited.is_empty() {
+            bail!(
+                "uncommitted edits in vendor/wasmtime:\n  {}\n\
+                 A new subject: git -C vendor/wasmtime commit --all\n\
+                 An edit to a patch: git -C vendor/wasmtime commit --all --fixup COMMIT, then \
+                 git -C vendor/wasmtime rebase --interactive --autosquash --root",
+                edited.join("\n  ")
+            );
+        }
+        Ok(new)
+    }
+
+    fn all(&self) -> Vec<String> {
+        let mut all: Vec<String> = [&self.untracked, &self.staged, &self.committed]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+}
+
+fn refuse_outside_of_crates(files: &[String]) -> Result<()> {
+    let dirs = ["crates/", "cranelift/", "pulley/", "winch/"];
+    for file in files {
+        if !dirs.iter().any(|dir| file.starts_with(dir)) {
+            bail!(
+                "vendor/wasmtime/{file} is new, but not below {}: it would become part of \
+                 overlay/; remove it, or move it to where it belongs",
+                dirs.join(", ")
+            );
+        }
+    }
+    Ok(())
+}
+
+fn refuse_bad_patches(patches: &[Patch]) -> Result<()> {
+    for patch in patches {
+        let name = &patch.name;
+        let summary = summarize(&patch.text());
+        if summary.subject.starts_with("fixup!") || summary.subject.starts_with("squash!") {
+            bail!(
+                "{name} is a fixup: git -C vendor/wasmtime rebase --interactive --autosquash --root"
+            );
+        }
+        if summary.status.is_none() {
+            bail!(
+                "{name} has no `{STATUS}` line in its message: add one that says whether \
+                 upstream has it, might want it, or why it will not (see patches/README.md)"
+            );
+        }
+        if summary.files.is_empty() {
+            bail!("{name} changes no file");
+        }
+        for file in &summary.files {
+            if let Some(what) = file.beyond_edit {
+                bail!(
+                    "{name} {what} {}: a patch only edits files of upstream's; \
+                     new ones belong in overlay/",
+                    file.path
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Applies the series to upstream's files, and fails unless that makes the
+/// same files, and exports to the same bytes. Returns the last commit, which
+/// is then in `git` as well.
+fn apply_again(root: &Root, git: &Git, base: &str, patches: &[Patch]) -> Result<String> {
+    let scratch = tempfile::Builder::new()
+        .prefix(".wasmtime-")
+        .tempdir_in(root.vendor())?;
+    let copy = Git::init(scratch.path())?;
+    fs::create_dir_all(copy.dir().join("objects/info"))?;
+    fs::write(
+        copy.dir().join("objects/info/alternates"),
+        format!("{}\n", git.dir().join("objects").display()),
+    )?;
+    copy.run(&["reset", "--quiet", "--hard", base])?;
+    series::apply(&copy, patches, &root.patches())?;
+    let again = series::export(&copy, base, "HEAD", &[])?;
+    if let Some(difference) = series::difference(&again, patches) {
+        bail!(
+            "{difference} once it has been applied: rewrite that commit's message \
+             (git drops or joins some of its lines)"
+        );
+    }
+    let without_new: Vec<String> = git.names(&[
+        "diff",
+        "--name-only",
+        "-z",
+        "--no-renames",
+        "--diff-filter=a",
+        &copy_tree(&copy, git)?,
+        "HEAD",
+    ])?;
+    if !without_new.is_empty() {
+        bail!(
+            "the exported patches do not make the files that are committed in vendor/wasmtime: {}",
+            without_new.join(", ")
+        );
+    }
+    copy.head()
+}
+
+/// Brings the copy's commits over, and names them.
+fn copy_tree(copy: &Git, git: &Git) -> Result<String> {
+    git.run_command(
+        git.command()
+            .args(["fetch", "--quiet", "--no-tags"])
+            .arg(copy.dir())
+            .arg("+HEAD:refs/xtask/saved"),
+    )?;
+    Ok("refs/xtask/saved".to_string())
+}
+
+fn write(root: &Root, patches: &[Patch]) -> Result<()> {
+    for patch in patches {
+        write_if_changed(&root.patches().join(&patch.name), &patch.bytes)?;
+    }
+    for old in series::read(root)? {
+        if !patches.iter().any(|patch| patch.name == old.name) {
+            let path = root.patches().join(&old.name);
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! Where things are in the repository, and how cargo is called in it.
+
+use anyhow::{Context, Result, bail};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+pub struct Root {
+    pub path: PathBuf,
+}
+
+impl Root {
+    pub fn of_this_xtask() -> Result<Root> {
+        let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+        Root::at(xtask.parent().context("xtask has no parent directory")?)
+    }
+
+    pub fn at(path: &Path) -> Result<Root> {
+        let path = path
+            .canonicalize()
+            .with_context(|| format!("no repository at {}", path.display()))?;
+        let root = Root { path };
+        if !root.upstream().join("Cargo.toml").is_file() {
+            bail!(
+                "{} is not a checkout of this project: it has no vendor/upstream/Cargo.toml",
+                root.path.display()
+            );
+        }
+        Ok(root)
+    }
+
+    pub fn vendor(&self) -> PathBuf {
+        self.path.join("vendor")
+    }
+
+    pub fn upstream(&self) -> PathBuf {
+        self.path.join("vendor/upstream")
+    }
+
+    pub fn wasmtime(&self) -> PathBuf {
+        self.path.join("vendor/wasmtime")
+    }
+
+    pub fn overlay(&self) -> PathBuf {
+        self.path.join("overlay")
+    }
+
+    pub fn patches(&self) -> PathBuf {
+        self.path.join("patches")
+    }
+
+    pub fn xtask_manifest(&self) -> PathBuf {
+        self.path.join("xtask/Cargo.toml")
+    }
+
+    /// The target directory that cargo uses at the root of the repository.
+    pub fn target(&self) -> PathBuf {
+        match std::env::var_os("CARGO_TARGET_DIR") {
+            Some(dir) => self.path.join(dir),
+            None => self.path.join("target"),
+        }
+    }
+}
+
+/// A cargo command to be run in `dir`. What `cargo run` told this process
+/// about xtask's own package is not passed on.
+pub fn cargo(dir: &Path) -> Command {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut command = Command::new(cargo);
+    command.current_dir(dir);
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
+/// Runs `command` with this terminal; an error names `what` failed.
+pub fn run(command: &mut Command, what: &str) -> Result<()> {
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start {:?}", command.get_program()))?;
+    if !status.success() {
+        bail!("{what} failed ({status})");
+    }
+    Ok(())
+}
+
+pub struct Captured {
+    pub ok: bool,
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+}
+
+/// Runs `command` without a terminal and keeps what it prints.
+pub fn capture(command: &mut Command) -> Result<Captured> {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot start {:?}", command.get_program()))?;
+    Ok(Captured {
+        ok: output.status.success(),
+        stdout: output.stdout,
+        stderr: String::from_utf8_lossy(&output.stderr).trim().to_string(),
+    })
+}
+
+/// Whether a message tells of a disk, or a quota, that is full.
+pub fn tells_full_disk(text: &str) -> bool {
+    [
+        "No space left",
+        "Out of diskspace",
+        "Disk quota exceeded",
+        "File too large",
+    ]
+    .iter()
+    .any(|words| text.contains(words))
+}
+
+/// `error`, with a word on disk space where that is what was short.
+pub fn explain_full_disk(error: anyhow::Error) -> anyhow::Error {
+    if tells_full_disk(&format!("{error:#}")) {
+        error.context(
+            "the disk is full: `cargo xtask vendor` needs about 100 MB, a build about 5 GB; \
+             free some and run the command again",
+        )
+    } else {
+        error
+    }
+}

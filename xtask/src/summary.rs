@@ -1,0 +1,163 @@
+//! What a patch says about itself, and does.
+
+use std::ops::Range;
+
+/// The line in a patch's message that every patch must have.
+pub const STATUS: &str = "Upstream-Status:";
+
+#[derive(Debug, Default, PartialEq)]
+pub struct Summary {
+    pub subject: String,
+    pub status: Option<String>,
+    pub files: Vec<FileChange>,
+}
+
+#[derive(Debug, Default, PartialEq)]
+pub struct FileChange {
+    pub path: String,
+    /// "adds", "deletes", "renames" or "copies", where it does not just edit.
+    pub beyond_edit: Option<&'static str>,
+    pub added: usize,
+    pub removed: usize,
+    /// Lines that it adds, counted in the new file from 1.
+    pub added_lines: Vec<Range<usize>>,
+}
+
+/// Reads a patch in git's mail form, or a bare `git diff`.
+pub fn summarize(text: &str) -> Summary {
+    let mut summary = Summary::default();
+    let mut lines = text.split('\n').peekable();
+    while let Some(line) = lines.peek() {
+        if line.starts_with("diff --git ") {
+            break;
+        }
+        if let Some(subject) = line.strip_prefix("Subject: ") {
+            let subject = subject.strip_prefix("[PATCH] ").unwrap_or(subject);
+            summary.subject = subject.to_string();
+            lines.next();
+            // A long subject goes on in lines that start with a space.
+            while let Some(more) = lines.peek().and_then(|line| line.strip_prefix(' ')) {
+                summary.subject.push(' ');
+                summary.subject.push_str(more);
+                lines.next();
+            }
+            continue;
+        }
+        if let Some(status) = line.strip_prefix(STATUS) {
+            let status = status.trim();
+            summary.status = (!status.is_empty()).then(|| status.to_string());
+        }
+        lines.next();
+    }
+
+    // How much of the current hunk is still to come, in the old and the new
+    // file: inside, a line that starts with `---` is contents.
+    let (mut old, mut new, mut at) = (0usize, 0usize, 0usize);
+    for line in lines {
+        if let Some(paths) = line.strip_prefix("diff --git ")
+            && old == 0
+            && new == 0
+        {
+            let path = paths.split(" b/").last().unwrap_or(paths);
+            summary.files.push(FileChange {
+                path: path.to_string(),
+                ..FileChange::default()
+            });
+            continue;
+        }
+        let Some(file) = summary.files.last_mut() else {
+            continue;
+        };
+        if old == 0 && new == 0 {
+            for (prefix, what) in [
+                ("new file mode", "adds"),
+                ("deleted file mode", "deletes"),
+                ("rename from", "renames"),
+                ("copy from", "copies"),
+                ("old mode", "changes the mode of"),
+                ("GIT binary patch", "replaces the binary file"),
+                ("Binary files", "replaces the binary file"),
+            ] {
+                if line.starts_with(prefix) {
+                    file.beyond_edit = Some(what);
+                }
+            }
+            if let Some((from, to)) = hunk(line) {
+                (old, at, new) = (from.1, to.0, to.1);
+            }
+            continue;
+        }
+        match line.as_bytes().first() {
+            Some(b'+') => {
+                file.added += 1;
+                match file.added_lines.last_mut() {
+                    Some(range) if range.end == at => range.end += 1,
+                    _ => file.added_lines.push(at..at + 1),
+                }
+                at += 1;
+                new = new.saturating_sub(1);
+            }
+            Some(b'-') => {
+                file.removed += 1;
+                old = old.saturating_sub(1);
+            }
+            Some(b'\\') => {}
+            _ => {
+                at += 1;
+                old = old.saturating_sub(1);
+                new = new.saturating_sub(1);
+            }
+        }
+    }
+    summary
+}
+
+/// `@@ -1,2 +3,4 @@` as ((1, 2), (3, 4)).
+fn hunk(line: &str) -> Option<((usize, usize), (usize, usize))> {
+    let (ranges, _) = line.strip_prefix("@@ -")?.split_once(" @@")?;
+    let (old, new) = ranges.split_once(" +")?;
+    let range = |text: &str| -> Option<(usize, usize)> {
+        match text.split_once(',') {
+            Some((start, count)) => Some((start.parse().ok()?, count.parse().ok()?)),
+            None => Some((text.parse().ok()?, 1)),
+        }
+    };
+    Some((range(old)?, range(new)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hunks_are_counted_by_their_headers() {
+        let text = "Subject: [PATCH] A long\n subject\n\nWhy.\n\nUpstream-Status: maybe\n\n\
+            diff --git a/x.rs b/x.rs\nindex 1..2 100644\n--- a/x.rs\n+++ b/x.rs\n\
+            @@ -1,3 +1,4 @@ fn f()\n context\n--- deleted\n+++ added\n+added\n context\n\
+            @@ -9 +11 @@\n-old\n+new\n\
+            diff --git a/y.rs b/y.rs\nnew file mode 100644\n--- /dev/null\n+++ b/y.rs\n\
+            @@ -0,0 +1 @@\n+new\n\\ No newline at end of file\n";
+        let summary = summarize(text);
+        assert_eq!(summary.subject, "A long subject");
+        assert_eq!(summary.status.as_deref(), Some("maybe"));
+        assert_eq!(
+            summary.files,
+            [
+                FileChange {
+                    path: "x.rs".to_string(),
+                    beyond_edit: None,
+                    added: 3,
+                    removed: 2,
+                    added_lines: vec![2..4, 11..12],
+                },
+                FileChange {
+                    path: "y.rs".to_string(),
+                    beyond_edit: Some("adds"),
+                    added: 1,
+                    removed: 0,
+                    added_lines: std::iter::once(1..2).collect(),
+                },
+            ]
+        );
+    }
+}

@@ -1,0 +1,54 @@
+//! The commands that build and run something.
+
+use crate::root::{Root, cargo, run as run_command};
+use crate::{patches, vendor};
+use anyhow::Result;
+use std::process::Command;
+
+pub fn test(root: &Root, full: bool, filter: Option<&str>) -> Result<()> {
+    let mut workspace = build(root)?;
+    // Lets tests/docs.rs be strict with the commands that it runs.
+    workspace.env("XTASK_TEST", "1");
+    workspace.args(["test", "--workspace"]).args(filter);
+    // Many tests are about time, and those of epochs need a second OS thread to get
+    // the CPU when it wants it.
+    workspace.env("RUST_TEST_THREADS", "1");
+    if full {
+        workspace.args(["--", "--include-ignored"]);
+    }
+    run_command(&mut workspace, "`cargo test --workspace`")?;
+
+    eprintln!("test: xtask");
+    let mut xtask = cargo(&root.path);
+    xtask
+        .arg("test")
+        .arg("--manifest-path")
+        .arg(root.xtask_manifest())
+        .args(filter);
+    run_command(&mut xtask, "`cargo test` of xtask")?;
+
+    eprintln!("test: patches");
+    patches::check(root)
+}
+
+pub fn bench(root: &Root, args: &[String]) -> Result<()> {
+    let mut bench = build(root)?;
+    bench
+        .args(["bench", "--package", "preempt-benches"])
+        .args(args);
+    run_command(&mut bench, "`cargo bench`")
+}
+
+/// A cargo command at the root of the repository, with vendor/wasmtime there.
+pub fn build(root: &Root) -> Result<Command> {
+    vendor::ensure(root)?;
+    if !root.target().join("debug/.fingerprint").is_dir()
+        && !root.target().join("release/.fingerprint").is_dir()
+    {
+        eprintln!(
+            "build: the first one compiles Wasmtime, 5 to 15 minutes on two cores; \
+             later ones take seconds"
+        );
+    }
+    Ok(cargo(&root.path))
+}

@@ -1,0 +1,258 @@
+//! Upstream's published crates: fetching them, finding them in cargo's cache,
+//! and laying them out at the paths they have in upstream's repository.
+
+use crate::root::{Root, capture, cargo};
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+/// The package at the root of upstream's repository: it tells which commit
+/// all the others must be of.
+const ROOT_CRATE: &str = "wasmtime-cli";
+
+/// What cargo adds to a package, beside the manifest that it rewrites. The
+/// root's Cargo.lock is not upstream's either: cargo reduces it to what that
+/// one package needs.
+const ADDED_BY_CARGO: [&str; 3] = [".cargo_vcs_info.json", "Cargo.lock", ".cargo-ok"];
+
+pub struct Crate {
+    pub name: String,
+    pub version: String,
+    /// Where cargo unpacked it.
+    pub dir: PathBuf,
+    /// Its directory in upstream's repository; empty for the root package.
+    pub path: String,
+}
+
+pub struct Upstream {
+    pub version: String,
+    pub commit: String,
+    pub crates: Vec<Crate>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    version: String,
+    manifest_path: PathBuf,
+    source: Option<String>,
+    dependencies: Vec<Dependency>,
+}
+
+#[derive(Deserialize)]
+struct Dependency {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct VcsInfo {
+    git: Option<VcsGit>,
+    #[serde(default)]
+    path_in_vcs: String,
+}
+
+#[derive(Deserialize)]
+struct VcsGit {
+    sha1: String,
+}
+
+impl Upstream {
+    /// Downloads what is not in cargo's cache, and finds the crates there.
+    pub fn fetch(root: &Root) -> Result<Upstream> {
+        fetch(root)?;
+        let metadata = capture(cargo(&root.upstream()).args([
+            "metadata",
+            "--format-version=1",
+            "--locked",
+            "--offline",
+        ]))?;
+        if !metadata.ok {
+            bail!(
+                "`cargo metadata` failed in vendor/upstream: {}",
+                metadata.stderr
+            );
+        }
+        let metadata: Metadata = serde_json::from_slice(&metadata.stdout)
+            .context("cannot read what `cargo metadata` printed")?;
+        Upstream::locate(metadata)
+    }
+
+    fn locate(metadata: Metadata) -> Result<Upstream> {
+        let mut commit = None;
+        let mut found = Vec::new();
+        for package in &metadata.packages {
+            let dir = package
+                .manifest_path
+                .parent()
+                .context("a manifest has a directory")?;
+            let Some(info) = vcs_info(dir)? else { continue };
+            let Some(git) = info.git else { continue };
+            if package.name == ROOT_CRATE {
+                commit = Some((package.version.clone(), git.sha1.clone()));
+            }
+            found.push((
+                git.sha1,
+                Crate {
+                    name: package.name.clone(),
+                    version: package.version.clone(),
+                    dir: dir.to_path_buf(),
+                    path: info.path_in_vcs,
+                },
+            ));
+        }
+        let Some((version, commit)) = commit else {
+            bail!(
+                "vendor/upstream does not pin `{ROOT_CRATE}`, the root of upstream's repository, \
+                 or the crate does not say which commit it was made from"
+            );
+        };
+        let mut crates: Vec<Crate> = found
+            .into_iter()
+            .filter(|(sha1, _)| *sha1 == commit)
+            .map(|(_, found)| found)
+            .collect();
+        crates.sort_by(|a, b| a.path.cmp(&b.path));
+
+        let stub = metadata.packages.iter().find(|p| p.source.is_none());
+        for wanted in stub.iter().flat_map(|stub| &stub.dependencies) {
+            if !crates.iter().any(|c| c.name == wanted.name) {
+                bail!(
+                    "`{}` in vendor/upstream/Cargo.toml was not made from commit {commit}, \
+                     as `{ROOT_CRATE}` {version} was: pin the version that was",
+                    wanted.name
+                );
+            }
+        }
+        if let Some(pair) = crates.windows(2).find(|pair| pair[0].path == pair[1].path) {
+            bail!(
+                "`{}` {} and `{}` {} both come from `{}` in upstream's repository: \
+                 pin one version",
+                pair[0].name,
+                pair[0].version,
+                pair[1].name,
+                pair[1].version,
+                pair[0].path
+            );
+        }
+        Ok(Upstream {
+            version,
+            commit,
+            crates,
+        })
+    }
+
+    /// Copies every crate to its place below `to`.
+    pub fn lay_out(&self, to: &Path) -> Result<()> {
+        for krate in &self.crates {
+            krate.lay_out(to)?;
+        }
+        Ok(())
+    }
+}
+
+impl Crate {
+    fn lay_out(&self, to: &Path) -> Result<()> {
+        let to = to.join(&self.path);
+        for file in files_below(&self.dir)? {
+            let Some(name) = self.name_upstream(&file) else {
+                continue;
+            };
+            copy(&self.dir.join(&file), &to.join(name)).with_context(|| {
+                format!("cannot lay out {file} of `{}` {}", self.name, self.version)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// What a file of the package is called in upstream's repository, if it
+    /// is there at all.
+    pub fn name_upstream<'a>(&self, file: &'a str) -> Option<&'a str> {
+        match file {
+            "Cargo.toml" => None,
+            "Cargo.toml.orig" => Some("Cargo.toml"),
+            _ if ADDED_BY_CARGO.contains(&file) => None,
+            _ => Some(file),
+        }
+    }
+}
+
+fn fetch(root: &Root) -> Result<()> {
+    let upstream = root.upstream();
+    let offline = capture(cargo(&upstream).args(["fetch", "--locked", "--offline", "--quiet"]))?;
+    if offline.ok {
+        return Ok(());
+    }
+    if offline.stderr.contains("--locked") {
+        bail!(
+            "vendor/upstream/Cargo.lock does not fit vendor/upstream/Cargo.toml: \
+             `cargo generate-lockfile --manifest-path vendor/upstream/Cargo.toml` makes it anew \
+             (cargo said: {})",
+            offline.stderr
+        );
+    }
+    eprintln!("vendor: downloading Wasmtime's crates and what they depend on");
+    let status = cargo(&upstream).args(["fetch", "--locked"]).status()?;
+    if !status.success() {
+        bail!(
+            "Wasmtime's crates are not all in cargo's cache and cannot be downloaded \
+             (cargo's reason is above). Run `cargo xtask vendor` once with access to the crate \
+             registry; from then on no network is needed"
+        );
+    }
+    Ok(())
+}
+
+fn vcs_info(dir: &Path) -> Result<Option<VcsInfo>> {
+    let path = dir.join(".cargo_vcs_info.json");
+    match std::fs::read(&path) {
+        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes).with_context(|| {
+            format!(
+                "{} is damaged: remove {}, and cargo unpacks it anew",
+                path.display(),
+                dir.display()
+            )
+        })?)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+/// The paths of all files below `dir`, relative to it, with `/` between.
+pub fn files_below(dir: &Path) -> Result<Vec<String>> {
+    fn walk(dir: &Path, prefix: &str, files: &mut Vec<String>) -> Result<()> {
+        let entries =
+            std::fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))?;
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else {
+                bail!("{} has a name that is not UTF-8", entry.path().display());
+            };
+            if entry.file_type()?.is_dir() {
+                walk(&entry.path(), &format!("{prefix}{name}/"), files)?;
+            } else {
+                files.push(format!("{prefix}{name}"));
+            }
+        }
+        Ok(())
+    }
+    let mut files = Vec::new();
+    walk(dir, "", &mut files)?;
+    files.sort();
+    Ok(files)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    if let Some(dir) = to.parent() {
+        std::fs::create_dir_all(dir)?;
+    }
+    // A new time, not the one that cargo gives to unpacked files: what was
+    // built from another version of this file must look out of date.
+    std::fs::copy(from, to)?;
+    Ok(())
+}
