@@ -1,0 +1,522 @@
+//! Preemptive guest threads.
+//!
+//! A guest thread is one call of a Wasm function on a fiber of its own inside a
+//! [`Store`]. The store runs its guest threads in turns, on the OS thread that
+//! asks it to, and takes the CPU from one that does not give it back.
+//!
+//! ```text
+//!  Store API          spawn, run, shut down, inspect              preempt.rs
+//!    |
+//!  spawn.rs           parameters -> fiber          exit.rs  fiber -> results
+//!    |                                             typed.rs  both, with Rust types
+//!    |
+//!  threads.rs         ids, states, statistics      policy.rs  who is next
+//!    |
+//!  dispatch.rs        the loop                     wait.rs  pending host futures
+//!    |                                             shutdown.rs  kill, drop
+//!  blocking.rs        suspending from synchronous code
+//!    ^
+//!  fuel.rs            out_of_gas libcall           slice.rs  how long
+//!  epoch.rs           new_epoch libcall            timer.rs  one OS thread
+//!  signal.rs          timer signal -> stub         signal/x86_64.rs  the stub
+//! ```
+//!
+//! Rule numbers (I1, I2, ...) are those of docs/safety.md.
+
+#![deny(
+    clippy::undocumented_unsafe_blocks,
+    reason = "every unsafe block here cites the rule that makes it sound"
+)]
+
+use crate::prelude::*;
+use crate::runtime::vm::VMStore;
+use crate::store::StoreOpaque;
+use crate::{
+    AsContextMut, Caller, Func, Store, StoreContextMut, TypedFunc, Val, WasmParams, WasmResults,
+};
+use core::time::Duration;
+
+pub(crate) mod blocking;
+mod dispatch;
+pub(crate) mod epoch;
+mod exit;
+pub(crate) mod fuel;
+mod policy;
+mod shutdown;
+#[cfg_attr(
+    not(all(target_arch = "x86_64", target_os = "linux")),
+    path = "preempt/signal/unsupported.rs"
+)]
+pub(crate) mod signal;
+mod slice;
+mod spawn;
+mod threads;
+mod timer;
+mod typed;
+mod wait;
+
+pub use self::dispatch::{RunEnd, RunSummary};
+pub use self::exit::{Exit, TypedExit};
+#[cfg(all(debug_assertions, target_arch = "x86_64", target_os = "linux"))]
+#[doc(hidden)]
+pub use self::signal::interrupt;
+pub use self::slice::{Preemption, Slice};
+pub use self::spawn::ThreadOptions;
+pub(crate) use self::threads::PreemptiveThreads;
+pub use self::threads::{ThreadId, ThreadInfo, ThreadState, ThreadStats, TypedThreadId};
+pub(crate) use self::timer::EpochTimer;
+
+/// Why, and where, a guest thread is suspended.
+#[derive(Clone, Copy)]
+struct Suspension {
+    /// Because its slice was over.
+    preempted: bool,
+    /// Where compiled code may have the fuel counter in a register.
+    fuel_in_register: bool,
+}
+
+impl Suspension {
+    const PREEMPTED: Suspension = Suspension {
+        preempted: true,
+        fuel_in_register: true,
+    };
+    const YIELDED: Suspension = Suspension {
+        preempted: false,
+        fuel_in_register: true,
+    };
+}
+
+/// Suspends the running guest thread, whose `context` this is, and returns when it
+/// is its turn again. Call hooks see it leave Wasm and come back.
+///
+/// # Errors
+///
+/// If it was killed meanwhile, or a call hook says so: the caller must unwind.
+fn preemptive_yield(
+    store: &mut dyn VMStore,
+    context: blocking::Taken,
+    why: Suspension,
+) -> Result<()> {
+    if let Some(running) = store.running_thread_mut() {
+        running.preempted = why.preempted;
+        running.fuel_in_register = why.fuel_in_register;
+    }
+    #[cfg(feature = "call-hook")]
+    store.call_hook(crate::CallHook::ReturningFromWasm)?;
+    let resumed = blocking::suspend(context);
+    // Also if it was killed: unwinding leaves Wasm once more.
+    #[cfg(feature = "call-hook")]
+    let resumed = {
+        let hooked = store.call_hook(crate::CallHook::CallingWasm);
+        resumed.and(hooked)
+    };
+    resumed
+}
+
+impl<T: 'static> StoreContextMut<'_, T> {
+    /// See [`Store::wasm_thread_slice`].
+    pub fn wasm_thread_slice(&mut self, slice: Slice) -> Result<()> {
+        let threads = self.0.preemptive_threads()?;
+        slice.validate(threads.preemption)?;
+        threads.slice = slice;
+        Ok(())
+    }
+
+    /// See [`Store::set_wasm_thread_slice`].
+    pub fn set_wasm_thread_slice(&mut self, id: ThreadId, slice: Slice) -> Result<()> {
+        self.0.preemptive_threads()?.set_slice(id, slice)
+    }
+
+    /// See [`Store::wasm_thread_limit`].
+    pub fn wasm_thread_limit(&mut self, limit: usize) -> Result<()> {
+        self.0.preemptive_threads()?.limit = limit;
+        Ok(())
+    }
+
+    /// See [`Store::spawn_wasm_thread`].
+    pub fn spawn_wasm_thread(&mut self, func: Func, params: &[Val]) -> Result<ThreadId> {
+        self.spawn_wasm_thread_with(func, params, ThreadOptions::new())
+    }
+
+    /// See [`Store::spawn_wasm_thread_with`].
+    pub fn spawn_wasm_thread_with(
+        &mut self,
+        func: Func,
+        params: &[Val],
+        options: ThreadOptions,
+    ) -> Result<ThreadId> {
+        let call = spawn::Call::checked(self.0, func, params)?;
+        spawn::spawn(self, call, options)
+    }
+
+    /// See [`Store::spawn_typed_wasm_thread`].
+    pub fn spawn_typed_wasm_thread<P, R>(
+        &mut self,
+        func: &TypedFunc<P, R>,
+        params: P,
+    ) -> Result<TypedThreadId<R>>
+    where
+        P: WasmParams,
+        R: WasmResults,
+    {
+        self.spawn_typed_wasm_thread_with(func, params, ThreadOptions::new())
+    }
+
+    /// See [`Store::spawn_typed_wasm_thread_with`].
+    pub fn spawn_typed_wasm_thread_with<P, R>(
+        &mut self,
+        func: &TypedFunc<P, R>,
+        params: P,
+        options: ThreadOptions,
+    ) -> Result<TypedThreadId<R>>
+    where
+        P: WasmParams,
+        R: WasmResults,
+    {
+        typed::spawn(self, func, params, options)
+    }
+
+    /// See [`Store::run_wasm_threads_for`].
+    ///
+    /// # Errors
+    ///
+    /// Also if the calling host function was itself called by a guest thread of
+    /// this store.
+    pub fn run_wasm_threads_for(&mut self, time: Duration) -> Result<RunSummary> {
+        dispatch::run_for(self.0, time)
+    }
+
+    /// See [`Store::shutdown_wasm_threads`].
+    ///
+    /// # Errors
+    ///
+    /// If the calling host function was itself called by a guest thread of this
+    /// store.
+    pub fn shutdown_wasm_threads(&mut self) -> Result<usize> {
+        shutdown::shutdown(self.0)
+    }
+
+    /// See [`Store::take_wasm_thread_exit`].
+    pub fn take_wasm_thread_exit(&mut self, id: ThreadId) -> Option<Exit> {
+        self.0.take_thread_exit(id)
+    }
+
+    /// See [`Store::take_typed_wasm_thread_exit`].
+    pub fn take_typed_wasm_thread_exit<R>(&mut self, id: TypedThreadId<R>) -> Option<TypedExit<R>>
+    where
+        R: WasmResults,
+    {
+        typed::take_exit(self, id)
+    }
+
+    /// See [`Store::wasm_thread`].
+    pub fn wasm_thread(&self, id: ThreadId) -> Option<ThreadInfo<'_>> {
+        self.0.preempt()?.get(id)
+    }
+
+    /// See [`Store::wasm_threads`].
+    pub fn wasm_threads(&self) -> impl Iterator<Item = ThreadInfo<'_>> {
+        self.0
+            .preempt()
+            .into_iter()
+            .flat_map(|threads| threads.list())
+    }
+
+    /// See [`Caller::current_wasm_thread`].
+    pub fn current_wasm_thread(&self) -> Option<ThreadId> {
+        Some(self.0.running_thread()?.id)
+    }
+}
+
+/// # Preemptive guest threads
+///
+/// A guest thread is one call of a Wasm function, on a stack of its own. It is
+/// spawned in the store that owns the function, and runs whenever the store is
+/// asked to [run its threads](Store::run_wasm_threads_for): round robin, on the
+/// calling OS thread, a [`Slice`] at a time. A guest that never yields cannot
+/// keep its siblings from running.
+///
+/// Needs [`Config::preemption`](crate::Config::preemption).
+///
+/// ```
+/// # use wasmtime::*;
+/// # use std::time::Duration;
+/// # fn main() -> Result<()> {
+/// let mut config = Config::new();
+/// config.preemption(Preemption::Epoch);
+/// let engine = Engine::new(&config)?;
+/// let module = Module::new(
+///     &engine,
+///     r#"(module
+///         (func (export "spin") (loop br 0))
+///         (func (export "answer") (result i32) i32.const 42))"#,
+/// )?;
+/// let mut store = Store::new(&engine, ());
+/// let a = Instance::new(&mut store, &module, &[])?;
+/// let b = Instance::new(&mut store, &module, &[])?;
+/// let spin = a.get_func(&mut store, "spin").unwrap();
+/// let answer = b.get_typed_func::<(), i32>(&mut store, "answer")?;
+///
+/// let spin = store.spawn_wasm_thread(spin, &[])?;
+/// let answer = store.spawn_typed_wasm_thread(&answer, ())?;
+/// let run = store.run_wasm_threads_for(Duration::from_millis(50))?;
+/// assert_eq!(run.end, RunEnd::TimeUp);
+/// assert_eq!(run.finished, 1);
+/// assert!(matches!(
+///     store.take_typed_wasm_thread_exit(answer),
+///     Some(TypedExit::Returned(42))
+/// ));
+///
+/// assert_eq!(store.shutdown_wasm_threads(), 1);
+/// assert!(matches!(store.take_wasm_thread_exit(spin), Some(Exit::Killed)));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// ## What guest threads can see of each other
+///
+/// A guest thread may be preempted between any two of its instructions. Two
+/// threads of the same instance, or of instances that share a memory which is
+/// not `shared`, a global or a table, therefore see each other's half-done
+/// changes, which WebAssembly otherwise rules out. Two C programs in one
+/// instance would trample each other's shadow stack. So give each guest thread
+/// an instance of its own, and share `shared` memories only.
+///
+/// ## Host functions
+///
+/// A guest thread is preempted in its own code only. While it is in a host
+/// function, and while that host function calls back into a guest, no sibling
+/// runs: a slice that is over meanwhile ends when the thread's own code goes
+/// on. Host functions may be synchronous or asynchronous
+/// ([`Func::wrap_async`](crate::Func::wrap_async)). As an asynchronous one
+/// borrows the store, its thread *keeps* the store while it is pending: the run
+/// sleeps, and goes on with that very thread.
+impl<T: 'static> Store<T> {
+    /// Sets the slice of all guest threads that have none of their own, from
+    /// their next dispatch on.
+    ///
+    /// A store starts with 10 ms under [`Preemption::Epoch`], and with
+    /// 10,000,000 units of fuel under [`Preemption::Fuel`].
+    ///
+    /// # Errors
+    ///
+    /// If the slice is zero, too long, or of a kind that the engine's
+    /// [`Preemption`] does not measure, or the engine has none. The slice stays
+    /// as it was.
+    pub fn wasm_thread_slice(&mut self, slice: Slice) -> Result<()> {
+        self.as_context_mut().wasm_thread_slice(slice)
+    }
+
+    /// Gives one guest thread a slice of its own, from its next dispatch on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::wasm_thread_slice`], and if there is no such thread or it has
+    /// finished.
+    pub fn set_wasm_thread_slice(&mut self, id: ThreadId, slice: Slice) -> Result<()> {
+        self.as_context_mut().set_wasm_thread_slice(id, slice)
+    }
+
+    /// Sets how many guest threads this store may have: those that have not
+    /// finished, and those whose exit was not taken. 10,000 by default.
+    ///
+    /// Threads that exist already are not touched.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has no [`Preemption`].
+    pub fn wasm_thread_limit(&mut self, limit: usize) -> Result<()> {
+        self.as_context_mut().wasm_thread_limit(limit)
+    }
+
+    /// Spawns a guest thread which will call `func` with `params`.
+    ///
+    /// It runs when [`Store::run_wasm_threads_for`] gives it its turn, after
+    /// those that were ready before.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has no [`Preemption`], `func` or a parameter belongs to
+    /// another store, the parameters do not match the function's type, the store
+    /// has [as many threads as it may](Store::wasm_thread_limit), or there is no
+    /// memory for another stack. Nothing has changed then.
+    pub fn spawn_wasm_thread(&mut self, func: Func, params: &[Val]) -> Result<ThreadId> {
+        self.as_context_mut().spawn_wasm_thread(func, params)
+    }
+
+    /// As [`Store::spawn_wasm_thread`], with a name, a slice of its own, or
+    /// detached.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::spawn_wasm_thread`], and if the slice is one that
+    /// [`Store::wasm_thread_slice`] would refuse.
+    pub fn spawn_wasm_thread_with(
+        &mut self,
+        func: Func,
+        params: &[Val],
+        options: ThreadOptions,
+    ) -> Result<ThreadId> {
+        self.as_context_mut()
+            .spawn_wasm_thread_with(func, params, options)
+    }
+
+    /// As [`Store::spawn_wasm_thread`], with parameters and results whose types
+    /// are known to Rust.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::spawn_wasm_thread`].
+    pub fn spawn_typed_wasm_thread<P, R>(
+        &mut self,
+        func: &TypedFunc<P, R>,
+        params: P,
+    ) -> Result<TypedThreadId<R>>
+    where
+        P: WasmParams,
+        R: WasmResults,
+    {
+        self.as_context_mut().spawn_typed_wasm_thread(func, params)
+    }
+
+    /// As [`Store::spawn_wasm_thread_with`], with parameters and results whose
+    /// types are known to Rust.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::spawn_wasm_thread_with`].
+    pub fn spawn_typed_wasm_thread_with<P, R>(
+        &mut self,
+        func: &TypedFunc<P, R>,
+        params: P,
+        options: ThreadOptions,
+    ) -> Result<TypedThreadId<R>>
+    where
+        P: WasmParams,
+        R: WasmResults,
+    {
+        self.as_context_mut()
+            .spawn_typed_wasm_thread_with(func, params, options)
+    }
+
+    /// Runs guest threads in turns until all have finished or `time` is up.
+    ///
+    /// The first slice or host function that ends when `time` is up is the last:
+    /// the run is late by at most one slice of fuel, by the time that a guest
+    /// takes from one epoch check to the next, and by what a host function takes
+    /// or waits for. A `time` of zero runs nothing; `Duration::MAX` runs until
+    /// all have finished.
+    ///
+    /// A trap, a stack overflow, or an error of a host function ends its own
+    /// thread only, and is found in that thread's [`Exit`]. A panic of a host
+    /// function unwinds out of this method after its thread was ended, and the
+    /// other threads can be run on.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has no [`Preemption`], or the OS refuses to make the timer
+    /// thread that the first run under [`Preemption::Epoch`] needs.
+    pub fn run_wasm_threads_for(&mut self, time: Duration) -> Result<RunSummary> {
+        self.as_context_mut().run_wasm_threads_for(time)
+    }
+
+    /// Ends all guest threads that have not finished, wherever they are
+    /// suspended, and returns how many that were. Each leaves [`Exit::Killed`].
+    ///
+    /// The store can be used afterwards, and threads be spawned in it. Dropping
+    /// a store does the same first.
+    pub fn shutdown_wasm_threads(&mut self) -> usize {
+        // A run would borrow the store, so none is on.
+        self.as_context_mut().shutdown_wasm_threads().unwrap_or(0)
+    }
+
+    /// How the guest thread `id` ended, once: after this the store has forgotten
+    /// the thread.
+    ///
+    /// `None` if it has not finished, or it was detached, or its exit was taken
+    /// before, or there never was such a thread in this store.
+    pub fn take_wasm_thread_exit(&mut self, id: ThreadId) -> Option<Exit> {
+        self.as_context_mut().take_wasm_thread_exit(id)
+    }
+
+    /// As [`Store::take_wasm_thread_exit`], for a thread that was spawned with
+    /// [`Store::spawn_typed_wasm_thread`].
+    ///
+    /// Also `None` if that was another store.
+    pub fn take_typed_wasm_thread_exit<R>(&mut self, id: TypedThreadId<R>) -> Option<TypedExit<R>>
+    where
+        R: WasmResults,
+    {
+        self.as_context_mut().take_typed_wasm_thread_exit(id)
+    }
+
+    /// The guest thread `id`, if it has not finished or its exit was not taken.
+    pub fn wasm_thread(&self, id: ThreadId) -> Option<ThreadInfo<'_>> {
+        self.inner_opaque().preempt()?.get(id)
+    }
+
+    /// All guest threads that have not finished or whose exit was not taken, in
+    /// the order in which they were spawned.
+    pub fn wasm_threads(&self) -> impl Iterator<Item = ThreadInfo<'_>> {
+        let threads = self.inner_opaque().preempt();
+        threads.into_iter().flat_map(|threads| threads.list())
+    }
+}
+
+impl<T: 'static> Caller<'_, T> {
+    /// See [`Store::spawn_wasm_thread`].
+    pub fn spawn_wasm_thread(&mut self, func: Func, params: &[Val]) -> Result<ThreadId> {
+        self.as_context_mut().spawn_wasm_thread(func, params)
+    }
+
+    /// See [`Store::spawn_wasm_thread_with`].
+    pub fn spawn_wasm_thread_with(
+        &mut self,
+        func: Func,
+        params: &[Val],
+        options: ThreadOptions,
+    ) -> Result<ThreadId> {
+        self.as_context_mut()
+            .spawn_wasm_thread_with(func, params, options)
+    }
+
+    /// See [`Store::set_wasm_thread_slice`].
+    pub fn set_wasm_thread_slice(&mut self, id: ThreadId, slice: Slice) -> Result<()> {
+        self.as_context_mut().set_wasm_thread_slice(id, slice)
+    }
+
+    /// See [`Store::take_wasm_thread_exit`].
+    pub fn take_wasm_thread_exit(&mut self, id: ThreadId) -> Option<Exit> {
+        self.as_context_mut().take_wasm_thread_exit(id)
+    }
+
+    /// See [`Store::wasm_thread`].
+    pub fn wasm_thread(&self, id: ThreadId) -> Option<ThreadInfo<'_>> {
+        self.store_opaque().preempt()?.get(id)
+    }
+
+    /// See [`Store::wasm_threads`].
+    pub fn wasm_threads(&self) -> impl Iterator<Item = ThreadInfo<'_>> {
+        let threads = self.store_opaque().preempt();
+        threads.into_iter().flat_map(|threads| threads.list())
+    }
+
+    /// The guest thread that called this host function, and `None` if it was a
+    /// plain call.
+    ///
+    /// This is also the thread whose host function called a guest that called
+    /// this one.
+    pub fn current_wasm_thread(&self) -> Option<ThreadId> {
+        Some(self.store_opaque().running_thread()?.id)
+    }
+
+    fn store_opaque(&self) -> &StoreOpaque {
+        crate::AsContext::as_context(self).0
+    }
+}
+
+impl<T: 'static> Store<T> {
+    fn inner_opaque(&self) -> &StoreOpaque {
+        crate::AsContext::as_context(self).0
+    }
+}

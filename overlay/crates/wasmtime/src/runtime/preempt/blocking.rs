@@ -1,0 +1,223 @@
+//! Suspending from synchronous code.
+//!
+//! Upstream suspends a fiber through the `BlockingContext` that is made from
+//! two pointers in the store. While they are there `StoreOpaque::can_block` is
+//! true, and the synchronous API (`Func::call` and the like) refuses to work. A
+//! guest thread is to be suspended, and its host functions are to be
+//! synchronous, so a guest thread takes its context out of the store when it
+//! starts, and a thread-local pointer leads to it:
+//!
+//! ```text
+//!  thread-local CURRENT
+//!    |
+//!    v  on the stack of the dispatch loop        on the stack of the fiber
+//!  Dispatch { store, base, context } ----------> BlockingContext
+//!    |
+//!    v outer: of a run that this one is inside of
+//!  Dispatch { .. }
+//! ```
+//!
+//! Rules, by their numbers in docs/safety.md:
+//!
+//! * I1: the context is handed out only while the youngest activation is the
+//!   guest thread's own first one, that is, while its `prev` is `base`, the
+//!   activation that was the youngest when the thread was dispatched. If the
+//!   guest came back in through a host function, or another store is at work,
+//!   there is another activation on top. Before the first activation, and after
+//!   it, the youngest is `base` itself.
+//! * I2: `CURRENT` is read afresh after every suspension, by accessors that are
+//!   never inlined, as the fiber may be resumed on another OS thread, and by
+//!   another `Dispatch`.
+//! * I9: one user at a time. [`take`] leaves `None` behind, and whoever took the
+//!   context puts it back, into the `Dispatch` that is current by then.
+//!
+//! Rejected: to leave the pointers in the store and hide them during nested
+//! calls. It needs a guard at every synchronous entry point; this needs a
+//! fallback in `BlockingContext::with`.
+
+use super::signal::Watch;
+use crate::fiber::{BlockingContext, StoreFiberYield};
+use crate::prelude::*;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+use crate::runtime::vm::VMStoreContext;
+use crate::runtime::vm::tls;
+use crate::store::{StoreId, StoreOpaque};
+use core::cell::Cell;
+use core::ptr::{self, NonNull};
+
+type Context = NonNull<BlockingContext<'static, 'static>>;
+
+/// One dispatch of a guest thread. Lives on the stack of whoever resumes it.
+pub(super) struct Dispatch {
+    store: StoreId,
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    vm_store_context: NonNull<VMStoreContext>,
+    base: tls::Ptr,
+    context: Cell<Option<Context>>,
+    outer: *const Dispatch,
+    /// For the signal handler.
+    pub(super) watch: Watch,
+}
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+impl Dispatch {
+    /// I1: whether the youngest activation is the guest thread's own first one,
+    /// and the thread can be suspended. Called by the signal handler.
+    pub(super) fn is_in_own_code(&self) -> bool {
+        self.context.get().is_some()
+            && tls::with(|state| {
+                state.is_some_and(|state| {
+                    ptr::eq(state.prev(), self.base)
+                        && state.vm_store_context.get() == self.vm_store_context
+                })
+            })
+    }
+}
+
+std::thread_local! {
+    static CURRENT: Cell<*const Dispatch> = const { Cell::new(ptr::null()) };
+}
+
+#[inline(never)] // see I2 in the module's docs
+fn current() -> *const Dispatch {
+    CURRENT.get()
+}
+
+#[inline(never)] // see I2 in the module's docs
+fn replace_current(dispatch: *const Dispatch) -> *const Dispatch {
+    CURRENT.replace(dispatch)
+}
+
+/// Calls `f` with the current dispatch of this OS thread, if there is one. Nothing
+/// in `f` may suspend.
+pub(super) fn with_dispatch<R>(f: impl FnOnce(&Dispatch) -> R) -> Option<R> {
+    // SAFETY: I2. `CURRENT` is null, or points to a `Dispatch` further up on
+    // this OS thread's stack, which `dispatching` replaces before it goes.
+    unsafe { current().as_ref() }.map(f)
+}
+
+/// Whether no dispatch is going on on this OS thread.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub(super) fn is_outermost() -> bool {
+    current().is_null()
+}
+
+/// Runs `resume`, which resumes a guest thread of `store`, as the current
+/// dispatch of this OS thread.
+pub(super) fn dispatching<R>(
+    store: &mut StoreOpaque,
+    resume: impl FnOnce(&mut StoreOpaque) -> R,
+) -> R {
+    struct Reset<'a>(&'a Dispatch);
+
+    impl Drop for Reset<'_> {
+        fn drop(&mut self) {
+            let this = replace_current(self.0.outer);
+            debug_assert!(ptr::eq(this, self.0));
+            // The one that this was inside of may have waited for a signal.
+            with_dispatch(|outer| outer.watch.arm());
+        }
+    }
+
+    let dispatch = Dispatch {
+        store: store.id(),
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        vm_store_context: store.vm_store_context_ptr(),
+        base: tls::with(|state| state.map_or(ptr::null(), |state| ptr::from_ref(state))),
+        context: Cell::new(None),
+        outer: current(),
+        watch: store.watch(),
+    };
+    replace_current(&dispatch);
+    let _reset = Reset(&dispatch);
+    dispatch.watch.arm();
+    resume(store)
+}
+
+/// Runs `call`, the body of a guest thread, with `context` as what its
+/// suspensions go through.
+pub(super) fn with_context<R>(
+    context: &mut BlockingContext<'_, '_>,
+    call: impl FnOnce() -> R,
+) -> R {
+    struct Reset;
+
+    impl Drop for Reset {
+        fn drop(&mut self) {
+            replace_context(None);
+        }
+    }
+
+    replace_context(Some(NonNull::from(context).cast()));
+    let _reset = Reset;
+    call()
+}
+
+/// Puts `context` into the current dispatch, if there is one.
+fn replace_context(context: Option<Context>) -> Option<Context> {
+    with_dispatch(|dispatch| dispatch.context.replace(context)).flatten()
+}
+
+/// The context of the running guest thread, taken: see [`take`].
+pub(crate) struct Taken {
+    context: Context,
+}
+
+impl Taken {
+    pub(crate) fn get_mut(&mut self) -> &mut BlockingContext<'static, 'static> {
+        // SAFETY: I9. The pointer was made by `with_context` from a reference
+        // that outlives the guest thread's activation and is not used by
+        // anybody else until then, and this is the only copy of it. The
+        // lifetimes are those of the context's own pointers, which are valid
+        // while the fiber runs; `Taken` is only reachable from closures that
+        // cannot keep them, as in `BlockingContext::with`.
+        unsafe { self.context.as_mut() }
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        replace_context(Some(self.context));
+    }
+}
+
+/// Takes the context through which the guest thread of `store` that is running
+/// may be suspended right here. `None` if none is, or it must not be (I1).
+pub(crate) fn take(store: &StoreOpaque) -> Option<Taken> {
+    if !may_suspend(store) {
+        return None;
+    }
+    let context = replace_context(None)?;
+    Some(Taken { context })
+}
+
+/// Whether [`take`] would succeed.
+pub(crate) fn available(store: &StoreOpaque) -> bool {
+    may_suspend(store) && with_dispatch(|dispatch| dispatch.context.get().is_some()) == Some(true)
+}
+
+/// I1: whether all that is on the stack since the dispatch is a guest thread of
+/// `store` in its first activation.
+fn may_suspend(store: &StoreOpaque) -> bool {
+    if store.running_thread().is_none() {
+        return false;
+    }
+    with_dispatch(|dispatch| {
+        dispatch.store == store.id()
+            && tls::with(|state| match state {
+                Some(state) => {
+                    ptr::eq(state, dispatch.base) || ptr::eq(state.prev(), dispatch.base)
+                }
+                None => dispatch.base.is_null(),
+            })
+    }) == Some(true)
+}
+
+/// Suspends a guest thread, and returns when it is its turn again.
+///
+/// # Errors
+///
+/// If it was cancelled while it was suspended: the caller must unwind.
+pub(super) fn suspend(mut context: Taken) -> Result<()> {
+    context.get_mut().suspend(StoreFiberYield::ReleaseStore)
+}

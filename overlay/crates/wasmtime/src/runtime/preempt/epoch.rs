@@ -1,0 +1,233 @@
+//! Slices in wall-clock time, from epochs.
+//!
+//! Compiled code compares the engine's epoch with the store's deadline and
+//! calls `new_epoch` when the deadline is reached. For a slice to end, the timer
+//! (`timer.rs`) advances the epoch, which every store of the engine can see. So
+//! that the epoch keeps its meaning for embedders, it is split in two:
+//!
+//! ```text
+//!   epoch (what compiled code sees)  =  embedder's epoch  +  timer's ticks
+//! ```
+//!
+//! A deadline that an embedder sets is kept in the embedder's epoch, and the
+//! store's deadline in compiled code is derived from it: too early by the ticks
+//! that come later, never too late. `new_epoch` finds that out and moves it.
+//!
+//! While a guest thread runs the deadline is also the next tick, or the present
+//! epoch if the store's slot has fired. A tick that was meant for another store is
+//! found out in the same way, by the slot not having fired.
+//!
+//! The epoch is read before the slot, and the timer marks the slot before it
+//! advances the epoch. So a slice that is over is either seen in the slot, or the
+//! deadline is one that the epoch is yet to reach: no tick is lost.
+
+use super::Suspension;
+use super::blocking;
+use super::slice::{Preemption, Slice};
+use super::timer::Slot;
+use crate::prelude::*;
+use crate::runtime::vm::VMStore;
+use crate::store::StoreOpaque;
+use core::time::Duration;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// `new_epoch` returns the deadline, and `u64::MAX` stands for a trap there.
+const NO_DEADLINE: u64 = u64::MAX - 1;
+
+#[derive(Default)]
+pub(crate) struct EpochState {
+    /// The deadline that the embedder has set, in the embedder's epoch.
+    deadline: Option<u64>,
+    /// Where the timer is told what to do, while a run is on.
+    slot: Option<Arc<Slot>>,
+    /// When the slice and the run are over, in the timer's time.
+    slice_end: u64,
+    run_end: u64,
+}
+
+impl StoreOpaque {
+    fn slices_are_epochs(&self) -> bool {
+        self.engine().config().preemption == Some(Preemption::Epoch)
+    }
+
+    /// The embedder's deadline, and `None` if it never set one and never asked
+    /// for epochs.
+    fn embedder_deadline(&self) -> Option<u64> {
+        let set = self.preempt().and_then(|threads| threads.epoch.deadline);
+        let asked_for = self.engine().config().epochs_are_requested();
+        set.or(if asked_for { Some(0) } else { None })
+    }
+
+    /// The part of `set_epoch_deadline` for engines that tick by themselves.
+    /// Returns whether this is one.
+    pub(crate) fn set_embedder_epoch_deadline(&mut self, delta: u64) -> bool {
+        if !self.slices_are_epochs() {
+            return false;
+        }
+        let (epoch, ticks) = self.engine().epoch_timer().epoch_and_ticks();
+        let deadline = (epoch - ticks).saturating_add(delta);
+        if let Ok(threads) = self.preemptive_threads() {
+            threads.epoch.deadline = Some(deadline);
+        }
+        self.arm_epoch_deadline();
+        true
+    }
+
+    /// Derives the deadline that compiled code sees.
+    fn arm_epoch_deadline(&mut self) {
+        let timer = self.engine().epoch_timer();
+        let (epoch, embedder) = match self.embedder_deadline() {
+            None => (timer.epoch(), NO_DEADLINE),
+            Some(deadline) => {
+                let (epoch, ticks) = timer.epoch_and_ticks();
+                (epoch, deadline.saturating_add(ticks).min(NO_DEADLINE))
+            }
+        };
+        let slice = match self.running_thread() {
+            Some(_) if self.slice_is_over() => epoch,
+            Some(_) => epoch + 1,
+            None => NO_DEADLINE,
+        };
+        *self.vm_store_context_mut().epoch_deadline.get_mut() = embedder.min(slice);
+    }
+
+    /// A run begins, which is to be over at `end`.
+    ///
+    /// # Errors
+    ///
+    /// If the OS refuses to make the timer's thread.
+    pub(super) fn start_epochs(&mut self, end: Option<Instant>) -> Result<()> {
+        if !self.slices_are_epochs() {
+            return Ok(());
+        }
+        let timer = self.engine().epoch_timer();
+        let slot = timer.register()?;
+        let run_end = end.map_or(Slot::NEVER, |end| timer.time_of(end));
+        let epoch = &mut self.preemptive_threads()?.epoch;
+        epoch.slot = Some(slot);
+        epoch.run_end = run_end;
+        Ok(())
+    }
+
+    /// The run that `start_epochs` began is over.
+    pub(super) fn stop_epochs(&mut self) {
+        let Some(threads) = self.preempt_mut() else {
+            return;
+        };
+        if let Some(slot) = threads.epoch.slot.take() {
+            self.engine().epoch_timer().unregister(&slot);
+            self.arm_epoch_deadline();
+        }
+    }
+
+    /// The running thread starts a slice at `now`.
+    pub(super) fn arm_epoch(&mut self, now: Instant) {
+        if !self.slices_are_epochs() {
+            return;
+        }
+        let now = self.engine().epoch_timer().time_of(now);
+        let Some(threads) = self.preempt_mut() else {
+            return;
+        };
+        if let Some(Slice::Time(slice)) = threads.running().map(|running| running.slice) {
+            threads.epoch.slice_end = now.saturating_add(nanos(slice));
+        }
+        // The slot first: it may say that the slice before this one is over.
+        self.arm_slot();
+        self.arm_epoch_deadline();
+    }
+
+    /// The running thread goes on for another slice, whoever waits.
+    fn arm_next_slice(&mut self, now: Instant) {
+        let now = self.engine().epoch_timer().time_of(now);
+        let Some(threads) = self.preempt() else {
+            return;
+        };
+        let slice = threads.running().map(|running| running.slice);
+        if let (Some(Slice::Time(slice)), Some(slot)) = (slice, &threads.epoch.slot) {
+            let end = now.saturating_add(nanos(slice));
+            self.engine().epoch_timer().arm(slot, end);
+        }
+    }
+
+    /// Tells the timer when to tick next: at the end of the slice if anybody
+    /// waits for the CPU, and else only at the end of the run.
+    fn arm_slot(&mut self) {
+        let Some(threads) = self.preempt() else {
+            return;
+        };
+        let epoch = &threads.epoch;
+        let end = if threads.anyone_ready() {
+            epoch.slice_end.min(epoch.run_end)
+        } else {
+            epoch.run_end
+        };
+        if let Some(slot) = &epoch.slot {
+            self.engine().epoch_timer().arm(slot, end);
+        }
+    }
+
+    /// A thread was spawned, perhaps beside one that had the CPU to itself.
+    pub(super) fn preempt_alone_no_more(&mut self) {
+        if self.running_thread().is_some() && !self.slice_is_over() {
+            self.arm_slot();
+        }
+    }
+
+    /// Whether the tick that ends the running thread's slice has come.
+    fn slice_is_over(&self) -> bool {
+        self.preempt()
+            .and_then(|threads| threads.epoch.slot.as_ref())
+            .is_some_and(|slot| slot.has_fired())
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The part of the `new_epoch` libcall that is for guest threads, and for stores
+/// beside them. Returns the next deadline, or `None` if it is the embedder's
+/// that was reached.
+pub(crate) fn new_epoch(store: &mut dyn VMStore) -> Result<Option<u64>> {
+    if !store.slices_are_epochs() {
+        return Ok(None);
+    }
+    if let Some(deadline) = store.embedder_deadline() {
+        let (epoch, ticks) = store.engine().epoch_timer().epoch_and_ticks();
+        if epoch - ticks >= deadline {
+            return Ok(None);
+        }
+    }
+
+    if !store.slice_is_over() {
+        store.arm_epoch_deadline();
+    } else if let Some(context) = blocking::take(store) {
+        // The dispatch that ends this has armed the next slice.
+        super::preemptive_yield(store, context, Suspension::PREEMPTED)?;
+    } else {
+        // A nested entry, which must not be switched away from (I1): look again
+        // after another slice, even if the run should be over by then.
+        store.arm_next_slice(Instant::now());
+        store.arm_epoch_deadline();
+    }
+    Ok(Some(store.get_epoch_deadline()))
+}
+
+/// The part of the `new_epoch` libcall that carries out [`UpdateDeadline::Yield`]:
+/// a guest thread yields to its siblings. Returns the next deadline, or `None` if
+/// this is not a guest thread, or not one's own code.
+///
+/// The deadline is set first. It is the store's, so that the siblings would reach
+/// the old one as well.
+///
+/// [`UpdateDeadline::Yield`]: crate::UpdateDeadline::Yield
+pub(crate) fn yield_and_update(store: &mut dyn VMStore, delta: u64) -> Result<Option<u64>> {
+    let Some(context) = blocking::take(store) else {
+        return Ok(None);
+    };
+    store.set_epoch_deadline(delta);
+    super::preemptive_yield(store, context, Suspension::YIELDED)?;
+    Ok(Some(store.get_epoch_deadline()))
+}

@@ -1,0 +1,140 @@
+//! How a guest thread ended: [`Exit`] for embedders, [`OwnedExit`] in the store.
+//!
+//! A value that is kept across dispatches (a parameter before the first, a result
+//! after the last) must not be a `Rooted`: that would be unrooted by whichever
+//! host function happens to return next. Numbers and vectors are kept as they
+//! are. Others are held as an [`OwnedVal`], and become a `Rooted` of the
+//! embedder's own scope when they are handed out.
+
+use crate::prelude::*;
+use crate::store::{AutoAssertNoGc, StoreOpaque};
+#[cfg(feature = "gc")]
+use crate::{AnyRef, ExnRef, ExternRef, OwnedRooted};
+use crate::{Error, Func, Val, ValRaw, ValType};
+use smallvec::SmallVec;
+
+/// How a guest thread ended.
+///
+/// Acquired from
+/// [`Store::take_wasm_thread_exit`](crate::Store::take_wasm_thread_exit).
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Exit {
+    /// Its function returned these values.
+    Returned(Vec<Val>),
+
+    /// It trapped, overflowed its stack, ran out of fuel, or a host function
+    /// that it called returned an error or panicked.
+    ///
+    /// The error is the one that [`Func::call`](crate::Func::call) would have
+    /// returned: it downcasts to [`Trap`](crate::Trap),
+    /// [`WasmBacktrace`](crate::WasmBacktrace) or the host's own error type.
+    Trapped(Error),
+
+    /// It was stopped by
+    /// [`Store::shutdown_wasm_threads`](crate::Store::shutdown_wasm_threads).
+    Killed,
+}
+
+/// How a guest thread that was spawned from a
+/// [`TypedFunc`](crate::TypedFunc) ended: see [`Exit`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum TypedExit<Results> {
+    /// Its function returned this.
+    Returned(Results),
+    /// As [`Exit::Trapped`].
+    Trapped(Error),
+    /// As [`Exit::Killed`].
+    Killed,
+}
+
+/// An [`Exit`] that outlives any GC scope.
+pub(super) enum OwnedExit {
+    /// What `func` has returned.
+    Returned(Func, Values),
+    Trapped(Error),
+    Killed,
+}
+
+impl OwnedExit {
+    pub(super) fn into_exit(self, store: &mut StoreOpaque) -> Exit {
+        match self {
+            OwnedExit::Returned(func, values) => Exit::Returned(values.results_of(store, func)),
+            OwnedExit::Trapped(error) => Exit::Trapped(error),
+            OwnedExit::Killed => Exit::Killed,
+        }
+    }
+}
+
+/// The parameters or results of a function.
+pub(super) enum Values {
+    /// Numbers and vectors only.
+    Raw(SmallVec<[ValRaw; 2]>),
+    Owned(Vec<OwnedVal>),
+}
+
+impl Values {
+    /// Whether `types` are such that [`Values::Raw`] can hold them.
+    pub(super) fn are_raw(mut types: impl Iterator<Item = ValType>) -> bool {
+        types.all(|ty| ty.is_num() || matches!(ty, ValType::V128))
+    }
+
+    /// As the results of `func`, rooted in the store's current scope.
+    fn results_of(&self, store: &mut StoreOpaque, func: Func) -> Vec<Val> {
+        match self {
+            Values::Raw(raw) => {
+                let ty = func.load_ty(store);
+                let mut store = AutoAssertNoGc::new(store);
+                ty.results()
+                    .zip(raw)
+                    // SAFETY: I11. These are what this function has returned.
+                    .map(|(ty, raw)| unsafe { Val::_from_raw(&mut store, *raw, &ty) })
+                    .collect()
+            }
+            Values::Owned(values) => values.iter().map(|value| value.to_val(store)).collect(),
+        }
+    }
+}
+
+/// A [`Val`] that outlives any GC scope.
+pub(super) enum OwnedVal {
+    Plain(Val),
+    #[cfg(feature = "gc")]
+    Extern(OwnedRooted<ExternRef>),
+    #[cfg(feature = "gc")]
+    Any(OwnedRooted<AnyRef>),
+    #[cfg(feature = "gc")]
+    Exn(OwnedRooted<ExnRef>),
+}
+
+impl OwnedVal {
+    /// # Errors
+    ///
+    /// If `val` is a reference whose scope has ended.
+    pub(super) fn new(store: &mut StoreOpaque, val: &Val) -> Result<OwnedVal> {
+        #[cfg(feature = "gc")]
+        match val {
+            Val::ExternRef(Some(r)) => return Ok(OwnedVal::Extern(r._to_owned_rooted(store)?)),
+            Val::AnyRef(Some(r)) => return Ok(OwnedVal::Any(r._to_owned_rooted(store)?)),
+            Val::ExnRef(Some(r)) => return Ok(OwnedVal::Exn(r._to_owned_rooted(store)?)),
+            _ => {}
+        }
+        let _ = store;
+        Ok(OwnedVal::Plain(*val))
+    }
+
+    /// Roots the value in the store's current scope.
+    pub(super) fn to_val(&self, store: &mut StoreOpaque) -> Val {
+        let _ = &store;
+        match self {
+            OwnedVal::Plain(val) => *val,
+            #[cfg(feature = "gc")]
+            OwnedVal::Extern(r) => Val::ExternRef(Some(r._to_rooted(store))),
+            #[cfg(feature = "gc")]
+            OwnedVal::Any(r) => Val::AnyRef(Some(r._to_rooted(store))),
+            #[cfg(feature = "gc")]
+            OwnedVal::Exn(r) => Val::ExnRef(Some(r._to_rooted(store))),
+        }
+    }
+}

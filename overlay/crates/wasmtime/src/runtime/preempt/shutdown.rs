@@ -1,0 +1,56 @@
+//! Ending all guest threads of a store.
+//!
+//! 1. The shutdown counts as a run, so that the host code that unwinding calls
+//!    (destructors of cancelled futures, call hooks) cannot start another.
+//! 2. The threads are taken from the run queue one by one. One that has started
+//!    is resumed with an error at the point where it is suspended, and its stack
+//!    unwinds as for a trap; one that has not returns at once.
+//! 3. Each leaves `Exit::Killed`, and its stack goes back to the allocator.
+//! 4. Threads that the host code of step 2 spawned are in the queue too.
+//! 5. If such host code panics, the others are ended all the same, and the first
+//!    panic goes on to the embedder.
+//!
+//! A store that is dropped goes through the same steps, but that a panic stops there.
+
+use super::dispatch::{OnCpu, Run};
+use crate::prelude::*;
+use crate::store::StoreOpaque;
+use std::panic::{self, AssertUnwindSafe};
+
+/// Returns how many threads were ended.
+///
+/// # Errors
+///
+/// If called from within a run.
+pub(super) fn shutdown(store: &mut StoreOpaque) -> Result<usize> {
+    if store.preempt().is_none() {
+        return Ok(0);
+    }
+    let run = Run::begin(store)?;
+    let mut killed = 0;
+    let mut panicked = None;
+    while let Some(thread) = OnCpu::start_killing(run.store) {
+        killed += 1;
+        // After a panic the thread is finished as well, and nothing else was
+        // halfway through a change.
+        if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| thread.kill())) {
+            panicked.get_or_insert(panic);
+        }
+    }
+    drop(run);
+    if let Some(panic) = panicked {
+        panic::resume_unwind(panic);
+    }
+    Ok(killed)
+}
+
+impl StoreOpaque {
+    /// The first step of dropping a store, while its data is still there for the
+    /// host code that unwinding may call.
+    pub(crate) fn drop_preemptive_threads(&mut self) {
+        // No run is on: that would borrow the store. A panic of host code has been
+        // reported by the panic hook, and must not keep the store from being dropped.
+        let _ = panic::catch_unwind(AssertUnwindSafe(|| shutdown(self)));
+        *self.preempt_mut() = None;
+    }
+}

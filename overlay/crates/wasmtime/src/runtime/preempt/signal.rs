@@ -1,0 +1,380 @@
+//! Slices in time, ended by a timer signal: no checks in compiled code.
+//!
+//! ```text
+//!   dispatch ---- sets Watch::slice_end, arms the OS thread's timer
+//!
+//!   timer -----> handler (on the alternate signal stack)
+//!                  | late, or the slice has moved on?   re-arm, or nothing
+//!                  | guest thread's own Wasm function?  "call" the stub
+//!                  | anything else                      Watch::pending, and
+//!                  |                                    look again a little later
+//!                  v
+//!   stub ------> preempted() ---> suspend the fiber      x86_64.rs
+//!
+//!   return from the host to Wasm --- pending? ---> suspend the fiber
+//! ```
+//!
+//! What the handler may touch (I5): `CURRENT` and what it points to, the list of
+//! activations, the interrupted registers, and its OS thread's timer. No lock, no
+//! allocation, nothing of the store. All of that is written by the same OS
+//! thread, so atomics with relaxed order are enough: they keep the compiler, not
+//! another CPU, from tearing and moving accesses.
+//!
+//! The number is SIGURG, as in Go: ignored by default, so that a stray one is
+//! harmless, not used by the C library, and sent by nothing that is not asked to.
+//! What is not from our timers goes on to the handler that was there before.
+//!
+//! Rejected:
+//!
+//! * Switching stacks in the handler (I6). The signal would stay blocked, and its
+//!   frame on the alternate stack, until the thread is resumed, perhaps on
+//!   another OS thread.
+//! * A ticker thread that signals the others: it wakes up at every tick whether or
+//!   not anybody waits, and is late when it does not get the CPU that it is to
+//!   take from the guest.
+//! * A page that compiled code loads from and that is unmapped to stop it: a check
+//!   after all, and a TLB shootdown for each preemption.
+//! * Patching a trap into the code: it stops all threads that run that code, in
+//!   all stores.
+
+use super::Suspension;
+use super::blocking;
+use super::slice::{Preemption, Slice};
+use crate::Module;
+use crate::prelude::*;
+use crate::runtime::vm::VMStore;
+use crate::runtime::vm::{catch_unwind_and_record_trap, raise_preexisting_trap, tls};
+use crate::store::StoreOpaque;
+use core::ptr::{self, NonNull};
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, compiler_fence};
+use core::time::Duration;
+use std::time::Instant;
+
+mod code;
+mod handler;
+pub(crate) mod host;
+mod os_timer;
+mod x86_64;
+
+use self::code::CodeRanges;
+#[cfg(debug_assertions)]
+#[doc(hidden)]
+pub use self::handler::interrupt;
+use self::x86_64::StubFrame;
+
+/// What the handler looks at while a guest thread is on the CPU. Part of its
+/// `Dispatch`.
+pub(super) struct Watch {
+    /// When its slice is over, on the monotonic clock in nanoseconds.
+    slice_end: AtomicU64,
+    /// Whether the slice was over while it could not be preempted.
+    pending: AtomicBool,
+    /// The functions that may be preempted.
+    code: AtomicPtr<CodeRanges>,
+    /// How long to wait until the next look while `pending`.
+    retry: AtomicU64,
+    store: Option<NonNull<dyn VMStore>>,
+}
+
+/// There is no end.
+pub(super) const NEVER: u64 = u64::MAX;
+
+/// The first retry, in nanoseconds. It doubles each time, so that a long host
+/// call is disturbed a few times only.
+const RETRY: u64 = 50_000;
+
+impl Watch {
+    pub(super) fn none() -> Watch {
+        Watch {
+            slice_end: AtomicU64::new(NEVER),
+            pending: AtomicBool::new(false),
+            code: AtomicPtr::new(ptr::null_mut()),
+            retry: AtomicU64::new(RETRY),
+            store: None,
+        }
+    }
+
+    /// When to look at the CPU again.
+    pub(super) fn slice_end(&self) -> u64 {
+        self.slice_end.load(Relaxed)
+    }
+
+    fn move_slice_end(&self, end: u64) {
+        self.slice_end.store(end, Relaxed);
+        os_timer::arm_by(end);
+    }
+
+    /// Makes the signal come in time for this watch, which is now the current
+    /// one.
+    pub(super) fn arm(&self) {
+        os_timer::arm_by(self.slice_end());
+    }
+}
+
+/// What a store keeps for this source.
+pub(crate) struct SignalState {
+    code: Option<Box<CodeRanges>>,
+    /// These are on the monotonic clock. No signal comes while no run is on.
+    slice_end: u64,
+    run_end: u64,
+    /// The start of the run, on both clocks.
+    start: Option<(Instant, u64)>,
+}
+
+impl Default for SignalState {
+    fn default() -> SignalState {
+        SignalState {
+            code: None,
+            slice_end: NEVER,
+            run_end: NEVER,
+            start: None,
+        }
+    }
+}
+
+impl StoreOpaque {
+    fn slices_are_signals(&self) -> bool {
+        self.engine().config().preemption == Some(Preemption::Signal)
+    }
+
+    /// Whether all code of this store can be preempted.
+    ///
+    /// # Errors
+    ///
+    /// If a module of it cannot, naming the remedy.
+    pub(super) fn ensure_signals_reach_all_code(&self) -> Result<()> {
+        if self.slices_are_signals() {
+            for (_, module) in self.modules().all_modules() {
+                code::ensure_nothing_moves(module)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether `module` can be instantiated in this store: it must not be if it could
+    /// not be preempted, and there are guest threads that could call it.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot, naming the remedy.
+    pub(crate) fn ensure_module_can_join_threads(&self, module: &Module) -> Result<()> {
+        if self.slices_are_signals() && self.preempt().is_some_and(|threads| !threads.is_empty()) {
+            code::ensure_nothing_moves(module)?;
+        }
+        Ok(())
+    }
+
+    /// A run begins, which is to be over after `time`.
+    ///
+    /// # Errors
+    ///
+    /// If the signal could not come.
+    pub(super) fn start_signals(&mut self, start: Instant, time: Option<Duration>) -> Result<()> {
+        if !self.slices_are_signals() {
+            return Ok(());
+        }
+        handler::ensure_installed()?;
+        os_timer::ensure_timer()?;
+        let now = os_timer::now();
+        let signal = &mut self.preemptive_threads()?.signal;
+        signal.run_end = time.map_or(NEVER, |time| now.saturating_add(nanos(time)));
+        signal.start = Some((start, now));
+        RUNS.fetch_add(1, Relaxed);
+        Ok(())
+    }
+
+    /// The run that `start_signals` began is over.
+    pub(super) fn stop_signals(&mut self) {
+        let started = match self.preempt_mut() {
+            Some(threads) => {
+                threads.signal.slice_end = NEVER;
+                threads.signal.run_end = NEVER;
+                threads.signal.start.take().is_some()
+            }
+            None => false,
+        };
+        if started {
+            RUNS.fetch_sub(1, Relaxed);
+            if blocking::is_outermost() {
+                os_timer::disarm();
+            }
+        }
+    }
+
+    /// The running thread starts a slice at `now`.
+    pub(super) fn start_signal_slice(&mut self, now: Instant) {
+        let Some(threads) = self.preempt_mut() else {
+            return;
+        };
+        let slice = threads.running().map(|running| running.slice);
+        if let (Some(Slice::Time(slice)), Some((start, start_nanos))) =
+            (slice, threads.signal.start)
+        {
+            threads.signal.slice_end = start_nanos
+                .saturating_add(nanos(now.saturating_duration_since(start)))
+                .saturating_add(nanos(slice));
+        }
+    }
+
+    /// The end of the slice, if anybody waits for it, and else of the run.
+    fn next_signal(&self) -> u64 {
+        self.preempt().map_or(NEVER, |threads| {
+            let signal = &threads.signal;
+            if threads.anyone_ready() {
+                signal.slice_end.min(signal.run_end)
+            } else {
+                signal.run_end
+            }
+        })
+    }
+
+    /// What the handler is to watch in the dispatch that is about to begin.
+    pub(super) fn watch(&mut self) -> Watch {
+        let watch = Watch::none();
+        if self.slices_are_signals() {
+            watch.slice_end.store(self.next_signal(), Relaxed);
+            watch.code.store(self.current_code(), Relaxed);
+            return Watch {
+                store: Some(self.traitobj()),
+                ..watch
+            };
+        }
+        watch
+    }
+
+    fn code_is_current(&self) -> bool {
+        let code = self
+            .preempt()
+            .and_then(|threads| threads.signal.code.as_ref());
+        code.is_some_and(|code| code.is_current(self.modules()))
+    }
+
+    /// The list of this store's functions, made anew if there are new modules.
+    /// No handler may be looking at the one before.
+    fn current_code(&mut self) -> *mut CodeRanges {
+        if !self.code_is_current() {
+            let code = Box::new(CodeRanges::new(self.modules()));
+            if let Some(threads) = self.preempt_mut() {
+                threads.signal.code = Some(code);
+            }
+        }
+        match self.preempt_mut() {
+            Some(threads) => threads
+                .signal
+                .code
+                .as_deref_mut()
+                .map_or(ptr::null_mut(), ptr::from_mut),
+            None => ptr::null_mut(),
+        }
+    }
+
+    /// A thread was spawned, perhaps beside one that had the CPU to itself.
+    pub(super) fn watch_alone_no_more(&mut self) {
+        if self.slices_are_signals() && self.running_thread().is_some() {
+            let end = self.next_signal();
+            blocking::with_dispatch(|dispatch| dispatch.watch.move_slice_end(end));
+        }
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(NEVER)
+}
+
+/// Where compiled code comes out of the stub, on the guest thread's stack.
+///
+/// Nothing here may be left to drop when the thread is killed, and nothing may
+/// panic: the stack is unwound straight over it.
+///
+/// # Safety
+///
+/// Only for the stub to call.
+unsafe extern "C" fn preempted(frame: &StubFrame) {
+    let store = blocking::with_dispatch(|dispatch| dispatch.watch.store).flatten();
+    let Some(mut store) = store else {
+        return;
+    };
+    // SAFETY: I6. The handler has seen that this is the dispatched thread's own
+    // code, so the store is the one that runs it, and is not in use by the host.
+    let store = unsafe { store.as_mut() };
+    let context = store.vm_store_context_mut();
+    *context.last_wasm_exit_pc.get_mut() = frame.pc;
+    *context.last_wasm_exit_trampoline_fp.get_mut() = ptr::from_ref(frame).expose_provenance();
+    // SAFETY: I6. There is Wasm on the stack, and nothing to drop up to it.
+    unsafe { suspend_or_unwind(store) };
+}
+
+/// The end of a host function or libcall that a guest thread has called. If its
+/// slice was over meanwhile, it is preempted here, where nothing is left of the
+/// host on its stack.
+///
+/// # Safety
+///
+/// Nothing on the stack is left to be dropped between here and Wasm.
+#[inline]
+pub(crate) unsafe fn leave_host(store: &mut dyn VMStore) {
+    if RUNS.load(Relaxed) != 0 {
+        // SAFETY: this function's own contract.
+        unsafe { leave_host_in_run(store) };
+    }
+}
+
+/// How many runs are on in this process. While there are none, which is all that a
+/// host call of a store that has no guest threads is to pay for, `leave_host` is a
+/// load and a branch.
+static RUNS: AtomicUsize = AtomicUsize::new(0);
+
+/// # Safety
+///
+/// As [`leave_host`].
+unsafe fn leave_host_in_run(store: &mut dyn VMStore) {
+    if store.running_thread().is_none() || !store.slices_are_signals() {
+        return;
+    }
+    if !store.code_is_current() {
+        // The handler must not see the old list while it is replaced.
+        let watch_code = |code| {
+            blocking::with_dispatch(|dispatch| dispatch.watch.code.store(code, Relaxed));
+            compiler_fence(SeqCst);
+        };
+        watch_code(ptr::null_mut());
+        let code = store.current_code();
+        watch_code(code);
+    }
+    let pending = blocking::with_dispatch(|dispatch| dispatch.watch.pending.load(Relaxed));
+    if pending == Some(true) && returns_to_wasm(store) {
+        // SAFETY: this function's own contract.
+        unsafe { suspend_or_unwind(store) };
+    }
+}
+
+/// Whether it is Wasm that the host is about to return to. It is not if the guest
+/// thread's function is a host function itself, and a trap that is on its way up
+/// ends the thread anyway.
+fn returns_to_wasm(store: &mut dyn VMStore) -> bool {
+    let entry_fp = *store.vm_store_context_mut().last_wasm_entry_fp.get_mut();
+    tls::with(|state| {
+        state.is_some_and(|state| {
+            // SAFETY: I6. This is what was saved when the youngest activation was
+            // made, on a stack that is still there.
+            let outer_fp = unsafe { state.old_last_wasm_entry_fp() };
+            entry_fp != outer_fp && !state.is_unwinding()
+        })
+    })
+}
+
+/// # Safety
+///
+/// As [`leave_host`].
+unsafe fn suspend_or_unwind(store: &mut dyn VMStore) {
+    let resumed = catch_unwind_and_record_trap(store, |store| match blocking::take(store) {
+        Some(context) => super::preemptive_yield(store, context, Suspension::PREEMPTED),
+        None => Ok(()),
+    });
+    if !resumed {
+        // SAFETY: this function's own contract. The reason was recorded by the
+        // line above.
+        unsafe { raise_preexisting_trap(store) };
+    }
+}

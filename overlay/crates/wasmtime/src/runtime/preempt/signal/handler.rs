@@ -1,0 +1,225 @@
+//! The signal handler (I5).
+
+use super::blocking::{self, Dispatch};
+use super::os_timer::{self, SIGNAL, token};
+use super::x86_64::Interrupted;
+use super::{NEVER, RETRY};
+use crate::prelude::*;
+use core::cell::Cell;
+use core::mem::{self, MaybeUninit};
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, Ordering};
+use std::io;
+use std::sync::{Mutex, PoisonError};
+
+/// What was installed for the signal before. Leaked, as the handler may look at
+/// it at any time.
+static PREVIOUS: AtomicPtr<Previous> = AtomicPtr::new(ptr::null_mut());
+
+struct Previous {
+    action: libc::sigaction,
+    /// What had been there when our handler was installed the time before.
+    older: *const Previous,
+}
+
+/// Held while the handler is installed.
+static INSTALL: Mutex<()> = Mutex::new(());
+
+std::thread_local! {
+    /// How often a signal that is not ours has been handed on already. A handler
+    /// that was installed over ours hands on to ours, and that to an older one.
+    static HANDED_ON: Cell<usize> = const { Cell::new(0) };
+}
+
+/// # Errors
+///
+/// If the handler cannot be installed, or the signal is blocked on this OS
+/// thread.
+pub(super) fn ensure_installed() -> Result<()> {
+    ensure_unblocked()?;
+    if is_installed()? {
+        return Ok(());
+    }
+    let _guard = INSTALL.lock().unwrap_or_else(PoisonError::into_inner);
+    if is_installed()? {
+        return Ok(());
+    }
+    // SAFETY: a `sigaction` is plain data, for which zero is valid.
+    let mut action: libc::sigaction = unsafe { mem::zeroed() };
+    // On the alternate stack, as the guest's may be nearly full, and what the
+    // kernel saves takes kilobytes. System calls of the host go on.
+    action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
+    action.sa_sigaction = address();
+    // SAFETY: as above, and the pointers are to locals.
+    let mut previous: libc::sigaction = unsafe { mem::zeroed() };
+    // SAFETY: the handler is what `SA_SIGINFO` asks for.
+    if unsafe { libc::sigaction(SIGNAL, &action, &mut previous) } != 0 {
+        return Err(io::Error::last_os_error())
+            .context("cannot install the handler of SIGURG, which `Preemption::Signal` needs");
+    }
+    if previous.sa_sigaction != address() {
+        let previous = Box::new(Previous {
+            action: previous,
+            older: PREVIOUS.load(Ordering::Acquire),
+        });
+        PREVIOUS.store(Box::into_raw(previous), Ordering::Release);
+    }
+    Ok(())
+}
+
+fn address() -> usize {
+    (handle as *const ()).expose_provenance()
+}
+
+fn is_installed() -> Result<bool> {
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: the pointer is to a local, which is written if this succeeds.
+    let action = unsafe {
+        if libc::sigaction(SIGNAL, ptr::null(), action.as_mut_ptr()) != 0 {
+            return Err(io::Error::last_os_error().into());
+        }
+        action.assume_init()
+    };
+    Ok(action.sa_sigaction == address())
+}
+
+fn ensure_unblocked() -> Result<()> {
+    let mut mask = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the pointers are null or to a local, which is written.
+    let blocked = unsafe {
+        libc::pthread_sigmask(libc::SIG_BLOCK, ptr::null(), mask.as_mut_ptr());
+        libc::sigismember(mask.as_ptr(), SIGNAL) == 1
+    };
+    ensure!(
+        !blocked,
+        "SIGURG is blocked on this OS thread, so `Preemption::Signal` cannot preempt \
+         guests here: unblock it with `pthread_sigmask`, or use `Preemption::Epoch`"
+    );
+    Ok(())
+}
+
+unsafe extern "C" fn handle(
+    signal: libc::c_int,
+    info: *mut libc::siginfo_t,
+    context: *mut libc::c_void,
+) {
+    // SAFETY: I5. The kernel gives a handler valid pointers, and `si_value` is
+    // what a timer's signal has.
+    let ours =
+        unsafe { (*info).si_code == libc::SI_TIMER && (*info).si_value().sival_ptr == token() };
+    // SAFETY: errno is this OS thread's own.
+    let errno = unsafe { libc::__errno_location() };
+    // SAFETY: as above.
+    let saved = unsafe { *errno };
+    // The kernel drops a timer's signal if another one is pending, which then has to
+    // do for both.
+    if ours || os_timer::is_due() {
+        os_timer::fired();
+        // SAFETY: I5. This is what the kernel gave to this handler.
+        let interrupted = unsafe { Interrupted::new(context) };
+        on_timer(interrupted);
+    }
+    if !ours {
+        // SAFETY: the arguments are those that the kernel gave.
+        unsafe { hand_on(signal, info, context) };
+    }
+    // SAFETY: as above. The interrupted code may be about to look at it.
+    unsafe { *errno = saved };
+}
+
+/// The OS thread's timer has come. It may be early or late (I7).
+fn on_timer(mut interrupted: Interrupted<'_>) {
+    blocking::with_dispatch(|dispatch| {
+        let watch = &dispatch.watch;
+        let end = watch.slice_end();
+        let now = os_timer::now();
+        if end == NEVER {
+            return;
+        }
+        if now < end {
+            os_timer::arm_by(end);
+            return;
+        }
+        // SAFETY: I5. This is the handler, and `interrupted` is what it stopped.
+        if !unsafe { preempt(dispatch, &mut interrupted) } {
+            watch.pending.store(true, Ordering::Relaxed);
+            let retry = watch.retry.load(Ordering::Relaxed);
+            watch
+                .retry
+                .store(retry.saturating_mul(2).max(RETRY), Ordering::Relaxed);
+            os_timer::arm_by(now.saturating_add(retry));
+        }
+    });
+}
+
+/// Preempts the guest thread of `dispatch` if it was interrupted in its own code.
+///
+/// # Safety
+///
+/// Called by a signal handler that has interrupted `interrupted` on this OS thread.
+unsafe fn preempt(dispatch: &Dispatch, interrupted: &mut Interrupted<'_>) -> bool {
+    let watch = &dispatch.watch;
+    // SAFETY: I5. The list is null, or kept by the store that is dispatched.
+    let code = unsafe { watch.code.load(Ordering::Relaxed).as_ref() };
+    // In this order: only under a Wasm function are the activations at rest.
+    match code.and_then(|code| code.function_at(interrupted.pc())) {
+        Some(function) if dispatch.is_in_own_code() => {
+            // SAFETY: I6. All of it has just been looked at.
+            let called = unsafe { interrupted.call_stub(function) };
+            if called {
+                watch.slice_end.store(NEVER, Ordering::Relaxed);
+            }
+            called
+        }
+        _ => false,
+    }
+}
+
+/// For tests: preempts a guest thread at the very instruction that a signal handler
+/// of the test has interrupted. Returns whether it was in the thread's own code.
+///
+/// # Safety
+///
+/// `context` is what the kernel gave to that handler.
+#[cfg(debug_assertions)]
+#[doc(hidden)]
+pub unsafe fn interrupt(context: *mut libc::c_void) -> bool {
+    // SAFETY: this function's own contract.
+    let mut interrupted = unsafe { Interrupted::new(context) };
+    // SAFETY: this function's own contract.
+    blocking::with_dispatch(|dispatch| unsafe { preempt(dispatch, &mut interrupted) }) == Some(true)
+}
+
+/// Hands a signal that is not from a timer of ours to whoever was there before.
+///
+/// # Safety
+///
+/// The arguments are those that the kernel gave to a handler.
+unsafe fn hand_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    let depth = HANDED_ON.get();
+    let mut previous: *const Previous = PREVIOUS.load(Ordering::Acquire);
+    for _ in 0..depth {
+        // SAFETY: null, or leaked by `ensure_installed`.
+        previous = unsafe { previous.as_ref() }.map_or(ptr::null(), |previous| previous.older);
+    }
+    // SAFETY: as above.
+    let Some(Previous { action, .. }) = (unsafe { previous.as_ref() }) else {
+        return;
+    };
+    if action.sa_sigaction == libc::SIG_DFL || action.sa_sigaction == libc::SIG_IGN {
+        return;
+    }
+    HANDED_ON.set(depth + 1);
+    // SAFETY: it was installed as a handler of one of these two types.
+    unsafe {
+        if action.sa_flags & libc::SA_SIGINFO != 0 {
+            let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) =
+                mem::transmute(action.sa_sigaction);
+            handler(signal, info, context);
+        } else {
+            let handler: extern "C" fn(libc::c_int) = mem::transmute(action.sa_sigaction);
+            handler(signal);
+        }
+    }
+    HANDED_ON.set(depth);
+}

@@ -1,0 +1,101 @@
+//! Whether this machine and an engine's configuration can preempt by signals.
+//!
+//! Each refusal names what is in the way, and the setting or the mode that works.
+
+use crate::Config;
+use crate::prelude::*;
+use wasmparser::WasmFeatures;
+use wasmtime_environ::Tunables;
+
+/// How far the limit at which Wasm functions trap is from the end of a guest
+/// thread's stack, at least: for the stub, and for what it calls.
+const MIN_HEADROOM: usize = 64 << 10;
+
+/// Whether this machine can do it at all.
+pub(crate) fn works_here() -> bool {
+    !shadow_stacks_are_on()
+}
+
+/// Whether `Preemption::Signal` can be had with a configuration, in which memories
+/// that move were asked for if `may_move`.
+///
+/// # Errors
+///
+/// If it cannot, naming what works.
+pub(crate) fn ensure(
+    config: &Config,
+    tunables: &Tunables,
+    features: WasmFeatures,
+    may_move: bool,
+) -> Result<()> {
+    let target = config.compiler_target();
+
+    ensure!(
+        target == target_lexicon::Triple::host(),
+        "`Preemption::Signal` runs native code of this machine only, not code for \
+         `{target}`: use `Preemption::Epoch`, or leave `Config::target` alone",
+    );
+    ensure!(
+        !tunables.winch_callable,
+        "`Preemption::Signal` does not know the frames of Winch's code: use \
+         `Strategy::Cranelift`, or `Preemption::Epoch`"
+    );
+    for (feature, name, setting) in [
+        (WasmFeatures::GC, "garbage collection", "wasm_gc"),
+        (WasmFeatures::EXCEPTIONS, "exceptions", "wasm_exceptions"),
+        (
+            WasmFeatures::GC_TYPES,
+            "references to the garbage-collected heap",
+            "gc_support",
+        ),
+        (
+            WasmFeatures::STACK_SWITCHING,
+            "stack switching",
+            "wasm_stack_switching",
+        ),
+    ] {
+        ensure!(
+            !features.contains(feature),
+            "`Preemption::Signal` stops code where a reference could be in any \
+             register, so it cannot be had with {name}: do not enable \
+             `Config::{setting}`, or use `Preemption::Epoch`"
+        );
+    }
+    ensure!(
+        !tunables.debug_guest,
+        "`Preemption::Signal` cannot be had with `Config::guest_debug`: use \
+         `Preemption::Epoch`"
+    );
+    ensure!(
+        !may_move,
+        "`Preemption::Signal` cannot be had with `Config::memory_may_move(true)`: \
+         a memory that moves would move under the guest's feet; leave the setting \
+         alone, or use `Preemption::Epoch`"
+    );
+    ensure!(
+        config
+            .async_stack_size
+            .saturating_sub(config.max_wasm_stack)
+            >= MIN_HEADROOM,
+        "`Preemption::Signal` needs {MIN_HEADROOM} bytes of stack below the guest's: \
+         an `async_stack_size` of {} is too little for a `max_wasm_stack` of {}",
+        config.async_stack_size,
+        config.max_wasm_stack,
+    );
+    ensure!(
+        !shadow_stacks_are_on(),
+        "`Preemption::Signal` returns to where no call was made, which the hardware \
+         shadow stack of this process forbids: turn it off \
+         (GLIBC_TUNABLES=glibc.cpu.x86_shstk=off), or use `Preemption::Epoch`"
+    );
+    Ok(())
+}
+
+/// Asks the kernel (Linux 6.6). One that does not know has none.
+fn shadow_stacks_are_on() -> bool {
+    const ARCH_SHSTK_STATUS: libc::c_int = 0x5005;
+    let mut status: u64 = 0;
+    // SAFETY: `arch_prctl` writes to the local, or fails.
+    let result = unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_SHSTK_STATUS, &raw mut status) };
+    result == 0 && status & 1 != 0
+}

@@ -1,0 +1,143 @@
+//! The timer of an OS thread, and what the handler needs to set it.
+//!
+//! It is made by the first run on the thread, and goes with the thread. Between
+//! dispatches it is left as it is: moving the end of a slice to later, which is
+//! what nearly every dispatch does, needs no system call, as the handler re-arms
+//! the timer when it finds that it came too early.
+
+use super::NEVER;
+use crate::prelude::*;
+use core::cell::Cell;
+use core::mem::{self, MaybeUninit};
+use core::ptr;
+use std::io;
+
+/// What a timer's signal carries, so that it is told from others.
+pub(super) static TOKEN: u8 = 0;
+
+pub(super) const SIGNAL: libc::c_int = libc::SIGURG;
+
+std::thread_local! {
+    // No destructors here, and constant initializers: the handler reads these.
+    static TIMER: Cell<Option<libc::timer_t>> = const { Cell::new(None) };
+    /// The process that it was made in: `fork` copies these, and no timers.
+    static OWNER: Cell<libc::pid_t> = const { Cell::new(0) };
+    static ARMED: Cell<u64> = const { Cell::new(NEVER) };
+    // Made after the two above, to delete what they name.
+    static DELETE: DeleteTimer = const { DeleteTimer };
+}
+
+struct DeleteTimer;
+
+impl Drop for DeleteTimer {
+    fn drop(&mut self) {
+        // SAFETY: no preconditions.
+        if OWNER.get() != unsafe { libc::getpid() } {
+            return;
+        }
+        if let Some(timer) = TIMER.take() {
+            // SAFETY: I5. This is the OS thread's own timer, and the last use.
+            unsafe { libc::timer_delete(timer) };
+        }
+    }
+}
+
+/// Makes sure that this OS thread has a timer.
+pub(super) fn ensure_timer() -> Result<()> {
+    // SAFETY: no preconditions.
+    let process = unsafe { libc::getpid() };
+    if TIMER.get().is_some() && OWNER.get() == process {
+        return Ok(());
+    }
+    ensure!(
+        DELETE.try_with(|_| {}).is_ok(),
+        "guest threads cannot be run by an OS thread that is ending"
+    );
+    // SAFETY: a `sigevent` is plain data, for which zero is valid.
+    let mut event: libc::sigevent = unsafe { mem::zeroed() };
+    event.sigev_notify = libc::SIGEV_THREAD_ID;
+    event.sigev_signo = SIGNAL;
+    event.sigev_value.sival_ptr = token();
+    // SAFETY: no preconditions.
+    event.sigev_notify_thread_id = unsafe { libc::gettid() };
+    let mut timer = MaybeUninit::uninit();
+    // SAFETY: both pointers are to locals, and the second is written.
+    let result =
+        unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, timer.as_mut_ptr()) };
+    if result != 0 {
+        return Err(io::Error::last_os_error())
+            .context("cannot make a timer for this OS thread, which `Preemption::Signal` needs");
+    }
+    // SAFETY: `timer_create` has succeeded.
+    TIMER.set(Some(unsafe { timer.assume_init() }));
+    OWNER.set(process);
+    ARMED.set(NEVER);
+    Ok(())
+}
+
+pub(super) fn token() -> *mut libc::c_void {
+    ptr::from_ref(&TOKEN).cast_mut().cast()
+}
+
+/// Nanoseconds on the monotonic clock.
+pub(super) fn now() -> u64 {
+    let mut time = MaybeUninit::<libc::timespec>::uninit();
+    // SAFETY: the clock exists, and the pointer is to a local, which is written.
+    // This is one of the functions that a handler may call.
+    let time = unsafe {
+        libc::clock_gettime(libc::CLOCK_MONOTONIC, time.as_mut_ptr());
+        time.assume_init()
+    };
+    u64::try_from(time.tv_sec)
+        .unwrap_or(0)
+        .saturating_mul(1_000_000_000)
+        .saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Makes the signal come at `time`, or before: the handler sorts that out.
+pub(super) fn arm_by(time: u64) {
+    if time < ARMED.get() {
+        set(time);
+    }
+}
+
+/// From now on no signal comes, but for one that is on its way.
+pub(super) fn disarm() {
+    if ARMED.get() != NEVER {
+        set(NEVER);
+    }
+}
+
+/// Whether the signal should have come by now.
+pub(super) fn is_due() -> bool {
+    ARMED.get() <= now()
+}
+
+/// The signal has come, so that the timer is no longer set.
+pub(super) fn fired() {
+    ARMED.set(NEVER);
+}
+
+fn set(time: u64) {
+    let Some(timer) = TIMER.get() else {
+        return;
+    };
+    // In this order, as the signal may come in between: if the timer is set and
+    // `ARMED` is not, the handler finds out that there is nothing to do.
+    ARMED.set(time);
+    let value = if time == NEVER { 0 } else { time.max(1) };
+    let zero = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let setting = libc::itimerspec {
+        it_interval: zero,
+        it_value: libc::timespec {
+            tv_sec: libc::time_t::try_from(value / 1_000_000_000).unwrap_or(libc::time_t::MAX),
+            tv_nsec: libc::c_long::try_from(value % 1_000_000_000).unwrap_or(0),
+        },
+    };
+    // SAFETY: I5. The timer is this OS thread's own, and the pointers are to
+    // locals. This is one of the functions that a handler may call.
+    unsafe { libc::timer_settime(timer, libc::TIMER_ABSTIME, &setting, ptr::null_mut()) };
+}

@@ -1,0 +1,64 @@
+//! What there is of `Preemption::Signal` on machines other than x86-64 Linux: an
+//! error that says so.
+
+use crate::prelude::*;
+use crate::runtime::vm::VMStore;
+use crate::store::StoreOpaque;
+use core::time::Duration;
+use std::time::Instant;
+
+pub(crate) mod host {
+    use crate::Config;
+    use crate::prelude::*;
+    use wasmparser::WasmFeatures;
+    use wasmtime_environ::Tunables;
+
+    pub(crate) fn works_here() -> bool {
+        false
+    }
+
+    pub(crate) fn ensure(_: &Config, _: &Tunables, _: WasmFeatures, _: bool) -> Result<()> {
+        bail!(
+            "`Preemption::Signal` works on x86-64 Linux only: use `Preemption::Epoch`, \
+             or let `Preemption::for_this_host` choose"
+        )
+    }
+}
+
+pub(super) struct Watch;
+
+impl Watch {
+    pub(super) fn arm(&self) {}
+}
+
+#[derive(Default)]
+pub(crate) struct SignalState;
+
+impl StoreOpaque {
+    pub(super) fn ensure_signals_reach_all_code(&self) -> Result<()> {
+        Ok(())
+    }
+
+    pub(crate) fn ensure_module_can_join_threads(&self, _: &crate::Module) -> Result<()> {
+        Ok(())
+    }
+
+    pub(super) fn start_signals(&mut self, _: Instant, _: Option<Duration>) -> Result<()> {
+        Ok(())
+    }
+
+    pub(super) fn stop_signals(&mut self) {}
+
+    pub(super) fn start_signal_slice(&mut self, _: Instant) {}
+
+    pub(super) fn watch(&mut self) -> Watch {
+        Watch
+    }
+
+    pub(super) fn watch_alone_no_more(&mut self) {}
+}
+
+/// # Safety
+///
+/// None is needed: it does nothing.
+pub(crate) unsafe fn leave_host(_: &mut dyn VMStore) {}

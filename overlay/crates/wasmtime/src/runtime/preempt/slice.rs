@@ -1,0 +1,167 @@
+//! What ends a slice, and how long one is: [`Preemption`] and [`Slice`].
+
+use crate::prelude::*;
+use core::fmt;
+use core::time::Duration;
+
+/// What preempts a guest thread: see
+/// [`Config::preemption`](crate::Config::preemption).
+///
+/// | | checks in compiled code | slices | schedule |
+/// |---|---|---|---|
+/// | [`Fuel`](Preemption::Fuel) | at function entries and loop headers | a number of executed operations | deterministic |
+/// | [`Epoch`](Preemption::Epoch) | at function entries and loop headers | wall-clock time | depends on the machine |
+/// | [`Signal`](Preemption::Signal) | none | wall-clock time | depends on the machine |
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Preemption {
+    /// A slice is an amount of fuel. The same guests with the same input and
+    /// the same slices are interleaved in the same way on every machine.
+    ///
+    /// This turns on [`Config::consume_fuel`](crate::Config::consume_fuel).
+    /// Where that was not also requested explicitly a [`Store`](crate::Store)
+    /// starts with `u64::MAX` units of fuel instead of none, so that slices
+    /// need no budget.
+    Fuel,
+
+    /// A slice is an amount of wall-clock time, measured by one timer thread
+    /// per engine, which sleeps unless somebody waits for the CPU.
+    ///
+    /// This turns on
+    /// [`Config::epoch_interruption`](crate::Config::epoch_interruption).
+    /// Where that was not also requested explicitly a [`Store`](crate::Store)
+    /// starts with no epoch deadline instead of one which has already passed.
+    ///
+    /// An embedder's own use of epochs keeps its meaning:
+    /// [`Engine::increment_epoch`](crate::Engine::increment_epoch) is the only
+    /// thing that brings a deadline which was set with
+    /// [`Store::set_epoch_deadline`](crate::Store::set_epoch_deadline) nearer.
+    Epoch,
+
+    /// A slice is an amount of wall-clock time, ended by a timer signal which stops
+    /// the guest at whatever instruction it is. Compiled code has no checks, and is
+    /// as fast as if it were never interrupted. On x86-64 Linux.
+    ///
+    /// The signal is SIGURG. Its handler is installed by the first run, and by any
+    /// run that finds that it no longer is; signals that are not from this crate's
+    /// timers go to the handler that was there before. There is one POSIX timer for
+    /// each OS thread that has run guest threads, which is set while a run is on
+    /// and somebody waits for the CPU, or the run has an end.
+    ///
+    /// Code that may be stopped at any instruction must not hold what may be
+    /// collected or moved. So this turns off the proposals that need the
+    /// garbage collector, and
+    /// [`Config::memory_may_move`](crate::Config::memory_may_move): memories grow
+    /// within their reservation, which for 32-bit ones is all that they can have
+    /// anyway. It is an error to turn them on explicitly, to use Winch or Pulley,
+    /// guest debugging, or a process with a hardware shadow stack. And it is an error to
+    /// spawn a thread in a store with a module whose tables can grow; those that
+    /// compilers make cannot.
+    ///
+    /// Fuel can be metered as well. See [`ThreadStats`](crate::ThreadStats) for how
+    /// exact the count is. A suspended thread holds some of the store's fuel, at most
+    /// 1,000,000 units and at most its share of half of the budget but for the last
+    /// 1,000 units. It comes back when the thread ends.
+    Signal,
+}
+
+impl Preemption {
+    /// The fastest that this machine has: [`Preemption::Signal`] where it works, and
+    /// [`Preemption::Epoch`] elsewhere.
+    pub fn for_this_host() -> Preemption {
+        if super::signal::host::works_here() {
+            Preemption::Signal
+        } else {
+            Preemption::Epoch
+        }
+    }
+}
+
+impl fmt::Display for Preemption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Preemption::Fuel => "Preemption::Fuel",
+            Preemption::Epoch => "Preemption::Epoch",
+            Preemption::Signal => "Preemption::Signal",
+        })
+    }
+}
+
+/// What a guest thread may use before it is preempted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Slice {
+    /// Wall-clock time on the CPU, for [`Preemption::Epoch`] and, from 50 us on, for
+    /// [`Preemption::Signal`].
+    ///
+    /// The slice does not end earlier. Under `Epoch` it ends at the first check that
+    /// the guest reaches afterwards.
+    Time(Duration),
+
+    /// Units of fuel, for [`Preemption::Fuel`]. From 1 to `i64::MAX`.
+    ///
+    /// The slice ends at the first fuel check that the guest reaches after
+    /// using this much.
+    Fuel(u64),
+}
+
+impl Slice {
+    /// The longest slice in time, about 292 years.
+    const MAX_TIME: Duration = Duration::from_nanos(i64::MAX as u64);
+
+    /// The shortest slice under `Preemption::Signal`: shorter ones would be used up
+    /// by the signals.
+    const MIN_SIGNAL_TIME: Duration = Duration::from_micros(50);
+
+    /// The slice that a store starts with: 10 ms, or as many units of fuel as
+    /// take roughly that long.
+    pub(super) fn default_for(preemption: Preemption) -> Slice {
+        match preemption {
+            Preemption::Fuel => Slice::Fuel(10_000_000),
+            Preemption::Epoch | Preemption::Signal => Slice::Time(Duration::from_millis(10)),
+        }
+    }
+
+    /// Checks that this slice can end, and that `preemption` can end it.
+    pub(super) fn validate(self, preemption: Preemption) -> Result<()> {
+        match (self, preemption) {
+            (Slice::Time(time), Preemption::Epoch) => ensure!(
+                !time.is_zero() && time <= Self::MAX_TIME,
+                "a slice of {time:?} is out of range: it must be at least 1 ns \
+                 and at most {:?}",
+                Self::MAX_TIME,
+            ),
+            (Slice::Fuel(fuel), Preemption::Fuel) => ensure!(
+                (1..=i64::MAX as u64).contains(&fuel),
+                "a slice of {fuel} units of fuel is out of range: it must be at \
+                 least 1 and at most {}",
+                i64::MAX,
+            ),
+            (Slice::Time(time), Preemption::Signal) => ensure!(
+                time >= Self::MIN_SIGNAL_TIME && time <= Self::MAX_TIME,
+                "a slice of {time:?} is out of range: it must be at least {:?} \
+                 and at most {:?}",
+                Self::MIN_SIGNAL_TIME,
+                Self::MAX_TIME,
+            ),
+            (Slice::Time(time), Preemption::Fuel) => bail!(
+                "a slice of {time:?} cannot be measured under {preemption}: use \
+                 `Slice::Fuel`, or configure `Preemption::Epoch`"
+            ),
+            (Slice::Fuel(fuel), Preemption::Epoch | Preemption::Signal) => bail!(
+                "a slice of {fuel} units of fuel cannot be measured under \
+                 {preemption}: use `Slice::Time`, or configure `Preemption::Fuel`"
+            ),
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Slice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Slice::Time(time) => write!(f, "{time:?}"),
+            Slice::Fuel(fuel) => write!(f, "{fuel} units of fuel"),
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Making a guest thread: a fiber whose body is one call of a Wasm function.
+
+use super::blocking;
+use super::exit::{OwnedVal, Values};
+use super::slice::Slice;
+use super::threads::ThreadId;
+use crate::fiber;
+use crate::prelude::*;
+use crate::store::{StoreInner, StoreOpaque};
+use crate::{AsContextMut, Func, FuncType, StoreContextMut, Val, ValRaw};
+use core::ptr::NonNull;
+
+/// How to spawn a guest thread, for
+/// [`Store::spawn_wasm_thread_with`](crate::Store::spawn_wasm_thread_with).
+#[derive(Clone, Debug, Default)]
+pub struct ThreadOptions {
+    pub(super) name: Option<Box<str>>,
+    pub(super) slice: Option<Slice>,
+    pub(super) detached: bool,
+}
+
+impl ThreadOptions {
+    /// No name, the store's slice, and an exit that waits to be taken.
+    pub fn new() -> ThreadOptions {
+        ThreadOptions::default()
+    }
+
+    /// Names the thread, for [`ThreadInfo::name`](crate::ThreadInfo::name).
+    /// Names need not be unique.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into().into_boxed_str());
+        self
+    }
+
+    /// Gives the thread a slice of its own, which later changes of the store's
+    /// do not touch.
+    pub fn slice(mut self, slice: Slice) -> Self {
+        self.slice = Some(slice);
+        self
+    }
+
+    /// Whether the thread is forgotten as soon as it ends, however that is.
+    ///
+    /// Otherwise, which is the default, it counts against
+    /// [`Store::wasm_thread_limit`](crate::Store::wasm_thread_limit) until its
+    /// exit is taken.
+    pub fn detached(mut self, detached: bool) -> Self {
+        self.detached = detached;
+        self
+    }
+}
+
+/// What a guest thread is to call.
+pub(super) struct Call {
+    func: Func,
+    params: Values,
+    results: usize,
+    raw_results: bool,
+}
+
+pub(super) fn spawn<T: 'static>(
+    store: &mut StoreContextMut<'_, T>,
+    call: Call,
+    options: ThreadOptions,
+) -> Result<ThreadId> {
+    let threads = store.0.preemptive_threads()?;
+    if let Some(slice) = options.slice {
+        slice.validate(threads.preemption)?;
+    }
+    threads.ensure_room()?;
+    store.0.ensure_signals_reach_all_code()?;
+
+    // SAFETY: I10. The fiber is `Send` if the store is: it is kept in the store
+    // that it was made for, which drops it before it drops itself.
+    let fiber = unsafe { fiber::make_fiber_unchecked(&mut *store.0, move |store| call.run(store)) }
+        .context(
+            "cannot allocate a stack for a guest thread; fewer threads, a smaller \
+             `Config::async_stack_size` or, with the pooling allocator, a larger \
+             `total_stacks` would help",
+        )?;
+
+    let id = store
+        .0
+        .preemptive_threads()?
+        .insert(Box::new(fiber), options);
+    store.0.preempt_alone_no_more();
+    store.0.watch_alone_no_more();
+    Ok(id)
+}
+
+impl Call {
+    /// A call of `func`, whose type is `ty`, with parameters of that type.
+    pub(super) fn new(func: Func, ty: &FuncType, params: Values) -> Call {
+        Call {
+            func,
+            params,
+            results: ty.results().len(),
+            raw_results: Values::are_raw(ty.results()),
+        }
+    }
+
+    /// # Errors
+    ///
+    /// If `func` is not of `store`, or `params` are not what it takes.
+    pub(super) fn checked(store: &mut StoreOpaque, func: Func, params: &[Val]) -> Result<Call> {
+        ensure_own_function(store, &func)?;
+        let ty = func.load_ty(store);
+        ensure!(
+            ty.params().len() == params.len(),
+            "cannot spawn a function of type {ty}: expected {} arguments, got {}",
+            ty.params().len(),
+            params.len(),
+        );
+        let params = ty
+            .params()
+            .zip(params)
+            .enumerate()
+            .map(|(i, (ty, param))| {
+                param
+                    .ensure_matches_ty(store, &ty)
+                    .and_then(|()| OwnedVal::new(store, param))
+                    .with_context(|| format!("argument {i} of the guest thread must be a {ty}"))
+            })
+            .collect::<Result<_>>()?;
+        Ok(Call::new(func, &ty, Values::Owned(params)))
+    }
+
+    /// The body of the thread, on its own fiber.
+    fn run<T: 'static>(self, store: &mut StoreInner<T>) -> Result<()> {
+        StoreContextMut(store).with_blocking(|mut store, context| {
+            blocking::with_context(context, || {
+                let func = self.func;
+                let results = self.call(&mut store)?;
+                store.0.set_thread_results(func, results);
+                Ok(())
+            })
+        })
+    }
+
+    fn call<T: 'static>(self, store: &mut StoreContextMut<'_, T>) -> Result<Values> {
+        // Parameters stay rooted until the function has them: a call hook may collect
+        // garbage before that.
+        let mut raw = match &self.params {
+            Values::Raw(raw) => raw.clone(),
+            Values::Owned(params) => in_lifo_scope(store, |store| {
+                let raw = |param: &OwnedVal| param.to_val(store.0).to_raw(&mut *store);
+                params.iter().map(raw).collect::<Result<_>>()
+            })?,
+        };
+        if raw.len() < self.results {
+            raw.resize(self.results, ValRaw::v128(0));
+        }
+
+        let func = self.func.vm_func_ref(store.0);
+        // SAFETY: I11. `func` belongs to this store, the parameters are of its
+        // types, and `raw` has room for them and for the results.
+        unsafe { Func::call_unchecked_raw(store, func, NonNull::from(&mut raw[..]))? };
+
+        raw.truncate(self.results);
+        if self.raw_results {
+            return Ok(Values::Raw(raw));
+        }
+        let ty = self.func.load_ty(store.0);
+        in_lifo_scope(store, |store| {
+            let own = |(ty, raw): (_, &ValRaw)| {
+                // SAFETY: I11. The function has just returned a value of this
+                // type here.
+                let val = unsafe { Val::from_raw(store.as_context_mut(), *raw, ty) };
+                OwnedVal::new(store.0, &val)
+            };
+            let values = ty.results().zip(&raw).map(own).collect::<Result<_>>()?;
+            Ok(Values::Owned(values))
+        })
+    }
+}
+
+pub(super) fn ensure_own_function(store: &StoreOpaque, func: &Func) -> Result<()> {
+    ensure!(
+        func.comes_from_same_store(store),
+        "cannot spawn a function of another store: a guest thread runs in the \
+         store that owns its function"
+    );
+    Ok(())
+}
+
+/// Unroots what `f` roots. Nothing in `f` may suspend: the scopes of two threads
+/// would overlap.
+pub(super) fn in_lifo_scope<T: 'static, R>(
+    store: &mut StoreContextMut<'_, T>,
+    f: impl FnOnce(&mut StoreContextMut<'_, T>) -> Result<R>,
+) -> Result<R> {
+    let scope = store.0.enter_gc_lifo_scope();
+    let result = f(store);
+    store.0.exit_gc_lifo_scope(scope);
+    result
+}

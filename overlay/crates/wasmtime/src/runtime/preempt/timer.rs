@@ -1,0 +1,260 @@
+//! The timer of an engine: one OS thread that advances the epoch when a slice is
+//! over.
+//!
+//! Every run has a [`Slot`] with the time of its next tick. The thread sleeps
+//! until the earliest, for good if all say [`Slot::NEVER`]. Moving a slot's time
+//! back, which is what nearly every dispatch does, is one atomic store: the
+//! thread wakes at the old time, sees the new one and sleeps on. Only a time that
+//! is earlier than what the thread sleeps until costs a wake-up.
+//!
+//! A tick marks its slots as fired and then advances the epoch, in this order:
+//! `epoch.rs` says why.
+//!
+//! Rejected: a tick at a fixed rate. It wakes an idle machine, and a slice that
+//! starts between two ticks is too short or too long by up to a period.
+
+use crate::prelude::*;
+use core::sync::atomic::{AtomicU64, Ordering};
+use core::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+/// When a run wants the next tick.
+pub(super) struct Slot {
+    /// Nanoseconds since [`Shared::start`], or one of the two below.
+    time: AtomicU64,
+}
+
+impl Slot {
+    /// No tick is wanted.
+    pub(super) const NEVER: u64 = u64::MAX;
+    /// The tick has come.
+    const FIRED: u64 = u64::MAX - 1;
+
+    pub(super) fn has_fired(&self) -> bool {
+        self.time.load(Ordering::SeqCst) == Slot::FIRED
+    }
+
+    /// The time of its tick, as `u64::MAX` if there is none to come.
+    fn pending(&self) -> u64 {
+        match self.time.load(Ordering::SeqCst) {
+            Slot::FIRED => Slot::NEVER,
+            time => time,
+        }
+    }
+}
+
+/// The timer of an engine. Its thread is started by the first run, and joined
+/// when the engine goes.
+pub(crate) struct EpochTimer {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// The engine's epoch, which compiled code looks at.
+    epoch: Arc<AtomicU64>,
+    /// The origin of all times here.
+    start: Instant,
+    /// What the thread sleeps until. Written under the lock of `state`.
+    asleep_until: AtomicU64,
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+struct State {
+    slots: Vec<Arc<Slot>>,
+    /// How much of the epoch is from here.
+    ticks: u64,
+    thread: Option<JoinHandle<()>>,
+    stop: bool,
+}
+
+impl EpochTimer {
+    pub(crate) fn new(epoch: Arc<AtomicU64>) -> EpochTimer {
+        EpochTimer {
+            shared: Arc::new(Shared {
+                epoch,
+                start: Instant::now(),
+                asleep_until: AtomicU64::new(Slot::NEVER),
+                state: Mutex::new(State {
+                    slots: Vec::new(),
+                    ticks: 0,
+                    thread: None,
+                    stop: false,
+                }),
+                wake: Condvar::new(),
+            }),
+        }
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.shared.epoch.load(Ordering::SeqCst)
+    }
+
+    /// The epoch, and how much of it is not the embedder's, at one moment.
+    pub(super) fn epoch_and_ticks(&self) -> (u64, u64) {
+        let state = self.shared.lock();
+        (self.epoch(), state.ticks)
+    }
+
+    /// `instant` in this timer's time, capped to what a slot can say.
+    pub(super) fn time_of(&self, instant: Instant) -> u64 {
+        let nanos = instant
+            .saturating_duration_since(self.shared.start)
+            .as_nanos();
+        u64::try_from(nanos)
+            .unwrap_or(u64::MAX)
+            .min(Slot::FIRED - 1)
+    }
+
+    /// Adds a slot, and starts the thread if this is the first one ever.
+    pub(super) fn register(&self) -> Result<Arc<Slot>> {
+        let slot = Arc::new(Slot {
+            time: AtomicU64::new(Slot::NEVER),
+        });
+        let mut state = self.shared.lock();
+        if state.thread.is_none() {
+            let shared = self.shared.clone();
+            let thread = thread::Builder::new()
+                .name("wasmtime-epoch-timer".into())
+                .spawn(move || shared.run())
+                .context("cannot start the timer thread that ends slices")?;
+            state.thread = Some(thread);
+        }
+        state.slots.push(slot.clone());
+        Ok(slot)
+    }
+
+    pub(super) fn unregister(&self, slot: &Arc<Slot>) {
+        let mut state = self.shared.lock();
+        state.slots.retain(|other| !Arc::ptr_eq(other, slot));
+    }
+
+    /// Asks for a tick at `time` instead of whatever `slot` said before.
+    pub(super) fn arm(&self, slot: &Slot, time: u64) {
+        let time = if time == Slot::FIRED { time - 1 } else { time };
+        slot.time.store(time, Ordering::SeqCst);
+        if time < self.shared.asleep_until.load(Ordering::SeqCst) {
+            // Whoever holds the lock is the thread, which looks once more before
+            // it sleeps, or it sleeps already.
+            drop(self.shared.lock());
+            self.shared.wake.notify_one();
+        }
+    }
+}
+
+impl Drop for EpochTimer {
+    fn drop(&mut self) {
+        let thread = {
+            let mut state = self.shared.lock();
+            state.stop = true;
+            state.thread.take()
+        };
+        self.shared.wake.notify_one();
+        if let Some(thread) = thread {
+            // It has not panicked, and there is nobody to tell if it has.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing here panics halfway through a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// The thread.
+    fn run(&self) {
+        ask_for_low_latency();
+        let mut state = self.lock();
+        while !state.stop {
+            let next = self.announce(&state);
+            let now = self.now();
+            if next <= now {
+                self.tick(&mut state, now);
+                continue;
+            }
+            state = if next == Slot::NEVER {
+                self.wake
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner)
+            } else {
+                let time = Duration::from_nanos(next - now);
+                self.wake
+                    .wait_timeout(state, time)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
+            };
+        }
+    }
+
+    /// Finds the time of the next tick, and says so in `asleep_until`.
+    fn announce(&self, state: &State) -> u64 {
+        let earliest = || {
+            let times = state.slots.iter().map(|slot| slot.pending());
+            times.min().unwrap_or(Slot::NEVER)
+        };
+        loop {
+            let next = earliest();
+            self.asleep_until.store(next, Ordering::SeqCst);
+            // A slot that was armed before the line above did not see it.
+            if earliest() >= next {
+                return next;
+            }
+        }
+    }
+
+    /// Ends the slices that are over.
+    fn tick(&self, state: &mut State, now: u64) {
+        let mut any = false;
+        for slot in &state.slots {
+            let time = slot.pending();
+            any |= time <= now
+                && slot
+                    .time
+                    .compare_exchange(time, Slot::FIRED, Ordering::SeqCst, Ordering::SeqCst)
+                    .is_ok();
+        }
+        if any {
+            state.ticks += 1;
+            self.epoch.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Lets this OS thread have the CPU soon when it wakes up on a busy machine, in
+/// exchange for shorter turns, of which it needs next to nothing. A kernel that
+/// does not know how (Linux before 6.12) ignores it.
+#[cfg(target_os = "linux")]
+fn ask_for_low_latency() {
+    const SHORTEST_TURN: u64 = 100_000;
+
+    #[repr(C)]
+    #[derive(Default)]
+    struct SchedAttr {
+        size: u32,
+        policy: u32,
+        flags: u64,
+        nice: i32,
+        priority: u32,
+        runtime: u64,
+        deadline: u64,
+        period: u64,
+    }
+    let attr = SchedAttr {
+        size: 48,
+        runtime: SHORTEST_TURN,
+        ..SchedAttr::default()
+    };
+    // SAFETY: `attr` is what the system call reads, of the size that it says.
+    unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) };
+}
+
+#[cfg(not(target_os = "linux"))]
+fn ask_for_low_latency() {}

@@ -1,0 +1,92 @@
+//! Guest threads whose parameters and results are Rust types.
+//!
+//! Values go through the raw representation that `TypedFunc` has for them. What is
+//! raw already is kept like that, so that numbers are never turned into `Val`s.
+
+use super::exit::{OwnedExit, OwnedVal, TypedExit, Values};
+use super::spawn::{self, Call, ThreadOptions, in_lifo_scope};
+use super::threads::TypedThreadId;
+use crate::bail_bug;
+use crate::prelude::*;
+use crate::store::AutoAssertNoGc;
+use crate::{StoreContextMut, TypedFunc, Val, ValRaw, WasmParams, WasmResults};
+use core::mem::{self, MaybeUninit};
+use core::slice;
+
+pub(super) fn spawn<T, P, R>(
+    store: &mut StoreContextMut<'_, T>,
+    func: &TypedFunc<P, R>,
+    params: P,
+    options: ThreadOptions,
+) -> Result<TypedThreadId<R>>
+where
+    P: WasmParams,
+    R: WasmResults,
+{
+    spawn::ensure_own_function(store.0, func.func())?;
+    let mut storage = MaybeUninit::<P::ValRawStorage>::uninit();
+    params.store(&mut AutoAssertNoGc::new(store.0), func.ty(), &mut storage)?;
+    let len = func.ty().params().len();
+    // SAFETY: I11. `store` has initialized one `ValRaw` for each parameter of the
+    // function, of that parameter's type.
+    let raw = unsafe { slice::from_raw_parts(storage.as_ptr().cast::<ValRaw>(), len) };
+
+    let id = if Values::are_raw(func.ty().params()) {
+        let call = Call::new(*func.func(), func.ty(), Values::Raw(raw.into()));
+        spawn::spawn(store, call, options)?
+    } else {
+        in_lifo_scope(store, |store| {
+            let val = |(ty, raw): (_, &ValRaw)| {
+                // SAFETY: I11, as above.
+                unsafe { Val::from_raw(&mut *store, *raw, ty) }
+            };
+            let params: Vec<Val> = func.ty().params().zip(raw).map(val).collect();
+            let call = Call::checked(store.0, *func.func(), &params)?;
+            spawn::spawn(store, call, options)
+        })?
+    };
+    Ok(TypedThreadId::new(store.0.id(), id))
+}
+
+pub(super) fn take_exit<T, R: WasmResults>(
+    store: &mut StoreContextMut<'_, T>,
+    id: TypedThreadId<R>,
+) -> Option<TypedExit<R>> {
+    if id.store() != store.0.id() {
+        return None;
+    }
+    Some(match store.0.take_owned_exit(id.id())? {
+        OwnedExit::Returned(_, values) => match from_values(store, values) {
+            Ok(results) => TypedExit::Returned(results),
+            Err(error) => TypedExit::Trapped(error),
+        },
+        OwnedExit::Trapped(error) => TypedExit::Trapped(error),
+        OwnedExit::Killed => TypedExit::Killed,
+    })
+}
+
+fn from_values<T, R: WasmResults>(store: &mut StoreContextMut<'_, T>, values: Values) -> Result<R> {
+    let raw = match values {
+        Values::Raw(raw) => raw,
+        Values::Owned(values) => {
+            let raw = |value: &OwnedVal| value.to_val(store.0).to_raw(&mut *store);
+            values.iter().map(raw).collect::<Result<_>>()?
+        }
+    };
+    let room = mem::size_of::<R::ValRawStorage>() / mem::size_of::<ValRaw>();
+    if raw.len() > room {
+        bail_bug!("{} results in the room of {room}", raw.len());
+    }
+    let mut storage = MaybeUninit::<R::ValRawStorage>::uninit();
+    // SAFETY: I11. There is room for this many, that was checked above. The id is
+    // of this store, so these are the results of the function that `R` was
+    // checked against, and they fill the storage.
+    unsafe {
+        storage
+            .as_mut_ptr()
+            .cast::<ValRaw>()
+            .copy_from_nonoverlapping(raw.as_ptr(), raw.len());
+        let mut store = AutoAssertNoGc::new(store.0);
+        Ok(R::load(&mut store, storage.assume_init_ref()))
+    }
+}

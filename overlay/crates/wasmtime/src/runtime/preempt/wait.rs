@@ -1,0 +1,97 @@
+//! Waiting on an OS thread for a waker: what a synchronous run does while a
+//! pending host future keeps the store.
+
+use core::cell::Cell;
+use core::mem;
+use core::ops::Deref;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::task::Waker;
+use std::sync::Arc;
+use std::task::Wake;
+use std::thread::{self, Thread};
+
+/// Something that an OS thread can sleep on until its waker is woken.
+pub(super) struct Waiter {
+    shared: Arc<Shared>,
+    waker: Waker,
+}
+
+struct Shared {
+    thread: Thread,
+    woken: AtomicBool,
+}
+
+impl Wake for Shared {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.woken.swap(true, Ordering::Release) {
+            self.thread.unpark();
+        }
+    }
+}
+
+impl Waiter {
+    fn new() -> Waiter {
+        let shared = Arc::new(Shared {
+            thread: thread::current(),
+            woken: AtomicBool::new(false),
+        });
+        Waiter {
+            waker: Waker::from(shared.clone()),
+            shared,
+        }
+    }
+
+    pub(super) fn waker(&self) -> &Waker {
+        &self.waker
+    }
+
+    /// Forgets the wakes of an earlier poll.
+    pub(super) fn reset(&self) {
+        self.shared.woken.store(false, Ordering::Relaxed);
+    }
+
+    /// Sleeps until the waker was woken since the last call or `reset`.
+    pub(super) fn wait(&self) {
+        while !self.shared.woken.swap(false, Ordering::Acquire) {
+            thread::park();
+        }
+    }
+}
+
+std::thread_local! {
+    static IDLE: Cell<Option<Waiter>> = const { Cell::new(None) };
+}
+
+/// The waiter of an OS thread, on loan to one of its runs. A run that is inside of
+/// that one gets another: the outer one's waker may be woken meanwhile.
+pub(super) struct Loan(Option<Waiter>);
+
+impl Loan {
+    pub(super) fn new() -> Loan {
+        let idle = IDLE.try_with(|idle| idle.take()).ok().flatten();
+        Loan(Some(idle.unwrap_or_else(Waiter::new)))
+    }
+}
+
+impl Deref for Loan {
+    type Target = Waiter;
+
+    fn deref(&self) -> &Waiter {
+        match &self.0 {
+            Some(waiter) => waiter,
+            None => unreachable!("it is given back by `drop` only"),
+        }
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        let waiter = mem::take(&mut self.0);
+        // An OS thread that is about to end needs none.
+        let _ = IDLE.try_with(|idle| idle.set(waiter));
+    }
+}
