@@ -1,0 +1,208 @@
+//! The command line.
+
+use crate::mode::Mode;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::time::Duration;
+use wasmtime::{Result, bail, format_err};
+
+#[derive(Parser)]
+#[command(name = "preempt", version, about, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    Run(RunArgs),
+}
+
+/// Run guests side by side in one Store, each as a preempted thread
+///
+/// Each GUEST gets an instance of its own, and a thread which runs until its
+/// slice is used up; then it is the turn of the next one. No guest has to
+/// yield.
+#[derive(Args, Clone, Debug)]
+#[command(after_long_help = AFTER_HELP)]
+pub struct RunArgs {
+    /// What ends a slice: a timer (signal, epoch), or a count of executed
+    /// instructions (fuel)
+    ///
+    /// The default is signal where that works, and epoch elsewhere.
+    #[arg(long, value_enum, default_value_t = Mode::for_this_host())]
+    pub preemption: Mode,
+
+    /// How long a guest may run before it is the next one's turn: a duration
+    /// such as 10ms (signal: from 50us on; epoch), or a number of fuel units
+    /// such as 100000 (fuel)
+    ///
+    /// Without it, 10ms or 10000000 units.
+    #[arg(long, value_name = "10ms|100000")]
+    pub slice: Option<String>,
+
+    /// Stop the guests which have not finished after this time
+    ///
+    /// Without it, run until all have finished. The time starts after the
+    /// modules' start functions. It may be exceeded by a guest that is in a host
+    /// function, until that returns, and under --preemption fuel by one slice.
+    #[arg(long = "for", value_name = "DURATION", value_parser = positive_duration)]
+    pub time: Option<Duration>,
+
+    /// Print one JSON object to stdout instead of a table
+    ///
+    /// What guests write to their stdout goes to stderr then.
+    #[arg(long)]
+    pub json: bool,
+
+    /// Also write the JSON object to FILE
+    #[arg(long, value_name = "FILE")]
+    pub json_file: Option<PathBuf>,
+
+    /// Show how the guests interleaved: each one's share of the CPU time in
+    /// each STEP of the run, 10ms by default
+    ///
+    /// The end of a step ends the running guest's slice.
+    #[arg(
+        long,
+        value_name = "STEP",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "10ms",
+        value_parser = positive_duration
+    )]
+    pub interleaving: Option<Duration>,
+
+    /// Set a variable in the environment of guest N, counted from 1, or of all
+    /// WASI guests
+    ///
+    /// They do not see the environment of this process.
+    #[arg(long, value_name = "[N:]KEY=VALUE", value_parser = parse_env)]
+    pub env: Vec<For<Variable>>,
+
+    /// Give guest N, counted from 1, or every WASI guest, a file as standard
+    /// input
+    ///
+    /// Without it they share the standard input of this process. A guest that
+    /// waits for input holds up all the others.
+    #[arg(long, value_name = "[N:]FILE", value_parser = parse_stdin)]
+    pub stdin: Vec<For<PathBuf>>,
+
+    /// FILE[:EXPORT][(ARG,...)], for example 'fib.wat:fib(30)'
+    #[arg(value_name = "GUEST", required = true)]
+    pub guests: Vec<String>,
+}
+
+const AFTER_HELP: &str = "\
+Guests:
+  spin.wat                  A module, text or binary. Runs `_start` if it is
+                            exported, else the only function that is
+  spin.wat:run              Runs the export `run`
+  'fib.wat:fib(30)'         Passes arguments, by the types of the function:
+                            i32 and i64 in decimal or hex, f32 and f64
+  'primes.wasm(5000, a b)'  A WASI preview 1 command: the arguments are strings,
+                            and follow the file's name in `argv`
+
+  The quotes keep a shell from the parentheses. In arguments, space around them
+  does not count, and `\\` takes the next character as it is: `(one\\, two)`.
+  WASI guests get no folders and no network. What guests print comes out in
+  whole lines.
+
+Exit status:
+  0  all guests returned
+  1  a guest trapped, exited with another status than 0, or was stopped
+  2  bad usage, or a guest that cannot be run";
+
+fn positive_duration(text: &str) -> Result<Duration> {
+    match humantime::parse_duration(text) {
+        Ok(time) if time.is_zero() => Err(format_err!(
+            "no guest would run; give a time above zero, such as 2s"
+        )),
+        Ok(time) => Ok(time),
+        Err(error) => Err(format_err!("{error}; give a time such as 2s or 500ms")),
+    }
+}
+
+/// An option's value for one guest (counted from 1), or for all.
+#[derive(Clone, Debug, PartialEq)]
+pub struct For<V> {
+    pub guest: Option<usize>,
+    pub value: V,
+    /// What was given, for errors.
+    pub text: String,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Variable {
+    pub key: String,
+    pub value: String,
+}
+
+/// Splits `N:` off, if it is there.
+fn guest_prefix(text: &str) -> Result<(Option<usize>, &str)> {
+    match text.split_once(':') {
+        Some((n, rest)) if !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()) => {
+            match n.parse() {
+                Ok(0) | Err(_) => bail!("there is no guest {n}; guests are counted from 1"),
+                Ok(n) => Ok((Some(n), rest)),
+            }
+        }
+        _ => Ok((None, text)),
+    }
+}
+
+fn parse_env(text: &str) -> Result<For<Variable>> {
+    let (guest, rest) = guest_prefix(text)?;
+    match rest.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok(For {
+            guest,
+            value: Variable {
+                key: key.to_string(),
+                value: value.to_string(),
+            },
+            text: text.to_string(),
+        }),
+        _ => bail!("write KEY=VALUE, or N:KEY=VALUE for guest N only"),
+    }
+}
+
+fn parse_stdin(text: &str) -> Result<For<PathBuf>> {
+    let (guest, rest) = guest_prefix(text)?;
+    if rest.is_empty() {
+        bail!("write FILE, or N:FILE for guest N only");
+    }
+    Ok(For {
+        guest,
+        value: rest.into(),
+        text: text.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn env_may_name_its_guest() {
+        let env = parse_env("2:A=b=c:d").unwrap();
+        assert_eq!(env.guest, Some(2));
+        assert_eq!((&*env.value.key, &*env.value.value), ("A", "b=c:d"));
+
+        let env = parse_env("A:B=").unwrap();
+        assert_eq!(env.guest, None);
+        assert_eq!((&*env.value.key, &*env.value.value), ("A:B", ""));
+    }
+
+    #[test]
+    fn env_without_key_or_guest_is_an_error() {
+        for text in ["", "A", "=b", "1:=b", "1:A", "0:A=b"] {
+            assert!(parse_env(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn command_line_definition_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

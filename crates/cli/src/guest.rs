@@ -1,0 +1,219 @@
+//! What a GUEST on the command line means: `FILE[:EXPORT][(ARG,...)]`.
+
+use std::path::PathBuf;
+use wasmtime::{Result, bail};
+
+/// A guest as it was written on the command line, not yet looked at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GuestSpec {
+    /// The whole of it, as given.
+    pub text: String,
+    pub file: PathBuf,
+    /// `None` where the module is to choose.
+    pub export: Option<String>,
+    /// `None` without parentheses; `()` is no arguments, given explicitly.
+    pub args: Option<Vec<String>>,
+}
+
+impl GuestSpec {
+    /// Parses `text`. `exists` tells whether a path exists: a file may have `:`
+    /// and `(` in its name.
+    pub fn parse(text: &str, exists: impl Fn(&str) -> bool) -> Result<GuestSpec> {
+        let (file, rest) = text.split_at(file_len(text, exists));
+        if file.is_empty() {
+            bail!("guest `{text}` names no file; write FILE[:EXPORT][(ARG,...)]");
+        }
+        let (export, args) = match rest.strip_prefix(':') {
+            Some(rest) => {
+                let (export, args) = rest.split_at(rest.find('(').unwrap_or(rest.len()));
+                if export.is_empty() {
+                    bail!(
+                        "guest `{text}` has no export name after `{file}:`; \
+                         write `{file}:EXPORT`, or `{file}` for the default export"
+                    );
+                }
+                (Some(export.to_string()), args)
+            }
+            None => (None, rest),
+        };
+        Ok(GuestSpec {
+            text: text.to_string(),
+            file: file.into(),
+            export,
+            args: parse_args(text, args)?,
+        })
+    }
+}
+
+/// How much of `text` is the file: the longest part before a `:`, a `(` or the
+/// end that exists. If none does, what ends in `.wat` or `.wasm`, so that the
+/// error names the file that was meant.
+fn file_len(text: &str, exists: impl Fn(&str) -> bool) -> usize {
+    let ends = || {
+        text.match_indices([':', '('])
+            .map(|(at, _)| at)
+            .chain([text.len()])
+    };
+    let is_module = |end: &usize| {
+        let file = &text[..*end];
+        file.ends_with(".wat") || file.ends_with(".wasm")
+    };
+    ends()
+        .rev()
+        .find(|end| exists(&text[..*end]))
+        .or_else(|| ends().find(is_module))
+        .or_else(|| ends().next())
+        .unwrap_or(text.len())
+}
+
+/// Parses `(ARG,...)`: backslash takes the character after it as it is, and
+/// space around an argument does not count.
+fn parse_args(guest: &str, text: &str) -> Result<Option<Vec<String>>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let not_closed = || {
+        wasmtime::format_err!(
+            "the arguments of guest `{guest}` are not closed; \
+             write them as `(ARG,...)`, with `\\` before a `,`, `)` or `\\` within one"
+        )
+    };
+    let inner = text
+        .strip_prefix('(')
+        .and_then(|text| text.strip_suffix(')'))
+        .ok_or_else(not_closed)?;
+    if inner.trim().is_empty() {
+        return Ok(Some(Vec::new()));
+    }
+
+    let mut args = Vec::new();
+    let mut arg = String::new();
+    // How much of `arg` the trimming must leave.
+    let mut kept = 0;
+    let mut chars = inner.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => {
+                arg.push(chars.next().ok_or_else(not_closed)?);
+                kept = arg.len();
+            }
+            ',' => {
+                arg.truncate(kept);
+                kept = 0;
+                args.push(std::mem::take(&mut arg));
+            }
+            c if c.is_whitespace() && arg.is_empty() => {}
+            c => {
+                arg.push(c);
+                if !c.is_whitespace() {
+                    kept = arg.len();
+                }
+            }
+        }
+    }
+    arg.truncate(kept);
+    args.push(arg);
+    Ok(Some(args))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> GuestSpec {
+        GuestSpec::parse(text, |_| false).unwrap()
+    }
+
+    fn error(text: &str) -> String {
+        GuestSpec::parse(text, |_| false).unwrap_err().to_string()
+    }
+
+    fn args(text: &str) -> Vec<String> {
+        parse(&format!("f.wasm{text}")).args.unwrap()
+    }
+
+    #[test]
+    fn file_alone_leaves_export_and_arguments_open() {
+        let spec = parse("dir/primes.wasm");
+        assert_eq!(spec.file, PathBuf::from("dir/primes.wasm"));
+        assert_eq!((spec.export, spec.args), (None, None));
+    }
+
+    #[test]
+    fn export_and_arguments_are_split_off() {
+        let spec = parse("fib.wat:fib(30, -1)");
+        assert_eq!(spec.text, "fib.wat:fib(30, -1)");
+        assert_eq!(spec.file, PathBuf::from("fib.wat"));
+        assert_eq!(spec.export.as_deref(), Some("fib"));
+        assert_eq!(spec.args.unwrap(), ["30", "-1"]);
+    }
+
+    #[test]
+    fn arguments_need_no_export() {
+        let spec = parse("primes.wasm(1000,a)");
+        assert_eq!(spec.file, PathBuf::from("primes.wasm"));
+        assert_eq!(spec.export, None);
+        assert_eq!(spec.args.unwrap(), ["1000", "a"]);
+    }
+
+    #[test]
+    fn export_may_contain_colons() {
+        let spec = parse("a.wasm:wasi:cli/run@0.2.0#run");
+        assert_eq!(spec.file, PathBuf::from("a.wasm"));
+        assert_eq!(spec.export.as_deref(), Some("wasi:cli/run@0.2.0#run"));
+    }
+
+    #[test]
+    fn longest_existing_file_wins() {
+        let exists = |path: &str| path == "odd:name" || path == "odd";
+        let spec = GuestSpec::parse("odd:name:run(1)", exists).unwrap();
+        assert_eq!(spec.file, PathBuf::from("odd:name"));
+        assert_eq!(spec.export.as_deref(), Some("run"));
+    }
+
+    #[test]
+    fn missing_file_is_cut_at_its_extension() {
+        assert_eq!(
+            parse("C:/x (1).wat:run").file,
+            PathBuf::from("C:/x (1).wat")
+        );
+        assert_eq!(parse("binary:run").file, PathBuf::from("binary"));
+    }
+
+    #[test]
+    fn empty_parentheses_are_no_arguments_and_commas_make_empty_ones() {
+        assert_eq!(args("()"), [""; 0]);
+        assert_eq!(args("( )"), [""; 0]);
+        assert_eq!(args("(,)"), ["", ""]);
+        assert_eq!(args("(a,)"), ["a", ""]);
+    }
+
+    #[test]
+    fn space_around_arguments_is_dropped_unless_escaped() {
+        assert_eq!(args("( a b ,\tc )"), ["a b", "c"]);
+        assert_eq!(args(r"(\ a\ )"), [" a "]);
+    }
+
+    #[test]
+    fn backslash_keeps_commas_parentheses_and_itself() {
+        assert_eq!(args(r"(a\,b,c\)d,\\)"), ["a,b", "c)d", r"\"]);
+        assert_eq!(args("(print(1))"), ["print(1)"]);
+    }
+
+    #[test]
+    fn unclosed_arguments_are_an_error() {
+        for text in ["f.wat:f(1", "f.wat(", "f.wat:f(1)x", r"f.wat:f(1\)"] {
+            let error = error(text);
+            assert!(error.contains(text), "{error}");
+            assert!(error.contains("not closed"), "{error}");
+        }
+    }
+
+    #[test]
+    fn empty_names_are_errors() {
+        assert!(error("").contains("names no file"));
+        assert!(error(":run").contains("names no file"));
+        assert!(error("f.wat:").contains("no export name"));
+        assert!(error("f.wat:(1)").contains("no export name"));
+    }
+}

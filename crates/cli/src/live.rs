@@ -1,0 +1,148 @@
+//! The live view on a terminal: a line for each thread.
+//!
+//! All lines are the message of a single progress bar, so that they are drawn
+//! at once: of many bars, indicatif would leave some out to draw less often.
+
+use crate::interleaving::share;
+use console::{Term, truncate_str};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::time::Duration;
+
+/// The most threads with a line of their own.
+const MOST_ROWS: usize = 12;
+
+/// How many characters a share of all is.
+const BAR: usize = 20;
+
+pub struct Live {
+    view: ProgressBar,
+    /// The names of the threads with a line, all of one width.
+    names: Vec<String>,
+}
+
+/// What is shown of a thread.
+pub struct Row {
+    pub state: String,
+    pub finished: bool,
+    pub cpu_time: Duration,
+    pub slices: u64,
+}
+
+impl Live {
+    /// A view on stderr of threads with these names, not yet on the screen.
+    pub fn new(names: &[String]) -> Self {
+        Live::on(ProgressDrawTarget::stderr(), names)
+    }
+
+    fn on(target: ProgressDrawTarget, names: &[String]) -> Self {
+        let style = ProgressStyle::with_template("{msg}").expect("the template is a constant");
+        let names = &names[..names.len().min(MOST_ROWS)];
+        let width = names.iter().map(|name| name.chars().count()).max();
+        let pad = |name: &String| format!("{name:0$}", width.unwrap_or(0));
+        Live {
+            view: ProgressBar::with_draw_target(None, target).with_style(style),
+            names: names.iter().map(pad).collect(),
+        }
+    }
+
+    /// What the console has to take off the screen to write a line.
+    pub fn view(&self) -> ProgressBar {
+        self.view.clone()
+    }
+
+    /// Draws the threads as they are now.
+    pub fn draw(&self, rows: &[Row]) {
+        let columns = Term::stderr().size_checked();
+        let columns = columns.map_or(usize::MAX, |(_rows, columns)| columns.into());
+        let lines: Vec<String> = self
+            .lines(rows)
+            .map(|line| truncate_str(&line, columns, "…").into_owned())
+            .collect();
+        self.view.set_message(lines.join("\n"));
+    }
+
+    fn lines(&self, rows: &[Row]) -> impl Iterator<Item = String> {
+        let total = rows.iter().map(|row| row.cpu_time).sum();
+        let shown = self.names.iter().zip(rows).map(move |(name, row)| {
+            let share = share(row.cpu_time, total);
+            let bar = "█".repeat((share * BAR as f64).round() as usize);
+            format!(
+                "{name}  {:9} {bar:BAR$} {:3.0} % {:8.2} s {:>7} slices",
+                row.state,
+                share * 100.0,
+                row.cpu_time.as_secs_f64(),
+                row.slices,
+            )
+        });
+        let rest = &rows[self.names.len()..];
+        let finished = rest.iter().filter(|row| row.finished).count();
+        let others = (!rest.is_empty())
+            .then(|| format!("and {} more, {finished} of them finished", rest.len()));
+        shown.chain(others)
+    }
+
+    /// Takes the view off the screen.
+    pub fn finish(&self) {
+        self.view.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use indicatif::InMemoryTerm;
+
+    fn live(term: &InMemoryTerm, threads: usize) -> Live {
+        let names: Vec<String> = (1..=threads).map(|n| format!("{n} guest.wat")).collect();
+        Live::on(
+            ProgressDrawTarget::term_like(Box::new(term.clone())),
+            &names,
+        )
+    }
+
+    fn row(cpu_ms: u64, state: &str) -> Row {
+        Row {
+            state: state.to_string(),
+            finished: state != "running",
+            cpu_time: Duration::from_millis(cpu_ms),
+            slices: cpu_ms / 10,
+        }
+    }
+
+    #[test]
+    fn each_thread_has_a_line_with_its_share() {
+        let term = InMemoryTerm::new(20, 100);
+        let live = live(&term, 2);
+        live.draw(&[row(1500, "running"), row(500, "returned")]);
+        assert_eq!(
+            term.contents(),
+            "1 guest.wat  running   ███████████████       75 %     1.50 s     150 slices\n\
+             2 guest.wat  returned  █████                 25 %     0.50 s      50 slices"
+        );
+    }
+
+    #[test]
+    fn many_threads_share_the_last_line() {
+        let term = InMemoryTerm::new(40, 100);
+        let live = live(&term, 100);
+        let mut rows: Vec<Row> = (0..99).map(|_| row(10, "running")).collect();
+        rows.push(row(10, "trapped"));
+        live.draw(&rows);
+        let screen = term.contents();
+        assert_eq!(screen.lines().count(), MOST_ROWS + 1, "{screen}");
+        assert!(
+            screen.ends_with("and 88 more, 1 of them finished"),
+            "{screen}"
+        );
+    }
+
+    #[test]
+    fn finished_view_leaves_nothing_on_the_screen() {
+        let term = InMemoryTerm::new(20, 100);
+        let live = live(&term, 20);
+        live.draw(&(0..20).map(|_| row(10, "running")).collect::<Vec<_>>());
+        assert_ne!(term.contents(), "");
+        live.finish();
+        assert_eq!(term.contents(), "");
+    }
+}

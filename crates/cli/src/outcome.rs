@@ -1,0 +1,114 @@
+//! How a guest ended.
+
+use crate::values;
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+use wasmtime::{Exit, FrameInfo, Val, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+/// How a guest ended.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    Returned(Vec<Val>),
+    /// `proc_exit` with another code than 0.
+    Exited(i32),
+    Trapped {
+        error: String,
+        /// The innermost function first.
+        backtrace: Vec<String>,
+    },
+    /// The time was up.
+    Stopped,
+}
+
+/// All outcomes have the same fields, so that a reader needs no cases.
+impl Serialize for Outcome {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (mut results, mut code, mut trap) = (&[][..], None, None);
+        let mut frames = &[][..];
+        let exit = match self {
+            Outcome::Returned(values) => {
+                results = values;
+                "returned"
+            }
+            Outcome::Exited(status) => {
+                code = Some(status);
+                "exited"
+            }
+            Outcome::Trapped { error, backtrace } => {
+                trap = Some(error);
+                frames = backtrace;
+                "trapped"
+            }
+            Outcome::Stopped => "stopped",
+        };
+        let results: Vec<_> = results.iter().map(values::json).collect();
+        let mut fields = serializer.serialize_struct("Outcome", 5)?;
+        fields.serialize_field("exit", exit)?;
+        fields.serialize_field("results", &results)?;
+        fields.serialize_field("code", &code)?;
+        fields.serialize_field("error", &trap)?;
+        fields.serialize_field("backtrace", frames)?;
+        fields.end()
+    }
+}
+
+impl Outcome {
+    /// For the table.
+    pub fn word(&self) -> String {
+        match self {
+            Outcome::Returned(_) => "returned".to_string(),
+            Outcome::Exited(code) => format!("exited {code}"),
+            Outcome::Trapped { .. } => "trapped".to_string(),
+            Outcome::Stopped => "stopped".to_string(),
+        }
+    }
+}
+
+impl From<Exit> for Outcome {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Returned(results) => Outcome::Returned(results),
+            Exit::Trapped(error) => Outcome::from(&error),
+            _ => Outcome::Stopped,
+        }
+    }
+}
+
+/// `proc_exit` is an error, too.
+impl From<&wasmtime::Error> for Outcome {
+    fn from(error: &wasmtime::Error) -> Self {
+        let backtrace = error.downcast_ref::<WasmBacktrace>();
+        match error.downcast_ref::<I32Exit>() {
+            Some(I32Exit(0)) => Outcome::Returned(Vec::new()),
+            Some(I32Exit(code)) => Outcome::Exited(*code),
+            None => Outcome::Trapped {
+                error: reason(error, backtrace),
+                backtrace: backtrace
+                    .map_or_else(Vec::new, |trace| trace.frames().iter().map(frame).collect()),
+            },
+        }
+    }
+}
+
+/// What the error says, but for its backtrace, which is one of its contexts.
+fn reason(error: &wasmtime::Error, backtrace: Option<&WasmBacktrace>) -> String {
+    let backtrace = backtrace.map(|trace| trace.to_string());
+    let causes: Vec<String> = error
+        .chain()
+        .map(|cause| cause.to_string())
+        .filter(|cause| Some(cause) != backtrace.as_ref())
+        .collect();
+    causes.join(": ")
+}
+
+fn frame(frame: &FrameInfo) -> String {
+    let function = match frame.func_name() {
+        Some(name) => name.to_string(),
+        None => format!("function {}", frame.func_index()),
+    };
+    let module = frame.module().name().unwrap_or("module without a name");
+    match frame.module_offset() {
+        Some(offset) => format!("{module}!{function} (offset {offset:#x})"),
+        None => format!("{module}!{function}"),
+    }
+}

@@ -1,0 +1,356 @@
+//! What came of the run, as a table or as JSON.
+
+use crate::interleaving::Interleaving;
+use crate::outcome::Outcome;
+use crate::values;
+use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
+use console::Term;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::time::Duration;
+use wasmtime::error::Context as _;
+use wasmtime::{Result, Slice};
+
+/// The result of a run.
+#[derive(Serialize)]
+pub struct Report {
+    /// `signal`, `epoch` or `fuel`.
+    pub preemption: String,
+    /// Of each thread: `slice_ms` or `slice_fuel`.
+    #[serde(flatten, serialize_with = "slice")]
+    pub slice: Slice,
+    /// Why the run ended: `all_finished` or `time_up`.
+    pub end: &'static str,
+    #[serde(rename = "elapsed_ms", serialize_with = "milliseconds")]
+    pub elapsed: Duration,
+    /// Of all threads together.
+    #[serde(rename = "cpu_time_ms", serialize_with = "milliseconds")]
+    pub cpu_time: Duration,
+    pub slices: u64,
+    pub preemptions: u64,
+    /// The width of a column of the threads' `interleaving`.
+    #[serde(
+        rename = "interleaving_step_ms",
+        serialize_with = "optional_milliseconds",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub interleaving_step: Option<Duration>,
+    #[serde(skip)]
+    pub interleaving: Option<Interleaving>,
+    pub threads: Vec<Thread>,
+}
+
+/// One line of the table.
+#[derive(Serialize)]
+pub struct Thread {
+    /// Absent for a guest that trapped before it became a thread, in its start
+    /// function.
+    pub thread: Option<u64>,
+    pub guest: String,
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    #[serde(rename = "cpu_time_ms", serialize_with = "milliseconds")]
+    pub cpu_time: Duration,
+    /// How often the thread was given the CPU.
+    pub slices: u64,
+    /// How often it was taken from it.
+    pub preemptions: u64,
+    /// Of the CPU time of all threads, from 0 to 1.
+    pub share: f64,
+    /// What it consumed; counted under `--preemption fuel` only.
+    pub fuel: Option<u64>,
+    /// Its share of the CPU time in each step of the run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interleaving: Option<Vec<f64>>,
+}
+
+impl Report {
+    pub fn all_returned(&self) -> bool {
+        self.threads
+            .iter()
+            .all(|thread| matches!(thread.outcome, Outcome::Returned(_)))
+    }
+
+    /// Prints the report to stdout, where somebody still reads that.
+    pub fn print(&self, json: bool) -> Result<()> {
+        let text = if json {
+            self.json()?
+        } else {
+            let terminal = Term::stdout().size_checked();
+            self.text(terminal.map(|(_rows, columns)| columns))
+        };
+        let mut stdout = io::stdout().lock();
+        match stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush())
+        {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(error).context("cannot write the report to stdout")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes the report for programs to `file`.
+    pub fn write_json(&self, mut file: File) -> Result<()> {
+        file.write_all(self.json()?.as_bytes())
+            .context("cannot write the report to the file given as --json-file")
+    }
+
+    fn json(&self) -> Result<String> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
+    }
+
+    /// The report for people. `width` is that of the terminal, `None` where
+    /// there is none.
+    pub fn text(&self, width: Option<u16>) -> String {
+        let mut text = String::new();
+        writeln!(text, "{}", self.table(width))
+            .and_then(|()| self.summary(&mut text))
+            .and_then(|()| self.charts(&mut text))
+            .and_then(|()| self.traps(&mut text))
+            .expect("writing to a string cannot fail");
+        text
+    }
+
+    fn table(&self, width: Option<u16>) -> Table {
+        let mut table = Table::new();
+        let rule = LineStyle::none().fill('─').junction('─');
+        table
+            .load_style(TableStyle::new().header_separator(rule))
+            .set_header([
+                "thread",
+                "guest",
+                "exit",
+                "results",
+                "CPU time",
+                "slices",
+                "preemptions",
+                "share",
+            ]);
+        if let Some(width) = width {
+            table
+                .set_content_arrangement(ContentArrangement::Dynamic)
+                .set_width(width);
+        }
+        for thread in &self.threads {
+            let results = match &thread.outcome {
+                Outcome::Returned(results) => {
+                    values::comma_separated(results.iter().map(values::show))
+                }
+                _ => String::new(),
+            };
+            table.add_row([
+                thread.label(),
+                thread.guest.clone(),
+                thread.outcome.word(),
+                results,
+                format!("{:.3} s", thread.cpu_time.as_secs_f64()),
+                thread.slices.to_string(),
+                thread.preemptions.to_string(),
+                format!("{:.1} %", thread.share * 100.0),
+            ]);
+        }
+        for column in [0, 4, 5, 6, 7] {
+            if let Some(column) = table.column_mut(column) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        table
+    }
+
+    fn summary(&self, text: &mut String) -> std::fmt::Result {
+        let end = match self.end {
+            "time_up" => "the time was up",
+            _ => "all finished",
+        };
+        writeln!(
+            text,
+            "{end} after {:.3} s ({} preemption, slices of {})",
+            self.elapsed.as_secs_f64(),
+            self.preemption,
+            self.slice
+        )
+    }
+
+    fn charts(&self, text: &mut String) -> std::fmt::Result {
+        let Some(interleaving) = &self.interleaving else {
+            return Ok(());
+        };
+        let label = |thread: &Thread| format!("{} {}", thread.label(), thread.guest);
+        let labels: Vec<String> = self.threads.iter().map(label).collect();
+        if let Some(first) = interleaving.first() {
+            write!(text, "\n{}", first.chart("the first steps", &labels))?;
+        }
+        let whole = interleaving.whole();
+        write!(text, "\n{}", whole.chart("the whole run", &labels))
+    }
+
+    fn traps(&self, text: &mut String) -> std::fmt::Result {
+        for thread in &self.threads {
+            let Outcome::Trapped { error, backtrace } = &thread.outcome else {
+                continue;
+            };
+            match thread.thread {
+                Some(id) => write!(text, "\nthread {id} ({}) trapped: ", thread.guest)?,
+                None => write!(text, "\n{} trapped before it ran: ", thread.guest)?,
+            }
+            writeln!(text, "{error}")?;
+            for frame in backtrace {
+                writeln!(text, "    at {frame}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Thread {
+    fn label(&self) -> String {
+        self.thread.map_or("-".to_string(), |id| id.to_string())
+    }
+}
+
+fn slice<S: Serializer>(slice: &Slice, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut fields = serializer.serialize_map(Some(1))?;
+    match slice {
+        Slice::Time(time) => fields.serialize_entry("slice_ms", &in_milliseconds(*time))?,
+        Slice::Fuel(fuel) => fields.serialize_entry("slice_fuel", fuel)?,
+        _ => {}
+    }
+    fields.end()
+}
+
+fn in_milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+fn milliseconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(in_milliseconds(*time))
+}
+
+fn optional_milliseconds<S: Serializer>(
+    time: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    milliseconds(&time.unwrap_or_default(), serializer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wasmtime::Val;
+
+    fn thread(id: u64, outcome: Outcome) -> Thread {
+        Thread {
+            thread: Some(id),
+            guest: format!("guest{id}.wat:run"),
+            outcome,
+            cpu_time: Duration::from_micros(1500),
+            slices: 4,
+            preemptions: 3,
+            share: 0.25,
+            fuel: None,
+            interleaving: None,
+        }
+    }
+
+    fn report(outcomes: Vec<Outcome>) -> Report {
+        let threads = outcomes.into_iter().zip(1..);
+        Report {
+            preemption: "epoch".to_string(),
+            slice: Slice::Time(Duration::from_millis(10)),
+            end: "time_up",
+            elapsed: Duration::from_secs(2),
+            cpu_time: Duration::from_millis(6),
+            slices: 16,
+            preemptions: 12,
+            interleaving_step: None,
+            interleaving: None,
+            threads: threads.map(|(o, id)| thread(id, o)).collect(),
+        }
+    }
+
+    fn every_outcome() -> Report {
+        report(vec![
+            Outcome::Returned(vec![Val::I32(-1), Val::F64(0.5f64.to_bits())]),
+            Outcome::Exited(3),
+            Outcome::Trapped {
+                error: "no more".to_string(),
+                backtrace: vec!["inner".to_string(), "outer".to_string()],
+            },
+            Outcome::Stopped,
+        ])
+    }
+
+    #[test]
+    fn table_has_a_line_for_each_thread() {
+        let text = every_outcome().text(None);
+        let line = |guest: &str| text.lines().find(|line| line.contains(guest)).unwrap();
+        let words = |guest| line(guest).split_whitespace().collect::<Vec<_>>();
+        let figures = ["0.002", "s", "4", "3", "25.0", "%"];
+        assert_eq!(
+            words("guest1"),
+            [
+                &["1", "guest1.wat:run", "returned", "-1,", "0.5"],
+                &figures[..]
+            ]
+            .concat()
+        );
+        assert_eq!(
+            words("guest2"),
+            [&["2", "guest2.wat:run", "exited", "3"], &figures[..]].concat()
+        );
+        assert!(line("guest3").contains("trapped"));
+        assert!(line("guest4").contains("stopped"));
+    }
+
+    #[test]
+    fn traps_follow_the_table_with_their_backtrace() {
+        let text = every_outcome().text(None);
+        let expected = "thread 3 (guest3.wat:run) trapped: no more\n    at inner\n    at outer\n";
+        assert!(text.ends_with(expected), "{text}");
+    }
+
+    #[test]
+    fn narrow_terminal_gets_a_narrow_table() {
+        for line in every_outcome().table(Some(60)).lines() {
+            assert!(line.chars().count() <= 60, "{line}");
+        }
+    }
+
+    #[test]
+    fn json_has_raw_numbers() {
+        let json = serde_json::to_value(every_outcome()).unwrap();
+        assert_eq!(json["elapsed_ms"], 2000.0);
+        assert_eq!(json["slice_ms"], 10.0);
+        let threads = json["threads"].as_array().unwrap();
+        assert_eq!(threads[0]["exit"], "returned");
+        assert_eq!(threads[0]["results"], serde_json::json!([-1, 0.5]));
+        assert_eq!(threads[0]["cpu_time_ms"], 1.5);
+        assert_eq!(threads[1]["exit"], "exited");
+        assert_eq!(threads[1]["code"], 3);
+        assert_eq!(threads[2]["exit"], "trapped");
+        assert_eq!(threads[2]["error"], "no more");
+        assert_eq!(
+            threads[2]["backtrace"],
+            serde_json::json!(["inner", "outer"])
+        );
+        assert_eq!(threads[3]["exit"], "stopped");
+        for thread in threads {
+            for field in ["results", "code", "error", "backtrace", "share", "fuel"] {
+                assert!(thread.get(field).is_some(), "{field} of {thread}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_returns_count_as_success() {
+        let returned = || Outcome::Returned(vec![]);
+        assert!(report(vec![returned(), returned()]).all_returned());
+        assert!(!report(vec![returned(), Outcome::Stopped]).all_returned());
+        assert!(!report(vec![Outcome::Exited(1)]).all_returned());
+    }
+}

@@ -1,0 +1,105 @@
+//! Whether a module can be stopped at any instruction, as `--preemption signal`
+//! does.
+//!
+//! The Store finds out too, but not before a guest has an instance, and with it
+//! has run its start function.
+
+use wasmparser::{Parser, Payload};
+use wasmtime::{Engine, Module, Result, bail};
+
+/// Checks that the timer signal may stop the code of `binary`.
+///
+/// `engine` is one with `Preemption::Signal`. What is wrong with the module
+/// apart from that is left to its compiler to say.
+///
+/// # Errors
+///
+/// If it may not, naming `--preemption epoch`.
+pub fn ensure(engine: &Engine, binary: &[u8]) -> Result<()> {
+    if let Err(error) = Module::validate(engine, binary) {
+        return match Module::validate(&Engine::default(), binary) {
+            Ok(()) => Err(error.context(
+                "--preemption signal takes no garbage-collected references and no exceptions, \
+                 as a guest that is stopped at any instruction could have one in any register; \
+                 use --preemption epoch",
+            )),
+            Err(_) => Ok(()),
+        };
+    }
+    for payload in Parser::new(0).parse_all(binary) {
+        let Payload::TableSection(tables) = payload? else {
+            continue;
+        };
+        for (index, table) in tables.into_iter().enumerate() {
+            let ty = table?.ty;
+            if ty.maximum != Some(ty.initial) {
+                bail!(
+                    "--preemption signal takes no tables that can grow, as they may move \
+                     while a guest that is stopped has the address in a register, and its \
+                     table {index} can; use --preemption epoch, or declare the table with a \
+                     maximum that equals its minimum of {}",
+                    ty.initial
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wasmtime::{Config, Preemption};
+
+    /// What is said of a module; `None` where there are no such signals.
+    fn refusal(wat: &str) -> Option<String> {
+        let Preemption::Signal = Preemption::for_this_host() else {
+            return None;
+        };
+        let mut config = Config::new();
+        config.preemption(Preemption::Signal);
+        let engine = Engine::new(&config).unwrap();
+        let refused = ensure(&engine, &wat::parse_str(wat).unwrap());
+        Some(refused.map_or_else(|error| format!("{error:#}"), |()| String::new()))
+    }
+
+    fn refused(wat: &str, why: &str) {
+        if let Some(error) = refusal(wat) {
+            assert!(error.contains(why), "{wat}: {error}");
+            assert!(error.contains("use --preemption epoch"), "{wat}: {error}");
+        }
+    }
+
+    #[test]
+    fn tables_that_can_grow_are_refused() {
+        refused(
+            "(module (table 1 1 funcref) (table 3 funcref))",
+            "table 1 can",
+        );
+        refused("(module (table 3 4 funcref))", "minimum of 3");
+    }
+
+    #[test]
+    fn references_and_exceptions_are_refused() {
+        for wat in [
+            "(module (type (struct)))",
+            "(module (func (param externref)))",
+            "(module (func (param anyref)))",
+            "(module (tag))",
+        ] {
+            refused(wat, "no garbage-collected references and no exceptions");
+        }
+    }
+
+    #[test]
+    fn what_compilers_make_is_accepted() {
+        let wat = "(module (memory 1) (table 2 2 funcref) (func (result funcref) (ref.null func)))";
+        assert!(refusal(wat).is_none_or(|error| error.is_empty()));
+    }
+
+    #[test]
+    fn modules_that_no_mode_takes_are_left_to_the_compiler() {
+        let wat = "(module (func (result i32)))";
+        assert!(refusal(wat).is_none_or(|error| error.is_empty()));
+    }
+}

@@ -1,0 +1,126 @@
+//! Runs the `preempt` command as a user would.
+
+#![allow(dead_code, reason = "each test file uses a part of this")]
+
+use serde_json::Value;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use wasmtime::Preemption;
+
+pub struct Ran {
+    args: String,
+    pub status: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// `preempt run ARGS`, in the folder of the fixtures, with an empty stdin.
+pub fn run(args: &[&str]) -> Ran {
+    run_with_stdin(args, "")
+}
+
+pub fn run_with_stdin(args: &[&str], stdin: &str) -> Ran {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_preempt"))
+        .arg("run")
+        .args(args)
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures"))
+        .env("SECRET", "of the host")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Whether it is read is the guests' matter.
+    let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    Ran {
+        args: args.join(" "),
+        status: output.status.code().expect("killed by a signal"),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// One of the values of `--preemption`.
+#[derive(Clone, Copy)]
+pub struct Mode {
+    pub name: &'static str,
+    /// More than any guest needs that ends.
+    long_slice: &'static str,
+}
+
+/// Those that work on this machine.
+pub fn each_mode() -> impl Iterator<Item = Mode> {
+    let mode = |name, long_slice| Mode { name, long_slice };
+    [
+        mode("signal", "--slice=1h"),
+        mode("epoch", "--slice=1h"),
+        mode("fuel", "--slice=1000000000000"),
+    ]
+    .into_iter()
+    .filter(|mode| mode.name != "signal" || signals_work())
+}
+
+pub fn signals_work() -> bool {
+    matches!(Preemption::for_this_host(), Preemption::Signal)
+}
+
+impl Mode {
+    /// [`run`] with this preemption.
+    pub fn run(self, args: &[&str]) -> Ran {
+        run(&[&["--preemption", self.name], args].concat())
+    }
+
+    /// Runs guests one after the other: each ends within its first slice.
+    pub fn run_one_by_one(self, args: &[&str]) -> Ran {
+        self.run_one_by_one_with_stdin(args, "")
+    }
+
+    pub fn run_one_by_one_with_stdin(self, args: &[&str], stdin: &str) -> Ran {
+        let options = ["--preemption", self.name, self.long_slice];
+        run_with_stdin(&[&options, args].concat(), stdin)
+    }
+}
+
+impl Ran {
+    /// Checks the status, and shows what was printed if it is another.
+    #[track_caller]
+    pub fn expect(self, status: i32) -> Ran {
+        assert_eq!(
+            self.status, status,
+            "{}\nstdout:\n{}\nstderr:\n{}",
+            self.args, self.stdout, self.stderr
+        );
+        self
+    }
+
+    /// What `--json` printed.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("{error} in:\n{}", self.stdout))
+    }
+}
+
+/// `preempt run ARGS` must fail as bad usage, say all of `parts`, and print
+/// nothing to stdout.
+#[track_caller]
+pub fn bad_usage(args: &[&str], parts: &[&str]) {
+    let ran = run(args).expect(2);
+    assert_eq!(ran.stdout, "", "{args:?}");
+    for part in parts {
+        assert!(
+            ran.stderr.contains(part),
+            "{args:?} does not say `{part}` but:\n{}",
+            ran.stderr
+        );
+    }
+}
+
+/// A file with this content for the test of this name.
+pub fn file(name: &str, content: impl AsRef<[u8]>) -> String {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&path, content).unwrap();
+    path.into_os_string().into_string().unwrap()
+}

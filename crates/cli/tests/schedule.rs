@@ -1,0 +1,168 @@
+//! What the figures say of the schedule.
+
+mod common;
+
+use common::{Mode, each_mode, run, signals_work};
+use serde_json::Value;
+
+fn threads(json: &Value) -> &Vec<Value> {
+    json["threads"].as_array().unwrap()
+}
+
+#[test]
+fn json_has_all_figures_of_threads_and_run() {
+    let check = |mode: Mode| {
+        let (slice, field, value) = match mode.name {
+            "fuel" => ("--slice=5000000", "slice_fuel", 5e6),
+            _ => ("--slice=5ms", "slice_ms", 5.0),
+        };
+        let ran = mode
+            .run(&["--json", "--for=300ms", slice, "spin.wat", "spin.wat"])
+            .expect(1);
+        let json = ran.json();
+        assert_eq!(json["preemption"], mode.name);
+        assert_eq!(json[field].as_f64(), Some(value));
+        assert_eq!(json["end"], "time_up");
+        let sum = |field: &str| -> f64 {
+            let of = |thread: &Value| thread[field].as_f64().unwrap();
+            threads(&json).iter().map(of).sum()
+        };
+        let close = |a: f64, b: f64| (a - b).abs() < 1e-6 * b.abs().max(1.0);
+        for field in ["cpu_time_ms", "slices", "preemptions"] {
+            assert!(
+                close(sum(field), json[field].as_f64().unwrap()),
+                "{field}: {json}"
+            );
+        }
+        assert!(close(sum("share"), 1.0), "{json}");
+        assert!(
+            sum("cpu_time_ms") <= json["elapsed_ms"].as_f64().unwrap(),
+            "{json}"
+        );
+        for (i, thread) in threads(&json).iter().enumerate() {
+            assert_eq!(thread["thread"], i + 1);
+            assert_eq!(thread["guest"], "spin.wat");
+            assert_eq!(thread["fuel"].is_u64(), mode.name == "fuel");
+            assert_eq!(thread["fuel"].is_null(), mode.name != "fuel");
+        }
+    };
+    each_mode().for_each(check);
+}
+
+#[test]
+fn default_preemption_is_the_fastest_of_this_machine() {
+    let ran = run(&["--json", "fib.wat:fib(5)"]).expect(0);
+    let fastest = if signals_work() { "signal" } else { "epoch" };
+    assert_eq!(ran.json()["preemption"], fastest);
+    assert_eq!(ran.json()["slice_ms"], 10.0);
+}
+
+#[test]
+fn shortest_slice_of_signals_is_met() {
+    if !signals_work() {
+        return;
+    }
+    let args = ["--preemption=signal", "--slice=50us", "--for=500ms"];
+    let ran = run(&[&args, &["--json", "spin.wat", "spin.wat"][..]].concat()).expect(1);
+    for thread in threads(&ran.json()) {
+        let [cpu_time, slices] =
+            ["cpu_time_ms", "slices"].map(|field| thread[field].as_f64().unwrap());
+        // A busy machine lengthens some of them, not all by as much as this.
+        assert!(
+            (0.05..1.0).contains(&(cpu_time / slices)),
+            "{cpu_time} ms in {slices} slices"
+        );
+    }
+}
+
+#[test]
+fn endless_guests_share_the_cpu_evenly() {
+    for mode in each_mode() {
+        let ran = mode
+            .run(&["--json", "--for=1s", "spin.wat", "spin.wat", "spin.wat"])
+            .expect(1);
+        for thread in threads(&ran.json()) {
+            let share = thread["share"].as_f64().unwrap();
+            assert!((0.2..0.5).contains(&share), "{}: {thread}", mode.name);
+            assert!(
+                thread["preemptions"].as_u64().unwrap() >= 10,
+                "{}: {thread}",
+                mode.name
+            );
+        }
+    }
+}
+
+#[test]
+fn fuel_runs_are_the_same_each_time() {
+    let once = || {
+        let ran = run(&[
+            "--json",
+            "--preemption=fuel",
+            "--slice=5000",
+            "fib.wat:fib(20)",
+            "fib.wat:fib(15)",
+            "primes.wasm(2000)",
+        ])
+        .expect(0);
+        let figures = |thread: &Value| {
+            ["slices", "preemptions", "fuel"].map(|field| thread[field].as_u64().unwrap())
+        };
+        assert_eq!(ran.json()["slice_fuel"], 5000);
+        threads(&ran.json()).iter().map(figures).collect::<Vec<_>>()
+    };
+    let first = once();
+    assert_eq!(first, once());
+    for [slices, preemptions, fuel] in first {
+        assert_eq!(slices, preemptions + 1);
+        assert!(
+            slices > 1 && fuel / slices <= 5100,
+            "{slices} slices, {fuel} fuel"
+        );
+    }
+}
+
+#[test]
+fn interleaving_shows_each_thread_in_each_step() {
+    let args = [
+        "--for=400ms",
+        "--interleaving=100ms",
+        "spin.wat",
+        "spin.wat",
+        "fib.wat:fib(5)",
+    ];
+    for mode in each_mode() {
+        let ran = mode.run(&[&["--json"], &args[..]].concat()).expect(1);
+        let json = ran.json();
+        assert_eq!(json["interleaving_step_ms"], 100.0);
+        let shares: Vec<Vec<f64>> = threads(&json)
+            .iter()
+            .map(|thread| serde_json::from_value(thread["interleaving"].clone()).unwrap())
+            .collect();
+        assert!((2..=5).contains(&shares[0].len()), "{json}");
+        for column in 0..shares[0].len() {
+            let total: f64 = shares.iter().map(|thread| thread[column]).sum();
+            assert!((total - 1.0).abs() < 1e-6, "{json}");
+        }
+        for thread in &shares {
+            assert!(thread.iter().sum::<f64>() > 0.0, "{json}");
+        }
+        // It ended at once.
+        assert_eq!(shares[2].last(), Some(&0.0), "{json}");
+
+        let ran = mode.run(&args).expect(1);
+        let (_, chart) = ran
+            .stdout
+            .split_once("the whole run (a column is 100ms")
+            .unwrap();
+        let row = |guest: &str| chart.lines().find(|line| line.contains(guest)).unwrap();
+        let blocks = |guest: &str| {
+            row(guest)
+                .chars()
+                .filter(|c| "▁▂▃▄▅▆▇█".contains(*c))
+                .count()
+        };
+        assert!(blocks("1 spin.wat") > blocks("3 fib.wat:fib(5)"), "{chart}");
+        assert!(blocks("3 fib.wat:fib(5)") > 0, "{chart}");
+    }
+}

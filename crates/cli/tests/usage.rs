@@ -1,0 +1,297 @@
+//! Bad usage is found before anything runs: status 2, and an error that names
+//! the value and what would work.
+
+mod common;
+
+use common::{bad_usage, each_mode, file, run, signals_work};
+
+#[test]
+fn command_without_guests_is_an_error() {
+    bad_usage(&[], &["GUEST", "Usage"]);
+}
+
+#[test]
+fn help_documents_guests_and_exit_statuses() {
+    let ran = run(&["--help"]).expect(0);
+    for part in ["'fib.wat:fib(30)'", "Exit status:", "--preemption", "--env"] {
+        assert!(ran.stdout.contains(part), "{part} in {}", ran.stdout);
+    }
+    let default = if signals_work() { "signal" } else { "epoch" };
+    for part in ["signal", "epoch", "fuel", &format!("[default: {default}]")] {
+        assert!(ran.stdout.contains(part), "{part} in {}", ran.stdout);
+    }
+}
+
+#[test]
+fn unreadable_guest_is_named() {
+    bad_usage(&["nope.wat:run"], &["cannot read nope.wat", "No such file"]);
+    bad_usage(&["../fixtures"], &["cannot read ../fixtures", "directory"]);
+}
+
+#[test]
+fn invalid_modules_are_named_with_the_reason() {
+    let text = file("syntax.wat", "(module (func (export \"f\") (i32.bogus)))");
+    bad_usage(&[&text], &[&text, "unknown operator", "syntax.wat:1:29"]);
+    let types = file("types.wat", "(module (func (export \"f\") (result i32)))");
+    bad_usage(&[&types], &[&types, "type mismatch"]);
+    let junk = file("junk.wasm", b"\0asm\x01\0\0\0\xff\xff");
+    bad_usage(&[&junk], &[&junk, "not a WebAssembly module"]);
+    let component = file("component.wat", "(component)");
+    bad_usage(&[&component], &[&component, "component"]);
+}
+
+#[test]
+fn more_guests_than_a_store_holds_are_refused() {
+    bad_usage(&["spin.wat"; 10_001], &["10001 guests", "holds 10000"]);
+}
+
+#[test]
+fn good_guest_does_not_run_beside_a_bad_one() {
+    bad_usage(&["primes.wasm(1000)", "nope.wat"], &["nope.wat"]);
+}
+
+#[test]
+fn unknown_export_suggests_and_lists() {
+    bad_usage(
+        &["fib.wat:fob"],
+        &[
+            "fib.wat",
+            "no function `fob`",
+            "did you mean `fib`?",
+            "fib(i32) -> i32",
+        ],
+    );
+    bad_usage(
+        &["numbers.wat:memory"],
+        &["`memory` is a memory, not a function"],
+    );
+    bad_usage(
+        &["numbers.wat"],
+        &["which of its functions", "swap(i32, f64) -> (f64, i32)"],
+    );
+    let none = file("none.wat", "(module)");
+    bad_usage(&[&none], &["it exports no function"]);
+}
+
+#[test]
+fn arguments_must_fit_the_signature() {
+    bad_usage(
+        &["fib.wat"],
+        &[
+            "gives 0 arguments to fib(i32) -> i32, which takes 1",
+            "`fib.wat:fib(i32)`",
+        ],
+    );
+    bad_usage(&["fib.wat:fib(1,2)"], &["gives 2 arguments", "takes 1"]);
+    bad_usage(
+        &["spin.wat:run(7)"],
+        &["gives 1 argument to run()", "takes 0"],
+    );
+    bad_usage(
+        &["fib.wat:fib(ten)"],
+        &[
+            "argument 1 of fib(i32) -> i32",
+            "`ten`",
+            "from -2147483648 to 4294967295",
+        ],
+    );
+    bad_usage(&["numbers.wat:swap(1, x)"], &["argument 2", "`x`", "f64"]);
+    bad_usage(
+        &["numbers.wat:v128(1)"],
+        &["v128", "i32, i64, f32 and f64 can"],
+    );
+    let externref = file(
+        "externref.wat",
+        r#"(module (func (export "externref") (param externref)))"#,
+    );
+    bad_usage(
+        &["--preemption=epoch", &format!("{externref}(1)")],
+        &["externref", "cannot be given"],
+    );
+    bad_usage(&["fib.wat:fib(1"], &["`fib.wat:fib(1`", "not closed"]);
+    let start = file("start.wat", r#"(module (func (export "_start")))"#);
+    bad_usage(&[&format!("{start}(1)")], &["does not import WASI"]);
+}
+
+#[test]
+fn missing_imports_are_all_listed() {
+    let guest = file(
+        "imports.wat",
+        r#"(module (import "env" "log" (func)) (import "env" "memory" (memory 1))
+            (func (export "run")))"#,
+    );
+    bad_usage(
+        &[&guest],
+        &[&guest, "env::log, env::memory", "wasi_snapshot_preview1"],
+    );
+}
+
+#[test]
+fn import_of_another_type_is_an_error() {
+    let guest = file(
+        "import-type.wat",
+        r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func (param i64)))
+            (func (export "run")))"#,
+    );
+    bad_usage(
+        &[&guest],
+        &[&guest, "proc_exit", "incompatible import type"],
+    );
+}
+
+#[test]
+fn slices_must_fit_the_preemption() {
+    let fuel = &["--preemption", "fuel", "spin.wat", "--slice"][..];
+    bad_usage(
+        &[fuel, &["0"]].concat(),
+        &["--slice 0", "above zero, such as 100000"],
+    );
+    bad_usage(
+        &[fuel, &["10ms"]].concat(),
+        &["--slice 10ms", "such as 100000"],
+    );
+    bad_usage(
+        &[fuel, &["lots"]].concat(),
+        &["--slice lots", "such as 100000"],
+    );
+    bad_usage(
+        &[fuel, &["9223372036854775808"]].concat(),
+        &["--slice 9223372036854775808", "at most 9223372036854775807"],
+    );
+    for mode in each_mode().filter(|mode| mode.name != "fuel") {
+        let args = &["--preemption", mode.name, "spin.wat", "--slice"][..];
+        bad_usage(
+            &[args, &["0ms"]].concat(),
+            &["--slice 0ms", "above zero, such as 10ms"],
+        );
+        bad_usage(
+            &[args, &["100000"]].concat(),
+            &["--slice 100000", "no unit", mode.name, "10ms"],
+        );
+        bad_usage(
+            &[args, &["soon"]].concat(),
+            &["--slice soon", "such as 10ms"],
+        );
+        bad_usage(
+            &[args, &["1000years"]].concat(),
+            &["--slice 1000years", "at most"],
+        );
+    }
+}
+
+#[test]
+fn times_must_be_above_zero_and_have_a_unit() {
+    bad_usage(
+        &["spin.wat", "--for", "0s"],
+        &["--for", "0s", "above zero, such as 2s"],
+    );
+    bad_usage(&["spin.wat", "--for", "2"], &["--for", "'2'", "such as 2s"]);
+    bad_usage(
+        &["spin.wat", "--interleaving=0ms"],
+        &["--interleaving", "above zero"],
+    );
+}
+
+#[test]
+fn unknown_preemption_lists_the_known_ones() {
+    bad_usage(
+        &["--preemption", "luck", "spin.wat"],
+        &["luck", "signal", "epoch", "fuel"],
+    );
+}
+
+#[test]
+fn slice_that_is_too_short_for_signals_is_refused() {
+    if !signals_work() {
+        return;
+    }
+    bad_usage(
+        &["--preemption=signal", "--slice=49us", "primes.wasm(1000)"],
+        &["--slice 49us", "out of range", "at least 50µs"],
+    );
+    run(&["--preemption=signal", "--slice=50us", "primes.wasm(1000)"]).expect(0);
+}
+
+#[test]
+fn guests_that_no_signal_may_stop_are_refused_and_run_with_epochs() {
+    if !signals_work() {
+        return;
+    }
+    for (name, content, why) in [
+        (
+            "gc.wat",
+            "(type $t (struct)) (func (export \"run\") (drop (struct.new $t)))",
+            "no garbage-collected references",
+        ),
+        (
+            "reference.wat",
+            "(func (export \"run\") (result externref) (ref.null extern))",
+            "no garbage-collected references",
+        ),
+        (
+            "growable.wat",
+            "(table 1 funcref) (func (export \"run\"))",
+            "table 0 can",
+        ),
+        (
+            "growable-to.wat",
+            "(table 1 1 funcref) (table 2 3 funcref) (func (export \"run\"))",
+            "table 1 can",
+        ),
+    ] {
+        let guest = file(name, format!("(module {content})"));
+        // Nothing has run before it is found: neither the guest before it...
+        bad_usage(
+            &["--preemption=signal", "primes.wasm(1000)", &guest],
+            &[&guest, "--preemption signal", why, "--preemption epoch"],
+        );
+        // ... nor its own start function.
+        let start = file(
+            &format!("start-{name}"),
+            format!("(module {content} (func $start unreachable) (start $start))"),
+        );
+        bad_usage(&["--preemption=signal", &start], &[&start, why]);
+
+        run(&["--preemption=epoch", "primes.wasm(1000)", &guest]).expect(0);
+    }
+}
+
+#[test]
+fn json_file_has_what_json_prints() {
+    let path = file("report.json", "of another run");
+    let ran = run(&["--json-file", &path, "fib.wat:fib(10)"]).expect(0);
+    assert!(ran.stdout.contains("all finished after"), "{}", ran.stdout);
+    let json: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    assert_eq!(json["threads"][0]["results"][0], 55);
+
+    let ran = run(&["--json", "--json-file", &path, "fib.wat:fib(10)"]).expect(0);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), ran.stdout);
+
+    bad_usage(
+        &["--json-file", "../fixtures", "primes.wasm(1000)"],
+        &["--json-file", "cannot write ../fixtures", "directory"],
+    );
+}
+
+#[test]
+fn settings_for_a_guest_need_one_that_can_see_them() {
+    bad_usage(
+        &["--env", "2:A=b", "echo.wasm"],
+        &["--env 2:A=b", "no guest 2", "guest 1 (`echo.wasm`)"],
+    );
+    bad_usage(
+        &["--env", "1:A=b", "fib.wat:fib(1)"],
+        &["guest 1 (`fib.wat:fib(1)`) does not import WASI"],
+    );
+    bad_usage(&["--env", "A", "echo.wasm"], &["--env", "KEY=VALUE"]);
+    bad_usage(&["--env", "0:A=b", "echo.wasm"], &["no guest 0", "from 1"]);
+    bad_usage(
+        &["--stdin", "nope.txt", "echo.wasm"],
+        &["--stdin nope.txt", "cannot read nope.txt"],
+    );
+    bad_usage(
+        &["--stdin", "../fixtures", "echo.wasm"],
+        &["is a directory"],
+    );
+}
