@@ -1,0 +1,308 @@
+//! Bad input is an error which names the value and the way out, and changes
+//! nothing.
+
+use crate::support::*;
+use std::time::Duration;
+use wasmtime::*;
+
+/// Fails unless `error` says all of `words`.
+#[track_caller]
+fn assert_says<T: std::fmt::Debug>(result: Result<T>, words: &[&str]) {
+    let error = format!("{:#}", result.unwrap_err());
+    for word in words {
+        assert!(error.contains(word), "{word:?} is not in: {error}");
+    }
+}
+
+for_each_preemption!(
+    an_engine_without_preemption_is_refused,
+    wrong_arguments_are_refused,
+    things_of_another_store_are_refused,
+    slices_that_cannot_end_are_refused,
+    slices_of_the_other_kind_are_refused,
+    running_inside_a_run_is_refused,
+    unknown_and_finished_threads_have_no_slices,
+    more_threads_than_the_limit_are_refused,
+    contradictory_configurations_are_refused,
+    a_run_of_no_time_runs_nothing,
+    a_dead_reference_is_refused,
+);
+
+fn an_engine_without_preemption_is_refused(preemption: Preemption) {
+    let mut store = Store::<()>::default();
+    let func = Func::wrap(&mut store, || {});
+    let words = [
+        "Config::preemption",
+        "Preemption::Fuel",
+        "Preemption::Epoch",
+    ];
+    assert_says(store.spawn_wasm_thread(func, &[]), &words);
+    let typed = func.typed::<(), ()>(&store).unwrap();
+    assert_says(store.spawn_typed_wasm_thread(&typed, ()), &words);
+    assert_says(store.run_wasm_threads_for(ms(1)), &words);
+    assert_says(store.wasm_thread_slice(short_slice(preemption)), &words);
+    assert_says(store.wasm_thread_limit(5), &words);
+    func.call(&mut store, &[], &mut []).unwrap();
+}
+
+fn wrong_arguments_are_refused(preemption: Preemption) {
+    let mut store = Store::new(&engine(preemption), ());
+    let func = Func::wrap(&mut store, |_: i32, _: f64| {});
+    let f64 = Val::F64(0);
+    assert_says(
+        store.spawn_wasm_thread(func, &[Val::I32(1)]),
+        &["expected 2 arguments, got 1"],
+    );
+    assert_says(
+        store.spawn_wasm_thread(func, &[Val::I32(1), f64, f64]),
+        &["expected 2 arguments, got 3"],
+    );
+    assert_says(
+        store.spawn_wasm_thread(func, &[f64, f64]),
+        &["argument 0", "i32", "f64"],
+    );
+    assert_says(
+        store.spawn_wasm_thread(func, &[Val::I32(1), Val::I64(2)]),
+        &["argument 1", "f64", "i64"],
+    );
+    assert_says(
+        store.spawn_wasm_thread(func, &[Val::I32(1), Val::FuncRef(None)]),
+        &["argument 1", "f64"],
+    );
+    assert_eq!(store.wasm_threads().count(), 0);
+    assert_eq!(store.run_wasm_threads_for(ms(1)).unwrap().dispatches, 0);
+}
+
+fn things_of_another_store_are_refused(preemption: Preemption) {
+    let engine = engine(preemption);
+    let mut store = Store::new(&engine, ());
+    let mut other = Store::new(&engine, ());
+    let foreign = Func::wrap(&mut other, || {});
+    let words = ["another store", "runs in the store that owns its function"];
+    assert_says(store.spawn_wasm_thread(foreign, &[]), &words);
+    let typed = foreign.typed::<(), ()>(&other).unwrap();
+    assert_says(store.spawn_typed_wasm_thread(&typed, ()), &words);
+
+    let takes_func = Func::wrap(&mut store, |_: Option<Func>| {});
+    assert_says(
+        store.spawn_wasm_thread(takes_func, &[Val::FuncRef(Some(foreign))]),
+        &["argument 0", "store"],
+    );
+    let typed = takes_func.typed::<Option<Func>, ()>(&store).unwrap();
+    assert_says(
+        store.spawn_typed_wasm_thread(&typed, Some(foreign)),
+        &["cross-`Store` value", "argument"],
+    );
+    let takes_data = Func::wrap(&mut store, |_: Option<Rooted<ExternRef>>| {});
+    let data = ExternRef::new(&mut other, 1).unwrap();
+    assert_says(
+        store.spawn_wasm_thread(takes_data, &[Val::ExternRef(Some(data))]),
+        &["argument 0", "store"],
+    );
+    let typed = takes_data
+        .typed::<Option<Rooted<ExternRef>>, ()>(&store)
+        .unwrap();
+    assert_says(
+        store.spawn_typed_wasm_thread(&typed, Some(data)),
+        &["cross-`Store` value", "argument"],
+    );
+    assert_eq!(store.wasm_threads().count(), 0);
+    assert_eq!(other.wasm_threads().count(), 0);
+}
+
+/// Slices that cannot end, or never would.
+fn impossible_slices(preemption: Preemption) -> Vec<(Slice, [&'static str; 2])> {
+    match preemption {
+        Preemption::Fuel => vec![
+            (Slice::Fuel(0), ["0 units", "at least 1"]),
+            (
+                Slice::Fuel(1 << 63),
+                ["9223372036854775808", "at most 9223372036854775807"],
+            ),
+            (Slice::Fuel(u64::MAX), ["18446744073709551615", "at most"]),
+        ],
+        _ => vec![
+            (Slice::Time(Duration::ZERO), ["0ns", "at least 1 ns"]),
+            (
+                Slice::Time(Duration::from_nanos(1 << 63)),
+                ["9223372036.854775808s", "at most 9223372036.854775807s"],
+            ),
+            (
+                Slice::Time(Duration::MAX),
+                ["18446744073709551615", "at most"],
+            ),
+        ],
+    }
+}
+
+fn slices_that_cannot_end_are_refused(preemption: Preemption) {
+    let (mut store, module) = guests(preemption);
+    let id = spawn(&mut store, &module, "answer", &[]);
+    let func = Func::wrap(&mut store, || {});
+    let typed = func.typed::<(), ()>(&store).unwrap();
+    for (slice, words) in impossible_slices(preemption) {
+        assert_says(store.wasm_thread_slice(slice), &words);
+        assert_says(store.set_wasm_thread_slice(id, slice), &words);
+        let options = ThreadOptions::new().slice(slice);
+        assert_says(
+            store.spawn_wasm_thread_with(func, &[], options.clone()),
+            &words,
+        );
+        assert_says(
+            store.spawn_typed_wasm_thread_with(&typed, (), options),
+            &words,
+        );
+    }
+    let threads: Vec<_> = store.wasm_threads().collect();
+    assert_eq!(threads.len(), 1);
+    assert_eq!(threads[0].slice, short_slice(preemption));
+}
+
+fn slices_of_the_other_kind_are_refused(preemption: Preemption) {
+    let (mut store, module) = guests(preemption);
+    let id = spawn(&mut store, &module, "answer", &[]);
+    let (slice, words) = match preemption {
+        Preemption::Fuel => (
+            Slice::Time(ms(5)),
+            [
+                "5ms",
+                "Preemption::Fuel",
+                "Slice::Fuel",
+                "Preemption::Epoch",
+            ],
+        ),
+        _ => (
+            Slice::Fuel(5),
+            [
+                "5 units",
+                "Preemption::Epoch",
+                "Slice::Time",
+                "Preemption::Fuel",
+            ],
+        ),
+    };
+    assert_says(store.wasm_thread_slice(slice), &words);
+    assert_says(store.set_wasm_thread_slice(id, slice), &words);
+    let func = Func::wrap(&mut store, || {});
+    let options = ThreadOptions::new().slice(slice);
+    assert_says(store.spawn_wasm_thread_with(func, &[], options), &words);
+    assert_eq!(
+        store.wasm_thread(id).unwrap().slice,
+        short_slice(preemption)
+    );
+    assert_eq!(store.wasm_threads().count(), 1);
+}
+
+fn running_inside_a_run_is_refused(preemption: Preemption) {
+    let mut store = Store::new(&engine(preemption), ());
+    let host = Func::wrap(&mut store, |mut caller: Caller<'_, ()>| {
+        let mut store = caller.as_context_mut();
+        let words = ["are being run already", "can spawn threads"];
+        assert_says(store.run_wasm_threads_for(ms(1)), &words);
+        assert_says(store.run_wasm_threads_for(Duration::ZERO), &words);
+        assert_says(store.shutdown_wasm_threads(), &words);
+    });
+    let id = store.spawn_wasm_thread(host, &[]).unwrap();
+    run_all(&mut store);
+    returned(&mut store, id);
+}
+
+fn unknown_and_finished_threads_have_no_slices(preemption: Preemption) {
+    let (mut store, module) = guests(preemption);
+    let id = spawn(&mut store, &module, "answer", &[]);
+    let slice = shortest_slice(preemption);
+    store.set_wasm_thread_slice(id, slice).unwrap();
+    run_all(&mut store);
+    assert_says(
+        store.set_wasm_thread_slice(id, slice),
+        &["guest thread 1 has finished"],
+    );
+    returned(&mut store, id);
+    assert_says(
+        store.set_wasm_thread_slice(id, slice),
+        &["no guest thread 1", "never spawned", "taken"],
+    );
+}
+
+fn more_threads_than_the_limit_are_refused(preemption: Preemption) {
+    let (mut store, module) = guests(preemption);
+    let instance = Instance::new(&mut store, &module, &[]).unwrap();
+    let func = instance.get_func(&mut store, "answer").unwrap();
+    store.wasm_thread_limit(3).unwrap();
+    let ids = [(); 3].map(|()| store.spawn_wasm_thread(func, &[]).unwrap());
+    let words = ["3 already", "limit", "detached", "wasm_thread_limit"];
+    assert_says(store.spawn_wasm_thread(func, &[]), &words);
+    // Those whose exits were not taken count, too.
+    run_all(&mut store);
+    assert_says(store.spawn_wasm_thread(func, &[]), &words);
+    returned(&mut store, ids[0]);
+    store.spawn_wasm_thread(func, &[]).unwrap();
+    assert_says(store.spawn_wasm_thread(func, &[]), &words);
+    assert_eq!(store.wasm_threads().count(), 3);
+    store.wasm_thread_limit(0).unwrap();
+    assert_says(store.spawn_wasm_thread(func, &[]), &["limit"]);
+    store.wasm_thread_limit(100).unwrap();
+    store.spawn_wasm_thread(func, &[]).unwrap();
+    assert_eq!(run_all(&mut store).finished, 2);
+}
+
+fn contradictory_configurations_are_refused(preemption: Preemption) {
+    let mut config = config(preemption);
+    match preemption {
+        Preemption::Fuel => {
+            config.consume_fuel(false);
+            assert_says(
+                Engine::new(&config).map(drop),
+                &["Preemption::Fuel", "consume_fuel(false)"],
+            );
+        }
+        _ => {
+            config.epoch_interruption(false);
+            assert_says(
+                Engine::new(&config).map(drop),
+                &["Preemption::Epoch", "epoch_interruption(false)"],
+            );
+        }
+    }
+}
+
+fn a_run_of_no_time_runs_nothing(preemption: Preemption) {
+    let (mut store, module) = guests(preemption);
+    let run = store.run_wasm_threads_for(Duration::ZERO).unwrap();
+    assert_eq!((run.end, run.dispatches), (RunEnd::AllFinished, 0));
+    let id = spawn(&mut store, &module, "answer", &[]);
+    let run = store.run_wasm_threads_for(Duration::ZERO).unwrap();
+    assert_eq!((run.end, run.dispatches), (RunEnd::TimeUp, 0));
+    assert_eq!(stats(&store, id), ThreadStats::default());
+    // And all the time there is does not overflow.
+    let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
+    assert_eq!((run.end, run.finished), (RunEnd::AllFinished, 1));
+}
+
+fn a_dead_reference_is_refused(preemption: Preemption) {
+    let mut store = Store::new(&engine(preemption), ());
+    let func = Func::wrap(&mut store, |_: Option<Rooted<ExternRef>>| {});
+    let dead = {
+        let mut scope = RootScope::new(&mut store);
+        ExternRef::new(&mut scope, 1).unwrap()
+    };
+    let spawned = store.spawn_wasm_thread(func, &[Val::ExternRef(Some(dead))]);
+    assert_says(spawned, &["argument 0"]);
+    let typed = func.typed::<Option<Rooted<ExternRef>>, ()>(&store).unwrap();
+    assert_says(store.spawn_typed_wasm_thread(&typed, Some(dead)), &["root"]);
+    assert_eq!(store.wasm_threads().count(), 0);
+}
+
+#[test]
+fn code_of_an_engine_without_preemption_is_refused() {
+    // Guests that nothing could preempt never get in.
+    let plain = Engine::default();
+    let code = plain
+        .precompile_module(b"(module (func (loop br 0)))")
+        .unwrap();
+    // SAFETY: `code` is what `precompile_module` has just made.
+    let load = |engine: &Engine| unsafe { Module::deserialize(engine, &code).map(drop) };
+    load(&plain).unwrap();
+    assert_says(load(&engine(Preemption::Fuel)), &["fuel"]);
+    assert_says(load(&engine(Preemption::Epoch)), &["epoch"]);
+}

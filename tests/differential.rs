@@ -1,0 +1,270 @@
+//! Random modules do the same as guest threads under the shortest slices as they
+//! do uninterrupted: the same results or traps, memory, globals and fuel.
+
+use crate::support::*;
+use arbitrary::Unstructured;
+use proptest::prelude::*;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use wasmtime::*;
+
+/// How many calls and turns of loops a module may make in all.
+const TURNS: u32 = 300;
+
+/// A module that imports nothing, exports everything, and ends.
+fn module(seed: &[u8]) -> Option<Vec<u8>> {
+    let kind = seed[0];
+    let config = wasm_smith::Config {
+        min_funcs: 3,
+        max_funcs: 8,
+        max_imports: 0,
+        export_everything: true,
+        allow_start_export: false,
+        max_memories: 2,
+        max_memory32_bytes: 1 << 20,
+        max_memory64_bytes: 1 << 20,
+        max_tables: 2,
+        // Most would be out of bounds, and the module not be instantiated.
+        max_data_segments: 0,
+        max_element_segments: 1,
+        max_table_elements: 100,
+        max_instructions: 300,
+        canonicalize_nans: true,
+        simd_enabled: true,
+        relaxed_simd_enabled: false,
+        tail_call_enabled: true,
+        multi_value_enabled: true,
+        bulk_memory_enabled: true,
+        reference_types_enabled: true,
+        gc_enabled: false,
+        disallow_traps: kind % 2 == 0,
+        exceptions_enabled: false,
+        threads_enabled: false,
+        memory64_enabled: false,
+        custom_page_sizes_enabled: false,
+        wide_arithmetic_enabled: false,
+        ..wasm_smith::Config::default()
+    };
+    let mut module = wasm_smith::Module::new(config, &mut Unstructured::new(seed)).ok()?;
+    module.ensure_termination(TURNS).ok()?;
+    Some(module.to_bytes())
+}
+
+/// A parameter of this type, and `None` if there is no such value at hand.
+fn argument(ty: &ValType, seed: u64) -> Option<Val> {
+    Some(match ty {
+        ValType::I32 => Val::I32(seed as i32),
+        ValType::I64 => Val::I64(seed as i64),
+        ValType::F32 => Val::F32((seed as f32).to_bits()),
+        ValType::F64 => Val::F64((seed as f64).to_bits()),
+        ValType::V128 => Val::V128(V128::from(u128::from(seed) * 0x1_0000_0001)),
+        ValType::Ref(ty) if ty.is_nullable() => Val::null_ref(ty.heap_type()),
+        ValType::Ref(_) => return None,
+    })
+}
+
+/// What became of a call.
+#[derive(Debug, PartialEq)]
+struct Outcome {
+    result: Result<Vec<u128>, Option<Trap>>,
+    /// Not of a call that overflowed its stack or trapped in the middle of a
+    /// straight line: compiled code has not written back its count there.
+    fuel: Option<u64>,
+    state: u64,
+}
+
+/// A hash of all that an instance exports.
+fn state(store: &mut Store<StoreLimits>, instance: Instance) -> u64 {
+    let exports: Vec<Extern> = instance
+        .exports(&mut *store)
+        .map(Export::into_extern)
+        .collect();
+    let mut hash = DefaultHasher::new();
+    for export in exports {
+        match export {
+            Extern::Memory(memory) => memory.data(&store).hash(&mut hash),
+            Extern::Global(global) => bits(&[global.get(&mut *store)]).hash(&mut hash),
+            Extern::Table(table) => {
+                table.size(&store).hash(&mut hash);
+                for i in 0..table.size(&store) {
+                    let element = table.get(&mut *store, i).unwrap();
+                    element.is_null().hash(&mut hash);
+                }
+            }
+            _ => {}
+        }
+    }
+    hash.finish()
+}
+
+fn outcome(
+    store: &mut Store<StoreLimits>,
+    instance: Instance,
+    result: Result<Vec<Val>>,
+    fuel: Option<u64>,
+) -> Outcome {
+    let result = match result {
+        Ok(values) => Ok(bits(&values)),
+        Err(error) => Err(error.downcast_ref::<Trap>().copied()),
+    };
+    let exact = match &result {
+        Ok(_) => true,
+        Err(trap) => matches!(
+            trap,
+            Some(Trap::UnreachableCodeReached) | Some(Trap::OutOfFuel)
+        ),
+    };
+    Outcome {
+        result,
+        fuel: fuel.filter(|_| exact),
+        state: state(store, instance),
+    }
+}
+
+/// A store in which nothing can grow without end.
+fn store(engine: &Engine) -> Store<StoreLimits> {
+    let limits = StoreLimitsBuilder::new()
+        .memory_size(2 << 20)
+        .table_elements(1_000);
+    let mut store = Store::new(engine, limits.build());
+    store.limiter(|limits| limits);
+    store
+}
+
+/// A call: the function's name, and its arguments.
+type Call = (String, Vec<Val>);
+
+/// The calls that can be made of a module, and what becomes of them if each is a
+/// plain call in a store of its own.
+fn plain(wasm: &[u8]) -> Result<Vec<(Call, Outcome)>> {
+    let mut config = Config::new();
+    config.consume_fuel(true);
+    let engine = Engine::new(&config)?;
+    let module = Module::new(&engine, wasm)?;
+    let mut outcomes = Vec::new();
+    for export in module.exports() {
+        let ExternType::Func(ty) = export.ty() else {
+            continue;
+        };
+        let seeds = outcomes.len() as u64..;
+        let arguments = ty.params().zip(seeds).map(|(ty, seed)| argument(&ty, seed));
+        let Some(arguments) = arguments.collect::<Option<Vec<_>>>() else {
+            continue;
+        };
+        let mut store = store(&engine);
+        store.set_fuel(u64::MAX)?;
+        let instance = Instance::new(&mut store, &module, &[])?;
+        let func = instance.get_func(&mut store, export.name()).unwrap();
+        let before = store.get_fuel()?;
+        let mut results = vec![Val::I32(0); ty.results().len()];
+        let result = func.call(&mut store, &arguments, &mut results);
+        let fuel = before - store.get_fuel()?;
+        let result = result.map(|()| results);
+        let outcome = outcome(&mut store, instance, result, Some(fuel));
+        outcomes.push(((export.name().to_owned(), arguments), outcome));
+    }
+    Ok(outcomes)
+}
+
+/// The same calls as guest threads side by side, in order or the other way round.
+fn threads(
+    engine: &Engine,
+    module: &Module,
+    calls: &[(Call, Outcome)],
+    slice: Slice,
+    reverse: bool,
+) -> Result<u64> {
+    let mut store = store(engine);
+    store.wasm_thread_slice(slice)?;
+    let mut calls: Vec<_> = calls.iter().chain(calls).collect();
+    if reverse {
+        calls.reverse();
+    }
+    let mut threads = Vec::new();
+    for ((export, arguments), expected) in calls {
+        let instance = Instance::new(&mut store, module, &[])?;
+        let id = spawn_in(&mut store, instance, export, arguments);
+        threads.push((instance, id, export, expected));
+    }
+    let run = run_all(&mut store);
+    for (instance, id, export, expected) in threads {
+        let fuel = stats(&store, id).fuel_consumed;
+        let result = match store.take_wasm_thread_exit(id) {
+            Some(Exit::Returned(values)) => Ok(values),
+            Some(Exit::Trapped(error)) => Err(error),
+            other => panic!("{other:?}"),
+        };
+        let fuel = matches!(slice, Slice::Fuel(_)).then_some(fuel);
+        let found = outcome(&mut store, instance, result, fuel);
+        let expected = Outcome {
+            result: expected.result.clone(),
+            fuel: expected.fuel.filter(|_| fuel.is_some()),
+            state: expected.state,
+        };
+        assert_eq!(found, expected, "{export} with slices of {slice}");
+    }
+    Ok(run.preemptions)
+}
+
+/// What the modules that a seed makes were good for.
+#[derive(Default)]
+struct Tally {
+    calls: usize,
+    preemptions: u64,
+}
+
+fn check(seed: &[u8], tally: &mut Tally) {
+    let Some(wasm) = module(seed) else {
+        return;
+    };
+    // Instantiating it may trap.
+    let Ok(calls) = plain(&wasm) else {
+        return;
+    };
+    tally.calls += calls.len();
+    for preemption in [Preemption::Fuel, Preemption::Epoch] {
+        let engine = engine(preemption);
+        let module = Module::new(&engine, &wasm).unwrap();
+        let slices = match preemption {
+            Preemption::Fuel => [1, 3, 50].map(Slice::Fuel).to_vec(),
+            _ => vec![shortest_slice(preemption)],
+        };
+        for slice in slices {
+            for reverse in [false, true] {
+                tally.preemptions += threads(&engine, &module, &calls, slice, reverse).unwrap();
+            }
+        }
+    }
+}
+
+fn check_random_modules(cases: u32) -> Tally {
+    let mut tally = Tally::default();
+    let config = ProptestConfig {
+        cases,
+        failure_persistence: None,
+        max_shrink_iters: 100,
+        ..ProptestConfig::default()
+    };
+    let seeds = prop::collection::vec(any::<u8>(), 1_000..4_000);
+    let counted = std::cell::RefCell::new(&mut tally);
+    proptest::test_runner::TestRunner::new(config)
+        .run(&seeds, |seed| {
+            check(&seed, &mut counted.borrow_mut());
+            Ok(())
+        })
+        .unwrap();
+    tally
+}
+
+#[test]
+fn random_modules_do_the_same_in_slices() {
+    let tally = check_random_modules(100);
+    assert!(tally.calls > 30, "{}", tally.calls);
+    assert!(tally.preemptions > 10_000, "{}", tally.preemptions);
+}
+
+#[test]
+#[ignore = "long: cargo xtask test --full"]
+fn many_random_modules_do_the_same_in_slices() {
+    let tally = check_random_modules(2_000);
+    assert!(tally.preemptions > 100_000, "{}", tally.preemptions);
+}

@@ -1,0 +1,143 @@
+//! What the store says of its threads.
+
+use crate::support::*;
+use std::collections::HashSet;
+use std::time::Duration;
+use wasmtime::*;
+
+for_each_preemption!(
+    threads_are_listed_in_the_order_of_their_spawning,
+    states_are_those_of_the_moment,
+    figures_only_grow_and_add_up_to_those_of_the_runs,
+    ids_are_never_reused,
+    a_store_without_threads_lists_none,
+    everything_can_be_printed,
+);
+
+fn threads_are_listed_in_the_order_of_their_spawning(preemption: Preemption) {
+    let (mut store, module) = guests(preemption);
+    let instance = Instance::new(&mut store, &module, &[]).unwrap();
+    let mut expected = Vec::new();
+    for i in 0..50 {
+        let export = ["spin", "answer"][i % 2];
+        let func = instance.get_func(&mut store, export).unwrap();
+        let mut options = ThreadOptions::new();
+        let name = (i % 3 == 0).then(|| format!("number {i}"));
+        if let Some(name) = &name {
+            options = options.name(name);
+        }
+        let id = store.spawn_wasm_thread_with(func, &[], options).unwrap();
+        expected.push((id, name));
+    }
+    store.run_wasm_threads_for(ms(20)).unwrap();
+    let listed: Vec<_> = store
+        .wasm_threads()
+        .map(|thread| (thread.id, thread.name.map(str::to_owned)))
+        .collect();
+    assert_eq!(listed, expected);
+    assert!(listed.is_sorted());
+}
+
+fn states_are_those_of_the_moment(preemption: Preemption) {
+    let (mut store, module) = guests(preemption);
+    let id = spawn(&mut store, &module, "answer", &[]);
+    let state = |store: &Store<()>| store.wasm_thread(id).map(|thread| thread.state);
+    assert_eq!(state(&store), Some(ThreadState::Ready));
+    let seen = Func::wrap(&mut store, move |caller: Caller<'_, ()>| {
+        let this = caller.current_wasm_thread().unwrap();
+        let state = |id| caller.wasm_thread(id).unwrap().state;
+        assert_eq!(state(this), ThreadState::Running);
+        assert_eq!(state(id), ThreadState::Finished);
+    });
+    let seen = store.spawn_wasm_thread(seen, &[]).unwrap();
+    run_all(&mut store);
+    returned(&mut store, seen);
+    assert_eq!(state(&store), Some(ThreadState::Finished));
+    returned(&mut store, id);
+    assert_eq!(state(&store), None);
+}
+
+fn figures_only_grow_and_add_up_to_those_of_the_runs(preemption: Preemption) {
+    let (mut store, module) = guests(preemption);
+    for _ in 0..4 {
+        spawn_spinner(&mut store, &module);
+    }
+    spawn(&mut store, &module, "sum", &[Val::I64(10_000)]);
+    spawn(&mut store, &module, "trap", &[]);
+    let (mut dispatches, mut preemptions, mut finished) = (0, 0, 0);
+    let mut elapsed = Duration::ZERO;
+    let mut before = vec![ThreadStats::default(); 6];
+    for _ in 0..10 {
+        let run = store.run_wasm_threads_for(ms(10)).unwrap();
+        assert_eq!(run.end, RunEnd::TimeUp);
+        assert!(run.elapsed >= ms(10));
+        dispatches += run.dispatches;
+        preemptions += run.preemptions;
+        finished += run.finished;
+        elapsed += run.elapsed;
+        let now: Vec<_> = store.wasm_threads().map(|thread| thread.stats).collect();
+        for (before, now) in before.iter().zip(&now) {
+            assert!(before.cpu_time <= now.cpu_time);
+            assert!(before.dispatches <= now.dispatches);
+            assert!(before.preemptions <= now.preemptions);
+            assert!(before.fuel_consumed <= now.fuel_consumed);
+        }
+        before = now;
+    }
+    assert_eq!(before.iter().map(|s| s.dispatches).sum::<u64>(), dispatches);
+    assert_eq!(
+        before.iter().map(|s| s.preemptions).sum::<u64>(),
+        preemptions
+    );
+    assert_eq!(dispatches, preemptions + finished);
+    assert_eq!(finished, 2);
+    let time: Duration = before.iter().map(|s| s.cpu_time).sum();
+    assert!(time <= elapsed, "{time:?} of {elapsed:?}");
+    assert!(time >= elapsed / 2, "{time:?} of {elapsed:?}");
+}
+
+fn ids_are_never_reused(preemption: Preemption) {
+    let (mut store, module) = guests(preemption);
+    let instance = Instance::new(&mut store, &module, &[]).unwrap();
+    let mut seen = HashSet::new();
+    for i in 0..300 {
+        let id = spawn_in(&mut store, instance, "answer", &[]);
+        assert!(seen.insert(id));
+        match i % 3 {
+            0 => drop(run_all(&mut store)),
+            1 => drop(store.shutdown_wasm_threads()),
+            _ => continue,
+        }
+        store.take_wasm_thread_exit(id);
+        assert!(store.wasm_thread(id).is_none());
+    }
+}
+
+fn a_store_without_threads_lists_none(preemption: Preemption) {
+    let (mut store, module) = guests(preemption);
+    assert_eq!(store.wasm_threads().count(), 0);
+    let id = spawn(&mut store, &module, "answer", &[]);
+    let mut other = Store::new(&engine(preemption), ());
+    assert!(other.wasm_thread(id).is_none());
+    assert!(other.take_wasm_thread_exit(id).is_none());
+    // Of an engine without preemption, too.
+    let mut plain = Store::<()>::default();
+    assert_eq!(plain.wasm_threads().count(), 0);
+    assert!(plain.wasm_thread(id).is_none());
+    assert!(plain.take_wasm_thread_exit(id).is_none());
+    assert_eq!(plain.as_context_mut().current_wasm_thread(), None);
+}
+
+fn everything_can_be_printed(preemption: Preemption) {
+    let (mut store, module) = guests(preemption);
+    let id = spawn(&mut store, &module, "answer", &[]);
+    let info = store.wasm_thread(id).unwrap();
+    assert!(format!("{info:?}").contains("Ready"));
+    assert_eq!(info.state.to_string(), "ready");
+    assert_eq!(id.to_string(), id.as_u64().to_string());
+    assert!(info.slice.to_string().contains(match preemption {
+        Preemption::Fuel => "1000 units of fuel",
+        _ => "200µs",
+    }));
+    assert!(preemption.to_string().starts_with("Preemption::"));
+}

@@ -1,0 +1,44 @@
+//! The tests of the fork, one file for each behaviour.
+
+mod support;
+
+mod async_host_functions;
+mod atomic_wait;
+mod bad_input;
+mod determinism;
+mod differential;
+mod docs;
+mod dropping;
+mod epoch_embedder;
+mod exits;
+mod fuel;
+mod fuel_budget;
+mod gc_roots;
+mod host_functions;
+mod limits;
+mod listing;
+mod many_threads;
+mod moving_between_os_threads;
+mod nested_entries;
+mod nested_runs;
+mod panics;
+mod results;
+mod round_robin;
+mod shutdown;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod signal;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod signal_engine;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod signal_process;
+mod slices;
+mod stack_overflow;
+mod stress;
+mod timer_thread;
+mod traps;
+mod typed;
+mod upstream_interruption;
+
+/// The tests that go upstream with the patches.
+#[path = "../overlay/tests/all/preemptive_threads.rs"]
+mod upstream_preemptive_threads;

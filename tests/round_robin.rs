@@ -1,0 +1,207 @@
+//! A guest that never yields cannot starve its siblings, and none gets more than
+//! its share.
+
+use crate::support::*;
+use std::time::Duration;
+use wasmtime::*;
+
+/// Calls `log` with its number for as long as it is let.
+const CHATTER: &str = r#"
+(module
+  (import "" "log" (func $log (param i32)))
+  (func (export "chatter") (param i32)
+    (loop $again (call $log (local.get 0)) (br $again)))
+  (func (export "once") (param i32) (call $log (local.get 0))))
+"#;
+
+/// A store with what was logged.
+fn chatters(preemption: Preemption) -> (Store<Vec<i32>>, Linker<Vec<i32>>, Module) {
+    let engine = engine(preemption);
+    let module = Module::new(&engine, CHATTER).unwrap();
+    let mut linker = Linker::new(&engine);
+    linker
+        .func_wrap("", "log", |mut caller: Caller<'_, Vec<i32>>, n: i32| {
+            caller.data_mut().push(n);
+        })
+        .unwrap();
+    let mut store = Store::new(&engine, Vec::new());
+    store.wasm_thread_slice(short_slice(preemption)).unwrap();
+    (store, linker, module)
+}
+
+/// What was logged since, without repetitions: the order of the dispatches.
+fn turns(store: &mut Store<Vec<i32>>) -> Vec<i32> {
+    let mut log = std::mem::take(store.data_mut());
+    log.dedup();
+    log
+}
+
+for_each_preemption!(
+    every_spinner_gets_its_turn,
+    turns_are_taken_in_the_order_of_spawning,
+    a_new_thread_runs_after_those_that_were_ready,
+    a_thread_that_ends_leaves_the_others_in_order,
+    threads_end_in_order_if_none_needs_a_second_slice,
+    a_guest_that_spins_on_a_lock_gets_it,
+);
+
+fn every_spinner_gets_its_turn(preemption: Preemption) {
+    let (mut store, module) = guests(preemption);
+    let spinners: Vec<_> = (0..10)
+        .map(|_| spawn_spinner(&mut store, &module))
+        .collect();
+    let run = store.run_wasm_threads_for(ms(300)).unwrap();
+    assert_eq!(run.end, RunEnd::TimeUp);
+
+    let dispatches = |id| stats(&store, id).dispatches;
+    let least = spinners
+        .iter()
+        .map(|(id, _)| dispatches(*id))
+        .min()
+        .unwrap();
+    let most = spinners
+        .iter()
+        .map(|(id, _)| dispatches(*id))
+        .max()
+        .unwrap();
+    assert!(least >= 3, "{least}");
+    assert!(most - least <= 1, "{least} to {most}");
+    for (_, turns) in spinners {
+        assert!(turns.get(&mut store).unwrap_i64() > 0);
+    }
+}
+
+fn turns_are_taken_in_the_order_of_spawning(preemption: Preemption) {
+    let (mut store, linker, module) = chatters(preemption);
+    for n in 1..=3 {
+        spawn_linked(&mut store, &linker, &module, "chatter", &[Val::I32(n)]);
+    }
+    store.run_wasm_threads_for(ms(100)).unwrap();
+    let turns = turns(&mut store);
+    assert!(turns.len() > 6, "{turns:?}");
+    for (i, turn) in turns.iter().enumerate() {
+        assert_eq!(*turn, 1 + i as i32 % 3, "at {i} of {turns:?}");
+    }
+}
+
+fn a_new_thread_runs_after_those_that_were_ready(preemption: Preemption) {
+    let (mut store, linker, module) = chatters(preemption);
+    for n in 1..=2 {
+        spawn_linked(&mut store, &linker, &module, "chatter", &[Val::I32(n)]);
+    }
+    store.run_wasm_threads_for(ms(50)).unwrap();
+    let last = *turns(&mut store).last().unwrap();
+    spawn_linked(&mut store, &linker, &module, "chatter", &[Val::I32(3)]);
+    store.run_wasm_threads_for(ms(100)).unwrap();
+    // The one that ran last is ready too, and was so before the new one.
+    assert_eq!(turns(&mut store)[..3], [3 - last, last, 3]);
+}
+
+fn a_thread_that_ends_leaves_the_others_in_order(preemption: Preemption) {
+    let (mut store, linker, module) = chatters(preemption);
+    for n in 1..=4 {
+        let export = if n == 2 { "once" } else { "chatter" };
+        spawn_linked(&mut store, &linker, &module, export, &[Val::I32(n)]);
+    }
+    store.run_wasm_threads_for(ms(100)).unwrap();
+    assert_eq!(turns(&mut store)[..8], [1, 2, 3, 4, 1, 3, 4, 1]);
+}
+
+fn threads_end_in_order_if_none_needs_a_second_slice(preemption: Preemption) {
+    let (mut store, linker, module) = chatters(preemption);
+    store
+        .wasm_thread_slice(match preemption {
+            Preemption::Fuel => Slice::Fuel(1_000_000),
+            _ => Slice::Time(Duration::from_secs(100)),
+        })
+        .unwrap();
+    for n in 0..100 {
+        spawn_linked(&mut store, &linker, &module, "once", &[Val::I32(n)]);
+    }
+    let run = run_all(&mut store);
+    assert_eq!((run.dispatches, run.finished), (100, 100));
+    assert_eq!(turns(&mut store), (0..100).collect::<Vec<_>>());
+}
+
+fn a_guest_that_spins_on_a_lock_gets_it(preemption: Preemption) {
+    let mut config = config(preemption);
+    config.shared_memory(true);
+    let engine = Engine::new(&config).unwrap();
+    let module = Module::new(
+        &engine,
+        r#"
+        (module
+          (import "" "memory" (memory 1 1 shared))
+          ;; Adds 1 to the word at 4, n times, with the word at 0 for a lock.
+          (func (export "add") (param $n i32)
+            (loop $again
+              (loop $lock
+                (br_if $lock (i32.atomic.rmw.cmpxchg (i32.const 0) (i32.const 0) (i32.const 1))))
+              (i32.store (i32.const 4) (i32.add (i32.load (i32.const 4)) (call $slowly (i32.const 9))))
+              (i32.atomic.store (i32.const 0) (i32.const 0))
+              (local.set $n (i32.sub (local.get $n) (i32.const 1)))
+              (br_if $again (local.get $n))))
+          ;; 1, after n turns.
+          (func $slowly (param $n i32) (result i32)
+            (loop $again
+              (local.set $n (i32.sub (local.get $n) (i32.const 1)))
+              (br_if $again (local.get $n)))
+            (i32.const 1)))
+        "#,
+    )
+    .unwrap();
+    let mut store = Store::new(&engine, ());
+    store.wasm_thread_slice(shortest_slice(preemption)).unwrap();
+    let memory = SharedMemory::new(&engine, MemoryType::shared(1, 1)).unwrap();
+    for _ in 0..5 {
+        let memory = memory.clone().into();
+        let instance = Instance::new(&mut store, &module, &[memory]).unwrap();
+        spawn_in(&mut store, instance, "add", &[Val::I32(200)]);
+    }
+    run_all(&mut store);
+    let word: Vec<u8> = (4..8)
+        // SAFETY: nobody else uses the memory any more.
+        .map(|i| unsafe { *memory.data()[i].get() })
+        .collect();
+    assert_eq!(word, 1000_u32.to_le_bytes());
+}
+
+#[test]
+fn shares_are_equal_to_a_slice_under_fuel() {
+    const SLICE: u64 = 10_000;
+    let (mut store, module) = guests(Preemption::Fuel);
+    store.wasm_thread_slice(Slice::Fuel(SLICE)).unwrap();
+    let ids: Vec<_> = (0..5)
+        .map(|_| spawn_spinner(&mut store, &module).0)
+        .collect();
+    store.run_wasm_threads_for(ms(100)).unwrap();
+    let fuel = ids.iter().map(|id| stats(&store, *id).fuel_consumed);
+    let (least, most) = (fuel.clone().min().unwrap(), fuel.max().unwrap());
+    assert!(least > 2 * SLICE, "{least}");
+    // A slice ends at the first check after it is used up: with this guest that
+    // is a handful of units later.
+    let most_slices = most / SLICE;
+    assert!(
+        most - least <= SLICE + 10 * most_slices,
+        "{least} to {most}"
+    );
+}
+
+#[test]
+fn shares_are_about_equal_under_epochs() {
+    let mut shares = Vec::new();
+    // The machine may be busy with something else in one of them.
+    for _ in 0..5 {
+        let (mut store, module) = guests(Preemption::Epoch);
+        store.wasm_thread_slice(Slice::Time(ms(2))).unwrap();
+        let ids = [(); 4].map(|()| spawn_spinner(&mut store, &module).0);
+        store.run_wasm_threads_for(ms(400)).unwrap();
+        let time = ids.map(|id| stats(&store, id).cpu_time);
+        let (least, most) = (time.iter().min().unwrap(), time.iter().max().unwrap());
+        if *least * 2 > *most {
+            return;
+        }
+        shares.push(time);
+    }
+    panic!("{shares:?}");
+}

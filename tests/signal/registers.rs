@@ -1,0 +1,257 @@
+//! A preempted thread finds every register as it was, wherever it was stopped.
+//!
+//! The guests are dense loops over more live values than there are registers, or
+//! exactly as many, so that nearly every instruction at which the signal can come
+//! has a value in each. One wrong bit in any of them changes the results.
+
+use super::support::*;
+use std::arch::asm;
+use std::fmt::Write;
+
+/// A loop over `count` values of type `ty`, all of which are live throughout and
+/// are returned: value `i` is made of itself and its successors by `step`.
+fn dense_loop(
+    ty: &str,
+    count: usize,
+    start: &str,
+    step: fn(usize, &str, &str, &str) -> String,
+) -> String {
+    let mut wat = format!(
+        "(func (export \"run\") (param $n i64) (result{})",
+        format!(" {ty}").repeat(count)
+    );
+    for i in 0..count {
+        write!(wat, " (local $x{i} {ty})").unwrap();
+    }
+    for i in 0..count {
+        let start = start.replace('#', &(i * 7919 + 1).to_string());
+        write!(wat, "\n(local.set $x{i} {start})").unwrap();
+    }
+    wat.push_str("\n(loop $again");
+    for i in 0..count {
+        let x = |k: usize| format!("(local.get $x{})", (i + k) % count);
+        write!(wat, "\n(local.set $x{i} {})", step(i, &x(0), &x(1), &x(2))).unwrap();
+    }
+    wat.push_str(
+        "\n(br_if $again (i64.ne (local.tee $n (i64.sub (local.get $n) (i64.const 1))) (i64.const 0))))",
+    );
+    for i in 0..count {
+        write!(wat, " (local.get $x{i})").unwrap();
+    }
+    format!("(module {wat}))")
+}
+
+fn integers(count: usize) -> String {
+    dense_loop("i64", count, "(i64.const #)", |i, x, y, _| {
+        let rotated = format!("(i64.rotl {x} (i64.const {}))", i * 5 % 63 + 1);
+        match i % 3 {
+            0 => format!("(i64.add {rotated} {y})"),
+            1 => format!("(i64.xor {rotated} {y})"),
+            _ => format!("(i64.sub {rotated} {y})"),
+        }
+    })
+}
+
+fn vectors(count: usize) -> String {
+    let start = "(i64x2.splat (i64.mul (i64.const #) (i64.const 0x9e3779b97f4a7c15)))";
+    dense_loop("v128", count, start, |i, x, y, z| match i % 4 {
+        0 => format!("(i64x2.add (v128.xor {x} {y}) {z})"),
+        1 => format!("(i32x4.sub (i16x8.add {x} {y}) {z})"),
+        2 => format!("(v128.xor (i64x2.shl {x} (i32.const 7)) (i64x2.add {y} {z}))"),
+        _ => format!(
+            "(i8x16.swizzle (i64x2.sub {x} {y}) (v128.and {z} (v128.const i32x4 0x0f0f0f0f 0x0f0f0f0f 0x0f0f0f0f 0x0f0f0f0f)))"
+        ),
+    })
+}
+
+/// Chaotic, so that a difference in the last bit of one grows.
+fn floats(count: usize) -> String {
+    dense_loop(
+        "f64",
+        count,
+        "(f64.div (f64.const 1) (f64.const #))",
+        |_, x, y, _| {
+            let sum = format!("(f64.add (f64.mul {x} (f64.const 3.7)) {y})");
+            format!("(f64.sub {sum} (f64.floor {sum}))")
+        },
+    )
+}
+
+/// Nearly every second instruction leaves flags that the next one reads: carries,
+/// conditional moves, branches, and unordered comparisons, which take two.
+const FLAGS: &str = r#"
+(module
+  (func (export "run") (param $n i64) (result i64 i64 i64 i64 f64)
+    (local $a i64) (local $b i64) (local $c i64) (local $d i64) (local $f f64)
+    (local.set $a (i64.const 0x123456789abcdef)) (local.set $b (i64.const -3))
+    (local.set $c (i64.const 77)) (local.set $d (i64.const -0x7777777777777777))
+    (local.set $f (f64.const 0.3))
+    (loop $again
+      (i64.add128 (local.get $a) (local.get $b) (local.get $c) (local.get $d))
+      (local.set $b) (local.set $a)
+      (i64.sub128 (local.get $c) (local.get $d) (local.get $b) (local.get $n))
+      (local.set $d) (local.set $c)
+      (local.set $a (select (local.get $a) (i64.rotl (local.get $c) (i64.const 9))
+        (i64.lt_s (local.get $b) (local.get $d))))
+      (local.set $c (select (i64.add (local.get $c) (local.get $n)) (local.get $c)
+        (i64.gt_u (local.get $a) (local.get $c))))
+      (if (i64.lt_u (i64.rotl (local.get $a) (i64.const 21)) (local.get $d))
+        (then (local.set $b (i64.add (local.get $b) (i64.const 0x51ed270b))))
+        (else (local.set $d (i64.xor (local.get $d) (local.get $a)))))
+      (if (f64.eq (f64.reinterpret_i64 (local.get $a)) (f64.reinterpret_i64 (local.get $a)))
+        (then (local.set $f (f64.sub (f64.const 1) (f64.mul (local.get $f) (local.get $f)))))
+        (else (local.set $d (i64.add (local.get $d) (i64.const 1)))))
+      (local.set $a (i64.add (local.get $a) (i64.extend_i32_u
+        (f64.lt (local.get $f) (f64.convert_i64_s (local.get $b))))))
+      (br_if $again (i64.ne (local.tee $n (i64.sub (local.get $n) (i64.const 1))) (i64.const 0))))
+    (local.get $a) (local.get $b) (local.get $c) (local.get $d) (local.get $f)))"#;
+
+/// Chaotic, and so dependent on the rounding mode that `$set` has set.
+const ROUNDING: &str = r#"
+(module
+  (import "" "set_rounding" (func $set (param i32)))
+  (func (export "run") (param $n i64) (param $mode i32) (result f64 f32)
+    (local $x f64) (local $y f32)
+    (call $set (local.get $mode))
+    (local.set $x (f64.const 0.1)) (local.set $y (f32.const 0.1))
+    (loop $again
+      (local.set $x (f64.add (f64.mul (local.get $x) (f64.const 3.7)) (f64.const 0.1)))
+      (local.set $x (f64.sub (local.get $x) (f64.floor (local.get $x))))
+      (local.set $y (f32.add (f32.mul (local.get $y) (f32.const 3.7)) (f32.const 0.1)))
+      (local.set $y (f32.sub (local.get $y) (f32.floor (local.get $y))))
+      (br_if $again (i64.ne (local.tee $n (i64.sub (local.get $n) (i64.const 1))) (i64.const 0))))
+    (call $set (i32.const 0))
+    (local.get $x) (local.get $y)))"#;
+
+/// Sets the rounding of SSE instructions on this OS thread: 0 is to the nearest,
+/// as everywhere, 1 down, 2 up, 3 to zero.
+fn set_rounding(mode: i32) {
+    let mut mxcsr = 0u32;
+    // SAFETY: this reads and writes one register, by way of a local. No host code
+    // that runs until mode 0 is back looks at the last bit of a float.
+    unsafe {
+        asm!("stmxcsr [{}]", in(reg) &raw mut mxcsr, options(nostack));
+        mxcsr = mxcsr & !(3 << 13) | (mode as u32 & 3) << 13;
+        asm!("ldmxcsr [{}]", in(reg) &raw const mxcsr, options(nostack));
+    }
+}
+
+struct Guests {
+    store: Store<()>,
+    linker: Linker<()>,
+    jobs: Vec<Job>,
+}
+
+impl Guests {
+    fn new() -> Guests {
+        let mut config = config();
+        config.wasm_wide_arithmetic(true);
+        let engine = Engine::new(&config).unwrap();
+        let mut linker = Linker::new(&engine);
+        linker.func_wrap("", "set_rounding", set_rounding).unwrap();
+        Guests {
+            store: store(&engine, ()),
+            linker,
+            jobs: Vec::new(),
+        }
+    }
+
+    /// Several of one kind, with different values at every moment.
+    fn add(&mut self, wat: &str, more: &[Val]) {
+        let module = Module::new(self.store.engine(), wat).unwrap();
+        for turns in [300_001, 200_003] {
+            let params = [&[Val::I64(turns)], more].concat();
+            let job = Job::new(&mut self.store, &self.linker, &module, "run", &params);
+            assert!(
+                matches!(job.outcome, Outcome::Returned(_)),
+                "{:?}",
+                job.outcome
+            );
+            self.jobs.push(job);
+        }
+    }
+
+    fn run(&mut self, preemptions: u64) -> u64 {
+        run_until(&mut self.store, &self.jobs, preemptions)
+    }
+}
+
+const A_FEW: u64 = 2_000;
+
+#[test]
+fn preempted_thread_keeps_its_general_registers() {
+    let mut guests = Guests::new();
+    for count in [11, 12, 13] {
+        guests.add(&integers(count), &[]);
+    }
+    guests.run(A_FEW);
+}
+
+#[test]
+fn preempted_thread_keeps_its_vector_registers() {
+    let mut guests = Guests::new();
+    for count in [14, 15, 16] {
+        guests.add(&vectors(count), &[]);
+    }
+    guests.run(A_FEW);
+}
+
+#[test]
+fn preempted_thread_keeps_its_floats() {
+    let mut guests = Guests::new();
+    guests.add(&floats(14), &[]);
+    guests.add(&floats(15), &[]);
+    guests.run(A_FEW);
+}
+
+#[test]
+fn preempted_thread_keeps_what_it_has_spilled() {
+    let mut guests = Guests::new();
+    guests.add(&integers(24), &[]);
+    guests.add(&vectors(24), &[]);
+    guests.add(&floats(24), &[]);
+    guests.run(A_FEW);
+}
+
+#[test]
+fn preempted_thread_keeps_its_flags() {
+    let mut guests = Guests::new();
+    guests.add(FLAGS, &[]);
+    guests.run(A_FEW);
+}
+
+#[test]
+fn preempted_thread_keeps_its_rounding_mode() {
+    let mut guests = Guests::new();
+    for mode in 0..4 {
+        guests.add(ROUNDING, &[Val::I32(mode)]);
+    }
+    let outcomes = guests.jobs.iter().step_by(2).map(|job| &job.outcome);
+    let outcomes: Vec<_> = outcomes.collect();
+    assert_ne!(outcomes[0], outcomes[1]);
+    assert_ne!(outcomes[1], outcomes[2]);
+    guests.run(A_FEW);
+}
+
+#[test]
+#[ignore = "long: cargo xtask test --full"]
+fn registers_survive_100_000_preemptions_each() {
+    let all: [(&str, Vec<String>); 4] = [
+        ("general", [11, 12, 13].map(integers).to_vec()),
+        ("vector", [14, 15, 16].map(vectors).to_vec()),
+        ("float", [14, 15, 24].map(floats).to_vec()),
+        ("flags", vec![FLAGS.to_owned(), FLAGS.to_owned()]),
+    ];
+    for (kind, wats) in all {
+        let mut guests = Guests::new();
+        for wat in wats {
+            guests.add(&wat, &[]);
+        }
+        let start = Instant::now();
+        let preemptions = guests.run(100_000);
+        println!(
+            "- {kind} registers: {preemptions} preemptions in {:?}",
+            start.elapsed()
+        );
+    }
+}

@@ -1,0 +1,9 @@
+//! `Preemption::Signal` and the engine: what it refuses, modules that come later,
+//! fuel, backtraces, and the OS threads' timers.
+
+mod backtraces;
+mod config;
+mod metering;
+mod modules_at_runtime;
+mod tail_calls;
+mod timers;

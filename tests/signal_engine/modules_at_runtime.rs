@@ -1,0 +1,206 @@
+//! Modules that are instantiated while guest threads run: their code is preempted
+//! from the first call on. One in which something could move is not let in.
+
+use crate::signal::support::{engine, store};
+use crate::support::GUESTS;
+use crate::support::{
+    bits, ms, returned, run_all, spawn, spawn_linked, spawn_spinner, stats, trapped,
+};
+use wasmtime::*;
+
+/// Calls what `load` has put into its table.
+const LOADER: &str = r#"
+(module
+  (import "" "load" (func $load))
+  (table (export "table") 1 1 funcref)
+  (func (export "run") (param i64) (result i64)
+    (call $load)
+    (call_indirect (param i64) (result i64) (local.get 0) (i32.const 0))))
+"#;
+
+/// A host function which makes a module of `wat`, instantiates it, and puts its
+/// export `work` into the caller's table.
+fn load(mut caller: Caller<'_, Option<Memory>>, wat: &str) -> Result<()> {
+    let module = Module::new(caller.engine(), wat)?;
+    let imports: Vec<Extern> = match *caller.data() {
+        Some(turns) => vec![turns.into()],
+        None => vec![],
+    };
+    let instance = Instance::new(&mut caller, &module, &imports)?;
+    let work = instance.get_func(&mut caller, "work").unwrap();
+    let table = caller.get_export("table").unwrap().into_table().unwrap();
+    table.set(&mut caller, 0, Ref::Func(Some(work)))
+}
+
+fn linker(engine: &Engine, wat: &'static str) -> Linker<Option<Memory>> {
+    let mut linker = Linker::new(engine);
+    linker
+        .func_wrap("", "load", move |caller: Caller<'_, _>| load(caller, wat))
+        .unwrap();
+    linker
+}
+
+const SUM: &str = r#"
+(module
+  (func (export "work") (param $n i64) (result i64)
+    (local $sum i64)
+    (loop $again
+      (local.set $sum (i64.add (local.get $sum) (local.get $n)))
+      (br_if $again
+        (i64.ne (local.tee $n (i64.sub (local.get $n) (i64.const 1))) (i64.const 0))))
+    (local.get $sum)))
+"#;
+
+#[test]
+fn code_that_came_in_the_middle_of_a_dispatch_is_preempted() {
+    let engine = engine();
+    let module = Module::new(&engine, LOADER).unwrap();
+    let guests = Module::new(&engine, GUESTS).unwrap();
+    let linker = linker(
+        &engine,
+        r#"(module (func (export "work") (param i64) (result i64) (loop br 0) unreachable))"#,
+    );
+    let mut store = store(&engine, None);
+    // Each calls what has no end, so the first must be stopped in new code for the
+    // others to load theirs.
+    let ids = [(); 3].map(|()| spawn_linked(&mut store, &linker, &module, "run", &[Val::I64(1)]));
+    let (spinner, turns) = spawn_spinner(&mut store, &guests);
+    store.run_wasm_threads_for(ms(300)).unwrap();
+    for id in ids {
+        let stats = stats(&store, id);
+        assert!(stats.preemptions > 20, "{stats:?}");
+    }
+    assert!(stats(&store, spinner).preemptions > 20);
+    assert!(turns.get(&mut store).unwrap_i64() > 0);
+    assert_eq!(store.shutdown_wasm_threads(), 4);
+}
+
+#[test]
+fn code_that_came_later_computes_what_it_should() {
+    let engine = engine();
+    let module = Module::new(&engine, LOADER).unwrap();
+    let linker = linker(&engine, SUM);
+    let mut store = store(&engine, None);
+    let n = 3_000_000;
+    let ids: Vec<_> = (0..10)
+        .map(|i| spawn_linked(&mut store, &linker, &module, "run", &[Val::I64(n + i)]))
+        .collect();
+    let run = run_all(&mut store);
+    assert!(run.preemptions > 50, "{run:?}");
+    for (n, id) in (n..).zip(ids) {
+        assert_eq!(bits(&returned(&mut store, id)), [(n * (n + 1) / 2) as u128]);
+    }
+}
+
+#[test]
+fn a_module_whose_table_can_grow_is_refused_by_name() {
+    let engine = engine();
+    let guests = Module::new(&engine, GUESTS).unwrap();
+    for (wat, names) in [
+        (
+            "(module $stretchy (table 3 funcref))",
+            ["module `stretchy`", "table 0", "minimum of 3 elements"],
+        ),
+        (
+            "(module $both (table 1 1 funcref) (table 7 8 funcref))",
+            ["module `both`", "table 1", "minimum of 7 elements"],
+        ),
+        (
+            "(module (table (export \"t\") 2 1000 funcref))",
+            ["module cannot", "table 0", "minimum of 2 elements"],
+        ),
+    ] {
+        let module = Module::new(&engine, wat).unwrap();
+        let mut store = Store::new(&engine, ());
+        let nothing = Instance::new(&mut store, &guests, &[]).unwrap();
+        let nothing = nothing.get_func(&mut store, "nothing").unwrap();
+        let check = |error: Error| {
+            let error = error.to_string();
+            for name in names {
+                assert!(error.contains(name), "no {name:?} in: {error}");
+            }
+            for remedy in ["a maximum that equals its minimum", "`Preemption::Epoch`"] {
+                assert!(error.contains(remedy), "no {remedy:?} in: {error}");
+            }
+        };
+
+        // It is not let in where there are guest threads, who can run on.
+        store.spawn_wasm_thread(nothing, &[]).unwrap();
+        check(Instance::new(&mut store, &module, &[]).unwrap_err());
+        assert_eq!(run_all(&mut store).finished, 1);
+        for id in store.wasm_threads().map(|t| t.id).collect::<Vec<_>>() {
+            store.take_wasm_thread_exit(id);
+        }
+
+        // And no thread is spawned where it is.
+        Instance::new(&mut store, &module, &[]).unwrap();
+        check(store.spawn_wasm_thread(nothing, &[]).unwrap_err());
+        assert_eq!(store.wasm_threads().count(), 0);
+    }
+}
+
+#[test]
+fn an_imported_table_that_can_grow_is_refused_too() {
+    let engine = engine();
+    let module = Module::new(
+        &engine,
+        r#"(module (import "" "t" (table 1 funcref)) (func (export "nothing")))"#,
+    )
+    .unwrap();
+    let mut store = Store::new(&engine, ());
+    let ty = TableType::new(RefType::FUNCREF, 1, None);
+    let table = Table::new(&mut store, ty, Ref::Func(None)).unwrap();
+    let instance = Instance::new(&mut store, &module, &[table.into()]).unwrap();
+    let nothing = instance.get_func(&mut store, "nothing").unwrap();
+    let error = store.spawn_wasm_thread(nothing, &[]).unwrap_err();
+    assert!(error.to_string().contains("table 0 can grow"), "{error}");
+}
+
+#[test]
+fn a_table_that_cannot_grow_does_not() {
+    let engine = engine();
+    let module = Module::new(
+        &engine,
+        r#"(module
+            (table $t 5 5 funcref)
+            (func (export "run") (result i32 i32)
+              (table.grow $t (ref.null func) (i32.const 1))
+              (table.size $t)))"#,
+    )
+    .unwrap();
+    let mut store = Store::new(&engine, ());
+    let id = spawn(&mut store, &module, "run", &[]);
+    run_all(&mut store);
+    let minus_one = u128::from(u32::MAX);
+    assert_eq!(bits(&returned(&mut store, id)), [minus_one, 5]);
+}
+
+/// Its table can grow.
+const STRETCHY: &str = r#"
+(module
+  (table 1 funcref)
+  (func (export "work") (param i64) (result i64) (local.get 0)))
+"#;
+
+#[test]
+fn code_that_comes_later_and_could_move_is_not_let_in() {
+    let engine = engine();
+    let module = Module::new(&engine, LOADER).unwrap();
+    let guests = Module::new(&engine, GUESTS).unwrap();
+    let linker = linker(&engine, STRETCHY);
+    let mut store = store(&engine, None);
+    spawn_spinner(&mut store, &guests);
+    let id = spawn_linked(&mut store, &linker, &module, "run", &[Val::I64(1)]);
+    store.run_wasm_threads_for(ms(20)).unwrap();
+    let error = trapped(&mut store, id);
+    assert!(
+        error.root_cause().to_string().contains("table 0 can grow"),
+        "{error:?}"
+    );
+    // The sibling is none the worse for it.
+    assert_eq!(
+        store.run_wasm_threads_for(ms(2)).unwrap().end,
+        RunEnd::TimeUp
+    );
+    assert_eq!(store.shutdown_wasm_threads(), 1);
+}

@@ -1,0 +1,67 @@
+//! Tail calls that need more room for arguments than their caller had: their frame
+//! is moved, and what is where it will be is whatever the guest has left there.
+
+use crate::signal::support::{engine, store};
+use crate::support::ms;
+use std::fmt::Write;
+use wasmtime::*;
+
+/// Arguments that fill the stack below with what is no address.
+fn guest() -> String {
+    let mut params = String::new();
+    let mut poison = String::new();
+    for _ in 0..20 {
+        params.push_str(" i64");
+        poison.push_str(" (i64.const 0x10)");
+    }
+    let mut wat = String::new();
+    write!(
+        wat,
+        r#"(module
+            (func $poison (param{params}))
+            (func $few (export "run") (param i64)
+                (return_call $many {poison}))
+            (func $many (param{params})
+                (return_call $mid (local.get 0)))
+            (func $mid (param i64)
+                (call $poison {poison})
+                (return_call $few (local.get 0))))"#
+    )
+    .unwrap();
+    wat
+}
+
+fn frames_that_move(stores: usize) {
+    let engine = engine();
+    let module = Module::new(&engine, guest()).unwrap();
+    for i in 0..stores {
+        let mut store = store(&engine, ());
+        for _ in 0..2 {
+            let instance = Instance::new(&mut store, &module, &[]).unwrap();
+            let run = instance.get_func(&mut store, "run").unwrap();
+            store.spawn_wasm_thread(run, &[Val::I64(1)]).unwrap();
+        }
+        let time = std::time::Duration::from_micros(200 + i as u64 % 100);
+        store.run_wasm_threads_for(time).unwrap();
+        assert_eq!(store.shutdown_wasm_threads(), 2);
+    }
+    // And they are preempted at all.
+    let mut store = store(&engine, ());
+    for _ in 0..2 {
+        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+        let run = instance.get_func(&mut store, "run").unwrap();
+        store.spawn_wasm_thread(run, &[Val::I64(1)]).unwrap();
+    }
+    assert!(store.run_wasm_threads_for(ms(100)).unwrap().preemptions > 10);
+}
+
+#[test]
+fn a_thread_can_be_killed_while_its_frame_moves() {
+    frames_that_move(300);
+}
+
+#[test]
+#[ignore = "long: cargo xtask test --full"]
+fn a_thread_can_be_killed_while_its_frame_moves_many_times() {
+    frames_that_move(20_000);
+}

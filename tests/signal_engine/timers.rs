@@ -1,0 +1,280 @@
+//! The timer of an OS thread: when there is one, and when it sends signals.
+//!
+//! Whether a signal came is seen by a host function that waits for a socket with a
+//! timeout: the kernel ends that wait when a handler has run, even one that was
+//! installed with `SA_RESTART`.
+
+use crate::signal::support::{engine, store};
+use crate::support::{GUESTS, ms, run_all, spawn, spawn_linked, spawn_spinner, stats};
+use std::io::{ErrorKind, Read};
+use std::os::unix::net::UnixStream;
+use std::thread;
+use std::time::{Duration, Instant};
+use wasmtime::*;
+
+/// The id of this OS thread.
+fn tid() -> u32 {
+    let link = std::fs::read_link("/proc/thread-self").unwrap();
+    link.file_name().unwrap().to_str().unwrap().parse().unwrap()
+}
+
+/// How many timers of this process signal the OS thread `tid`.
+fn timers_of(tid: u32) -> usize {
+    let timers = std::fs::read_to_string("/proc/self/timers").unwrap();
+    let notify = format!("notify: signal/tid.{tid}");
+    timers.lines().filter(|line| *line == notify).count()
+}
+
+fn guests<T: 'static>(data: T) -> (Store<T>, Module) {
+    let engine = engine();
+    let module = Module::new(&engine, GUESTS).unwrap();
+    (store(&engine, data), module)
+}
+
+#[test]
+fn an_os_thread_has_one_from_its_first_run_to_its_end() {
+    let tid = thread::spawn(|| {
+        let tid = tid();
+        let (mut first, module) = guests(());
+        let (mut second, _) = guests(());
+        spawn_spinner(&mut first, &module);
+        spawn_spinner(&mut first, &module);
+        assert_eq!(timers_of(tid), 0);
+        for _ in 0..3 {
+            first.run_wasm_threads_for(ms(2)).unwrap();
+            second.run_wasm_threads_for(ms(2)).unwrap();
+            assert_eq!(timers_of(tid), 1);
+        }
+        // On another OS thread it is another one.
+        let first = thread::spawn(move || {
+            let tid = self::tid();
+            assert_eq!(timers_of(tid), 0);
+            first.run_wasm_threads_for(ms(2)).unwrap();
+            assert_eq!(timers_of(tid), 1);
+            (first, tid)
+        });
+        let (first, other) = first.join().unwrap();
+        assert_eq!(timers_of(other), 0);
+        // It is the OS thread's, not the store's.
+        drop((first, second));
+        assert_eq!(timers_of(tid), 1);
+        tid
+    });
+    let tid = tid.join().unwrap();
+    assert_eq!(timers_of(tid), 0);
+}
+
+#[test]
+fn other_modes_have_none() {
+    thread::spawn(|| {
+        for preemption in [Preemption::Fuel, Preemption::Epoch] {
+            let (mut store, module) = crate::support::guests(preemption);
+            spawn(&mut store, &module, "nothing", &[]);
+            run_all(&mut store);
+            assert_eq!(timers_of(tid()), 0);
+        }
+    })
+    .join()
+    .unwrap();
+}
+
+/// How many signals come to this OS thread while it waits for `time`.
+fn signals_during(time: Duration) -> u32 {
+    let (socket, _other_end) = UnixStream::pair().unwrap();
+    signals_at(&socket, time)
+}
+
+fn signals_at(mut socket: &UnixStream, time: Duration) -> u32 {
+    let end = Instant::now() + time;
+    let mut signals = 0;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return signals;
+        }
+        socket.set_read_timeout(Some(left)).unwrap();
+        let error = socket.read(&mut [0]).unwrap_err();
+        match error.kind() {
+            ErrorKind::Interrupted => signals += 1,
+            ErrorKind::WouldBlock => {}
+            _ => panic!("{error}"),
+        }
+    }
+}
+
+/// Waits `times` times in a row, and returns.
+const WAITER: &str = r#"
+(module
+  (import "" "wait" (func $wait))
+  (func (export "run") (param $times i32)
+    (loop $again
+      (call $wait)
+      (br_if $again (local.tee $times (i32.sub (local.get $times) (i32.const 1)))))))
+"#;
+
+const WAIT: Duration = Duration::from_millis(100);
+
+/// How many signals each wait saw.
+type Signals = Vec<u32>;
+
+/// A store with a thread that waits so often, and a module of spinners.
+fn waiter(times: i32) -> (Store<Signals>, Module, ThreadId) {
+    let (mut store, spinners) = guests(Vec::new());
+    let id = spawn_waiter(&mut store, times, |caller| {
+        let signals = signals_during(WAIT);
+        caller.data_mut().push(signals);
+    });
+    (store, spinners, id)
+}
+
+fn spawn_waiter(
+    store: &mut Store<Signals>,
+    times: i32,
+    wait: impl Fn(&mut Caller<'_, Signals>) + Send + Sync + 'static,
+) -> ThreadId {
+    let engine = store.engine().clone();
+    let module = Module::new(&engine, WAITER).unwrap();
+    let mut linker = Linker::new(&engine);
+    linker
+        .func_wrap("", "wait", move |mut caller: Caller<'_, Signals>| {
+            wait(&mut caller);
+        })
+        .unwrap();
+    spawn_linked(store, &linker, &module, "run", &[Val::I32(times)])
+}
+
+/// Runs until `id` has finished, which it has to.
+fn must_finish(store: &mut Store<Signals>, id: ThreadId) {
+    for _ in 0..30 {
+        store.run_wasm_threads_for(ms(500)).unwrap();
+        if store.wasm_thread(id).unwrap().state == ThreadState::Finished {
+            return;
+        }
+    }
+    panic!("{:?}", store.wasm_thread(id));
+}
+
+/// With a slice of 50 us the handler looks after 50, 50, 100, 200, ... us, which is
+/// 12 times in 100 ms.
+const SOME: std::ops::RangeInclusive<u32> = 1..=14;
+
+#[test]
+fn none_comes_to_a_lone_thread_in_a_run_without_end() {
+    let (mut store, ..) = waiter(2);
+    store.run_wasm_threads_for(Duration::MAX).unwrap();
+    assert_eq!(*store.data(), [0, 0]);
+}
+
+#[test]
+fn none_comes_to_a_lone_thread_before_the_run_is_to_end() {
+    let (mut store, ..) = waiter(3);
+    let run = store.run_wasm_threads_for(WAIT + WAIT / 2).unwrap();
+    assert_eq!(run.end, RunEnd::TimeUp);
+    assert_eq!(store.data()[0], 0);
+    // Half of the second wait is after the end.
+    let signals = store.data()[1];
+    assert!(SOME.contains(&signals), "{signals}");
+    assert_eq!(store.data().len(), 2);
+}
+
+#[test]
+fn a_few_come_while_a_sibling_waits_for_the_cpu() {
+    let (mut store, spinners, id) = waiter(3);
+    spawn_spinner(&mut store, &spinners);
+    must_finish(&mut store, id);
+    for signals in store.data() {
+        assert!(SOME.contains(signals), "{:?}", store.data());
+    }
+}
+
+#[test]
+fn a_few_come_once_a_sibling_was_spawned() {
+    let (mut store, spinners) = guests(Vec::new());
+    let spinner = Instance::new(&mut store, &spinners, &[]).unwrap();
+    let spinner = spinner.get_func(&mut store, "spin").unwrap();
+    let id = spawn_waiter(&mut store, 2, move |caller| {
+        if caller.data().is_empty() {
+            let alone = signals_during(WAIT);
+            caller.data_mut().push(alone);
+            caller.spawn_wasm_thread(spinner, &[]).unwrap();
+        }
+        let signals = signals_during(WAIT);
+        caller.data_mut().push(signals);
+    });
+    must_finish(&mut store, id);
+    let signals = store.data();
+    assert_eq!(signals[0], 0);
+    assert!(signals[1..].iter().all(|n| SOME.contains(n)), "{signals:?}");
+}
+
+#[test]
+fn none_comes_once_the_siblings_have_finished() {
+    let (mut store, spinners, _) = waiter(4);
+    for _ in 0..3 {
+        spawn(&mut store, &spinners, "sum", &[Val::I64(200_000)]);
+    }
+    store.run_wasm_threads_for(Duration::MAX).unwrap();
+    let signals = store.data();
+    assert!(SOME.contains(&signals[0]), "{signals:?}");
+    // The one that was asked for while there still was a sibling may be on its way.
+    assert!(signals[2] <= 1 && signals[3] == 0, "{signals:?}");
+}
+
+#[test]
+fn none_comes_after_a_run() {
+    let (mut store, spinners) = guests(());
+    spawn_spinner(&mut store, &spinners);
+    spawn_spinner(&mut store, &spinners);
+    for _ in 0..3 {
+        let run = store.run_wasm_threads_for(ms(10)).unwrap();
+        assert!(run.preemptions > 1, "{run:?}");
+        assert_eq!(signals_during(ms(50)), 0);
+    }
+}
+
+#[test]
+fn none_comes_after_a_shutdown() {
+    let (mut store, spinners) = guests(());
+    let (socket, _other_end) = UnixStream::pair().unwrap();
+    for _ in 0..20 {
+        for _ in 0..5 {
+            spawn_spinner(&mut store, &spinners);
+        }
+        store.run_wasm_threads_for(ms(1)).unwrap();
+        assert_eq!(signals_at(&socket, ms(1)), 0);
+        store.shutdown_wasm_threads();
+        assert_eq!(signals_at(&socket, ms(1)), 0);
+    }
+}
+
+#[test]
+fn none_comes_to_other_os_threads() {
+    let (mut store, spinners) = guests(());
+    spawn_spinner(&mut store, &spinners);
+    spawn_spinner(&mut store, &spinners);
+    // This one has a timer too.
+    store.run_wasm_threads_for(ms(5)).unwrap();
+    let run = thread::spawn(move || store.run_wasm_threads_for(ms(150)).unwrap());
+    assert_eq!(signals_during(ms(100)), 0);
+    assert!(run.join().unwrap().preemptions > 10);
+}
+
+#[test]
+fn they_go_on_after_a_run_in_a_host_function() {
+    let (mut store, spinners) = guests(Vec::new());
+    let waiter = spawn_waiter(&mut store, 2, |caller| {
+        let (mut inner, spinners) = guests(());
+        // Long ones, as the handler looks at the outer slice after each.
+        inner.wasm_thread_slice(Slice::Time(ms(5))).unwrap();
+        spawn_spinner(&mut inner, &spinners);
+        spawn_spinner(&mut inner, &spinners);
+        while inner.run_wasm_threads_for(ms(5)).unwrap().preemptions == 0 {}
+        let signals = signals_during(WAIT);
+        caller.data_mut().push(signals);
+    });
+    spawn_spinner(&mut store, &spinners);
+    must_finish(&mut store, waiter);
+    let signals = store.data();
+    assert!(signals.iter().all(|n| SOME.contains(n)), "{signals:?}");
+    assert!(stats(&store, waiter).preemptions >= 2);
+}
