@@ -1,0 +1,92 @@
+//! Engines and guests that several benchmarks use.
+
+use wasmtime::{
+    Config, Engine, Func, Instance, InstanceAllocationStrategy, Module, PoolingAllocationConfig,
+    Preemption, Result, Store, TypedFunc, WasmParams, WasmResults,
+};
+
+/// Does nothing.
+pub const EMPTY: &str = r#"(module (func (export "run")))"#;
+
+/// Never ends.
+pub const SPIN: &str = r#"(module (func (export "run") (loop br 0)))"#;
+
+/// Goes round a loop as often as it is told, at least once.
+pub const COUNT: &str = r#"(module
+    (func (export "run") (param i64)
+        (loop
+            (local.set 0 (i64.sub (local.get 0) (i64.const 1)))
+            (br_if 0 (i64.gt_s (local.get 0) (i64.const 0))))))"#;
+
+/// As [`COUNT`], with a call of the host in each round.
+pub const COUNT_CALLS: &str = r#"(module
+    (import "" "host" (func $host))
+    (func (export "run") (param i64)
+        (loop
+            (call $host)
+            (local.set 0 (i64.sub (local.get 0) (i64.const 1)))
+            (br_if 0 (i64.gt_s (local.get 0) (i64.const 0))))))"#;
+
+/// Where stacks come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stacks {
+    /// Each is mapped when it is needed, and unmapped afterwards. A store keeps
+    /// one.
+    OnDemand,
+    /// So many were mapped when the engine was made.
+    Pooled(u32),
+}
+
+impl Stacks {
+    fn configure(self, config: &mut Config) {
+        if let Stacks::Pooled(stacks) = self {
+            let mut pool = PoolingAllocationConfig::new();
+            pool.total_stacks(stacks)
+                .total_core_instances(stacks)
+                .total_memories(1)
+                .total_tables(1)
+                .total_gc_heaps(1);
+            config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        }
+    }
+}
+
+pub fn engine(preemption: Preemption, stacks: Stacks) -> Result<Engine> {
+    let mut config = Config::new();
+    config.preemption(preemption);
+    stacks.configure(&mut config);
+    Engine::new(&config)
+}
+
+/// An engine without guest threads, whose fuel can make a call yield.
+pub fn fuel_engine() -> Result<Engine> {
+    let mut config = Config::new();
+    config.consume_fuel(true);
+    Engine::new(&config)
+}
+
+/// The function `run` of a new instance of `guest`.
+pub fn func(store: &mut Store<()>, guest: &str) -> Result<Func> {
+    let module = Module::new(store.engine(), guest)?;
+    func_of(store, &module, &[])
+}
+
+/// The function `run` of a new instance of `guest`, of a known type.
+pub fn typed<P, R>(store: &mut Store<()>, guest: &str) -> Result<TypedFunc<P, R>>
+where
+    P: WasmParams,
+    R: WasmResults,
+{
+    func(store, guest)?.typed(&*store)
+}
+
+/// The function `run` of a new instance of `module`.
+pub fn func_of(
+    store: &mut Store<()>,
+    module: &Module,
+    imports: &[wasmtime::Extern],
+) -> Result<Func> {
+    let instance = Instance::new(&mut *store, module, imports)?;
+    let run = instance.get_func(&mut *store, "run");
+    run.ok_or_else(|| wasmtime::format_err!("the guest does not export a function `run`"))
+}

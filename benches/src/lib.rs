@@ -1,0 +1,29 @@
+//! What guest threads cost, and what the same thing costs elsewhere.
+//!
+//! ```text
+//!  benches/dispatch, spawn     criterion, one figure per subject
+//!  benches/memory, unthreaded  figures of the binaries in src/bin
+//!  benches/summary             all of it: ratios, aims, Markdown, JSON
+//!        |
+//!  dispatch.rs spawn.rs        subjects of this process      paired.rs  in turns
+//!  memory.rs beside_stock.rs   subjects that are processes   report.rs  the table
+//!        |
+//!  src/bin/*, stock/           unthreaded.rs is compiled into both builds
+//! ```
+//!
+//! A figure of one machine at one hour says little, so what is compared is
+//! ratios: the two sides run in turns, a few milliseconds each, and the ratio is
+//! the median over such pairs.
+
+pub mod beside_stock;
+pub mod cli;
+pub mod dispatch;
+pub mod guest;
+pub mod memory;
+pub mod os;
+pub mod paired;
+pub mod report;
+#[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
+pub mod signal;
+pub mod spawn;
+pub mod summary;

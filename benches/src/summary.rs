@@ -1,0 +1,88 @@
+//! The rows of the summary: what is compared with what, and the aims.
+
+use crate::paired::{Effort, measure};
+use crate::report::Row;
+use crate::{beside_stock, dispatch, memory, spawn};
+use std::path::Path;
+use std::time::Duration;
+use wasmtime::Result;
+
+/// Threads in the measurement of memory.
+const THREADS: u32 = 10_000;
+
+/// A dispatch, beside what else gives the CPU to the next one.
+pub fn dispatch(quick: bool) -> Result<Vec<Row>> {
+    let samples = measure(&mut dispatch::subjects()?, effort(quick))?;
+    let pair = |what, beside, aim| Row::pair("dispatch", &samples, what, beside, aim);
+    use dispatch::*;
+    Ok(vec![
+        pair(GUESTS_FUEL, FIBERS, Some(5.0))?,
+        pair(GUESTS_EPOCH, FIBERS, Some(5.0))?,
+        pair(GUESTS_FUEL, FIBERS_INLINED, None)?,
+        pair(GUESTS_FUEL_1000, FIBERS_1000, Some(5.0))?,
+        pair(GUESTS_FUEL, CALL_ASYNC, None)?,
+        pair(GUESTS_FUEL, TOKIO, None)?,
+        // Five times faster than the OS.
+        pair(GUESTS_FUEL, OS_ANY, Some(0.2))?,
+        pair(GUESTS_FUEL, OS_ONE, Some(0.2))?,
+        pair(GUESTS_EPOCH, OS_ONE, Some(0.2))?,
+        Row::alone("dispatch", &samples, GUESTS_TIMER)?,
+    ])
+}
+
+/// Spawning, running and finishing, beside what else starts something.
+pub fn spawn(quick: bool) -> Result<Vec<Row>> {
+    let samples = measure(&mut spawn::subjects()?, effort(quick))?;
+    let pair = |what, beside, aim| Row::pair("spawn", &samples, what, beside, aim);
+    use spawn::*;
+    Ok(vec![
+        pair(THREAD, CALL, Some(2.0))?,
+        pair(THREAD_TYPED, CALL_TYPED, Some(2.0))?,
+        pair(THREAD_DETACHED, CALL, Some(2.0))?,
+        pair(THREAD_BATCH, CALL, None)?,
+        pair(POOLED_THREAD, POOLED_CALL, Some(2.0))?,
+        pair(POOLED_THREAD_TYPED, POOLED_CALL_TYPED, Some(2.0))?,
+        pair(POOLED_THREAD_BATCH, POOLED_CALL, Some(2.0))?,
+        pair(THREAD, TOKIO, None)?,
+        pair(POOLED_THREAD_BATCH, TOKIO_BATCH, None)?,
+        pair(THREAD, OS, None)?,
+    ])
+}
+
+/// What suspended threads hold. `exe` is `bench-memory`.
+pub fn memory(exe: &Path, quick: bool) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for (what, stacks, instances, aim) in [
+        ("on-demand stack", "on-demand", "one", Some(5.0)),
+        ("pooled stack", "pooled", "one", Some(5.0)),
+        ("instance of its own", "on-demand", "each", None),
+    ] {
+        let mut all = Vec::new();
+        for _ in 0..if quick { 1 } else { 3 } {
+            all.push(memory::in_process(exe, THREADS, stacks, instances)?);
+        }
+        // Memory is the same each time; only the shutdown may be disturbed.
+        all.sort_by(|a, b| a.shutdown.total_cmp(&b.shutdown));
+        rows.extend(Row::memory(what, &all[all.len() / 2], aim));
+    }
+    Ok(rows)
+}
+
+/// Stores without guest threads. `exe` is `bench-unthreaded`.
+pub fn unthreaded(exe: &Path, quick: bool) -> Result<Vec<Row>> {
+    let stock = beside_stock::build(exe)?;
+    let effort = Effort {
+        rounds: if quick { 5 } else { 15 },
+        sample: Duration::from_millis(4),
+    };
+    let processes = if quick { 11 } else { 21 };
+    let comparisons = beside_stock::compare(exe, &stock, processes, effort)?;
+    Ok(comparisons.iter().map(|c| Row::stock(c, 1.05)).collect())
+}
+
+fn effort(quick: bool) -> Effort {
+    Effort {
+        rounds: if quick { 15 } else { 51 },
+        sample: Duration::from_millis(5),
+    }
+}
