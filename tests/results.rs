@@ -261,7 +261,7 @@ fn results_do_not_depend_on_slices_of_time() {
 #[test]
 #[ignore = "long: cargo xtask test --full"]
 fn results_do_not_depend_on_slices_for_long() {
-    let slices: Vec<_> = (1..100).map(Slice::Fuel).collect();
+    let slices: Vec<_> = (1..150).map(Slice::Fuel).collect();
     let preemptions = check(Preemption::Fuel, &slices);
     assert!(preemptions > 1_000_000, "{preemptions}");
     let slices: Vec<_> = (0..14)

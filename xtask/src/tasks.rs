@@ -14,7 +14,8 @@ pub fn test(root: &Root, full: bool, filter: Option<&str>) -> Result<()> {
     // the CPU when it wants it.
     workspace.env("RUST_TEST_THREADS", "1");
     if full {
-        workspace.args(["--", "--include-ignored"]);
+        // With what they print: how much a soak has done.
+        workspace.args(["--", "--include-ignored", "--show-output"]);
     }
     run_command(&mut workspace, "`cargo test --workspace`")?;
 
