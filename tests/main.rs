@@ -1,5 +1,6 @@
 //! The tests of the fork, one file for each behaviour.
 
+mod dense_loops;
 mod support;
 
 mod async_host_functions;
@@ -17,6 +18,7 @@ mod gc_roots;
 mod host_functions;
 mod limits;
 mod listing;
+mod loop_checks;
 mod many_threads;
 mod moving_between_os_threads;
 mod nested_entries;
@@ -40,5 +42,7 @@ mod typed;
 mod upstream_interruption;
 
 /// The tests that go upstream with the patches.
+#[path = "../overlay/tests/all/loop_checks.rs"]
+mod upstream_loop_checks;
 #[path = "../overlay/tests/all/preemptive_threads.rs"]
 mod upstream_preemptive_threads;

@@ -134,15 +134,6 @@ pub fn linker<T: 'static>(engine: &Engine) -> Linker<T> {
     linker
 }
 
-/// One job of each kind in [`MIX`].
-pub fn mixed_jobs<T: 'static>(store: &mut Store<T>, module: &Module) -> Vec<Job> {
-    let linker = linker(store.engine());
-    let job = |&(export, size): &(&str, i64)| {
-        Job::new(&mut *store, &linker, module, export, &[Val::I64(size)])
-    };
-    MIX.iter().map(job).collect()
-}
-
 /// How a call ended: its results, or its trap and where it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
