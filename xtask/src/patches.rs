@@ -7,7 +7,7 @@ use crate::pin::{Pin, write_if_changed};
 use crate::root::{Root, explain_full_disk};
 use crate::series::{self, Patch};
 use crate::stamp::{Stamp, inputs};
-use crate::summary::{STATUS, summarize};
+use crate::summary::{STATUS, STATUSES, summarize};
 use crate::{local_work, vendor};
 use anyhow::{Context, Result, bail};
 use std::fs;
@@ -214,10 +214,17 @@ fn refuse_bad_patches(patches: &[Patch]) -> Result<()> {
                 "{name} is a fixup: git -C vendor/wasmtime rebase --interactive --autosquash --root"
             );
         }
-        if summary.status.is_none() {
+        let Some(status) = summary.status else {
             bail!(
                 "{name} has no `{STATUS}` line in its message: add one that says whether \
                  upstream has it, might want it, or why it will not (see patches/README.md)"
+            );
+        };
+        if !STATUSES.iter().any(|word| status.split([' ', ':', ',']).next() == Some(word)) {
+            bail!(
+                "{name} says `{STATUS} {status}`, which does not begin with one of {} (see \
+                 patches/README.md)",
+                STATUSES.join(", ")
             );
         }
         if summary.files.is_empty() {

@@ -5,6 +5,9 @@ use std::ops::Range;
 /// The line in a patch's message that every patch must have.
 pub const STATUS: &str = "Upstream-Status:";
 
+/// What it begins with: see patches/README.md.
+pub const STATUSES: [&str; 4] = ["pending", "submitted", "backport", "local"];
+
 #[derive(Debug, Default, PartialEq)]
 pub struct Summary {
     pub subject: String,

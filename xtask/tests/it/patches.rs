@@ -35,7 +35,7 @@ fn save_removes_patches_that_have_no_commit() {
         "--quiet",
         "--amend",
         "--message",
-        "Say ten\n\nUpstream-Status: no",
+        "Say ten\n\nUpstream-Status: pending, with tests",
     ]);
     fixture.xtask(&["patches", "save"]).expect_ok();
     assert_eq!(patches(&fixture), ["0001-Say-ten.patch"]);
@@ -158,6 +158,17 @@ fn save_refuses_a_commit_without_status() {
     refused(
         &fixture,
         &["0002-Count-fibers.patch has no `Upstream-Status:`"],
+    );
+}
+
+#[test]
+fn save_refuses_an_unknown_status() {
+    let fixture = Fixture::patched();
+    fixture.edit(FIBER, "line 10\n", "line ten\n");
+    fixture.commit_message("Count fibers\n\nA reason.\n\nUpstream-Status: maybe");
+    refused(
+        &fixture,
+        &["says `Upstream-Status: maybe`", "pending, submitted"],
     );
 }
 
