@@ -35,6 +35,7 @@ const KNOWN: &[(&str, How)] = &[
     ("cargo xtask test", LookUp("cargo xtask test --help")),
     ("cargo xtask bench", LookUp("cargo xtask bench --help")),
     ("cargo xtask lint", LookUp("cargo xtask lint --help")),
+    ("cargo xtask paper", LookUp("cargo xtask paper --help")),
     ("cargo xtask vendor", LookUp("cargo xtask vendor --help")),
     (
         "cargo xtask patches save",

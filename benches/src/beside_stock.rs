@@ -6,9 +6,9 @@
 //! too, so that is done with several pairs of processes.
 
 use crate::paired::{Effort, Spread, Subject, measure};
-use std::io::{BufRead, BufReader, Write};
+use crate::piped::Piped;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 use wasmtime::error::Context as _;
 use wasmtime::{Result, bail, ensure};
@@ -37,15 +37,15 @@ pub struct Comparison {
     pub ratio: Spread,
 }
 
-/// Builds `stock/`, beside the directory that `ours` is in, and returns the
-/// program.
-pub fn build(ours: &Path) -> Result<PathBuf> {
+/// Builds `stock/`, beside the directory that `ours` is in, and returns its program
+/// `name`.
+pub fn build(ours: &Path, name: &str) -> Result<PathBuf> {
     let target = ours.parent().and_then(Path::parent);
     let Some(target) = target.map(|target| target.join("stock")) else {
         bail!("{} is not in a target directory", ours.display());
     };
-    let program = target.join("release").join("stock");
-    if !program.exists() {
+    let programs = target.join("release");
+    if !programs.exists() {
         eprintln!("stock: compiling the published Wasmtime, once: 5 to 15 minutes on two cores");
     }
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("stock/Cargo.toml");
@@ -58,8 +58,13 @@ pub fn build(ours: &Path) -> Result<PathBuf> {
         .arg(&target)
         .status()
         .context("cannot run cargo")?;
-    ensure!(status.success(), "cannot build {}", manifest.display());
-    Ok(program)
+    ensure!(
+        status.success(),
+        "cannot build the published Wasmtime: what cargo says above is about {}, which \
+         needs the crates that its Cargo.lock names, from the registry or cargo's cache",
+        manifest.display()
+    );
+    Ok(programs.join(name))
 }
 
 /// Measures all cases in `processes` pairs of processes.
@@ -71,13 +76,13 @@ pub fn compare(
 ) -> Result<Vec<Comparison>> {
     let mut figures = vec![[const { Vec::new() }; 3]; CASES.len()];
     for _ in 0..processes {
-        let mut ours = Server::start(ours)?;
-        let mut stock = Server::start(stock)?;
+        let mut ours = Piped::start(&mut Command::new(ours))?;
+        let mut stock = Piped::start(&mut Command::new(stock))?;
         for ((case, _), figures) in CASES.iter().zip(&mut figures) {
             let samples = measure(
                 &mut [
-                    Subject::new("ours", |times| ours.ask(case, times)),
-                    Subject::new("stock", |times| stock.ask(case, times)),
+                    Subject::new("ours", |times| ask(&mut ours, case, times)),
+                    Subject::new("stock", |times| ask(&mut stock, case, times)),
                 ],
                 effort,
             )?;
@@ -97,50 +102,10 @@ pub fn compare(
         .collect())
 }
 
-/// A process that does cases on demand, until it is dropped.
-struct Server {
-    process: Child,
-    /// `None` once the process was told to end.
-    to: Option<ChildStdin>,
-    from: BufReader<ChildStdout>,
-}
-
-impl Server {
-    fn start(program: &Path) -> Result<Server> {
-        let mut process = Command::new(program)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot run {}", program.display()))?;
-        let (to, from) = (process.stdin.take(), process.stdout.take());
-        let Some(from) = from else {
-            bail!("{} has no standard output", program.display());
-        };
-        Ok(Server {
-            process,
-            to,
-            from: BufReader::new(from),
-        })
-    }
-
-    fn ask(&mut self, case: &str, times: u64) -> Result<Duration> {
-        let Some(to) = &mut self.to else {
-            bail!("the process was told to end");
-        };
-        writeln!(to, "{case} {times}")?;
-        let mut line = String::new();
-        self.from.read_line(&mut line)?;
-        let answer = line.trim();
-        let nanos = answer
-            .parse::<u64>()
-            .with_context(|| format!("`{case}` was answered by `{answer}`"))?;
-        Ok(Duration::from_nanos(nanos))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.to = None;
-        let _ = self.process.wait();
-    }
+fn ask(process: &mut Piped, case: &str, times: u64) -> Result<Duration> {
+    let answer = process.ask(&format!("{case} {times}"))?;
+    let nanos = answer
+        .parse::<u64>()
+        .with_context(|| format!("`{case}` was answered by `{answer}`"))?;
+    Ok(Duration::from_nanos(nanos))
 }

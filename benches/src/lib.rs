@@ -8,8 +8,11 @@
 //!  dispatch.rs spawn.rs        subjects of this process      paired.rs  in turns
 //!  memory.rs beside_stock.rs   subjects that are processes   report.rs  the table
 //!        |
-//!  src/bin/*, stock/           unthreaded.rs is compiled into both builds
+//!  src/bin/*, stock/           unthreaded.rs, paper/server.rs and workloads.rs are
+//!                              compiled into both builds
 //! ```
+//!
+//! `cargo xtask paper` is by itself: paper.rs.
 //!
 //! A figure of one machine at one hour says little, so what is compared is
 //! ratios: the two sides run in turns, a few milliseconds each, and the ratio is
@@ -22,8 +25,11 @@ pub mod guest;
 pub mod memory;
 pub mod os;
 pub mod paired;
+pub mod paper;
+pub mod piped;
 pub mod report;
 #[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
 pub mod signal;
 pub mod spawn;
 pub mod summary;
+pub mod workloads;

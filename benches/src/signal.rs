@@ -71,7 +71,7 @@ pub fn run(args: &Args, pictures: &Path) -> Result<()> {
 
     if args.wants("workloads") {
         let mut rows = Vec::new();
-        for workload in &workloads::WORKLOADS {
+        for workload in &crate::workloads::PAPER {
             rows.extend(workloads::measure(workload, &effort(args.quick))?);
         }
         println!("{}\n", table::workloads(&rows));

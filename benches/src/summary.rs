@@ -70,7 +70,7 @@ pub fn memory(exe: &Path, quick: bool) -> Result<Vec<Row>> {
 
 /// Stores without guest threads. `exe` is `bench-unthreaded`.
 pub fn unthreaded(exe: &Path, quick: bool) -> Result<Vec<Row>> {
-    let stock = beside_stock::build(exe)?;
+    let stock = beside_stock::build(exe, "stock")?;
     let effort = Effort {
         rounds: if quick { 5 } else { 15 },
         sample: Duration::from_millis(4),

@@ -77,6 +77,14 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Measure the paper's workloads and a broader set, beside stock Wasmtime, and
+    /// write docs/paper.md and docs/img/paper.svg.
+    #[command(after_help = tasks::PAPER_HELP)]
+    Paper {
+        /// Options, as below.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Run the `preempt` command.
     Run {
         /// Its arguments.
@@ -128,6 +136,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Demo { args } => demo::demo(&root, &args),
         Command::Test { full, filter } => tasks::test(&root, full, filter.as_deref()),
         Command::Bench { args } => tasks::bench(&root, &args),
+        Command::Paper { args } => tasks::paper(&root, &args),
         Command::Run { args } => preempt::run(&root, &args),
         Command::Lint => lint::lint(&root),
     }

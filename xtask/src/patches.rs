@@ -220,7 +220,10 @@ fn refuse_bad_patches(patches: &[Patch]) -> Result<()> {
                  upstream has it, might want it, or why it will not (see patches/README.md)"
             );
         };
-        if !STATUSES.iter().any(|word| status.split([' ', ':', ',']).next() == Some(word)) {
+        if !STATUSES
+            .iter()
+            .any(|word| status.split([' ', ':', ',']).next() == Some(word))
+        {
             bail!(
                 "{name} says `{STATUS} {status}`, which does not begin with one of {} (see \
                  patches/README.md)",

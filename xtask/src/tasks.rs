@@ -40,6 +40,33 @@ pub fn bench(root: &Root, args: &[String]) -> Result<()> {
     run_command(&mut bench, "`cargo bench`")
 }
 
+/// What `bench-paper` takes.
+pub const PAPER_HELP: &str = "\
+Measuring:
+  --quick               Measure for less than a minute, and only print
+  --only paper|broad    Measure this set of workloads only, and only print
+  --workload NAME       Measure this workload only, and only print
+  --no-stock            Leave out stock Wasmtime, which takes some minutes to compile
+                        the first time, and only print
+  --json FILE           Also write the figures to this file
+
+Writing:
+  --no-docs             Only print
+  --from FILE           Do not measure: take the figures from what --json has written";
+
+/// Runs in the directory that this process was started in: files are relative to it.
+pub fn paper(root: &Root, args: &[String]) -> Result<()> {
+    let mut paper = build(root)?;
+    paper
+        .current_dir(std::env::current_dir()?)
+        .args(["run", "--release", "--package", "preempt-benches"])
+        .args(["--bin", "bench-paper", "--manifest-path"])
+        .arg(root.path.join("Cargo.toml"))
+        .arg("--")
+        .args(args);
+    run_command(&mut paper, "the measurement")
+}
+
 /// A cargo command at the root of the repository, with vendor/wasmtime there.
 pub fn build(root: &Root) -> Result<Command> {
     vendor::ensure(root)?;

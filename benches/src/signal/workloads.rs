@@ -20,16 +20,14 @@
 use super::Took;
 use crate::guest::{self, Stacks};
 use crate::paired::Spread;
+use crate::workloads::{Answer, Workload};
 use serde::Serialize;
 use std::time::Duration;
 use wasmtime::error::Context as _;
 use wasmtime::{Config, Engine, Preemption, Result, Slice};
 
-mod answer;
 mod pair;
 
-use self::answer::Answer;
-pub use self::answer::{WORKLOADS, Workload};
 use self::pair::Pair;
 
 /// How long to measure.
@@ -150,7 +148,7 @@ struct Figures {
 /// A row per mode.
 pub fn measure(workload: &Workload, effort: &Effort) -> Result<Vec<Row>> {
     let mut figures = vec![Figures::default(); MODES.len()];
-    let answer = (workload.answer)();
+    let answer = workload.answer();
     for _ in 0..effort.layouts {
         measure_layout(workload, &answer, effort, &mut figures)
             .with_context(|| format!("workload `{}`", workload.name))?;
@@ -160,7 +158,7 @@ pub fn measure(workload: &Workload, effort: &Effort) -> Result<Vec<Row>> {
     let rows = measured.map(|(mode, figures)| {
         let ratio = Spread::of(figures.ratio.clone());
         Row {
-            workload: workload.name,
+            workload: workload.what,
             mode: mode.name,
             millis: Spread::of(figures.millis).median,
             ratio: ratio.median,
@@ -183,7 +181,7 @@ fn measure_layout(
     effort: &Effort,
     figures: &mut [Figures],
 ) -> Result<()> {
-    let pair = |engine: &Engine| Pair::new(engine, workload.wat);
+    let pair = |engine: &Engine| Pair::new(engine, workload.guest);
     let engine = |preemption| guest::engine(preemption, Stacks::OnDemand);
     let mut plain = pair(&Engine::new(&Config::new())?)?;
     let mut signal = pair(&engine(Preemption::Signal)?)?;

@@ -1,7 +1,7 @@
 //! Two instances in a store, called or run as guest threads, and looked after.
 
-use super::answer::Answer;
 use crate::signal::{Took, timed};
+use crate::workloads::Answer;
 use std::time::Duration;
 use wasmtime::{
     Engine, Exit, Func, Instance, Memory, Module, Result, RunSummary, Slice, Store, Val, bail,
@@ -17,8 +17,8 @@ pub struct Pair {
 }
 
 impl Pair {
-    pub fn new(engine: &Engine, wat: &str) -> Result<Pair> {
-        let module = Module::new(engine, wat)?;
+    pub fn new(engine: &Engine, guest: &[u8]) -> Result<Pair> {
+        let module = Module::new(engine, guest)?;
         let mut store = Store::new(engine, ());
         let mut guest = || {
             let instance = Instance::new(&mut store, &module, &[])?;
@@ -126,14 +126,14 @@ fn ensure_preempted(slice: Slice, cpu: Duration, run: &RunSummary) -> Result<()>
 
 #[cfg(test)]
 mod tests {
-    use super::super::answer::WORKLOADS;
     use super::*;
+    use crate::workloads::PAPER;
 
     #[test]
     fn each_guest_computes_what_rust_does() -> Result<()> {
-        for workload in &WORKLOADS {
-            let answer = (workload.answer)();
-            let mut pair = Pair::new(&Engine::default(), workload.wat)?;
+        for workload in &PAPER {
+            let answer = workload.answer();
+            let mut pair = Pair::new(&Engine::default(), workload.guest)?;
             pair.call(1, &answer)?;
             let wrong = Answer {
                 result: answer.result ^ 1,
@@ -146,9 +146,9 @@ mod tests {
 
     #[test]
     fn a_wrong_element_is_found() -> Result<()> {
-        let mut answer = (WORKLOADS[2].answer)();
+        let mut answer = PAPER[2].answer();
         answer.memory.as_mut().expect("it is in memory").1[4711] ^= 1;
-        let mut pair = Pair::new(&Engine::default(), WORKLOADS[2].wat)?;
+        let mut pair = Pair::new(&Engine::default(), PAPER[2].guest)?;
         assert!(pair.call(1, &answer).is_err());
         Ok(())
     }
