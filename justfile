@@ -27,6 +27,10 @@ run *args:
 test *args:
     cargo xtask test "$@"
 
+# Measure the paper's workloads beside stock Wasmtime.
+paper *args:
+    cargo xtask paper "$@"
+
 # Run the benchmarks.
 bench *args:
     cargo xtask bench "$@"

@@ -5,6 +5,7 @@
 //!  turns.rs     the measurement: two processes that are told in turns what to do
 //!    |
 //!  server.rs    their end, compiled into both builds     ours.rs, stock/
+//!  layout.rs    other layouts of the guests' code
 //!    |
 //!  rows.rs      figures, aims, JSON                      machine.rs
 //!    |
@@ -21,6 +22,7 @@ use wasmtime::Result;
 use wasmtime::error::Context as _;
 
 mod doc;
+mod layout;
 mod machine;
 mod ours;
 mod picture;
@@ -70,20 +72,24 @@ pub struct Args {
     /// Measure what is asked for by lines of standard input.
     #[arg(long, hide = true)]
     serve: bool,
+
+    /// With which layout of the guests' code.
+    #[arg(long, hide = true, requires = "serve", default_value_t = 0)]
+    layout: u32,
 }
 
 const QUICK: Effort = Effort {
-    layouts: 1,
-    rounds: (1, 3),
-    budget: Duration::from_millis(1500),
+    layouts: 2,
+    rounds: (1, 1),
+    budget: Duration::from_millis(700),
     sample: Duration::from_millis(22),
     threads: (&[1, 2], &[2]),
 };
 
 const FULL: Effort = Effort {
-    layouts: 5,
-    rounds: (2, 5),
-    budget: Duration::from_secs(9),
+    layouts: 8,
+    rounds: (2, 3),
+    budget: Duration::from_secs(6),
     sample: Duration::from_millis(25),
     threads: (&[1, 2, 4], &[2]),
 };
@@ -92,7 +98,7 @@ const FULL: Effort = Effort {
 /// this function.
 pub fn run(args: &Args, this: &Path, root: &Path) -> Result<()> {
     if args.serve {
-        return ours::run();
+        return ours::run(args.layout);
     }
     let report = match &args.from {
         Some(path) => Report::read(path)?,

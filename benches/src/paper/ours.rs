@@ -5,8 +5,9 @@ use std::time::Duration;
 use wasmtime::{Exit, Func, Preemption, Result, Slice, Store, Val, bail};
 
 /// Answers lines of standard input until there are no more.
-pub fn run() -> Result<()> {
+pub fn run(layout: u32) -> Result<()> {
     serve(&Build {
+        layout,
         configure: |mode, config| {
             let preemption = match mode {
                 Mode::Baseline => return Ok(()),

@@ -12,6 +12,7 @@
 //! engine and a store per mode, and as many instances as were needed at once. So
 //! what is compared runs in turns, and on the same instances each time.
 
+use super::layout::laid_out;
 use crate::workloads::{Answer, BROAD, PAPER, Workload};
 use rustix::time::{ClockId, clock_gettime};
 use std::collections::HashMap;
@@ -33,6 +34,8 @@ pub enum Mode {
 
 /// What there is to measure in this build of Wasmtime.
 pub struct Build {
+    /// Which [layout](super::layout) of the guests' code.
+    pub layout: u32,
     pub configure: fn(Mode, &mut Config) -> Result<()>,
     /// Lets plain calls run for as long as they want.
     pub unlimited: fn(&mut Store<()>) -> Result<()>,
@@ -139,7 +142,8 @@ impl Current {
             None => {
                 let mut config = Config::new();
                 (build.configure)(request.mode, &mut config)?;
-                let guests = Guests::new(&config, self.workload.guest)?;
+                let guest = laid_out(self.workload.guest, build.layout)?;
+                let guests = Guests::new(&config, &guest)?;
                 self.modes.entry(request.mode).or_insert(guests)
             }
         };

@@ -4,7 +4,7 @@
 //! to the mean of these two: what changes slowly, such as the clock of the core,
 //! cancels out. Where code and data happen to lie stays the same for as long as a
 //! process lives, and makes a difference too: so all is done with several pairs of
-//! processes.
+//! processes, each with another layout of the code.
 //!
 //! Judged is the CPU time of the OS thread that runs the guests. It stands still while
 //! another process has the core, and the switches, signals and their handlers are in
@@ -76,8 +76,8 @@ pub fn measure(
         .iter()
         .map(|(set, workload)| Turns::new(*set, workload, effort))
         .collect();
-    for _ in 0..effort.layouts {
-        let mut processes = Processes::start(programs)?;
+    for layout in 0..effort.layouts {
+        let mut processes = Processes::start(programs, layout)?;
         for turns in &mut all {
             progress.set_message(turns.workload.name);
             turns
@@ -102,11 +102,14 @@ enum How {
 }
 
 impl Processes {
-    fn start(programs: &Programs) -> Result<Processes> {
+    fn start(programs: &Programs, layout: usize) -> Result<Processes> {
+        let layout = layout.to_string();
         let stock = programs.stock.as_ref();
-        let stock = stock.map(|program| Piped::start(&mut Command::new(program)));
+        let stock = stock.map(|program| Piped::start(Command::new(program).arg(&layout)));
+        let mut ours = Command::new(&programs.ours);
+        ours.args(["--serve", "--layout", &layout]);
         Ok(Processes {
-            ours: Piped::start(Command::new(&programs.ours).arg("--serve"))?,
+            ours: Piped::start(&mut ours)?,
             stock: stock.transpose()?,
         })
     }

@@ -1,5 +1,7 @@
 //! The workloads of `cargo xtask paper`, with the published Wasmtime.
 
+#[path = "../../../src/paper/layout.rs"]
+mod layout;
 #[path = "../../../src/paper/server.rs"]
 mod server;
 #[path = "../../../src/workloads.rs"]
@@ -9,7 +11,11 @@ use server::{Build, Mode, serve};
 use wasmtime::bail;
 
 fn main() -> wasmtime::Result<()> {
+    let Some(layout) = std::env::args().nth(1).and_then(|arg| arg.parse().ok()) else {
+        bail!("the only argument is the number of a layout");
+    };
     serve(&Build {
+        layout,
         configure: |mode, config| {
             match mode {
                 Mode::Baseline => {}
