@@ -91,9 +91,10 @@ const METHOD: &str = "
 
 One process of each build is told in turns what to do. Each sample is between two of the uninstrumented guest in the
 same process, and its ratio is to the mean of these two; the figures are medians of such ratios over eight pairs of
-processes, each with the code laid out in another way. It is CPU time of the OS thread that runs the guests. Every result is checked: the paper's against what Rust
-computes, bit by bit, those of the broader set against what the same computation comes to outside of WebAssembly. So
-is the fuel that stock, ours and ours in guest threads consume, which has to be the same.
+processes, each with the code laid out in another way. It is CPU time of the OS thread that runs the guests. Every
+result is checked: the paper's against what Rust computes, bit by bit, those of the broader set against what the same
+computation comes to outside of WebAssembly. So is the fuel that stock, ours and ours in guest threads consume, which
+has to be the same.
 
 ";
 
