@@ -4,6 +4,7 @@ use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 unsafe extern "C" {
     fn pthread_sigqueue(
@@ -119,6 +120,14 @@ impl Flood {
     ///
     /// The targets do not end before this is dropped.
     pub unsafe fn start(targets: &[Target]) -> Flood {
+        // SAFETY: this function's own contract.
+        unsafe { Flood::with_pauses(targets, Duration::ZERO) }
+    }
+
+    /// # Safety
+    ///
+    /// As [`Flood::start`].
+    unsafe fn with_pauses(targets: &[Target], pause: Duration) -> Flood {
         let targets = targets.to_vec();
         let stop = Arc::new(AtomicBool::new(false));
         let sent = Arc::new(AtomicU64::new(0));
@@ -130,6 +139,10 @@ impl Flood {
                     let target = targets[n as usize % targets.len()];
                     // SAFETY: this function's own contract.
                     unsafe { target.send(n / targets.len() as u64) };
+                    let sent = Instant::now();
+                    while sent.elapsed() < pause {
+                        std::hint::spin_loop();
+                    }
                 }
             }
         });
@@ -145,6 +158,15 @@ impl Flood {
         // SAFETY: the OS thread goes on after the flood is over.
         let flood = unsafe { Flood::start(&[Target::current()]) };
         body(&flood)
+    }
+
+    /// As [`Flood::here`], but leaves the OS thread time to do something else than to
+    /// receive signals.
+    pub fn here_with_pauses<R>(body: impl FnOnce() -> R) -> R {
+        let target = Target::current();
+        // SAFETY: the OS thread goes on after the flood is over.
+        let _flood = unsafe { Flood::with_pauses(&[target], Duration::from_micros(20)) };
+        body()
     }
 
     /// How many it has sent. The kernel merges those that nobody has received yet.

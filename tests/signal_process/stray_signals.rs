@@ -107,7 +107,7 @@ fn slices_end_in_spite_of_stray_signals() {
     let mut store = store(&engine, ());
     store.wasm_thread_slice(Slice::Time(ms(1))).unwrap();
     let spinners = [(); 2].map(|()| spawn_spinner(&mut store, &module).0);
-    Flood::here(|_| assert_slices_end(&mut store, ms(1), &spinners));
+    Flood::here_with_pauses(|| assert_slices_end(&mut store, ms(1), &spinners));
 }
 
 #[test]
