@@ -77,8 +77,10 @@ fn events(engine: &Engine, slice: u64, time: Duration) -> (Vec<Event>, Vec<Threa
     }
     let stats = store.wasm_threads().map(|thread| {
         let mut stats = thread.stats;
-        // This alone is of the clock.
+        // These alone are of the clock.
         stats.cpu_time = Duration::ZERO;
+        stats.ready_time = Duration::ZERO;
+        stats.longest_wait = Duration::ZERO;
         stats
     });
     let stats = stats.collect();

@@ -141,3 +141,21 @@ fn everything_can_be_printed(preemption: Preemption) {
     }));
     assert!(preemption.to_string().starts_with("Preemption::"));
 }
+
+#[test]
+fn waits_go_on_from_run_to_run() {
+    let (mut store, module) = guests(Preemption::Epoch);
+    store.wasm_thread_slice(Slice::Time(ms(40))).unwrap();
+    spawn_spinner(&mut store, &module);
+    let (waiting, _) = spawn_spinner(&mut store, &module);
+    let mut runs = Duration::ZERO;
+    while stats(&store, waiting).dispatches == 0 {
+        runs += store.run_wasm_threads_for(ms(10)).unwrap().elapsed;
+        // This is not in a run.
+        std::thread::sleep(ms(5));
+    }
+    let stats = stats(&store, waiting);
+    assert!(stats.ready_time >= ms(10), "{stats:?}");
+    assert!(stats.ready_time <= runs, "{stats:?} in {runs:?}");
+    assert_eq!(stats.ready_time, stats.longest_wait);
+}

@@ -58,7 +58,7 @@ fn there_is_none_before_the_first_run() {
         spawn_spinner(&mut store, &module);
         spawn_spinner(&mut store, &module);
         store.shutdown_wasm_threads();
-        assert_eq!(timers(), []);
+        assert_eq!(timers(), [0; 0]);
         spawn(&mut store, &module, "answer", &[]);
         run_all(&mut store);
         assert_timers(1);
@@ -73,7 +73,7 @@ fn there_is_none_under_fuel() {
         spawn_spinner(&mut store, &module);
         let run = store.run_wasm_threads_for(ms(10)).unwrap();
         assert!(run.preemptions > 2);
-        assert_eq!(timers(), []);
+        assert_eq!(timers(), [0; 0]);
     });
 }
 
@@ -119,7 +119,7 @@ fn it_is_joined_when_the_engine_goes() {
         assert_timers(2);
         // From another OS thread than the one that ran it.
         thread::spawn(|| drop((b, c))).join().unwrap();
-        assert_eq!(timers(), []);
+        assert_eq!(timers(), [0; 0]);
     });
 }
 

@@ -7,7 +7,13 @@ fn guest() -> String {
     let n = 20;
     let locals = "(local v128)".repeat(n);
     let start: String = (0..n)
-        .map(|i| format!("(local.set {} (f64x2.splat (f64.const 0.{})))", i + 1, i + 1))
+        .map(|i| {
+            format!(
+                "(local.set {} (f64x2.splat (f64.const 0.{})))",
+                i + 1,
+                i + 1
+            )
+        })
         .collect();
     let step: String = (1..=n)
         .map(|i| {

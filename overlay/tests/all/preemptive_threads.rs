@@ -292,7 +292,10 @@ fn a_run_inside_a_run_suspends_threads_of_both() -> Result<()> {
         let host = Func::wrap(&mut outer, move || -> Result<u32> {
             let mut inner = inner.lock().unwrap();
             // Until each was preempted.
-            while ids.iter().any(|id| inner.wasm_thread(*id).unwrap().stats.dispatches < 2) {
+            while ids
+                .iter()
+                .any(|id| inner.wasm_thread(*id).unwrap().stats.dispatches < 2)
+            {
                 inner.run_wasm_threads_for(Duration::from_millis(5))?;
             }
             Ok(inner.shutdown_wasm_threads() as u32)
@@ -393,4 +396,125 @@ fn suspended_threads_keep_their_objects() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The thread of the highest priority first, and of those with the same one the
+/// oldest.
+#[derive(Default)]
+struct Priorities(std::collections::BTreeMap<ThreadId, (i32, bool)>);
+
+impl Priorities {
+    fn set_ready(&mut self, thread: ThreadId, is_ready: bool) {
+        if let Some((_, ready)) = self.0.get_mut(&thread) {
+            *ready = is_ready;
+        }
+    }
+}
+
+impl ThreadScheduler for Priorities {
+    fn spawned(&mut self, _: u64, thread: ThreadId, params: &ThreadParams) {
+        self.0.insert(thread, (params.priority, true));
+    }
+    fn preempted(&mut self, _: u64, thread: ThreadId, _: u64) {
+        self.set_ready(thread, true);
+    }
+    fn yielded(&mut self, _: u64, thread: ThreadId, _: u64) {
+        self.set_ready(thread, true);
+    }
+    fn parked(&mut self, _: u64, thread: ThreadId, _: u64) {
+        self.set_ready(thread, false);
+    }
+    fn woken(&mut self, _: u64, thread: ThreadId) {
+        self.set_ready(thread, true);
+    }
+    fn changed(&mut self, _: u64, thread: ThreadId, params: &ThreadParams) {
+        if let Some((priority, _)) = self.0.get_mut(&thread) {
+            *priority = params.priority;
+        }
+    }
+    fn finished(&mut self, _: u64, thread: ThreadId, _: u64) {
+        self.0.remove(&thread);
+    }
+    fn next(&mut self, _: u64) -> Option<Pick> {
+        let ready = self.0.iter().filter(|(_, (_, ready))| *ready);
+        let (thread, _) =
+            ready.max_by_key(|(id, (priority, _))| (*priority, u64::MAX - id.as_u64()))?;
+        let thread = *thread;
+        self.set_ready(thread, false);
+        Some(Pick {
+            thread,
+            slice: None,
+        })
+    }
+}
+
+#[test]
+fn a_scheduler_decides_who_is_next() -> Result<()> {
+    each(|preemption| {
+        let engine = engine(preemption)?;
+        let module = Module::new(&engine, MODULE)?;
+        let mut store = store(&engine, preemption)?;
+        store.set_wasm_thread_scheduler(Priorities::default())?;
+        store.trace_wasm_threads(10_000)?;
+        for priority in [1, 3, 2] {
+            let instance = Instance::new(&mut store, &module, &[])?;
+            let fib = instance.get_func(&mut store, "fib").unwrap();
+            let options = ThreadOptions::new().priority(priority);
+            store.spawn_wasm_thread_with(fib, &[Val::I32(18)], options)?;
+        }
+        store.run_wasm_threads_for(Duration::MAX)?;
+        let trace = store.take_wasm_thread_trace().unwrap();
+        let returned = trace.events.iter().filter(|e| e.what == Traced::Returned);
+        let order: Vec<u64> = returned.map(|e| e.thread.as_u64()).collect();
+        assert_eq!(order, [2, 3, 1]);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_limit_ends_its_own_thread_only() -> Result<()> {
+    each(|preemption| {
+        let engine = engine(preemption)?;
+        let module = Module::new(&engine, MODULE)?;
+        let mut store = store(&engine, preemption)?;
+        let instance = Instance::new(&mut store, &module, &[])?;
+        let spin = instance.get_func(&mut store, "spin").unwrap();
+        let limit = Duration::from_millis(5);
+        let options = ThreadOptions::new().cpu_limit(limit);
+        let limited = store.spawn_wasm_thread_with(spin, &[], options)?;
+        let fib = spawn(&mut store, &module, "fib", &[Val::I32(20)])?;
+        let run = store.run_wasm_threads_for(Duration::MAX)?;
+        assert_eq!((run.end, run.finished), (RunEnd::AllFinished, 2));
+        match store.take_wasm_thread_exit(limited) {
+            Some(Exit::OverLimit(OverLimit::CpuTime { used, .. })) => assert!(used >= limit),
+            other => panic!("{other:?}"),
+        }
+        assert!(matches!(
+            store.take_wasm_thread_exit(fib),
+            Some(Exit::Returned(_))
+        ));
+        Ok(())
+    })
+}
+
+#[test]
+fn another_os_thread_can_kill_a_guest_thread() -> Result<()> {
+    each(|preemption| {
+        let engine = engine(preemption)?;
+        let module = Module::new(&engine, MODULE)?;
+        let mut store = store(&engine, preemption)?;
+        let id = spawn(&mut store, &module, "spin", &[])?;
+        let handle = store.wasm_thread_handle(id)?;
+        let killer = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(5));
+            handle.kill();
+        });
+        store.run_wasm_threads_for(Duration::MAX)?;
+        killer.join().unwrap();
+        assert!(matches!(
+            store.take_wasm_thread_exit(id),
+            Some(Exit::Killed)
+        ));
+        Ok(())
+    })
 }

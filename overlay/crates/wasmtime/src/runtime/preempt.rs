@@ -10,9 +10,12 @@
 //!  spawn.rs           parameters -> fiber          exit.rs  fiber -> results
 //!    |                                             typed.rs  both, with Rust types
 //!    |
-//!  threads.rs         ids, states, statistics      policy.rs  who is next
-//!    |
-//!  dispatch.rs        the loop                     wait.rs  pending host futures
+//!  threads.rs         their states                thread.rs  seen from outside
+//!    |                                             policy.rs  who is next
+//!    |                                             trace.rs  what happened
+//!  dispatch.rs        the loop                     limits.rs  what they may use
+//!    |                                             wait.rs  pending host futures
+//!    |                                             remote.rs  other OS threads' wishes
 //!    |                                             shutdown.rs  kill, drop
 //!  blocking.rs        suspending from synchronous code
 //!    ^
@@ -41,7 +44,9 @@ mod dispatch;
 pub(crate) mod epoch;
 mod exit;
 pub(crate) mod fuel;
+mod limits;
 mod policy;
+mod remote;
 mod shutdown;
 #[cfg_attr(
     not(all(target_arch = "x86_64", target_os = "linux")),
@@ -50,21 +55,27 @@ mod shutdown;
 pub(crate) mod signal;
 mod slice;
 mod spawn;
+mod thread;
 mod threads;
 mod timer;
+mod trace;
 mod typed;
 mod wait;
 
 pub use self::dispatch::{RunEnd, RunSummary};
 pub use self::exit::{Exit, TypedExit};
+pub use self::limits::{OverLimit, SoftLimit, ThreadLimits};
+pub use self::policy::{Pick, ThreadParams, ThreadScheduler};
+pub use self::remote::ThreadHandle;
 #[cfg(all(debug_assertions, target_arch = "x86_64", target_os = "linux"))]
 #[doc(hidden)]
 pub use self::signal::interrupt;
 pub use self::slice::{Preemption, Slice};
 pub use self::spawn::ThreadOptions;
+pub use self::thread::{ThreadId, ThreadInfo, ThreadState, ThreadStats, TypedThreadId};
 pub(crate) use self::threads::PreemptiveThreads;
-pub use self::threads::{ThreadId, ThreadInfo, ThreadState, ThreadStats, TypedThreadId};
 pub(crate) use self::timer::EpochTimer;
+pub use self::trace::{Trace, TraceEvent, Traced};
 
 /// Why, and where, a guest thread is suspended.
 #[derive(Clone, Copy)]
@@ -131,6 +142,99 @@ impl<T: 'static> StoreContextMut<'_, T> {
     pub fn wasm_thread_limit(&mut self, limit: usize) -> Result<()> {
         self.0.preemptive_threads()?.limit = limit;
         Ok(())
+    }
+
+    /// See [`Store::set_wasm_thread_scheduler`].
+    ///
+    /// # Errors
+    ///
+    /// Also if a run is on.
+    pub fn set_wasm_thread_scheduler(&mut self, scheduler: impl ThreadScheduler) -> Result<()> {
+        let threads = self.0.preemptive_threads()?;
+        threads.ensure_no_run("another scheduler be set")?;
+        threads.set_policy(policy::Policy::Custom(Box::new(scheduler)));
+        Ok(())
+    }
+
+    /// See [`Store::wasm_thread_scheduler_mut`].
+    pub fn wasm_thread_scheduler_mut<S: ThreadScheduler>(&mut self) -> Option<&mut S> {
+        match self.0.preempt_mut().as_mut()?.policy_mut() {
+            policy::Policy::Custom(scheduler) => {
+                let scheduler: &mut dyn core::any::Any = &mut **scheduler;
+                scheduler.downcast_mut()
+            }
+            policy::Policy::RoundRobin(_) => None,
+        }
+    }
+
+    /// See [`Store::set_wasm_thread_params`].
+    pub fn set_wasm_thread_params(&mut self, id: ThreadId, params: ThreadParams) -> Result<()> {
+        self.0.preemptive_threads()?.set_params(id, params)
+    }
+
+    /// See [`Store::set_wasm_thread_limits`].
+    pub fn set_wasm_thread_limits(&mut self, id: ThreadId, limits: ThreadLimits) -> Result<()> {
+        limits.validate(self.0.engine().tunables().consume_fuel, false)?;
+        self.0.preemptive_threads()?.set_limits(id, limits)
+    }
+
+    /// See [`Store::wasm_thread_group_limits`].
+    pub fn wasm_thread_group_limits(&mut self, group: u64, limits: ThreadLimits) -> Result<()> {
+        limits.validate(self.0.engine().tunables().consume_fuel, true)?;
+        ensure!(
+            group != 0,
+            "group 0 is that of the threads in no group: it has no limits"
+        );
+        self.0.preemptive_threads()?.set_group_limits(group, limits);
+        Ok(())
+    }
+
+    /// See [`Store::wasm_thread_limit_hook`].
+    pub fn wasm_thread_limit_hook(
+        &mut self,
+        mut hook: impl FnMut(StoreContextMut<'_, T>, SoftLimit) -> Result<()> + Send + Sync + 'static,
+    ) -> Result<()> {
+        self.0.preemptive_threads()?.limit_hook = Some(Box::new(move |store, soft| {
+            // SAFETY: I13. The hook is kept in a store of this type, and called with
+            // that store.
+            hook(unsafe { store.unchecked_context_mut() }, soft)
+        }));
+        Ok(())
+    }
+
+    /// See [`Store::kill_wasm_thread`].
+    pub fn kill_wasm_thread(&mut self, id: ThreadId) -> Result<()> {
+        dispatch::kill(self.0, id)
+    }
+
+    /// See [`Store::suspend_wasm_thread`].
+    pub fn suspend_wasm_thread(&mut self, id: ThreadId) -> Result<()> {
+        self.0.preemptive_threads()?.suspend(id)
+    }
+
+    /// See [`Store::resume_wasm_thread`].
+    pub fn resume_wasm_thread(&mut self, id: ThreadId) -> Result<()> {
+        self.0.preemptive_threads()?.resume(id)?;
+        self.0.preempt_alone_no_more();
+        self.0.watch_alone_no_more();
+        Ok(())
+    }
+
+    /// See [`Store::wasm_thread_handle`].
+    pub fn wasm_thread_handle(&mut self, id: ThreadId) -> Result<ThreadHandle> {
+        let threads = self.0.preemptive_threads()?;
+        threads.ensure_live(id, "asked for anything")?;
+        Ok(ThreadHandle::new(id, threads.remote.clone()))
+    }
+
+    /// See [`Store::trace_wasm_threads`].
+    pub fn trace_wasm_threads(&mut self, capacity: usize) -> Result<()> {
+        self.0.preemptive_threads()?.set_trace(capacity)
+    }
+
+    /// See [`Store::take_wasm_thread_trace`].
+    pub fn take_wasm_thread_trace(&mut self) -> Option<Trace> {
+        self.0.preempt_mut().as_mut()?.take_trace()
     }
 
     /// See [`Store::spawn_wasm_thread`].
@@ -232,9 +336,10 @@ impl<T: 'static> StoreContextMut<'_, T> {
 ///
 /// A guest thread is one call of a Wasm function, on a stack of its own. It is
 /// spawned in the store that owns the function, and runs whenever the store is
-/// asked to [run its threads](Store::run_wasm_threads_for): round robin, on the
-/// calling OS thread, a [`Slice`] at a time. A guest that never yields cannot
-/// keep its siblings from running.
+/// asked to [run its threads](Store::run_wasm_threads_for): on the calling OS
+/// thread, a [`Slice`] at a time, round robin or in the order of a
+/// [`ThreadScheduler`]. A guest that never yields cannot keep its siblings from
+/// running. What it may use in all is up to its [`ThreadLimits`].
 ///
 /// Needs [`Config::preemption`](crate::Config::preemption).
 ///
@@ -329,6 +434,183 @@ impl<T: 'static> Store<T> {
         self.as_context_mut().wasm_thread_limit(limit)
     }
 
+    /// Sets who decides which thread runs next, and for how long, from the next run on:
+    /// round robin, until this is called. It is told of all threads that there are.
+    ///
+    /// ```
+    /// # use wasmtime::*;
+    /// # use std::time::Duration;
+    /// /// Runs the youngest thread that is ready.
+    /// #[derive(Default)]
+    /// struct LastInFirstOut(Vec<ThreadId>);
+    ///
+    /// impl ThreadScheduler for LastInFirstOut {
+    ///     fn spawned(&mut self, _: u64, thread: ThreadId, _: &ThreadParams) {
+    ///         self.0.push(thread);
+    ///     }
+    ///     fn preempted(&mut self, _: u64, thread: ThreadId, _used: u64) {
+    ///         self.0.push(thread);
+    ///     }
+    ///     fn yielded(&mut self, _: u64, thread: ThreadId, _used: u64) {
+    ///         self.0.push(thread);
+    ///     }
+    ///     fn parked(&mut self, _: u64, thread: ThreadId, _used: u64) {
+    ///         self.0.retain(|ready| *ready != thread);
+    ///     }
+    ///     fn woken(&mut self, _: u64, thread: ThreadId) {
+    ///         self.0.push(thread);
+    ///     }
+    ///     fn changed(&mut self, _: u64, _: ThreadId, _: &ThreadParams) {}
+    ///     fn finished(&mut self, _: u64, thread: ThreadId, _used: u64) {
+    ///         self.0.retain(|ready| *ready != thread);
+    ///     }
+    ///     fn next(&mut self, _: u64) -> Option<Pick> {
+    ///         let thread = self.0.pop()?;
+    ///         Some(Pick { thread, slice: None })
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> Result<()> {
+    /// let mut config = Config::new();
+    /// config.preemption(Preemption::Fuel);
+    /// let mut store = Store::new(&Engine::new(&config)?, ());
+    /// store.set_wasm_thread_scheduler(LastInFirstOut::default())?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// A scheduler that picks a thread which is not ready, or none while some are,
+    /// makes [`Store::run_wasm_threads_for`] return an error. No thread is lost, and
+    /// another scheduler can be set.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has no [`Preemption`].
+    pub fn set_wasm_thread_scheduler(&mut self, scheduler: impl ThreadScheduler) -> Result<()> {
+        self.as_context_mut().set_wasm_thread_scheduler(scheduler)
+    }
+
+    /// The scheduler that was set, if it is an `S`.
+    pub fn wasm_thread_scheduler_mut<S: ThreadScheduler>(&mut self) -> Option<&mut S> {
+        match self.inner_opaque_mut().preempt_mut().as_mut()?.policy_mut() {
+            policy::Policy::Custom(scheduler) => {
+                let scheduler: &mut dyn core::any::Any = &mut **scheduler;
+                scheduler.downcast_mut()
+            }
+            policy::Policy::RoundRobin(_) => None,
+        }
+    }
+
+    /// Changes what the scheduler is told about a thread.
+    ///
+    /// # Errors
+    ///
+    /// If the weight is 0, or there is no such thread or it has finished.
+    pub fn set_wasm_thread_params(&mut self, id: ThreadId, params: ThreadParams) -> Result<()> {
+        self.as_context_mut().set_wasm_thread_params(id, params)
+    }
+
+    /// Changes what a thread may use in all. What it has used stays used; wall time
+    /// counts from when it was spawned, or from now if it had no such limit before.
+    /// Of effect from its next dispatch on.
+    ///
+    /// # Errors
+    ///
+    /// If a limit is zero, or of fuel and the engine does not count it, or there is no
+    /// such thread or it has finished.
+    pub fn set_wasm_thread_limits(&mut self, id: ThreadId, limits: ThreadLimits) -> Result<()> {
+        self.as_context_mut().set_wasm_thread_limits(id, limits)
+    }
+
+    /// Sets what all threads of a [group](ThreadOptions::group) may use together,
+    /// beside what each of them may. When that is used up, each of them ends when it
+    /// is its turn. What they have used stays used; [`ThreadLimits::new`] forgets it.
+    ///
+    /// # Errors
+    ///
+    /// If a limit is zero, or of fuel and the engine does not count it, or of wall
+    /// time, or the group is 0.
+    pub fn wasm_thread_group_limits(&mut self, group: u64, limits: ThreadLimits) -> Result<()> {
+        self.as_context_mut()
+            .wasm_thread_group_limits(group, limits)
+    }
+
+    /// Sets what is called when a thread reaches a soft limit, in a run, with no thread
+    /// on the CPU. It may raise the limits, change the parameters, kill or spawn
+    /// threads, or do nothing, and the thread goes on. An error ends the thread, as
+    /// [`Exit::Trapped`].
+    ///
+    /// A thread that reaches it in a guest which a host function has called goes on
+    /// until that returns.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has no [`Preemption`].
+    pub fn wasm_thread_limit_hook(
+        &mut self,
+        hook: impl FnMut(StoreContextMut<'_, T>, SoftLimit) -> Result<()> + Send + Sync + 'static,
+    ) -> Result<()> {
+        self.as_context_mut().wasm_thread_limit_hook(hook)
+    }
+
+    /// Ends one guest thread, wherever it is suspended: it leaves [`Exit::Killed`].
+    ///
+    /// In a run (from a host function, or the hook of a limit) the thread is ended
+    /// before the next dispatch, and one that is running when its slice is over.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such thread, or it has finished.
+    pub fn kill_wasm_thread(&mut self, id: ThreadId) -> Result<()> {
+        self.as_context_mut().kill_wasm_thread(id)
+    }
+
+    /// Keeps a thread from being dispatched until it is
+    /// [resumed](Store::resume_wasm_thread). One that is running goes on until its
+    /// slice is over. Suspending one twice is as suspending it once.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such thread, or it has finished.
+    pub fn suspend_wasm_thread(&mut self, id: ThreadId) -> Result<()> {
+        self.as_context_mut().suspend_wasm_thread(id)
+    }
+
+    /// Makes a thread ready that was suspended, after those that are ready already.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such thread, or it has finished.
+    pub fn resume_wasm_thread(&mut self, id: ThreadId) -> Result<()> {
+        self.as_context_mut().resume_wasm_thread(id)
+    }
+
+    /// A handle with which any OS thread can kill a thread, or end its slice, while a
+    /// run is on.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such thread, or it has finished.
+    pub fn wasm_thread_handle(&mut self, id: ThreadId) -> Result<ThreadHandle> {
+        self.as_context_mut().wasm_thread_handle(id)
+    }
+
+    /// Records what happens to guest threads from now on: the latest `capacity` events,
+    /// for which memory is allocated here. 0 stops it. The threads that there are
+    /// already are recorded as if they were spawned now.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has no [`Preemption`], or there is no memory for so many events.
+    pub fn trace_wasm_threads(&mut self, capacity: usize) -> Result<()> {
+        self.as_context_mut().trace_wasm_threads(capacity)
+    }
+
+    /// Takes what was recorded so far, and goes on recording. `None` if nothing is.
+    pub fn take_wasm_thread_trace(&mut self) -> Option<Trace> {
+        self.as_context_mut().take_wasm_thread_trace()
+    }
+
     /// Spawns a guest thread which will call `func` with `params`.
     ///
     /// It runs when [`Store::run_wasm_threads_for`] gives it its turn, after
@@ -415,7 +697,9 @@ impl<T: 'static> Store<T> {
     /// # Errors
     ///
     /// If the engine has no [`Preemption`], or the OS refuses to make the timer
-    /// thread that the first run under [`Preemption::Epoch`] needs.
+    /// thread that the first run under [`Preemption::Epoch`] needs. Also if the
+    /// [`ThreadScheduler`] that was set picks a thread which is not ready, or none
+    /// while some are: the run is over then, and all threads are as they were.
     pub fn run_wasm_threads_for(&mut self, time: Duration) -> Result<RunSummary> {
         self.as_context_mut().run_wasm_threads_for(time)
     }
@@ -518,5 +802,9 @@ impl<T: 'static> Caller<'_, T> {
 impl<T: 'static> Store<T> {
     fn inner_opaque(&self) -> &StoreOpaque {
         crate::AsContext::as_context(self).0
+    }
+
+    fn inner_opaque_mut(&mut self) -> &mut StoreOpaque {
+        self.as_context_mut().0
     }
 }

@@ -96,6 +96,21 @@ pub(super) fn with_dispatch<R>(f: impl FnOnce(&Dispatch) -> R) -> Option<R> {
     unsafe { current().as_ref() }.map(f)
 }
 
+/// Ends the slices that other OS threads have asked to end, those of the runs which
+/// the current one is inside of among them. Returns whether there were any. Called by
+/// the signal handler.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub(super) fn take_kicks() -> bool {
+    let mut any = false;
+    let mut next = current();
+    // SAFETY: I2. As in `with_dispatch`: the outer ones are further up on the stack.
+    while let Some(dispatch) = unsafe { next.as_ref() } {
+        any |= dispatch.watch.take_kick();
+        next = dispatch.outer;
+    }
+    any
+}
+
 /// Whether no dispatch is going on on this OS thread.
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub(super) fn is_outermost() -> bool {

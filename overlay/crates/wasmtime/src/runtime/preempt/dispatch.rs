@@ -1,7 +1,9 @@
 //! The dispatch loop: pick, arm, resume, account, requeue.
 //!
 //! ```text
-//!   run_for ---> pick the next ready thread  <------------------------+
+//!   run_for ---> end who is to be ended: asked for, out of time        |
+//!                  |                                                  |
+//!                pick the next ready thread  <------------------------+
 //!                  |                                                  |
 //!                  v                                                  |
 //!                arm fuel, epochs and signals for its slice            |
@@ -17,7 +19,7 @@
 //!          wait for a wake,  (preempted)       |                      |
 //!          resume this one      |              v                      |
 //!                               v           keep its exit             |
-//!                             requeue          |                      |
+//!                requeue; over a limit: end it  |                      |
 //!                               +--------------+--> time up? ---no----+
 //! ```
 //!
@@ -27,6 +29,10 @@
 
 use super::blocking;
 use super::exit::OwnedExit;
+use super::limits::OverLimit;
+use super::remote::Request;
+use super::thread::ThreadId;
+use super::threads::Off;
 use super::wait::{Loan, Waiter};
 use crate::fiber::{StoreFiber, StoreFiberYield, WasmtimeComplete, WasmtimeResume, resume_fiber};
 use crate::prelude::*;
@@ -61,16 +67,21 @@ pub enum RunEnd {
     AllFinished,
     /// The time that it was given is up, and there are threads to run.
     TimeUp,
+    /// All threads that have not finished are suspended.
+    AllSuspended,
 }
 
 pub(super) fn run_for(store: &mut StoreOpaque, time: Duration) -> Result<RunSummary> {
     let start = Instant::now();
     // A time that the clock cannot hold never comes.
     let deadline = start.checked_add(time);
-    let run = Run::begin(store)?;
+    let mut run = Run::begin(store)?;
     run.store.start_epochs(deadline)?;
     run.store.start_signals(start, deadline.map(|_| time))?;
     let waiter = Loan::new();
+    if let Some(threads) = run.store.preempt_mut() {
+        threads.start_run(start);
+    }
 
     let mut summary = RunSummary {
         end: RunEnd::AllFinished,
@@ -81,24 +92,48 @@ pub(super) fn run_for(store: &mut StoreOpaque, time: Duration) -> Result<RunSumm
     };
     let mut now = start;
     loop {
+        summary.finished += run.end_those_due(&mut now);
         if deadline.is_some_and(|deadline| now >= deadline) {
             if run.anyone_ready() {
                 summary.end = RunEnd::TimeUp;
             }
             break;
         }
-        let Some(thread) = OnCpu::start_next(run.store, now) else {
+        let Some(thread) = OnCpu::start_next(run.store, now)? else {
             break;
         };
         summary.dispatches += 1;
         match thread.dispatch(&waiter, &mut now) {
-            Stopped::Finished => summary.finished += 1,
-            Stopped::Preempted => summary.preemptions += 1,
-            Stopped::Yielded => {}
+            None => summary.finished += 1,
+            Some(off) => {
+                summary.preemptions += u64::from(off.preempted);
+                if off.limited {
+                    summary.finished += run.enforce_limits(off.id, &mut now);
+                }
+            }
         }
+    }
+    if summary.end == RunEnd::AllFinished && run.anyone_live() {
+        summary.end = RunEnd::AllSuspended;
     }
     summary.elapsed = now - start;
     Ok(summary)
+}
+
+/// Ends `id`: at once, or, if a run is on, in it.
+///
+/// # Errors
+///
+/// If there is no such thread, or it has finished.
+pub(super) fn kill(store: &mut StoreOpaque, id: ThreadId) -> Result<()> {
+    let threads = store.preemptive_threads()?;
+    threads.ensure_live(id, "killed")?;
+    if threads.in_run {
+        threads.remote.ask(id, Request::Kill);
+        return Ok(());
+    }
+    Run::begin(store)?.end(id, None, &mut Instant::now());
+    Ok(())
 }
 
 /// Whether a run or a shutdown is on, so that there is at most one.
@@ -126,6 +161,76 @@ impl<'a> Run<'a> {
             .preempt()
             .is_some_and(|threads| threads.anyone_ready())
     }
+
+    fn anyone_live(&self) -> bool {
+        self.store
+            .preempt()
+            .is_some_and(|threads| threads.anyone_live())
+    }
+
+    /// Ends the threads that somebody has asked to end, and those that are over their
+    /// wall time limit. Returns how many.
+    fn end_those_due(&mut self, now: &mut Instant) -> u64 {
+        let mut ended = 0;
+        loop {
+            let Some(threads) = self.store.preempt_mut() else {
+                return ended;
+            };
+            if threads.remote.anything_asked() {
+                for (id, Request::Kill) in threads.remote.clone().take_requests() {
+                    ended += self.end(id, None, now);
+                }
+                continue;
+            }
+            let Some((id, over)) = threads.timed_out(*now) else {
+                return ended;
+            };
+            ended += self.end(id, Some(over), now);
+        }
+    }
+
+    /// Ends `id` if it is over a limit, and calls the hook if that is a soft one.
+    /// Returns how many threads were ended.
+    fn enforce_limits(&mut self, id: ThreadId, now: &mut Instant) -> u64 {
+        let Some(threads) = self.store.preempt_mut() else {
+            return 0;
+        };
+        if let Some(soft) = threads.soft_limit(id)
+            && let Some(mut hook) = threads.limit_hook.take()
+        {
+            // SAFETY: I13. This is the store that `self` has borrowed, and nothing else
+            // of the borrow is used until the hook returns.
+            let result = hook(unsafe { self.store.traitobj().as_mut() }, soft);
+            *now = Instant::now();
+            if let Some(threads) = self.store.preempt_mut() {
+                threads.limit_hook.get_or_insert(hook);
+            }
+            if let Err(error) = result {
+                return self.end_with(id, OwnedExit::Trapped(error), now);
+            }
+        }
+        match self.store.preempt().and_then(|t| t.over_limit(id)) {
+            Some(over) => self.end(id, Some(over), now),
+            None => 0,
+        }
+    }
+
+    /// Ends `id`, wherever it is suspended, if it has not finished.
+    fn end(&mut self, id: ThreadId, over: Option<OverLimit>, now: &mut Instant) -> u64 {
+        let exit = over.map_or(OwnedExit::Killed, OwnedExit::OverLimit);
+        self.end_with(id, exit, now)
+    }
+
+    fn end_with(&mut self, id: ThreadId, exit: OwnedExit, now: &mut Instant) -> u64 {
+        match OnCpu::start_ending(self.store, id, *now) {
+            Some(thread) => {
+                thread.kill(exit);
+                *now = Instant::now();
+                1
+            }
+            None => 0,
+        }
+    }
 }
 
 impl Drop for Run<'_> {
@@ -135,15 +240,9 @@ impl Drop for Run<'_> {
         self.store.disarm_fuel();
         if let Some(threads) = self.store.preempt_mut() {
             threads.in_run = false;
+            threads.end_run();
         }
     }
-}
-
-/// Why a thread is off the CPU.
-enum Stopped {
-    Finished,
-    Preempted,
-    Yielded,
 }
 
 /// The thread on the CPU, with its fiber.
@@ -151,35 +250,49 @@ pub(super) struct OnCpu<'a> {
     store: &'a mut StoreOpaque,
     /// `None` once the fiber was given back.
     fiber: Option<Box<StoreFiber<'static>>>,
-    since: Instant,
 }
 
 impl<'a> OnCpu<'a> {
-    fn start_next(store: &'a mut StoreOpaque, now: Instant) -> Option<OnCpu<'a>> {
-        let fiber = store.preempt_mut().as_mut()?.start_next()?;
+    /// # Errors
+    ///
+    /// If the embedder's policy has made no sense.
+    fn start_next(store: &'a mut StoreOpaque, now: Instant) -> Result<Option<OnCpu<'a>>> {
+        let Some(threads) = store.preempt_mut() else {
+            return Ok(None);
+        };
+        let Some(fiber) = threads.start_next(now)? else {
+            return Ok(None);
+        };
         store.resume_fuel();
         store.arm_epoch(now);
         store.start_signal_slice(now);
-        Some(OnCpu {
+        Ok(Some(OnCpu {
             store,
             fiber: Some(fiber),
-            since: now,
-        })
+        }))
     }
 
-    /// The next thread in the queue, to be killed.
-    pub(super) fn start_killing(store: &'a mut StoreOpaque) -> Option<OnCpu<'a>> {
-        let fiber = store.preempt_mut().as_mut()?.start_next()?;
+    /// The thread `id`, to be ended. `None` if it has finished.
+    pub(super) fn start_ending(
+        store: &'a mut StoreOpaque,
+        id: ThreadId,
+        now: Instant,
+    ) -> Option<OnCpu<'a>> {
+        let fiber = store.preempt_mut().as_mut()?.start_ending(id, now)?;
         store.resume_fuel();
         Some(OnCpu {
             store,
             fiber: Some(fiber),
-            since: Instant::now(),
         })
     }
 
-    /// Runs the thread until it leaves the CPU, at `now`.
-    fn dispatch(mut self, waiter: &Waiter, now: &mut Instant) -> Stopped {
+    /// Runs the thread until it leaves the CPU, at `now`. `None` if it has finished.
+    fn dispatch(mut self, waiter: &Waiter, now: &mut Instant) -> Option<Off> {
+        if let Some(over) = self.store.running_thread().and_then(|running| running.over) {
+            self.kill(OwnedExit::OverLimit(over));
+            *now = Instant::now();
+            return None;
+        }
         let complete = loop {
             waiter.reset();
             let mut cx = Context::from_waker(waiter.waker());
@@ -198,27 +311,20 @@ impl<'a> OnCpu<'a> {
         match complete {
             Some(Ok(())) => self.finish(None, *now),
             Some(Err(error)) => self.finish(Some(OwnedExit::Trapped(error)), *now),
-            None => {
-                let preempted = self.stop(*now);
-                return if preempted {
-                    Stopped::Preempted
-                } else {
-                    Stopped::Yielded
-                };
-            }
+            None => return self.stop(*now),
         }
-        Stopped::Finished
+        None
     }
 
     /// Unwinds the thread's stack, wherever it is suspended, and ends it.
-    pub(super) fn kill(mut self) {
+    pub(super) fn kill(mut self, exit: OwnedExit) {
         // A thread that was cancelled never suspends again: everything on its
         // stack is Wasmtime's, and hands the error up. So this finishes it.
         let cancelled = format_err!("guest thread killed");
         let result = self.resume(Err(cancelled));
         debug_assert!(result.is_ok());
         let now = Instant::now();
-        self.finish(Some(OwnedExit::Killed), now);
+        self.finish(Some(exit), now);
     }
 
     fn resume(&mut self, with: WasmtimeResume) -> Result<WasmtimeComplete, StoreFiberYield> {
@@ -229,15 +335,14 @@ impl<'a> OnCpu<'a> {
         blocking::dispatching(store, |store| resume_fiber(store, fiber, with))
     }
 
-    /// Gives the fiber back, suspended. Returns whether its slice was over.
-    fn stop(mut self, now: Instant) -> bool {
+    /// Gives the fiber back, suspended.
+    fn stop(mut self, now: Instant) -> Option<Off> {
         let fuel_held = self.store.suspend_fuel();
-        match (self.fiber.take(), self.store.preempt_mut()) {
-            (Some(fiber), Some(threads)) => {
-                threads.stop_running(fiber, fuel_held, now - self.since)
-            }
-            _ => false,
-        }
+        let fiber = self.fiber.take()?;
+        self.store
+            .preempt_mut()
+            .as_mut()?
+            .stop_running(fiber, fuel_held, now)
     }
 
     fn finish(mut self, exit: Option<OwnedExit>, now: Instant) {
@@ -245,7 +350,7 @@ impl<'a> OnCpu<'a> {
         self.fiber = None;
         self.store.count_thread_fuel();
         if let Some(threads) = self.store.preempt_mut() {
-            threads.finish(exit, now - self.since);
+            threads.finish(exit, now);
         }
     }
 }
@@ -261,7 +366,7 @@ impl Drop for OnCpu<'_> {
         self.store.count_thread_fuel();
         if let Some(threads) = self.store.preempt_mut() {
             let exit = OwnedExit::Trapped(format_err!("a host function panicked"));
-            threads.finish(Some(exit), self.since.elapsed());
+            threads.finish(Some(exit), Instant::now());
         }
     }
 }

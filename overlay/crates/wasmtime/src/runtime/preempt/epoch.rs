@@ -23,6 +23,7 @@
 
 use super::Suspension;
 use super::blocking;
+use super::remote::Interrupt;
 use super::slice::{Preemption, Slice};
 use super::timer::Slot;
 use crate::prelude::*;
@@ -44,6 +45,8 @@ pub(crate) struct EpochState {
     /// When the slice and the run are over, in the timer's time.
     slice_end: u64,
     run_end: u64,
+    /// When somebody has to look at the running thread's limits.
+    limit_end: u64,
 }
 
 impl StoreOpaque {
@@ -103,10 +106,12 @@ impl StoreOpaque {
         }
         let timer = self.engine().epoch_timer();
         let slot = timer.register()?;
+        let interrupt = Interrupt::Epoch(timer.kick(&slot));
         let run_end = end.map_or(Slot::NEVER, |end| timer.time_of(end));
-        let epoch = &mut self.preemptive_threads()?.epoch;
-        epoch.slot = Some(slot);
-        epoch.run_end = run_end;
+        let threads = self.preemptive_threads()?;
+        threads.remote.set_interrupt(interrupt);
+        threads.epoch.slot = Some(slot);
+        threads.epoch.run_end = run_end;
         Ok(())
     }
 
@@ -116,6 +121,7 @@ impl StoreOpaque {
             return;
         };
         if let Some(slot) = threads.epoch.slot.take() {
+            threads.remote.set_interrupt(Interrupt::None);
             self.engine().epoch_timer().unregister(&slot);
             self.arm_epoch_deadline();
         }
@@ -130,8 +136,13 @@ impl StoreOpaque {
         let Some(threads) = self.preempt_mut() else {
             return;
         };
-        if let Some(Slice::Time(slice)) = threads.running().map(|running| running.slice) {
-            threads.epoch.slice_end = now.saturating_add(nanos(slice));
+        if let Some(running) = threads.running() {
+            let (slice, allowed) = (running.slice, running.allowance.time);
+            if let Slice::Time(slice) = slice {
+                threads.epoch.slice_end = now.saturating_add(nanos(slice));
+            }
+            threads.epoch.limit_end =
+                allowed.map_or(Slot::NEVER, |time| now.saturating_add(nanos(time)));
         }
         // The slot first: it may say that the slice before this one is over.
         self.arm_slot();
@@ -163,6 +174,7 @@ impl StoreOpaque {
         } else {
             epoch.run_end
         };
+        let end = end.min(epoch.limit_end);
         if let Some(slot) = &epoch.slot {
             self.engine().epoch_timer().arm(slot, end);
         }

@@ -6,6 +6,7 @@
 //! are. Others are held as an [`OwnedVal`], and become a `Rooted` of the
 //! embedder's own scope when they are handed out.
 
+use super::limits::OverLimit;
 use crate::prelude::*;
 use crate::store::{AutoAssertNoGc, StoreOpaque};
 #[cfg(feature = "gc")]
@@ -32,8 +33,14 @@ pub enum Exit {
     Trapped(Error),
 
     /// It was stopped by
-    /// [`Store::shutdown_wasm_threads`](crate::Store::shutdown_wasm_threads).
+    /// [`Store::shutdown_wasm_threads`](crate::Store::shutdown_wasm_threads),
+    /// [`Store::kill_wasm_thread`](crate::Store::kill_wasm_thread) or
+    /// [`ThreadHandle::kill`](crate::ThreadHandle::kill).
     Killed,
+
+    /// It, or its group, had used more than its
+    /// [`ThreadLimits`](crate::ThreadLimits) allow.
+    OverLimit(OverLimit),
 }
 
 /// How a guest thread that was spawned from a
@@ -47,6 +54,8 @@ pub enum TypedExit<Results> {
     Trapped(Error),
     /// As [`Exit::Killed`].
     Killed,
+    /// As [`Exit::OverLimit`].
+    OverLimit(OverLimit),
 }
 
 /// An [`Exit`] that outlives any GC scope.
@@ -55,6 +64,7 @@ pub(super) enum OwnedExit {
     Returned(Func, Values),
     Trapped(Error),
     Killed,
+    OverLimit(OverLimit),
 }
 
 impl OwnedExit {
@@ -63,6 +73,7 @@ impl OwnedExit {
             OwnedExit::Returned(func, values) => Exit::Returned(values.results_of(store, func)),
             OwnedExit::Trapped(error) => Exit::Trapped(error),
             OwnedExit::Killed => Exit::Killed,
+            OwnedExit::OverLimit(over) => Exit::OverLimit(over),
         }
     }
 }

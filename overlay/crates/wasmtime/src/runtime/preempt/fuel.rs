@@ -132,13 +132,21 @@ impl StoreOpaque {
 
     /// How much of `fuel`, which is what is left, the running thread is given at once.
     fn slice_interval(&self, fuel: u64) -> Option<NonZeroU64> {
+        // What is left until somebody has to look at the thread's limits. Where that
+        // is over in a host function's guest, it goes on until it returns.
+        let allowed = self.running_thread().and_then(|running| {
+            let left = running.allowance.fuel?.checked_sub(running.fuel_consumed)?;
+            NonZeroU64::new(left)
+        });
+        let allowed = |interval: NonZeroU64| allowed.map_or(interval, |a| a.min(interval));
         match self.running_thread().map(|running| running.slice) {
-            Some(Slice::Fuel(fuel)) => NonZeroU64::new(fuel),
+            Some(Slice::Fuel(fuel)) => NonZeroU64::new(fuel).map(allowed),
             Some(Slice::Time(_)) => {
                 let threads = self.preempt().map_or(1, |threads| threads.len());
                 let share = fuel / 2 / u64::try_from(threads).unwrap_or(u64::MAX).max(1);
                 let share = NonZeroU64::new(share.clamp(*HELD.start(), *HELD.end()))?;
-                Some(self.fuel_yield_interval.map_or(share, |i| i.min(share)))
+                let interval = self.fuel_yield_interval.map_or(share, |i| i.min(share));
+                Some(allowed(interval))
             }
             None => self.fuel_yield_interval,
         }
@@ -172,7 +180,11 @@ pub(crate) fn out_of_gas(store: &mut dyn VMStore) -> Result<bool> {
     if store.get_fuel()? == 0 {
         return Err(Trap::OutOfFuel.into());
     }
-    let preempted = store.slices_are_fuel();
+    store.count_thread_fuel();
+    let spent = store
+        .preempt()
+        .is_some_and(|threads| threads.fuel_allowance_is_spent());
+    let preempted = spent || store.slices_are_fuel();
     if preempted || store.fuel_yield_interval.is_some() {
         if let Some(context) = blocking::take(store) {
             // The dispatch that ends this has injected the next slice.
@@ -183,6 +195,13 @@ pub(crate) fn out_of_gas(store: &mut dyn VMStore) -> Result<bool> {
             super::preemptive_yield(store, context, why)?;
             return Ok(true);
         }
+    }
+    let over = store.preempt().filter(|_| spent);
+    if let Some(over) = over.and_then(|threads| threads.over_fuel_limit()) {
+        if let Some(running) = store.running_thread_mut() {
+            running.over = Some(over);
+        }
+        return Err(over.into());
     }
     store.arm_fuel();
     Ok(true)

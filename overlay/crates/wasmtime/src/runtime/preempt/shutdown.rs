@@ -2,20 +2,22 @@
 //!
 //! 1. The shutdown counts as a run, so that the host code that unwinding calls
 //!    (destructors of cancelled futures, call hooks) cannot start another.
-//! 2. The threads are taken from the run queue one by one. One that has started
+//! 2. The threads are taken one by one, in the order of their spawning. One that has started
 //!    is resumed with an error at the point where it is suspended, and its stack
 //!    unwinds as for a trap; one that has not returns at once.
 //! 3. Each leaves `Exit::Killed`, and its stack goes back to the allocator.
-//! 4. Threads that the host code of step 2 spawned are in the queue too.
+//! 4. Threads that the host code of step 2 spawned are ended too.
 //! 5. If such host code panics, the others are ended all the same, and the first
 //!    panic goes on to the embedder.
 //!
 //! A store that is dropped goes through the same steps, but that a panic stops there.
 
 use super::dispatch::{OnCpu, Run};
+use super::exit::OwnedExit;
 use crate::prelude::*;
 use crate::store::StoreOpaque;
 use std::panic::{self, AssertUnwindSafe};
+use std::time::Instant;
 
 /// Returns how many threads were ended.
 ///
@@ -29,12 +31,22 @@ pub(super) fn shutdown(store: &mut StoreOpaque) -> Result<usize> {
     let run = Run::begin(store)?;
     let mut killed = 0;
     let mut panicked = None;
-    while let Some(thread) = OnCpu::start_killing(run.store) {
-        killed += 1;
-        // After a panic the thread is finished as well, and nothing else was
-        // halfway through a change.
-        if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| thread.kill())) {
-            panicked.get_or_insert(panic);
+    loop {
+        let live = run.store.preempt().map_or(Vec::new(), |t| t.live());
+        if live.is_empty() {
+            break;
+        }
+        for id in live {
+            let Some(thread) = OnCpu::start_ending(run.store, id, Instant::now()) else {
+                continue;
+            };
+            killed += 1;
+            // After a panic the thread is finished as well, and nothing else was
+            // halfway through a change.
+            let kill = || thread.kill(OwnedExit::Killed);
+            if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(kill)) {
+                panicked.get_or_insert(panic);
+            }
         }
     }
     drop(run);

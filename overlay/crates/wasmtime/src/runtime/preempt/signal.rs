@@ -39,7 +39,9 @@
 
 use super::Suspension;
 use super::blocking;
+use super::remote::Interrupt;
 use super::slice::{Preemption, Slice};
+use super::threads::PreemptiveThreads;
 use crate::Module;
 use crate::prelude::*;
 use crate::runtime::vm::VMStore;
@@ -75,10 +77,15 @@ pub(super) struct Watch {
     /// How long to wait until the next look while `pending`.
     retry: AtomicU64,
     store: Option<NonNull<dyn VMStore>>,
+    /// Another OS thread has ended the slice.
+    kicked: Option<NonNull<AtomicBool>>,
 }
 
 /// There is no end.
 pub(super) const NEVER: u64 = u64::MAX;
+
+/// On the monotonic clock.
+const LONG_AGO: u64 = 1;
 
 /// The first retry, in nanoseconds. It doubles each time, so that a long host
 /// call is disturbed a few times only.
@@ -92,7 +99,19 @@ impl Watch {
             code: AtomicPtr::new(ptr::null_mut()),
             retry: AtomicU64::new(RETRY),
             store: None,
+            kicked: None,
         }
+    }
+
+    /// Ends the slice if another OS thread has asked for that.
+    pub(super) fn take_kick(&self) -> bool {
+        // SAFETY: I5. The flag is kept by the store that is dispatched.
+        let kicked = self.kicked.map(|kicked| unsafe { kicked.as_ref() });
+        let kicked = kicked.is_some_and(|kicked| kicked.swap(false, Relaxed));
+        if kicked {
+            self.slice_end.store(LONG_AGO, Relaxed);
+        }
+        kicked
     }
 
     /// When to look at the CPU again.
@@ -118,6 +137,8 @@ pub(crate) struct SignalState {
     /// These are on the monotonic clock. No signal comes while no run is on.
     slice_end: u64,
     run_end: u64,
+    /// When somebody has to look at the running thread's limits.
+    limit_end: u64,
     /// The start of the run, on both clocks.
     start: Option<(Instant, u64)>,
 }
@@ -128,6 +149,7 @@ impl Default for SignalState {
             code: None,
             slice_end: NEVER,
             run_end: NEVER,
+            limit_end: NEVER,
             start: None,
         }
     }
@@ -177,7 +199,11 @@ impl StoreOpaque {
         handler::ensure_installed()?;
         os_timer::ensure_timer()?;
         let now = os_timer::now();
-        let signal = &mut self.preemptive_threads()?.signal;
+        let threads = self.preemptive_threads()?;
+        threads
+            .remote
+            .set_interrupt(Interrupt::Signal(os_timer::thread()));
+        let signal = &mut threads.signal;
         signal.run_end = time.map_or(NEVER, |time| now.saturating_add(nanos(time)));
         signal.start = Some((start, now));
         RUNS.fetch_add(1, Relaxed);
@@ -190,7 +216,12 @@ impl StoreOpaque {
             Some(threads) => {
                 threads.signal.slice_end = NEVER;
                 threads.signal.run_end = NEVER;
-                threads.signal.start.take().is_some()
+                threads.signal.limit_end = NEVER;
+                let started = threads.signal.start.take().is_some();
+                if started {
+                    threads.remote.set_interrupt(Interrupt::None);
+                }
+                started
             }
             None => false,
         };
@@ -207,24 +238,28 @@ impl StoreOpaque {
         let Some(threads) = self.preempt_mut() else {
             return;
         };
-        let slice = threads.running().map(|running| running.slice);
-        if let (Some(Slice::Time(slice)), Some((start, start_nanos))) =
-            (slice, threads.signal.start)
-        {
-            threads.signal.slice_end = start_nanos
-                .saturating_add(nanos(now.saturating_duration_since(start)))
-                .saturating_add(nanos(slice));
+        let (Some(running), Some((start, start_nanos))) = (threads.running(), threads.signal.start)
+        else {
+            return;
+        };
+        let now = start_nanos.saturating_add(nanos(now.saturating_duration_since(start)));
+        let (slice, allowed) = (running.slice, running.allowance.time);
+        if let Slice::Time(slice) = slice {
+            threads.signal.slice_end = now.saturating_add(nanos(slice));
         }
+        threads.signal.limit_end = allowed.map_or(NEVER, |time| now.saturating_add(nanos(time)));
     }
 
-    /// The end of the slice, if anybody waits for it, and else of the run.
+    /// The end of the slice, if anybody waits for it, and else of the run, or of what
+    /// the thread may use.
     fn next_signal(&self) -> u64 {
         self.preempt().map_or(NEVER, |threads| {
             let signal = &threads.signal;
+            let end = signal.run_end.min(signal.limit_end);
             if threads.anyone_ready() {
-                signal.slice_end.min(signal.run_end)
+                end.min(signal.slice_end)
             } else {
-                signal.run_end
+                end
             }
         })
     }
@@ -235,8 +270,10 @@ impl StoreOpaque {
         if self.slices_are_signals() {
             watch.slice_end.store(self.next_signal(), Relaxed);
             watch.code.store(self.current_code(), Relaxed);
+            let kicked = |threads: &PreemptiveThreads| NonNull::from(&threads.remote.kicked);
             return Watch {
                 store: Some(self.traitobj()),
+                kicked: self.preempt().map(kicked),
                 ..watch
             };
         }
@@ -276,6 +313,11 @@ impl StoreOpaque {
             blocking::with_dispatch(|dispatch| dispatch.watch.move_slice_end(end));
         }
     }
+}
+
+/// Makes the handler run on `thread`, an OS thread of this process.
+pub(super) fn interrupt_thread(thread: libc::pid_t) {
+    os_timer::send(thread);
 }
 
 fn nanos(time: Duration) -> u64 {

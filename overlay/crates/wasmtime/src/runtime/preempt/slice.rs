@@ -122,6 +122,18 @@ impl Slice {
         }
     }
 
+    /// The slice of about so many ticks that `preemption` can end.
+    pub(super) fn nearest(ticks: u64, preemption: Preemption) -> Slice {
+        let ticks = ticks.clamp(1, i64::MAX as u64);
+        match preemption {
+            Preemption::Fuel => Slice::Fuel(ticks),
+            Preemption::Epoch => Slice::Time(Duration::from_nanos(ticks)),
+            Preemption::Signal => {
+                Slice::Time(Duration::from_nanos(ticks).max(Self::MIN_SIGNAL_TIME))
+            }
+        }
+    }
+
     /// Checks that this slice can end, and that `preemption` can end it.
     pub(super) fn validate(self, preemption: Preemption) -> Result<()> {
         match (self, preemption) {

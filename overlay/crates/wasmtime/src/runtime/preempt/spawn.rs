@@ -2,13 +2,16 @@
 
 use super::blocking;
 use super::exit::{OwnedVal, Values};
+use super::limits::ThreadLimits;
+use super::policy::ThreadParams;
 use super::slice::Slice;
-use super::threads::ThreadId;
+use super::thread::ThreadId;
 use crate::fiber;
 use crate::prelude::*;
 use crate::store::{StoreInner, StoreOpaque};
 use crate::{AsContextMut, Func, FuncType, StoreContextMut, Val, ValRaw};
 use core::ptr::NonNull;
+use core::time::Duration;
 
 /// How to spawn a guest thread, for
 /// [`Store::spawn_wasm_thread_with`](crate::Store::spawn_wasm_thread_with).
@@ -17,12 +20,24 @@ pub struct ThreadOptions {
     pub(super) name: Option<Box<str>>,
     pub(super) slice: Option<Slice>,
     pub(super) detached: bool,
+    /// What most threads have none of.
+    pub(super) attributes: Option<Box<Attributes>>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Attributes {
+    pub(super) params: ThreadParams,
+    pub(super) limits: ThreadLimits,
 }
 
 impl ThreadOptions {
     /// No name, the store's slice, and an exit that waits to be taken.
     pub fn new() -> ThreadOptions {
         ThreadOptions::default()
+    }
+
+    fn attributes(&mut self) -> &mut Attributes {
+        self.attributes.get_or_insert_default()
     }
 
     /// Names the thread, for [`ThreadInfo::name`](crate::ThreadInfo::name).
@@ -36,6 +51,64 @@ impl ThreadOptions {
     /// do not touch.
     pub fn slice(mut self, slice: Slice) -> Self {
         self.slice = Some(slice);
+        self
+    }
+
+    /// Its share of the CPU relative to others', for a
+    /// [`ThreadScheduler`](crate::ThreadScheduler) that looks at it. 1 by default.
+    pub fn weight(mut self, weight: u32) -> Self {
+        self.attributes().params.weight = weight;
+        self
+    }
+
+    /// Those with a higher priority go first, for a
+    /// [`ThreadScheduler`](crate::ThreadScheduler) that looks at it. 0 by default.
+    pub fn priority(mut self, priority: i32) -> Self {
+        self.attributes().params.priority = priority;
+        self
+    }
+
+    /// The group that the thread is of: it shares the
+    /// [limits](crate::Store::wasm_thread_group_limits) of the group, and perhaps its
+    /// share of the CPU. 0, the default, for none.
+    pub fn group(mut self, group: u64) -> Self {
+        self.attributes().params.group = group;
+        self
+    }
+
+    /// How soon the thread should be done after it was spawned or woken, in ticks
+    /// (nanoseconds, or units of fuel), for a
+    /// [`ThreadScheduler`](crate::ThreadScheduler) that looks at it. None by default,
+    /// and not a limit.
+    pub fn deadline(mut self, ticks: u64) -> Self {
+        self.attributes().params.deadline = Some(ticks);
+        self
+    }
+
+    /// What the thread may use in all.
+    pub fn limits(mut self, limits: ThreadLimits) -> Self {
+        self.attributes().limits = limits;
+        self
+    }
+
+    /// [`ThreadLimits::cpu_time`].
+    pub fn cpu_limit(mut self, time: Duration) -> Self {
+        let limits = &mut self.attributes().limits;
+        *limits = limits.cpu_time(time);
+        self
+    }
+
+    /// [`ThreadLimits::fuel`].
+    pub fn fuel_limit(mut self, units: u64) -> Self {
+        let limits = &mut self.attributes().limits;
+        *limits = limits.fuel(units);
+        self
+    }
+
+    /// [`ThreadLimits::wall_time`].
+    pub fn timeout(mut self, time: Duration) -> Self {
+        let limits = &mut self.attributes().limits;
+        *limits = limits.wall_time(time);
         self
     }
 
@@ -63,9 +136,14 @@ pub(super) fn spawn<T: 'static>(
     call: Call,
     options: ThreadOptions,
 ) -> Result<ThreadId> {
+    let fuel_is_counted = store.0.engine().tunables().consume_fuel;
     let threads = store.0.preemptive_threads()?;
     if let Some(slice) = options.slice {
         slice.validate(threads.preemption)?;
+    }
+    if let Some(attributes) = &options.attributes {
+        attributes.params.validate()?;
+        attributes.limits.validate(fuel_is_counted, false)?;
     }
     threads.ensure_room()?;
     store.0.ensure_signals_reach_all_code()?;

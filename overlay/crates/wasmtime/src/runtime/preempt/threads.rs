@@ -1,27 +1,29 @@
 //! The guest threads of a store: their states, and who may move them.
 //!
 //! ```text
-//!                          (1) spawn
+//!                          (1) spawned
 //!                              |
 //!                              v
-//!                 +----------------------+
-//!                 |        Ready         | <----------+
-//!                 |  fiber, in the queue |            |
-//!                 +----------------------+            | (3) preempted, yielded
-//!                   |                  |              |
-//!        (5) killed |                  | (2) dispatched
-//!                   |                  v              |
-//!                   |       +----------------------+  |
-//!                   |       |       Running        |--+
-//!                   |       |  fiber on the CPU    |
-//!                   |       +----------------------+
-//!                   |                  |
-//!                   |                  | (4) returned, trapped, panicked
-//!                   v                  v
-//!                 +----------------------+
-//!                 |       Finished       |
-//!                 |  no fiber, an exit   |
-//!                 +----------------------+
+//!                 +----------------------+   (7) suspended   +-----------------+
+//!                 |        Ready         | ----------------> |     Parked      |
+//!                 |  fiber, in the queue | <---------------- |  fiber is here  |
+//!                 +----------------------+   (8) resumed     +-----------------+
+//!                   |    |             ^                          |         ^
+//!        (5) killed |    | (2)         | (3) preempted, yielded   | (5)     | (3)
+//!                   |    | dispatched  |                          |         |
+//!                   |    v             |                          |         |
+//!                   |   +----------------------+                  |         |
+//!                   |   |       Running        |------------------|---------+
+//!                   |   |  fiber on the CPU    |                  |
+//!                   |   +----------------------+                  |
+//!                   |                  |                          |
+//!                   |                  | (4) returned, trapped,   |
+//!                   |                  |     panicked, over       |
+//!                   v                  v     its limit            v
+//!                 +---------------------------------------------------+
+//!                 |                     Finished                      |
+//!                 |                no fiber, an exit                  |
+//!                 +---------------------------------------------------+
 //!                              |
 //!                              v (6) taken, or at once if detached
 //! ```
@@ -30,160 +32,66 @@
 //! |---|---|
 //! | 1 | [`PreemptiveThreads::insert`] |
 //! | 2 | [`PreemptiveThreads::start_next`] |
-//! | 3 | [`PreemptiveThreads::stop_running`] |
+//! | 3 | [`PreemptiveThreads::stop_running`]; to `Parked` if it was suspended meanwhile |
 //! | 4 | [`PreemptiveThreads::finish`] |
-//! | 5 | 2 and then 4: the host code that unwinding calls sees whose it is |
+//! | 5 | [`PreemptiveThreads::start_ending`] and then 4: the host code that unwinding calls sees whose it is |
 //! | 6 | [`PreemptiveThreads::take_exit`] |
+//! | 7 | [`PreemptiveThreads::suspend`] |
+//! | 8 | [`PreemptiveThreads::resume`] |
 //!
 //! Who may touch what:
 //!
-//! 1. `threads`, `queue` and `running` change only in this file.
-//! 2. A `Ready` thread is in `queue` exactly once and its `fiber` is here.
+//! 1. `threads`, `ready`, `policy` and `running` change only in this file.
+//! 2. A `Ready` thread is known to the policy as such and its `fiber` is here. How
+//!    many there are is in `ready`, whatever the policy says.
 //! 3. At most one thread is `Running`. Its fiber is on the stack of
 //!    `dispatch.rs`, which gives it back with arrow 3 or drops it with 4.
 //! 4. An id is given out once. The counter is 64 bits wide and never wraps.
 
 use super::exit::{Exit, OwnedExit, Values};
-use super::policy::RunQueue;
+use super::limits::{Allowance, Budget, OverLimit, SoftLimit, ThreadLimits, thread_cpu_time};
+use super::policy::{Pick, Place, Policy, RoundRobin, ThreadParams, ThreadScheduler};
+use super::remote::Remote;
 use super::slice::{Preemption, Slice};
 use super::spawn::ThreadOptions;
+use super::thread::{IdHasher, ThreadId, ThreadInfo, ThreadState, ThreadStats};
+use super::trace::{Ring, Trace, TraceEvent, Traced};
 use crate::Func;
 use crate::fiber::StoreFiber;
 use crate::prelude::*;
-use crate::store::{StoreId, StoreOpaque};
-use core::fmt;
-use core::hash::{BuildHasherDefault, Hasher};
-use core::marker::PhantomData;
+use crate::runtime::vm::VMStore;
+use crate::store::StoreOpaque;
+use core::hash::BuildHasherDefault;
 use core::time::Duration;
-use std::collections::HashMap;
-
-/// Identifies a guest thread within its store. Never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ThreadId(u64);
-
-impl ThreadId {
-    /// This id as a number: the first thread of a store is 1, the next 2, and
-    /// so on.
-    pub fn as_u64(self) -> u64 {
-        self.0
-    }
-}
-
-impl fmt::Display for ThreadId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// Identifies a guest thread whose function returns `Results`.
-pub struct TypedThreadId<Results> {
-    id: ThreadId,
-    /// The types are those of this store's thread.
-    store: StoreId,
-    _results: PhantomData<fn() -> Results>,
-}
-
-impl<Results> TypedThreadId<Results> {
-    pub(super) fn new(store: StoreId, id: ThreadId) -> Self {
-        TypedThreadId {
-            id,
-            store,
-            _results: PhantomData,
-        }
-    }
-
-    pub(super) fn store(self) -> StoreId {
-        self.store
-    }
-
-    /// The id without the type of the results.
-    pub fn id(self) -> ThreadId {
-        self.id
-    }
-}
-
-impl<Results> Clone for TypedThreadId<Results> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<Results> Copy for TypedThreadId<Results> {}
-
-impl<Results> fmt::Debug for TypedThreadId<Results> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.id.fmt(f)
-    }
-}
-
-/// What a guest thread is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ThreadState {
-    /// Waits for its turn.
-    Ready,
-    /// Is on the CPU, or called the host function which asks.
-    Running,
-    /// Has ended, and its exit was not taken yet.
-    Finished,
-}
-
-impl fmt::Display for ThreadState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            ThreadState::Ready => "ready",
-            ThreadState::Running => "running",
-            ThreadState::Finished => "finished",
-        })
-    }
-}
-
-/// What a guest thread has used so far.
-///
-/// The figures of a thread that is [`ThreadState::Running`] do not include its
-/// current dispatch, but for `dispatches`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ThreadStats {
-    /// Time between a resume and the suspension after it, summed up. This
-    /// includes host functions that the thread called.
-    pub cpu_time: Duration,
-    /// How many times the thread was put on the CPU.
-    pub dispatches: u64,
-    /// How many of its slices were ended by the preemption source.
-    pub preemptions: u64,
-    /// Fuel that it used: exact, and independent of how it was interleaved.
-    /// Zero where the engine does not count fuel.
-    ///
-    /// Under [`Preemption::Signal`] it is exact for a thread that has returned. One
-    /// that is suspended, was killed or trapped may have used more, by what its
-    /// code counts from one call to the next.
-    pub fuel_consumed: u64,
-}
-
-/// A guest thread as seen from outside: see
-/// [`Store::wasm_thread`](crate::Store::wasm_thread).
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct ThreadInfo<'a> {
-    /// Its id.
-    pub id: ThreadId,
-    /// Its name, if it was given one with [`ThreadOptions::name`].
-    pub name: Option<&'a str>,
-    /// What it is doing.
-    pub state: ThreadState,
-    /// What it may use before it is preempted.
-    pub slice: Slice,
-    /// What it has used.
-    pub stats: ThreadStats,
-}
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Instant;
 
 /// The part of a store that a store without guest threads does not have.
 pub(crate) struct PreemptiveThreads {
     threads: HashMap<ThreadId, Thread, BuildHasherDefault<IdHasher>>,
-    queue: RunQueue,
+    policy: Policy,
+    /// How many threads are `Ready`.
+    ready: usize,
     running: Option<Running>,
     last_id: u64,
+    groups: HashMap<u64, Budget>,
+    /// When threads with a wall time limit are over it.
+    timeouts: BTreeSet<(Instant, ThreadId)>,
+    /// The origin of the clock that policies and traces see, if slices are time.
+    start: Instant,
+    /// That clock, if they are fuel: what all threads together have used.
+    fuel_clock: u64,
+    /// When the run began that is on, and how long all before it took together.
+    run_start: Option<Instant>,
+    run_time: Duration,
+    trace: Option<Ring>,
+    /// Whether the trace has the beginning of the run that is on.
+    run_is_traced: bool,
+    /// Is told of soft limits.
+    pub(super) limit_hook: Option<LimitHook>,
+    /// What other OS threads ask for.
+    pub(super) remote: Arc<Remote>,
 
     /// The source that ends slices: fixed by the engine.
     pub(super) preemption: Preemption,
@@ -204,15 +112,92 @@ pub(super) struct Thread {
     name: Option<Box<str>>,
     slice: Option<Slice>,
     detached: bool,
+    extra: Option<Box<Extra>>,
+    suspended: bool,
+    /// Its place in the queue of `RoundRobin`, or 0.
+    place: Place,
+    /// Since when it has been ready, by [`PreemptiveThreads::run_clock`].
+    ready_since: Duration,
     stats: ThreadStats,
     /// The fuel counter that its code may have in a register.
     fuel_held: Option<i64>,
+}
+
+/// What most threads have none of.
+#[derive(Default)]
+struct Extra {
+    params: ThreadParams,
+    budget: Option<Budget>,
+    /// When it was spawned and is to end, if it has a wall time limit.
+    timeout: Option<(Instant, Instant)>,
+}
+
+impl Thread {
+    fn is_ready(&self) -> bool {
+        self.fiber.is_some() && !self.suspended
+    }
+
+    fn params(&self) -> ThreadParams {
+        let params = self.extra.as_ref().map(|extra| extra.params.clone());
+        params.unwrap_or_default()
+    }
+
+    fn group(&self) -> u64 {
+        self.extra.as_ref().map_or(0, |extra| extra.params.group)
+    }
+
+    fn budget(&self) -> Option<&Budget> {
+        self.extra.as_ref()?.budget.as_ref()
+    }
+
+    fn budget_mut(&mut self) -> Option<&mut Budget> {
+        self.extra.as_mut()?.budget.as_mut()
+    }
+
+    fn extra_mut(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
+    }
+
+    /// Accounts for what it has used in the dispatch that ends `now`.
+    fn charge(&mut self, running: &Running, now: Instant, groups: &mut HashMap<u64, Budget>) {
+        let time = now.saturating_duration_since(running.since);
+        self.stats.cpu_time += time;
+        self.stats.fuel_consumed += running.fuel_consumed;
+        if self.extra.is_none() {
+            return;
+        }
+        let cpu_time = match running.cpu_since {
+            Some(since) => thread_cpu_time().map_or(time, |now| now.saturating_sub(since)),
+            None => time,
+        };
+        if let Some(budget) = self.budget_mut() {
+            budget.charge(running.fuel_consumed, cpu_time);
+        }
+        if let Some(budget) = groups.get_mut(&self.group()) {
+            budget.charge(running.fuel_consumed, cpu_time);
+        }
+    }
+}
+
+/// Why a thread is put on the CPU.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Start {
+    /// To run.
+    Dispatch,
+    /// To be unwound.
+    End,
 }
 
 /// The thread on the CPU.
 pub(super) struct Running {
     pub(super) id: ThreadId,
     pub(super) slice: Slice,
+    /// What is left of its limits.
+    pub(super) allowance: Allowance,
+    /// Why it is to be ended as soon as it can be.
+    pub(super) over: Option<OverLimit>,
+    since: Instant,
+    cpu_since: Option<Duration>,
     /// `VMStoreContext::fuel_consumed` when the fuel was last handed out. What
     /// it has grown by since is not in `fuel_consumed` yet.
     pub(super) fuel_armed: i64,
@@ -227,17 +212,42 @@ pub(super) struct Running {
     results: Option<(Func, Values)>,
 }
 
+/// The embedder's, of the store's own type.
+pub(super) type LimitHook = Box<dyn FnMut(&mut dyn VMStore, SoftLimit) -> Result<()> + Send + Sync>;
+
+/// A thread that went off the CPU.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Off {
+    pub(super) id: ThreadId,
+    /// Whether because its slice was over.
+    pub(super) preempted: bool,
+    /// Whether it may be over a limit.
+    pub(super) limited: bool,
+}
+
 impl PreemptiveThreads {
     /// How many threads a store may have until
     /// `Store::wasm_thread_limit` says otherwise.
     const DEFAULT_LIMIT: usize = 10_000;
 
     pub(super) fn new(preemption: Preemption) -> PreemptiveThreads {
+        let now = Instant::now();
         PreemptiveThreads {
             threads: HashMap::default(),
-            queue: RunQueue::default(),
+            policy: Policy::RoundRobin(RoundRobin::default()),
+            ready: 0,
             running: None,
             last_id: 0,
+            groups: HashMap::new(),
+            timeouts: BTreeSet::new(),
+            start: now,
+            fuel_clock: 0,
+            run_start: None,
+            run_time: Duration::ZERO,
+            trace: None,
+            run_is_traced: false,
+            limit_hook: None,
+            remote: Arc::default(),
             preemption,
             slice: Slice::default_for(preemption),
             limit: Self::DEFAULT_LIMIT,
@@ -261,6 +271,76 @@ impl PreemptiveThreads {
         Ok(())
     }
 
+    /// The clock that policies and traces see.
+    fn ticks(&self, now: Option<Instant>) -> u64 {
+        if self.preemption == Preemption::Fuel {
+            return self.fuel_clock;
+        }
+        let now = now.unwrap_or_else(Instant::now);
+        nanos(now.saturating_duration_since(self.start))
+    }
+
+    pub(super) fn record(&mut self, now: Option<Instant>, thread: Option<ThreadId>, what: Traced) {
+        if self.trace.is_none() {
+            return;
+        }
+        let at = self.ticks(now);
+        if let Some(ring) = &mut self.trace {
+            ring.record(TraceEvent {
+                at,
+                thread: thread.unwrap_or(ThreadId(0)),
+                what,
+            });
+        }
+    }
+
+    /// Tells the embedder's policy, if there is one.
+    fn tell(&mut self, now: Option<Instant>, tell: impl FnOnce(&mut dyn ThreadScheduler, u64)) {
+        if matches!(self.policy, Policy::RoundRobin(_)) {
+            return;
+        }
+        let now = self.ticks(now);
+        if let Policy::Custom(policy) = &mut self.policy {
+            tell(&mut **policy, now);
+        }
+    }
+
+    /// The clock that goes while a run is on.
+    fn run_clock(&self, now: Option<Instant>) -> Duration {
+        let in_run = self.run_start.map_or(Duration::ZERO, |start| {
+            let now = now.unwrap_or_else(Instant::now);
+            now.saturating_duration_since(start)
+        });
+        self.run_time + in_run
+    }
+
+    /// A run begins.
+    pub(super) fn start_run(&mut self, now: Instant) {
+        self.run_start = Some(now);
+        self.run_is_traced = self.trace.is_some();
+        self.record(Some(now), None, Traced::RunStarted);
+    }
+
+    /// The run, or what ends threads without one, is over.
+    pub(super) fn end_run(&mut self) {
+        self.run_time = self.run_clock(None);
+        self.run_start = None;
+        if core::mem::take(&mut self.run_is_traced) {
+            self.record(None, None, Traced::RunEnded);
+        }
+    }
+
+    /// # Errors
+    ///
+    /// While a run is on.
+    pub(super) fn ensure_no_run(&self, what: &str) -> Result<()> {
+        ensure!(
+            !self.in_run,
+            "guest threads are being run: only between two runs can {what}"
+        );
+        Ok(())
+    }
+
     /// Arrow 1.
     pub(super) fn insert(
         &mut self,
@@ -269,6 +349,22 @@ impl PreemptiveThreads {
     ) -> ThreadId {
         self.last_id += 1;
         let id = ThreadId(self.last_id);
+        let extra = options.attributes.map(|attributes| {
+            let limits = attributes.limits;
+            let timeout = limits.wall_time.and_then(|time| {
+                let now = Instant::now();
+                Some((now, now.checked_add(time)?))
+            });
+            if let Some((_, end)) = timeout {
+                self.timeouts.insert((end, id));
+            }
+            Box::new(Extra {
+                params: attributes.params,
+                budget: (!limits.is_none()).then(|| Budget::new(limits)),
+                timeout,
+            })
+        });
+        let ready_since = self.run_clock(None);
         self.threads.insert(
             id,
             Thread {
@@ -277,24 +373,156 @@ impl PreemptiveThreads {
                 name: options.name,
                 slice: options.slice,
                 detached: options.detached,
+                extra,
+                suspended: false,
+                place: 0,
+                ready_since,
                 stats: ThreadStats::default(),
                 fuel_held: None,
             },
         );
-        self.queue.push(id);
+        self.record(None, Some(id), Traced::Spawned);
+        self.make_ready(id);
+        if let Policy::Custom(_) = &self.policy {
+            let thread = self.threads.get(&id);
+            let params = thread.map_or_else(ThreadParams::default, Thread::params);
+            self.tell(None, |policy, now| policy.spawned(now, id, &params));
+        }
         id
     }
 
+    /// Counts `id` as ready, and puts it at the end of the queue.
+    fn make_ready(&mut self, id: ThreadId) {
+        if let Some(thread) = self.threads.get_mut(&id) {
+            self.ready += 1;
+            enqueue(&mut self.policy, id, thread);
+        }
+    }
+
     /// Arrow 2. `None` if no thread is ready.
-    pub(super) fn start_next(&mut self) -> Option<Box<StoreFiber<'static>>> {
-        let id = self.queue.pop()?;
+    ///
+    /// # Errors
+    ///
+    /// If the embedder's policy has made no sense.
+    pub(super) fn start_next(&mut self, now: Instant) -> Result<Option<Box<StoreFiber<'static>>>> {
+        let Some((id, slice)) = self.pick(now)? else {
+            return Ok(None);
+        };
+        let fiber = self.start(id, slice, now, Start::Dispatch);
+        self.record_dispatch(now);
+        Ok(fiber)
+    }
+
+    fn record_dispatch(&mut self, now: Instant) {
+        if self.trace.is_some()
+            && let Some(running) = &self.running
+        {
+            let (id, slice) = (running.id, in_ticks(running.slice));
+            self.record(Some(now), Some(id), Traced::Dispatched { slice });
+        }
+    }
+
+    /// The thread whose turn it is, and for how many ticks if the policy has said so.
+    fn pick(&mut self, now: Instant) -> Result<Option<(ThreadId, Option<u64>)>> {
+        if let Policy::RoundRobin(queue) = &mut self.policy {
+            while let Some((place, id)) = queue.pop() {
+                let thread = self.threads.get(&id);
+                if thread.is_some_and(|thread| thread.place == place) {
+                    return Ok(Some((id, None)));
+                }
+            }
+            return Ok(None);
+        }
+        if self.ready == 0 {
+            return Ok(None);
+        }
+        let now = self.ticks(Some(now));
+        let pick = match &mut self.policy {
+            Policy::Custom(policy) => policy.next(now),
+            Policy::RoundRobin(_) => None,
+        };
+        let Some(Pick { thread, slice }) = pick else {
+            bail!(
+                "the scheduler has picked no guest thread, but {} are ready: it \
+                 has lost them; `Store::set_wasm_thread_scheduler` tells another \
+                 one of all",
+                self.ready
+            );
+        };
+        self.ensure_ready(thread)?;
+        Ok(Some((thread, slice)))
+    }
+
+    /// # Errors
+    ///
+    /// If a policy must not pick `id`, saying why.
+    fn ensure_ready(&self, id: ThreadId) -> Result<()> {
+        let why = match self.threads.get(&id) {
+            Some(thread) if thread.is_ready() => return Ok(()),
+            Some(thread) if thread.exit.is_some() => "has finished",
+            Some(thread) if thread.suspended => "is suspended",
+            Some(_) => "is running",
+            None => "is not in this store",
+        };
+        bail!(
+            "the scheduler has picked guest thread {id}, which {why}; \
+             `Store::set_wasm_thread_scheduler` sets another one"
+        )
+    }
+
+    /// Puts `id` on the CPU. `None` if it is not there for that.
+    fn start(
+        &mut self,
+        id: ThreadId,
+        slice: Option<u64>,
+        now: Instant,
+        why: Start,
+    ) -> Option<Box<StoreFiber<'static>>> {
+        let run_clock = self.run_clock(Some(now));
         let thread = self.threads.get_mut(&id)?;
         let fiber = thread.fiber.take()?;
-        let slice = thread.slice.unwrap_or(self.slice);
-        thread.stats.dispatches += 1;
+        thread.place = 0;
+        let slice = match slice {
+            Some(ticks) => Slice::nearest(ticks, self.preemption),
+            None => thread.slice.unwrap_or(self.slice),
+        };
+        if !thread.suspended {
+            self.ready -= 1;
+        }
+        if why == Start::Dispatch {
+            let waited = run_clock.saturating_sub(thread.ready_since);
+            thread.stats.ready_time += waited;
+            thread.stats.longest_wait = thread.stats.longest_wait.max(waited);
+            thread.stats.dispatches += 1;
+        }
+
+        let mut allowance = Allowance::default();
+        let mut over = None;
+        if let Some(budget) = thread.budget() {
+            allowance = budget.allowance();
+            over = budget.over(false);
+        }
+        if !self.groups.is_empty()
+            && let Some(budget) = self.groups.get(&thread.group())
+        {
+            allowance = allowance.and(budget.allowance());
+            over = over.or(budget.over(true));
+        }
+        if let Some((end, _)) = self.timeouts.first() {
+            allowance = allowance.until(*end, now);
+        }
+        let cpu_since = if allowance.count_cpu_time {
+            thread_cpu_time()
+        } else {
+            None
+        };
         self.running = Some(Running {
             id,
             slice,
+            allowance,
+            over,
+            since: now,
+            cpu_since,
             fuel_armed: 0,
             fuel_consumed: 0,
             fuel_held: thread.fuel_held.take(),
@@ -302,49 +530,355 @@ impl PreemptiveThreads {
             fuel_in_register: false,
             results: None,
         });
+        self.remote.start(id);
         Some(fiber)
     }
 
-    /// Arrow 3. Returns whether its slice was over.
+    /// The first half of arrow 5: puts `id` on the CPU, if it has not finished.
+    pub(super) fn start_ending(
+        &mut self,
+        id: ThreadId,
+        now: Instant,
+    ) -> Option<Box<StoreFiber<'static>>> {
+        self.start(id, None, now, Start::End)
+    }
+
+    /// Arrow 3.
     pub(super) fn stop_running(
         &mut self,
         fiber: Box<StoreFiber<'static>>,
         fuel_held: Option<i64>,
-        time: Duration,
-    ) -> bool {
-        let Some(running) = self.running.take() else {
-            return false;
-        };
-        if let Some(thread) = self.threads.get_mut(&running.id) {
-            thread.fiber = Some(fiber);
-            thread.fuel_held = fuel_held;
-            thread.stats.cpu_time += time;
-            thread.stats.fuel_consumed += running.fuel_consumed;
-            thread.stats.preemptions += u64::from(running.preempted);
-            self.queue.push(running.id);
+        now: Instant,
+    ) -> Option<Off> {
+        let running = self.running.take()?;
+        self.remote.stop();
+        self.fuel_clock = self.fuel_clock.saturating_add(running.fuel_consumed);
+        let (id, preempted) = (running.id, running.preempted);
+        let run_clock = self.run_clock(Some(now));
+        let thread = self.threads.get_mut(&id)?;
+        thread.charge(&running, now, &mut self.groups);
+        thread.fiber = Some(fiber);
+        thread.fuel_held = fuel_held;
+        thread.ready_since = run_clock;
+        if preempted {
+            thread.stats.preemptions += 1;
+        } else {
+            thread.stats.yields += 1;
         }
-        running.preempted
+        let limited = thread.extra.is_some();
+        let suspended = thread.suspended;
+        if !suspended {
+            self.ready += 1;
+            enqueue(&mut self.policy, id, thread);
+        }
+        if self.is_watched() {
+            let what = match preempted {
+                true => Traced::Preempted,
+                false => Traced::Yielded,
+            };
+            self.record(Some(now), Some(id), what);
+            if suspended {
+                self.record(Some(now), Some(id), Traced::Parked);
+            }
+            let used = self.used(&running, now);
+            self.tell(Some(now), |policy, now| match (suspended, preempted) {
+                (true, _) => policy.parked(now, id, used),
+                (false, true) => policy.preempted(now, id, used),
+                (false, false) => policy.yielded(now, id, used),
+            });
+        }
+        Some(Off {
+            id,
+            preempted,
+            limited,
+        })
+    }
+
+    /// Whether anybody is to be told of what happens.
+    fn is_watched(&self) -> bool {
+        self.trace.is_some() || matches!(self.policy, Policy::Custom(_))
+    }
+
+    /// What `running` has used in this dispatch, in ticks.
+    fn used(&self, running: &Running, now: Instant) -> u64 {
+        match self.preemption {
+            Preemption::Fuel => running.fuel_consumed,
+            _ => nanos(now.saturating_duration_since(running.since)),
+        }
     }
 
     /// Arrow 4. `None` stands for the values that
     /// the thread's function left in [`Running::results`].
-    pub(super) fn finish(&mut self, exit: Option<OwnedExit>, time: Duration) {
-        let Some(running) = self.running.take() else {
+    pub(super) fn finish(&mut self, exit: Option<OwnedExit>, now: Instant) {
+        let Some(mut running) = self.running.take() else {
             return;
         };
-        let Some(thread) = self.threads.get_mut(&running.id) else {
+        self.remote.stop();
+        self.fuel_clock = self.fuel_clock.saturating_add(running.fuel_consumed);
+        let id = running.id;
+        let Some(thread) = self.threads.get_mut(&id) else {
             return;
+        };
+        thread.charge(&running, now, &mut self.groups);
+        if let Some(extra) = &mut thread.extra
+            && let Some((_, end)) = extra.timeout.take()
+        {
+            self.timeouts.remove(&(end, id));
+        }
+        let exit = match (exit, running.over) {
+            // It was unwound because of this.
+            (Some(OwnedExit::Trapped(_) | OwnedExit::Killed), Some(over)) => {
+                Some(OwnedExit::OverLimit(over))
+            }
+            (Some(exit), _) => Some(exit),
+            (None, _) => running
+                .results
+                .take()
+                .map(|(func, values)| OwnedExit::Returned(func, values)),
+        };
+        let what = match &exit {
+            Some(OwnedExit::Returned(..)) | None => Traced::Returned,
+            Some(OwnedExit::Trapped(_)) => Traced::Trapped,
+            Some(OwnedExit::Killed) => Traced::Killed,
+            Some(OwnedExit::OverLimit(_)) => Traced::OverLimit,
         };
         if thread.detached {
-            self.threads.remove(&running.id);
+            self.threads.remove(&id);
+        } else {
+            thread.exit = exit;
+        }
+        if let Policy::RoundRobin(queue) = &mut self.policy {
+            let threads = &self.threads;
+            queue.sweep(self.ready, |place, id| {
+                threads.get(&id).is_some_and(|thread| thread.place == place)
+            });
+        }
+        if self.is_watched() {
+            self.record(Some(now), Some(id), what);
+            let used = self.used(&running, now);
+            self.tell(Some(now), |policy, now| policy.finished(now, id, used));
+        }
+    }
+
+    /// Arrow 7. One that is running is suspended when it goes off the CPU.
+    pub(super) fn suspend(&mut self, id: ThreadId) -> Result<()> {
+        let thread = self.live_mut(id, "suspended")?;
+        if core::mem::replace(&mut thread.suspended, true) || thread.fiber.is_none() {
+            return Ok(());
+        }
+        thread.place = 0;
+        self.ready -= 1;
+        self.record(None, Some(id), Traced::Parked);
+        self.tell(None, |policy, now| policy.parked(now, id, 0));
+        Ok(())
+    }
+
+    /// Arrow 8.
+    pub(super) fn resume(&mut self, id: ThreadId) -> Result<()> {
+        let run_clock = self.run_clock(None);
+        let thread = self.live_mut(id, "resumed")?;
+        if !core::mem::replace(&mut thread.suspended, false) || thread.fiber.is_none() {
+            return Ok(());
+        }
+        thread.ready_since = run_clock;
+        self.make_ready(id);
+        self.record(None, Some(id), Traced::Woken);
+        self.tell(None, |policy, now| policy.woken(now, id));
+        Ok(())
+    }
+
+    /// Replaces the policy, and tells the new one of all threads, in the order of
+    /// their spawning.
+    pub(super) fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+        let mut ids: Vec<ThreadId> = self.threads.keys().copied().collect();
+        ids.sort_unstable();
+        for id in ids {
+            let Some(thread) = self.threads.get_mut(&id) else {
+                continue;
+            };
+            thread.place = 0;
+            if thread.exit.is_some() {
+                continue;
+            }
+            let (params, suspended) = (thread.params(), thread.suspended);
+            if let Policy::RoundRobin(queue) = &mut self.policy
+                && !suspended
+            {
+                thread.place = queue.push(id);
+            }
+            self.tell(None, |policy, now| {
+                policy.spawned(now, id, &params);
+                if suspended {
+                    policy.parked(now, id, 0);
+                }
+            });
+        }
+    }
+
+    pub(super) fn policy_mut(&mut self) -> &mut Policy {
+        &mut self.policy
+    }
+
+    /// # Errors
+    ///
+    /// If there is no such thread, or it has finished.
+    fn live_mut(&mut self, id: ThreadId, to_be: &str) -> Result<&mut Thread> {
+        match self.threads.get_mut(&id) {
+            Some(thread) if thread.exit.is_none() => Ok(thread),
+            Some(_) => bail!("guest thread {id} has finished: it cannot be {to_be}"),
+            None => bail!(
+                "no guest thread {id}: it was never spawned in this store, or its \
+                 exit was taken"
+            ),
+        }
+    }
+
+    /// # Errors
+    ///
+    /// If there is no such thread, or it has finished.
+    pub(super) fn ensure_live(&mut self, id: ThreadId, to_be: &str) -> Result<()> {
+        self.live_mut(id, to_be).map(|_| ())
+    }
+
+    pub(super) fn set_params(&mut self, id: ThreadId, params: ThreadParams) -> Result<()> {
+        params.validate()?;
+        let thread = self.live_mut(id, "given other parameters")?;
+        thread.extra_mut().params = params.clone();
+        self.tell(None, |policy, now| policy.changed(now, id, &params));
+        Ok(())
+    }
+
+    pub(super) fn set_limits(&mut self, id: ThreadId, limits: ThreadLimits) -> Result<()> {
+        let extra = self.live_mut(id, "limited")?.extra_mut();
+        let old = extra.timeout.take();
+        let spawned = old.map_or_else(Instant::now, |(spawned, _)| spawned);
+        extra.timeout = limits
+            .wall_time
+            .and_then(|time| Some((spawned, spawned.checked_add(time)?)));
+        let new = extra.timeout;
+        extra.budget.get_or_insert_default().set_limits(limits);
+        if let Some((_, end)) = old {
+            self.timeouts.remove(&(end, id));
+        }
+        if let Some((_, end)) = new {
+            self.timeouts.insert((end, id));
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_group_limits(&mut self, group: u64, limits: ThreadLimits) {
+        if limits.is_none() {
+            self.groups.remove(&group);
             return;
         }
-        thread.stats.cpu_time += time;
-        thread.stats.fuel_consumed += running.fuel_consumed;
-        thread.exit = exit.or_else(|| {
-            let (func, values) = running.results?;
-            Some(OwnedExit::Returned(func, values))
-        });
+        self.groups.entry(group).or_default().set_limits(limits);
+    }
+
+    /// Whether the running thread has used the fuel that it was allowed.
+    pub(super) fn fuel_allowance_is_spent(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| {
+            running
+                .allowance
+                .fuel
+                .is_some_and(|fuel| running.fuel_consumed >= fuel)
+        })
+    }
+
+    /// The fuel limit that the running thread has reached.
+    pub(super) fn over_fuel_limit(&self) -> Option<OverLimit> {
+        let running = self.running.as_ref()?;
+        let thread = self.threads.get(&running.id)?;
+        let over = |budget: &Budget, group| {
+            let mut budget = *budget;
+            budget.charge(running.fuel_consumed, Duration::ZERO);
+            budget.over(group)
+        };
+        let own = thread.budget().and_then(|budget| over(budget, false));
+        own.or_else(|| over(self.groups.get(&thread.group())?, true))
+    }
+
+    /// Why `id`, which is off the CPU, is to be ended.
+    pub(super) fn over_limit(&self, id: ThreadId) -> Option<OverLimit> {
+        let thread = self.threads.get(&id)?;
+        let own = thread.budget().and_then(|budget| budget.over(false));
+        own.or_else(|| self.groups.get(&thread.group())?.over(true))
+    }
+
+    /// The soft limit that `id` has newly reached.
+    pub(super) fn soft_limit(&mut self, id: ThreadId) -> Option<SoftLimit> {
+        let thread = self.threads.get_mut(&id)?;
+        let own = thread
+            .budget_mut()
+            .and_then(|budget| budget.newly_over_soft(false));
+        let group = thread.group();
+        let limit = own.or_else(|| self.groups.get_mut(&group)?.newly_over_soft(true))?;
+        Some(SoftLimit { thread: id, limit })
+    }
+
+    /// The thread that is over its wall time limit, and that.
+    pub(super) fn timed_out(&self, now: Instant) -> Option<(ThreadId, OverLimit)> {
+        let (_, id) = *self.timeouts.first().filter(|(end, _)| *end <= now)?;
+        let (spawned, end) = self.threads.get(&id)?.extra.as_ref()?.timeout?;
+        let over = OverLimit::WallTime {
+            limit: end - spawned,
+            used: now.saturating_duration_since(spawned),
+        };
+        Some((id, over))
+    }
+
+    /// The threads that have not finished, in the order of their spawning.
+    pub(super) fn live(&self) -> Vec<ThreadId> {
+        let live = self
+            .threads
+            .iter()
+            .filter(|(_, thread)| thread.exit.is_none());
+        let mut ids: Vec<ThreadId> = live.map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// # Errors
+    ///
+    /// If there is no memory for it. The trace is as it was then.
+    pub(super) fn set_trace(&mut self, capacity: usize) -> Result<()> {
+        self.trace = match capacity {
+            0 => None,
+            _ => Some(Ring::new(capacity)?),
+        };
+        let mut ids = self.live();
+        if let Policy::RoundRobin(queue) = &self.policy {
+            // In the order in which they will run.
+            let order = queue.iter().filter(|(place, id)| {
+                let thread = self.threads.get(id);
+                thread.is_some_and(|thread| thread.place == *place)
+            });
+            let order: HashMap<ThreadId, Place> = order.map(|(place, id)| (id, place)).collect();
+            ids.sort_by_key(|id| order.get(id).copied());
+        }
+        if self.in_run {
+            self.run_is_traced = true;
+            self.record(None, None, Traced::RunStarted);
+        }
+        for id in ids {
+            self.record(None, Some(id), Traced::Spawned);
+            if self.threads.get(&id).is_some_and(|thread| thread.suspended) {
+                self.record(None, Some(id), Traced::Parked);
+            }
+        }
+        self.record_dispatch(Instant::now());
+        Ok(())
+    }
+
+    pub(super) fn take_trace(&mut self) -> Option<Trace> {
+        let (events, lost) = self.trace.as_mut()?.take();
+        let name = |info: ThreadInfo<'_>| Some((info.id, info.name?.to_string()));
+        Some(Trace {
+            events,
+            lost,
+            fuel: self.preemption == Preemption::Fuel,
+            names: self.list().filter_map(name).collect(),
+        })
     }
 
     /// Arrow 6.
@@ -374,23 +908,21 @@ impl PreemptiveThreads {
 
     /// Whether a thread waits for the CPU.
     pub(super) fn anyone_ready(&self) -> bool {
-        !self.queue.is_empty()
+        self.ready > 0
+    }
+
+    /// Whether there is a thread that has not finished.
+    pub(super) fn anyone_live(&self) -> bool {
+        self.ready > 0
+            || self.running.is_some()
+            || self.threads.values().any(|thread| thread.exit.is_none())
     }
 
     /// Gives one thread a slice of its own, from its next dispatch on.
     pub(super) fn set_slice(&mut self, id: ThreadId, slice: Slice) -> Result<()> {
         slice.validate(self.preemption)?;
-        match self.threads.get_mut(&id) {
-            Some(thread) if thread.exit.is_none() => {
-                thread.slice = Some(slice);
-                Ok(())
-            }
-            Some(_) => bail!("guest thread {id} has finished: it gets no more slices"),
-            None => bail!(
-                "no guest thread {id}: it was never spawned in this store, or its \
-                 exit was taken"
-            ),
-        }
+        self.live_mut(id, "given another slice")?.slice = Some(slice);
+        Ok(())
     }
 
     pub(super) fn get(&self, id: ThreadId) -> Option<ThreadInfo<'_>> {
@@ -412,10 +944,13 @@ impl PreemptiveThreads {
                 ThreadState::Finished
             } else if self.running.as_ref().is_some_and(|r| r.id == id) {
                 ThreadState::Running
+            } else if thread.suspended {
+                ThreadState::Suspended
             } else {
                 ThreadState::Ready
             },
             slice: thread.slice.unwrap_or(self.slice),
+            limits: thread.budget().map_or(ThreadLimits::new(), Budget::limits),
             stats: thread.stats,
         }
     }
@@ -487,25 +1022,20 @@ impl StoreOpaque {
     }
 }
 
-/// Ids count up from 1, so spreading them over the high bits, which is what the
-/// table picks its buckets by, is all the hashing they need.
-#[derive(Default)]
-struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
-        }
+/// Puts `id` at the end of the queue, if there is one.
+fn enqueue(policy: &mut Policy, id: ThreadId, thread: &mut Thread) {
+    if let Policy::RoundRobin(queue) = policy {
+        thread.place = queue.push(id);
     }
+}
 
-    fn write_u64(&mut self, id: u64) {
-        // 2^64 divided by the golden ratio: Fibonacci hashing, Knuth, "The Art
-        // of Computer Programming", volume 3, section 6.4.
-        self.0 = (self.0 ^ id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+fn in_ticks(slice: Slice) -> u64 {
+    match slice {
+        Slice::Time(time) => nanos(time),
+        Slice::Fuel(fuel) => fuel,
     }
+}
 
-    fn finish(&self) -> u64 {
-        self.0
-    }
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

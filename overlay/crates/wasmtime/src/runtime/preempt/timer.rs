@@ -131,6 +131,13 @@ impl EpochTimer {
         state.slots.retain(|other| !Arc::ptr_eq(other, slot));
     }
 
+    pub(super) fn kick(&self, slot: &Arc<Slot>) -> Kick {
+        Kick {
+            shared: self.shared.clone(),
+            slot: slot.clone(),
+        }
+    }
+
     /// Asks for a tick at `time` instead of whatever `slot` said before.
     pub(super) fn arm(&self, slot: &Slot, time: u64) {
         let time = if time == Slot::FIRED { time - 1 } else { time };
@@ -141,6 +148,22 @@ impl EpochTimer {
             drop(self.shared.lock());
             self.shared.wake.notify_one();
         }
+    }
+}
+
+/// Ends the slice that a slot stands for.
+pub(super) struct Kick {
+    shared: Arc<Shared>,
+    slot: Arc<Slot>,
+}
+
+impl Kick {
+    /// As if the slot's time had come.
+    pub(super) fn now(&self) {
+        let mut state = self.shared.lock();
+        self.slot.time.store(Slot::FIRED, Ordering::SeqCst);
+        state.ticks += 1;
+        self.shared.epoch.fetch_add(1, Ordering::SeqCst);
     }
 }
 

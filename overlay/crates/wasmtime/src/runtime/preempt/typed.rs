@@ -5,7 +5,7 @@
 
 use super::exit::{OwnedExit, OwnedVal, TypedExit, Values};
 use super::spawn::{self, Call, ThreadOptions, in_lifo_scope};
-use super::threads::TypedThreadId;
+use super::thread::TypedThreadId;
 use crate::bail_bug;
 use crate::prelude::*;
 use crate::store::AutoAssertNoGc;
@@ -62,6 +62,7 @@ pub(super) fn take_exit<T, R: WasmResults>(
         },
         OwnedExit::Trapped(error) => TypedExit::Trapped(error),
         OwnedExit::Killed => TypedExit::Killed,
+        OwnedExit::OverLimit(over) => TypedExit::OverLimit(over),
     })
 }
 

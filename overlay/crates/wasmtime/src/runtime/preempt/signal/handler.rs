@@ -104,16 +104,19 @@ unsafe extern "C" fn handle(
     context: *mut libc::c_void,
 ) {
     // SAFETY: I5. The kernel gives a handler valid pointers, and `si_value` is
-    // what a timer's signal has.
-    let ours =
-        unsafe { (*info).si_code == libc::SI_TIMER && (*info).si_value().sival_ptr == token() };
+    // what such signals have.
+    let ours = unsafe {
+        matches!((*info).si_code, libc::SI_TIMER | libc::SI_QUEUE)
+            && (*info).si_value().sival_ptr == token()
+    };
     // SAFETY: errno is this OS thread's own.
     let errno = unsafe { libc::__errno_location() };
     // SAFETY: as above.
     let saved = unsafe { *errno };
     // The kernel drops a timer's signal if another one is pending, which then has to
     // do for both.
-    if ours || os_timer::is_due() {
+    let kicked = blocking::take_kicks();
+    if ours || kicked || os_timer::is_due() {
         os_timer::fired();
         // SAFETY: I5. This is what the kernel gave to this handler.
         let interrupted = unsafe { Interrupted::new(context) };

@@ -22,6 +22,7 @@ std::thread_local! {
     static TIMER: Cell<Option<libc::timer_t>> = const { Cell::new(None) };
     /// The process that it was made in: `fork` copies these, and no timers.
     static OWNER: Cell<libc::pid_t> = const { Cell::new(0) };
+    static THREAD: Cell<libc::pid_t> = const { Cell::new(0) };
     static ARMED: Cell<u64> = const { Cell::new(NEVER) };
     // Made after the two above, to delete what they name.
     static DELETE: DeleteTimer = const { DeleteTimer };
@@ -71,8 +72,56 @@ pub(super) fn ensure_timer() -> Result<()> {
     // SAFETY: `timer_create` has succeeded.
     TIMER.set(Some(unsafe { timer.assume_init() }));
     OWNER.set(process);
+    THREAD.set(event.sigev_notify_thread_id);
     ARMED.set(NEVER);
     Ok(())
+}
+
+/// The OS thread that has called `ensure_timer`.
+pub(super) fn thread() -> libc::pid_t {
+    THREAD.get()
+}
+
+/// Sends the signal to `thread`, an OS thread of this process, with what a timer's
+/// carries.
+pub(super) fn send(thread: libc::pid_t) {
+    /// `siginfo_t`, as it is for `SI_QUEUE`.
+    #[repr(C)]
+    struct Info {
+        signal: libc::c_int,
+        errno: libc::c_int,
+        code: libc::c_int,
+        padding: libc::c_int,
+        process: libc::pid_t,
+        user: libc::uid_t,
+        value: *mut libc::c_void,
+        rest: [u64; 12],
+    }
+    const _: () = assert!(mem::size_of::<Info>() == mem::size_of::<libc::siginfo_t>());
+
+    // SAFETY: no preconditions.
+    let (process, user) = unsafe { (libc::getpid(), libc::getuid()) };
+    let info = Info {
+        signal: SIGNAL,
+        errno: 0,
+        code: libc::SI_QUEUE,
+        padding: 0,
+        process,
+        user,
+        value: token(),
+        rest: [0; 12],
+    };
+    // SAFETY: the kernel reads `info`, which is as large as it takes. If there is no
+    // such thread, that is an error.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_tgsigqueueinfo,
+            process,
+            thread,
+            SIGNAL,
+            &raw const info,
+        )
+    };
 }
 
 pub(super) fn token() -> *mut libc::c_void {

@@ -1,0 +1,349 @@
+//! What a guest thread, or a group of them, may use in all.
+//!
+//! ```text
+//!   dispatch ---- what is left of the budgets bounds the slice ----> timer, fuel
+//!      ^                                                               |
+//!      |  over the soft limit: the hook, and then on                   v
+//!      +------------------------------------------------------ off the CPU: charge
+//!                                                                      |
+//!                                       over the limit: end it <-------+
+//! ```
+//!
+//! Time on the CPU is what the OS says that the OS thread got, where it says so:
+//! the time of a dispatch includes what other processes took. Asking costs a system
+//! call at either end of a dispatch, and is done for threads with such a limit only.
+
+use super::thread::ThreadId;
+use crate::prelude::*;
+use core::fmt;
+use core::time::Duration;
+use std::time::Instant;
+
+/// What a guest thread may use before it is ended, or its group: see
+/// [`ThreadOptions::limits`](crate::ThreadOptions::limits) and
+/// [`Store::wasm_thread_group_limits`](crate::Store::wasm_thread_group_limits).
+///
+/// A *soft* limit calls the hook of
+/// [`Store::wasm_thread_limit_hook`](crate::Store::wasm_thread_limit_hook) once when
+/// it is reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ThreadLimits {
+    pub(super) fuel: Option<u64>,
+    pub(super) soft_fuel: Option<u64>,
+    pub(super) cpu_time: Option<Duration>,
+    pub(super) soft_cpu_time: Option<Duration>,
+    pub(super) wall_time: Option<Duration>,
+}
+
+impl ThreadLimits {
+    /// No limits.
+    pub const fn new() -> ThreadLimits {
+        ThreadLimits {
+            fuel: None,
+            soft_fuel: None,
+            cpu_time: None,
+            soft_cpu_time: None,
+            wall_time: None,
+        }
+    }
+
+    /// Units of fuel. The engine must count fuel.
+    ///
+    /// The thread is ended at the first check of fuel that it reaches when it has
+    /// used this much.
+    pub const fn fuel(mut self, units: u64) -> ThreadLimits {
+        self.fuel = Some(units);
+        self
+    }
+
+    /// Units of fuel until the hook is called.
+    pub const fn soft_fuel(mut self, units: u64) -> ThreadLimits {
+        self.soft_fuel = Some(units);
+        self
+    }
+
+    /// Time on the CPU: neither while it waits for its turn, nor while the OS runs
+    /// something else. Includes host functions, which are not interrupted: a thread
+    /// in one is ended when that has returned.
+    ///
+    /// Under [`Preemption::Fuel`](crate::Preemption::Fuel) it is looked at when a
+    /// slice is over.
+    pub const fn cpu_time(mut self, time: Duration) -> ThreadLimits {
+        self.cpu_time = Some(time);
+        self
+    }
+
+    /// Time on the CPU until the hook is called.
+    pub const fn soft_cpu_time(mut self, time: Duration) -> ThreadLimits {
+        self.soft_cpu_time = Some(time);
+        self
+    }
+
+    /// Time since the thread was spawned, whatever it did. A thread that is late
+    /// while no run is on is ended by the next one, and one that is in a host
+    /// function when that has returned. Not for groups.
+    pub const fn wall_time(mut self, time: Duration) -> ThreadLimits {
+        self.wall_time = Some(time);
+        self
+    }
+
+    pub(super) fn validate(&self, fuel_is_counted: bool, group: bool) -> Result<()> {
+        let whose = if group { "group's" } else { "guest thread's" };
+        for (what, fuel) in [("fuel", self.fuel), ("soft fuel", self.soft_fuel)] {
+            if let Some(fuel) = fuel {
+                ensure!(
+                    fuel > 0,
+                    "a {whose} {what} limit of 0 would end it before it starts: it must be \
+                     at least 1"
+                );
+                ensure!(
+                    fuel_is_counted,
+                    "a {whose} {what} limit of {fuel} needs an engine that counts fuel: call \
+                     `Config::consume_fuel`, or limit its CPU time"
+                );
+            }
+        }
+        for (what, time) in [
+            ("CPU time", self.cpu_time),
+            ("soft CPU time", self.soft_cpu_time),
+            ("wall time", self.wall_time),
+        ] {
+            ensure!(
+                time != Some(Duration::ZERO),
+                "a {whose} {what} limit of zero would end it before it starts: it must be at \
+                 least 1 ns"
+            );
+        }
+        ensure!(
+            !(group && self.wall_time.is_some()),
+            "a group has no wall time limit: its threads are spawned at different times; \
+             give each of them one"
+        );
+        Ok(())
+    }
+
+    pub(super) fn is_none(&self) -> bool {
+        *self == ThreadLimits::new()
+    }
+
+    fn of_cpu_time(&self) -> bool {
+        self.cpu_time.is_some() || self.soft_cpu_time.is_some()
+    }
+}
+
+/// The limit that a guest thread was ended for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OverLimit {
+    /// [`ThreadLimits::fuel`], in units.
+    Fuel {
+        /// What was allowed.
+        limit: u64,
+        /// What was used.
+        used: u64,
+        /// Whether by its group.
+        group: bool,
+    },
+    /// [`ThreadLimits::cpu_time`].
+    CpuTime {
+        /// What was allowed.
+        limit: Duration,
+        /// What was used.
+        used: Duration,
+        /// Whether by its group.
+        group: bool,
+    },
+    /// [`ThreadLimits::wall_time`].
+    WallTime {
+        /// What was allowed.
+        limit: Duration,
+        /// How long ago it was spawned.
+        used: Duration,
+    },
+}
+
+impl fmt::Display for OverLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of_group = |group| if group { " of its group" } else { "" };
+        match *self {
+            OverLimit::Fuel { limit, used, group } => write!(
+                f,
+                "over the fuel limit{} of {limit} units: {used} used",
+                of_group(group)
+            ),
+            OverLimit::CpuTime { limit, used, group } => write!(
+                f,
+                "over the CPU time limit{} of {limit:?}: {used:?} used",
+                of_group(group)
+            ),
+            OverLimit::WallTime { limit, used } => {
+                write!(f, "over the wall time limit of {limit:?}: {used:?} passed")
+            }
+        }
+    }
+}
+
+impl core::error::Error for OverLimit {}
+
+/// The soft limit that a guest thread has reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SoftLimit {
+    /// Who has.
+    pub thread: ThreadId,
+    /// Which one: as if it were a limit.
+    pub limit: OverLimit,
+}
+
+/// Limits, and what was used of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Budget {
+    limits: ThreadLimits,
+    fuel_used: u64,
+    cpu_used: Duration,
+    told_of_fuel: bool,
+    told_of_cpu: bool,
+}
+
+/// How much may be used until somebody has to look at the budgets.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Allowance {
+    pub(super) fuel: Option<u64>,
+    pub(super) time: Option<Duration>,
+    pub(super) count_cpu_time: bool,
+}
+
+impl Allowance {
+    pub(super) fn and(self, other: Allowance) -> Allowance {
+        Allowance {
+            fuel: least(self.fuel, other.fuel),
+            time: least(self.time, other.time),
+            count_cpu_time: self.count_cpu_time || other.count_cpu_time,
+        }
+    }
+
+    pub(super) fn until(self, end: Instant, now: Instant) -> Allowance {
+        let left = end.saturating_duration_since(now);
+        Allowance {
+            time: Some(self.time.map_or(left, |time| time.min(left))),
+            ..self
+        }
+    }
+}
+
+fn least<N: Ord>(a: Option<N>, b: Option<N>) -> Option<N> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+impl Budget {
+    pub(super) fn new(limits: ThreadLimits) -> Budget {
+        Budget {
+            limits,
+            ..Budget::default()
+        }
+    }
+
+    /// What was used stays used. A soft limit that was raised is told of again.
+    pub(super) fn set_limits(&mut self, limits: ThreadLimits) {
+        self.limits = limits;
+        self.told_of_fuel &= limits.soft_fuel.is_some_and(|soft| soft <= self.fuel_used);
+        self.told_of_cpu &= limits
+            .soft_cpu_time
+            .is_some_and(|soft| soft <= self.cpu_used);
+    }
+
+    pub(super) fn limits(&self) -> ThreadLimits {
+        self.limits
+    }
+
+    pub(super) fn charge(&mut self, fuel: u64, cpu: Duration) {
+        self.fuel_used = self.fuel_used.saturating_add(fuel);
+        self.cpu_used = self.cpu_used.saturating_add(cpu);
+    }
+
+    /// The limit that it is over.
+    pub(super) fn over(&self, group: bool) -> Option<OverLimit> {
+        match self.limits {
+            ThreadLimits {
+                fuel: Some(limit), ..
+            } if self.fuel_used >= limit => Some(OverLimit::Fuel {
+                limit,
+                used: self.fuel_used,
+                group,
+            }),
+            ThreadLimits {
+                cpu_time: Some(limit),
+                ..
+            } if self.cpu_used >= limit => Some(OverLimit::CpuTime {
+                limit,
+                used: self.cpu_used,
+                group,
+            }),
+            _ => None,
+        }
+    }
+
+    /// The soft limit that it is newly over.
+    pub(super) fn newly_over_soft(&mut self, group: bool) -> Option<OverLimit> {
+        if let Some(limit) = self.limits.soft_fuel
+            && !self.told_of_fuel
+            && self.fuel_used >= limit
+        {
+            self.told_of_fuel = true;
+            return Some(OverLimit::Fuel {
+                limit,
+                used: self.fuel_used,
+                group,
+            });
+        }
+        if let Some(limit) = self.limits.soft_cpu_time
+            && !self.told_of_cpu
+            && self.cpu_used >= limit
+        {
+            self.told_of_cpu = true;
+            return Some(OverLimit::CpuTime {
+                limit,
+                used: self.cpu_used,
+                group,
+            });
+        }
+        None
+    }
+
+    /// What is left until the next limit. At least 1 each, if it is not over.
+    pub(super) fn allowance(&self) -> Allowance {
+        let soft_fuel = self.limits.soft_fuel.filter(|_| !self.told_of_fuel);
+        let soft_cpu = self.limits.soft_cpu_time.filter(|_| !self.told_of_cpu);
+        Allowance {
+            fuel: least(self.limits.fuel, soft_fuel).map(|n| n.saturating_sub(self.fuel_used)),
+            time: least(self.limits.cpu_time, soft_cpu)
+                .map(|time| time.saturating_sub(self.cpu_used)),
+            count_cpu_time: self.limits.of_cpu_time(),
+        }
+    }
+}
+
+/// How long this OS thread had a CPU. `None` where the OS does not say.
+#[cfg(target_os = "linux")]
+pub(super) fn thread_cpu_time() -> Option<Duration> {
+    let mut time = core::mem::MaybeUninit::<libc::timespec>::uninit();
+    // SAFETY: the pointer is to a local, which is written if this succeeds.
+    let time = unsafe {
+        if libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, time.as_mut_ptr()) != 0 {
+            return None;
+        }
+        time.assume_init()
+    };
+    Some(Duration::new(
+        u64::try_from(time.tv_sec).ok()?,
+        u32::try_from(time.tv_nsec).ok()?,
+    ))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn thread_cpu_time() -> Option<Duration> {
+    None
+}

@@ -1,0 +1,156 @@
+//! What other OS threads may ask of the guest threads of a store: [`ThreadHandle`].
+//!
+//! ```text
+//!   any OS thread                      the OS thread of the run
+//!
+//!   kill, preempt_now
+//!     requests <- (thread, what)
+//!     on the CPU? kick:                  handler or check: the slice is over
+//!       signal to the OS thread  ----->    |
+//!       or a tick of the epoch             v
+//!                                        dispatch loop: carries out `requests`
+//! ```
+//!
+//! A request for a thread that is not on the CPU is carried out before the next
+//! dispatch, or by the next run.
+
+use super::thread::ThreadId;
+use super::timer::Kick;
+use crate::prelude::*;
+use core::fmt;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A guest thread, for any OS thread: see
+/// [`Store::wasm_thread_handle`](crate::Store::wasm_thread_handle).
+///
+/// Of no effect once the thread has finished or the store is gone.
+#[derive(Clone)]
+pub struct ThreadHandle {
+    id: ThreadId,
+    remote: Arc<Remote>,
+}
+
+impl ThreadHandle {
+    pub(super) fn new(id: ThreadId, remote: Arc<Remote>) -> ThreadHandle {
+        ThreadHandle { id, remote }
+    }
+
+    /// Whose handle this is.
+    pub fn id(&self) -> ThreadId {
+        self.id
+    }
+
+    /// Ends the thread, as
+    /// [`Store::kill_wasm_thread`](crate::Store::kill_wasm_thread) does.
+    ///
+    /// Returns at once. If a run is on, the thread is ended in it: at once if the
+    /// thread is on the CPU and in Wasm under
+    /// [`Preemption::Signal`](crate::Preemption::Signal), at its next check under
+    /// [`Preemption::Epoch`](crate::Preemption::Epoch), and else when the slice of the
+    /// thread that is on the CPU is over. If none is on, by the next one.
+    pub fn kill(&self) {
+        self.remote.ask(self.id, Request::Kill);
+    }
+
+    /// Ends the thread's slice if it is on the CPU, as soon as
+    /// [`kill`](Self::kill) would end it.
+    pub fn preempt_now(&self) {
+        self.remote.kick(self.id);
+    }
+}
+
+impl fmt::Debug for ThreadHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ThreadHandle").field(&self.id).finish()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Request {
+    Kill,
+}
+
+/// The letter box of a store.
+#[derive(Default)]
+pub(super) struct Remote {
+    any: AtomicBool,
+    requests: Mutex<Vec<(ThreadId, Request)>>,
+    /// The thread on the CPU, or 0.
+    on_cpu: AtomicU64,
+    /// For the signal handler: the slice is over, whatever the clock says.
+    pub(super) kicked: AtomicBool,
+    /// How to interrupt the run that is on.
+    interrupt: Mutex<Interrupt>,
+}
+
+#[derive(Default)]
+pub(super) enum Interrupt {
+    /// There is none, or it cannot be.
+    #[default]
+    None,
+    Epoch(Kick),
+    /// The OS thread.
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    Signal(libc::pid_t),
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing here panics halfway through a change.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Remote {
+    pub(super) fn ask(&self, id: ThreadId, request: Request) {
+        let mut requests = lock(&self.requests);
+        if !requests.contains(&(id, request)) {
+            requests.push((id, request));
+        }
+        self.any.store(true, Ordering::Release);
+        drop(requests);
+        self.kick(id);
+    }
+
+    /// Whether there is a request. Cheap.
+    pub(super) fn anything_asked(&self) -> bool {
+        self.any.load(Ordering::Acquire)
+    }
+
+    pub(super) fn take_requests(&self) -> Vec<(ThreadId, Request)> {
+        let mut requests = lock(&self.requests);
+        self.any.store(false, Ordering::Release);
+        core::mem::take(&mut requests)
+    }
+
+    /// `id` is on the CPU, and was not interrupted yet.
+    pub(super) fn start(&self, id: ThreadId) {
+        self.kicked.store(false, Ordering::Relaxed);
+        self.on_cpu.store(id.as_u64(), Ordering::Release);
+    }
+
+    /// Nobody is on the CPU.
+    pub(super) fn stop(&self) {
+        self.on_cpu.store(0, Ordering::Release);
+    }
+
+    pub(super) fn set_interrupt(&self, interrupt: Interrupt) {
+        *lock(&self.interrupt) = interrupt;
+    }
+
+    /// Ends the slice of `id` if it is on the CPU.
+    fn kick(&self, id: ThreadId) {
+        if self.on_cpu.load(Ordering::Acquire) != id.as_u64() {
+            return;
+        }
+        // While this is locked the run does not end, so its OS thread is there.
+        match &*lock(&self.interrupt) {
+            Interrupt::None => {}
+            Interrupt::Epoch(kick) => kick.now(),
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Interrupt::Signal(thread) => {
+                self.kicked.store(true, Ordering::Release);
+                super::signal::interrupt_thread(*thread);
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! A record of what happened to guest threads: a ring that keeps the latest events.
+
+use super::thread::ThreadId;
+use crate::prelude::*;
+use std::collections::VecDeque;
+
+/// What happened to a guest thread, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceEvent {
+    /// In ticks of the store's clock: nanoseconds, or units of fuel where slices are
+    /// fuel. See [`ThreadScheduler`](crate::ThreadScheduler).
+    pub at: u64,
+    /// Whom it is about. The thread 0, which there never is, stands for none.
+    pub thread: ThreadId,
+    /// What happened.
+    pub what: Traced,
+}
+
+/// What can happen to a guest thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Traced {
+    /// A run of the store's threads has begun.
+    RunStarted,
+    /// It is over.
+    RunEnded,
+    /// The thread is new, and ready.
+    Spawned,
+    /// It was put on the CPU.
+    Dispatched {
+        /// For so many ticks, if anybody waits for the CPU.
+        slice: u64,
+    },
+    /// It is off the CPU because its slice was over, and ready.
+    Preempted,
+    /// It gave the CPU up, and is ready.
+    Yielded,
+    /// It waits for something, or was suspended.
+    Parked,
+    /// It is ready again.
+    Woken,
+    /// It has finished: its function returned.
+    Returned,
+    /// It has finished: with an error.
+    Trapped,
+    /// It has finished: it was killed.
+    Killed,
+    /// It has finished: it was over a limit.
+    OverLimit,
+}
+
+/// A record of events, oldest first: see
+/// [`Store::take_wasm_thread_trace`](crate::Store::take_wasm_thread_trace).
+#[derive(Clone, Debug, Default)]
+pub struct Trace {
+    /// What happened.
+    pub events: Vec<TraceEvent>,
+    /// How many events before these the ring had no room for.
+    pub lost: u64,
+    /// Whether ticks are units of fuel, and not nanoseconds.
+    pub fuel: bool,
+    /// The threads that have names and were in the store at the end of the trace.
+    pub names: Vec<(ThreadId, String)>,
+}
+
+/// The latest events. As large as it ever gets from the start, so that recording one
+/// costs no allocation.
+pub(super) struct Ring {
+    events: VecDeque<TraceEvent>,
+    capacity: usize,
+    lost: u64,
+}
+
+impl Ring {
+    /// # Errors
+    ///
+    /// If there is no memory for so many events.
+    pub(super) fn new(capacity: usize) -> Result<Ring> {
+        let mut events = VecDeque::new();
+        events
+            .try_reserve_exact(capacity)
+            .with_context(|| format!("no memory for a trace of {capacity} events"))?;
+        Ok(Ring {
+            events,
+            capacity,
+            lost: 0,
+        })
+    }
+
+    pub(super) fn record(&mut self, event: TraceEvent) {
+        if self.events.len() == self.capacity {
+            self.lost += 1;
+            if self.events.pop_front().is_none() {
+                return;
+            }
+        }
+        self.events.push_back(event);
+    }
+
+    pub(super) fn take(&mut self) -> (Vec<TraceEvent>, u64) {
+        let events = self.events.drain(..).collect();
+        (events, core::mem::take(&mut self.lost))
+    }
+}

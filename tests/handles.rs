@@ -1,0 +1,189 @@
+//! Any OS thread can kill a guest thread, or end its slice, while a run is on.
+
+use crate::support::*;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+use wasmtime::*;
+
+/// Those under which a thread that has the CPU to itself can be interrupted.
+fn timed() -> Vec<Preemption> {
+    match Preemption::for_this_host() {
+        Preemption::Signal => vec![Preemption::Epoch, Preemption::Signal],
+        _ => vec![Preemption::Epoch],
+    }
+}
+
+/// A store with a slice that is never over.
+fn patient(preemption: Preemption) -> (Store<()>, Module) {
+    let (mut store, module) = guests(preemption);
+    let slice = match preemption {
+        Preemption::Fuel => Slice::Fuel(20_000_000),
+        _ => Slice::Time(Duration::from_secs(3600)),
+    };
+    store.wasm_thread_slice(slice).unwrap();
+    (store, module)
+}
+
+#[test]
+fn a_lone_thread_is_killed_from_another_os_thread() {
+    for preemption in [Preemption::Fuel].into_iter().chain(timed()) {
+        let (mut store, module) = patient(preemption);
+        let (id, _) = spawn_spinner(&mut store, &module);
+        let handle = store.wasm_thread_handle(id).unwrap();
+        let killer = thread::spawn(move || {
+            thread::sleep(ms(20));
+            handle.kill();
+            handle.kill();
+        });
+        let start = Instant::now();
+        let run = store.run_wasm_threads_for(Duration::from_secs(60)).unwrap();
+        assert_eq!((run.end, run.finished), (RunEnd::AllFinished, 1));
+        assert!(start.elapsed() < Duration::from_secs(30));
+        killer.join().unwrap();
+        assert_killed(&mut store, id);
+    }
+}
+
+#[test]
+fn a_slice_is_ended_from_another_os_thread() {
+    for preemption in timed() {
+        let (mut store, module) = patient(preemption);
+        let (a, _) = spawn_spinner(&mut store, &module);
+        let (b, turns) = spawn_spinner(&mut store, &module);
+        let handle = store.wasm_thread_handle(a).unwrap();
+        let poker = thread::spawn(move || {
+            thread::sleep(ms(20));
+            handle.preempt_now();
+        });
+        store.run_wasm_threads_for(ms(200)).unwrap();
+        poker.join().unwrap();
+        assert!(turns.get(&mut store).unwrap_i64() > 0);
+        assert_eq!(stats(&store, a).dispatches, 1);
+        assert_eq!(stats(&store, a).preemptions, 1);
+        assert_eq!(stats(&store, b).dispatches, 1);
+    }
+}
+
+#[test]
+fn a_kill_while_no_run_is_on_is_carried_out_by_the_next() {
+    for preemption in [Preemption::Fuel].into_iter().chain(timed()) {
+        let (mut store, module) = guests(preemption);
+        let (id, turns) = spawn_spinner(&mut store, &module);
+        let handle = store.wasm_thread_handle(id).unwrap();
+        assert_eq!(handle.id(), id);
+        handle.kill();
+        assert!(!finished(&store, id));
+        let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
+        assert_eq!((run.dispatches, run.finished), (0, 1));
+        assert_eq!(turns.get(&mut store).unwrap_i64(), 0);
+        assert_killed(&mut store, id);
+    }
+}
+
+#[test]
+fn a_handle_outlives_its_thread_and_its_store() {
+    let (mut store, module) = guests(Preemption::Epoch);
+    let (done, (spinner, _)) = (
+        spawn(&mut store, &module, "answer", &[]),
+        spawn_spinner(&mut store, &module),
+    );
+    let handles = [done, spinner].map(|id| store.wasm_thread_handle(id).unwrap());
+    store.run_wasm_threads_for(ms(10)).unwrap();
+    handles[0].kill();
+    handles[0].preempt_now();
+    store.run_wasm_threads_for(ms(10)).unwrap();
+    assert_eq!(returned(&mut store, done)[0].unwrap_i32(), 42);
+    drop(store);
+    for handle in handles {
+        handle.kill();
+        handle.preempt_now();
+    }
+}
+
+#[test]
+fn a_storm_of_interruptions_changes_no_result() {
+    for preemption in [Preemption::Fuel].into_iter().chain(timed()) {
+        let (mut store, module) = guests(preemption);
+        let ids: Vec<_> = (0..4)
+            .map(|_| spawn(&mut store, &module, "fib", &[Val::I32(25)]))
+            .collect();
+        let handles: Vec<_> = ids
+            .iter()
+            .map(|id| store.wasm_thread_handle(*id).unwrap())
+            .collect();
+        let done = Arc::new(AtomicBool::new(false));
+        let storm = thread::spawn({
+            let done = done.clone();
+            move || {
+                while !done.load(Ordering::Relaxed) {
+                    handles.iter().for_each(ThreadHandle::preempt_now);
+                    thread::sleep(Duration::from_micros(20));
+                }
+            }
+        });
+        // Runs begin and end beneath it.
+        while store.run_wasm_threads_for(ms(1)).unwrap().end != RunEnd::AllFinished {}
+        done.store(true, Ordering::Relaxed);
+        storm.join().unwrap();
+        for id in ids {
+            assert_eq!(returned(&mut store, id)[0].unwrap_i32(), 75_025);
+        }
+    }
+}
+
+#[test]
+fn threads_are_killed_while_they_come_and_go() {
+    for preemption in [Preemption::Fuel].into_iter().chain(timed()) {
+        let (mut store, module) = guests(preemption);
+        for round in 0..50 {
+            let ids: Vec<_> = (0..3)
+                .map(|_| spawn_spinner(&mut store, &module).0)
+                .collect();
+            let handles: Vec<_> = ids
+                .iter()
+                .map(|id| store.wasm_thread_handle(*id).unwrap())
+                .collect();
+            let killer = thread::spawn(move || {
+                thread::sleep(Duration::from_micros(50 * round));
+                handles.iter().for_each(ThreadHandle::kill);
+            });
+            let run = store.run_wasm_threads_for(Duration::from_secs(60)).unwrap();
+            assert_eq!(run.end, RunEnd::AllFinished);
+            killer.join().unwrap();
+            for id in ids {
+                assert_killed(&mut store, id);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_run_that_another_run_is_inside_of_is_interrupted_when_it_goes_on() {
+    for preemption in timed() {
+        let (mut outer, module) = patient(preemption);
+        let engine = outer.engine().clone();
+        let inside = Func::wrap(&mut outer, move || {
+            let mut inner = Store::new(&engine, ());
+            let module = Module::new(&engine, GUESTS).unwrap();
+            spawn_spinner(&mut inner, &module);
+            inner.run_wasm_threads_for(ms(40)).unwrap();
+        });
+        let wat = r#"(module (import "" "" (func $inside))
+            (func (export "run") (call $inside) (loop br 0)))"#;
+        let calling = Module::new(outer.engine(), wat).unwrap();
+        let instance = Instance::new(&mut outer, &calling, &[inside.into()]).unwrap();
+        let run = instance.get_func(&mut outer, "run").unwrap();
+        let id = outer.spawn_wasm_thread(run, &[]).unwrap();
+        spawn_spinner(&mut outer, &module);
+        let handle = outer.wasm_thread_handle(id).unwrap();
+        let killer = thread::spawn(move || {
+            thread::sleep(ms(20));
+            handle.kill();
+        });
+        outer.run_wasm_threads_for(ms(300)).unwrap();
+        killer.join().unwrap();
+        assert_killed(&mut outer, id);
+    }
+}

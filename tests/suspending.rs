@@ -1,0 +1,157 @@
+//! Single threads are suspended, resumed and killed, between runs and in them.
+
+use crate::support::*;
+use wasmtime::*;
+
+for_each_preemption!(
+    a_suspended_thread_does_not_run_until_it_is_resumed,
+    a_run_ends_when_all_are_suspended,
+    a_thread_that_is_running_is_suspended_when_its_slice_is_over,
+    one_thread_is_killed_wherever_it_is,
+    a_host_function_kills_a_sibling_and_its_own_thread,
+    a_resumed_thread_runs_after_those_that_are_ready,
+    there_is_nobody_to_suspend_or_kill,
+);
+
+fn a_suspended_thread_does_not_run_until_it_is_resumed(preemption: Preemption) {
+    let (mut store, module) = guests(preemption);
+    let (a, turns) = spawn_spinner(&mut store, &module);
+    let (b, _) = spawn_spinner(&mut store, &module);
+    store.run_wasm_threads_for(ms(10)).unwrap();
+    store.suspend_wasm_thread(a).unwrap();
+    assert_eq!(store.wasm_thread(a).unwrap().state, ThreadState::Suspended);
+    let (before, dispatches) = (
+        turns.get(&mut store).unwrap_i64(),
+        stats(&store, a).dispatches,
+    );
+    assert!(before > 0);
+    store.run_wasm_threads_for(ms(10)).unwrap();
+    assert_eq!(turns.get(&mut store).unwrap_i64(), before);
+    assert_eq!(stats(&store, a).dispatches, dispatches);
+    store.resume_wasm_thread(a).unwrap();
+    store.resume_wasm_thread(a).unwrap();
+    assert_eq!(store.wasm_thread(a).unwrap().state, ThreadState::Ready);
+    store.run_wasm_threads_for(ms(10)).unwrap();
+    assert!(turns.get(&mut store).unwrap_i64() > before);
+    assert_eq!(store.shutdown_wasm_threads(), 2);
+    assert_killed(&mut store, a);
+    assert_killed(&mut store, b);
+}
+
+fn a_run_ends_when_all_are_suspended(preemption: Preemption) {
+    let (mut store, module) = guests(preemption);
+    let (a, _) = spawn_spinner(&mut store, &module);
+    store.suspend_wasm_thread(a).unwrap();
+    let run = store
+        .run_wasm_threads_for(std::time::Duration::MAX)
+        .unwrap();
+    assert_eq!((run.end, run.dispatches), (RunEnd::AllSuspended, 0));
+    assert_eq!(store.shutdown_wasm_threads(), 1);
+    assert_killed(&mut store, a);
+}
+
+/// A store whose `run` calls `host` and then spins, and a spinner beside it.
+fn calling(
+    preemption: Preemption,
+    host: impl Fn(Caller<'_, ()>) + Send + Sync + 'static,
+) -> (Store<()>, ThreadId, ThreadId) {
+    let (mut store, module) = guests(preemption);
+    let (spinner, _) = spawn_spinner(&mut store, &module);
+    let host = Func::wrap(&mut store, host);
+    let wat = r#"(module (import "" "" (func $host))
+        (func (export "run") (call $host) (loop br 0)))"#;
+    let module = Module::new(store.engine(), wat).unwrap();
+    let instance = Instance::new(&mut store, &module, &[host.into()]).unwrap();
+    let run = instance.get_func(&mut store, "run").unwrap();
+    let id = store.spawn_wasm_thread(run, &[]).unwrap();
+    (store, id, spinner)
+}
+
+fn a_thread_that_is_running_is_suspended_when_its_slice_is_over(preemption: Preemption) {
+    let (mut store, id, spinner) = calling(preemption, |mut caller| {
+        let me = caller.current_wasm_thread().unwrap();
+        caller.as_context_mut().suspend_wasm_thread(me).unwrap();
+        assert_eq!(caller.wasm_thread(me).unwrap().state, ThreadState::Running);
+    });
+    store.run_wasm_threads_for(ms(20)).unwrap();
+    assert_eq!(store.wasm_thread(id).unwrap().state, ThreadState::Suspended);
+    assert_eq!(stats(&store, id).dispatches, 1);
+    store.resume_wasm_thread(id).unwrap();
+    store.run_wasm_threads_for(ms(20)).unwrap();
+    assert!(stats(&store, id).dispatches > 1);
+    assert!(!finished(&store, spinner));
+}
+
+fn one_thread_is_killed_wherever_it_is(preemption: Preemption) {
+    let (mut store, module) = guests(preemption);
+    let (started, _) = spawn_spinner(&mut store, &module);
+    let (sibling, turns) = spawn_spinner(&mut store, &module);
+    store.run_wasm_threads_for(ms(10)).unwrap();
+    let (new, _) = spawn_spinner(&mut store, &module);
+    let (suspended, _) = spawn_spinner(&mut store, &module);
+    store.suspend_wasm_thread(suspended).unwrap();
+    for id in [started, new, suspended] {
+        store.kill_wasm_thread(id).unwrap();
+        let error = store.kill_wasm_thread(id).unwrap_err();
+        assert!(error.to_string().contains("has finished"), "{error}");
+        assert_killed(&mut store, id);
+    }
+    let before = turns.get(&mut store).unwrap_i64();
+    store.run_wasm_threads_for(ms(10)).unwrap();
+    assert!(turns.get(&mut store).unwrap_i64() > before);
+    assert!(!finished(&store, sibling));
+}
+
+fn a_host_function_kills_a_sibling_and_its_own_thread(preemption: Preemption) {
+    let (mut store, id, spinner) = calling(preemption, |mut caller| {
+        let me = caller.current_wasm_thread().unwrap();
+        let mut store = caller.as_context_mut();
+        store.kill_wasm_thread(ThreadId::from_u64(1)).unwrap();
+        store.kill_wasm_thread(me).unwrap();
+    });
+    let run = store
+        .run_wasm_threads_for(std::time::Duration::MAX)
+        .unwrap();
+    assert_eq!((run.end, run.finished), (RunEnd::AllFinished, 2));
+    assert_killed(&mut store, id);
+    assert_killed(&mut store, spinner);
+}
+
+fn a_resumed_thread_runs_after_those_that_are_ready(preemption: Preemption) {
+    let (mut store, module) = guests(preemption);
+    let ids: Vec<_> = (0..3)
+        .map(|_| spawn(&mut store, &module, "answer", &[]))
+        .collect();
+    store.trace_wasm_threads(100).unwrap();
+    store.suspend_wasm_thread(ids[0]).unwrap();
+    store.resume_wasm_thread(ids[0]).unwrap();
+    store.suspend_wasm_thread(ids[1]).unwrap();
+    store.run_wasm_threads_for(ms(1_000)).unwrap();
+    store.resume_wasm_thread(ids[1]).unwrap();
+    store.run_wasm_threads_for(ms(1_000)).unwrap();
+    let trace = store.take_wasm_thread_trace().unwrap();
+    let returned = trace
+        .events
+        .iter()
+        .filter(|event| event.what == Traced::Returned);
+    let order: Vec<_> = returned.map(|event| event.thread).collect();
+    assert_eq!(order.last(), Some(&ids[1]));
+    assert_eq!(order.len(), 3);
+}
+
+fn there_is_nobody_to_suspend_or_kill(preemption: Preemption) {
+    let (mut store, module) = guests(preemption);
+    let done = spawn(&mut store, &module, "answer", &[]);
+    run_all(&mut store);
+    let nobody = ThreadId::from_u64(77);
+    for (id, says) in [(done, "has finished"), (nobody, "no guest thread 77")] {
+        for error in [
+            store.suspend_wasm_thread(id).unwrap_err(),
+            store.resume_wasm_thread(id).unwrap_err(),
+            store.kill_wasm_thread(id).unwrap_err(),
+            store.wasm_thread_handle(id).unwrap_err(),
+        ] {
+            assert!(error.to_string().contains(says), "{error}");
+        }
+    }
+}
