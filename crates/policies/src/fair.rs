@@ -1,0 +1,137 @@
+//! Weighted fair shares, of threads and of groups of threads.
+
+use crate::levels::{Levels, Member};
+use crate::table::Table;
+use wasmtime::{Pick, ThreadId, ThreadParams, ThreadScheduler};
+
+/// Every thread, and every group of threads, gets time in proportion to its
+/// weight.
+///
+/// Two levels: a group (`ThreadParams::group`, other than 0) competes as one
+/// with its own weight, which is 1 until [`set_group_weight`] says otherwise,
+/// and its threads compete for the group's time by their weights. The threads of
+/// group 0 stand for themselves, beside the groups.
+///
+/// # What holds
+///
+/// Let `r` be the request, `u >= r` the most that any thread uses in one
+/// dispatch, and `w` the weights. On each level, counted in that level's time:
+///
+/// - *Proportion.* While two competitors are both runnable, what they get per
+///   weight differs by at most `(r + u) / w1 + (r + u) / w2`, however long it is,
+///   and whatever else is spawned, sleeps, is killed or overruns its slice.
+/// - *Lag.* While the same competitors are runnable throughout, from the start of
+///   them all, none gets more than its share of an ideal machine that serves all
+///   at once by more than `u`, or less by more than `u + (u + r) * (u - r) / r`,
+///   which is `r` when no slice is overrun.
+/// - *No starvation.* A runnable competitor waits for at most
+///   `(r + u) * sum(w / w_self + 1)`, summed over the others that are runnable
+///   meanwhile.
+/// - *No credit for sleep.* A thread that wakes, or is new, starts level with the
+///   others. One that wakes soon after it has run still has that to its account.
+///
+/// A yield counts as a whole request, even if less was used: otherwise a thread
+/// of high weight that yields in a loop would be picked again and again.
+///
+/// # Cost
+///
+/// O(log n) for every operation, expected over a fixed stream of pseudo-random
+/// numbers; memory for live threads and for groups that have a thread or a
+/// weight other than 1. Integers only: exact for some 2^60 ticks (decades of
+/// nanoseconds) and all weights.
+///
+/// # Where it comes from
+///
+/// Earliest eligible virtual deadline first (Stoica and Abdel-Wahab 1995), once
+/// per level, with a clock that is kept between two bounds: `line.rs` has the
+/// invariants that the above follows from.
+///
+/// [`set_group_weight`]: WeightedFair::set_group_weight
+#[derive(Clone, Debug)]
+pub struct WeightedFair {
+    request: u64,
+    threads: Table<Member>,
+    levels: Levels,
+}
+
+impl WeightedFair {
+    /// Threads run for `request` ticks at a time (at least 1), whatever slice
+    /// they or the store have. A shorter one makes for tighter bounds and more
+    /// switches.
+    #[must_use]
+    pub fn new(request: u64) -> Self {
+        let request = request.max(1);
+        WeightedFair {
+            request,
+            threads: Table::default(),
+            levels: Levels::new(request),
+        }
+    }
+
+    /// Sets the weight of a group, whether or not it has threads yet. It is kept
+    /// until it is set to 1, which is every group's weight to begin with; 0 counts
+    /// as 1. Group 0 is not a group and has no weight.
+    pub fn set_group_weight(&mut self, group: u64, weight: u32) {
+        self.levels.set_group_weight(group, weight);
+    }
+
+    fn give_back(&mut self, thread: ThreadId, used: u64) {
+        if let Some(member) = self.threads.give_back(thread) {
+            self.levels.give_back(thread, used, member);
+        }
+    }
+}
+
+impl ThreadScheduler for WeightedFair {
+    fn spawned(&mut self, _now: u64, thread: ThreadId, params: &ThreadParams) {
+        let new = || Member::new(params.group, params.weight);
+        if let Some(member) = self.threads.spawn(thread, new) {
+            self.levels.add(member);
+            self.levels.admit(thread, true, member);
+        }
+    }
+
+    fn preempted(&mut self, _now: u64, thread: ThreadId, used: u64) {
+        // No dispatch is free, or one that reports no use could go on forever.
+        self.give_back(thread, used.max(1));
+    }
+
+    fn yielded(&mut self, _now: u64, thread: ThreadId, used: u64) {
+        self.give_back(thread, used.max(self.request));
+    }
+
+    fn parked(&mut self, _now: u64, thread: ThreadId, used: u64) {
+        if let Some((was, member)) = self.threads.park(thread) {
+            self.levels.withdraw(thread, was, used.max(1), member);
+        }
+    }
+
+    fn woken(&mut self, _now: u64, thread: ThreadId) {
+        if let Some(member) = self.threads.wake(thread) {
+            self.levels.admit(thread, true, member);
+        }
+    }
+
+    fn changed(&mut self, _now: u64, thread: ThreadId, params: &ThreadParams) {
+        if let Some((state, member)) = self.threads.get_mut(thread) {
+            self.levels
+                .change(thread, state, params.group, params.weight, member);
+        }
+    }
+
+    fn finished(&mut self, _now: u64, thread: ThreadId, used: u64) {
+        if let Some((was, mut member)) = self.threads.finish(thread) {
+            self.levels.withdraw(thread, was, used.max(1), &mut member);
+            self.levels.remove(&member);
+        }
+    }
+
+    fn next(&mut self, _now: u64) -> Option<Pick> {
+        let thread = self.levels.pick()?;
+        self.threads.run(thread);
+        Some(Pick {
+            thread,
+            slice: Some(self.request),
+        })
+    }
+}

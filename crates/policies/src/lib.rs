@@ -1,0 +1,77 @@
+//! Scheduling policies for the guest threads of a Wasmtime `Store`: which
+//! runnable thread comes next, and for how long.
+//!
+//! | policy | promise | cost, `n` live threads |
+//! |---|---|---|
+//! | [`RoundRobin`] | every runnable thread in turn | O(1) |
+//! | [`WeightedFair`] | shares by weight, of threads and of groups, within about a slice | O(log n) |
+//! | [`Priority`] | the highest priority runs; others wait for a bounded time | O(log n) |
+//! | [`EarliestDeadlineFirst`] | meets all deadlines, if any order of execution does | O(log n) |
+//! | [`Random`] | a random thread for a random slice, the same for the same seed | O(1) |
+//! | [`Pct`] | finds races of a given depth with a known probability | O(log n) |
+//! | [`Recorder`] | picks like another policy, and writes it down | of that policy |
+//! | [`Replay`] | picks what was written down | O(1) |
+//!
+//! Costs hold for every operation: amortized where collections grow or shrink,
+//! and expected where a hash map is used, which is for finding a thread by its id.
+//!
+//! All of them
+//!
+//! - lose no thread and idle never: if a thread is runnable, `next` gives one, and
+//!   gives none twice until it is given back;
+//! - ignore calls that make no sense, such as those for unknown threads, for one
+//!   that is spawned twice, or preempted and not running;
+//! - keep nothing of threads that have finished;
+//! - decide by integers and in a fixed order: the same calls give the same picks,
+//!   on every machine.
+//!
+//! Amounts are in *ticks*: nanoseconds where slices are time, units of fuel where
+//! they are fuel.
+//!
+//! ```
+//! use preempt_policies::WeightedFair;
+//! use wasmtime::{ThreadId, ThreadParams, ThreadScheduler};
+//!
+//! let mut policy = WeightedFair::new(1_000_000);
+//! let (a, b) = (ThreadId::from_u64(1), ThreadId::from_u64(2));
+//! let mut heavy = ThreadParams::default();
+//! heavy.weight = 3;
+//! policy.spawned(0, a, &heavy);
+//! policy.spawned(0, b, &ThreadParams::default());
+//!
+//! let mut dispatches_of_a = 0;
+//! for dispatch in 0..400 {
+//!     let pick = policy.next(dispatch * 1_000_000).expect("two are runnable");
+//!     dispatches_of_a += usize::from(pick.thread == a);
+//!     policy.preempted((dispatch + 1) * 1_000_000, pick.thread, 1_000_000);
+//! }
+//! assert_eq!(dispatches_of_a, 300);
+//! ```
+
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+mod deadline;
+mod dice;
+mod fair;
+mod levels;
+mod line;
+mod pct;
+mod priority;
+mod random;
+mod record;
+mod replay;
+mod round_robin;
+mod schedule;
+mod table;
+mod tree;
+
+pub use deadline::EarliestDeadlineFirst;
+pub use fair::WeightedFair;
+pub use pct::Pct;
+pub use priority::Priority;
+pub use random::Random;
+pub use record::Recorder;
+pub use replay::{Divergence, DivergenceReason, Replay};
+pub use round_robin::RoundRobin;
+pub use schedule::{ParseScheduleError, Schedule};

@@ -1,0 +1,170 @@
+//! Making recorded picks again.
+
+use crate::round_robin::RoundRobin;
+use crate::schedule::Schedule;
+use crate::table::State;
+use std::fmt;
+use wasmtime::{Pick, ThreadId, ThreadParams, ThreadScheduler};
+
+/// Picks the threads and slices of a [`Schedule`] again.
+///
+/// As long as the guests do what they did when it was recorded, so does this.
+/// When they do not, so that a recorded thread is not runnable while another one
+/// is, or threads are runnable after the last recorded pick, the replay has
+/// *diverged*: [`divergence`](Replay::divergence) tells where and why, and from
+/// then on all threads run round robin, with their own slices, so that none is
+/// lost. While no thread is runnable at all, it waits and has not diverged.
+///
+/// Cost: O(1) for every operation, amortized.
+#[derive(Clone, Debug)]
+pub struct Replay {
+    schedule: Schedule,
+    /// The run of equal picks that is being made, and how many of it were.
+    run: usize,
+    of_run: u64,
+    made: u64,
+    divergence: Option<Divergence>,
+    threads: RoundRobin,
+}
+
+/// Where a [`Replay`] could not follow its [`Schedule`], and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Divergence {
+    /// The number of picks before it that were made as recorded.
+    pub pick: u64,
+    /// Why the next one could not be.
+    pub reason: DivergenceReason,
+}
+
+/// Why a recorded pick could not be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DivergenceReason {
+    /// There is no such thread: it was not spawned yet, or has finished already.
+    NoSuchThread(ThreadId),
+    /// The thread waits, and was runnable when it was recorded.
+    Parked(ThreadId),
+    /// The thread was picked before and not given back since.
+    Running(ThreadId),
+    /// There are runnable threads, and no recorded pick is left.
+    ScheduleOver,
+}
+
+impl fmt::Display for Divergence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the replay left the schedule after {} picks: ",
+            self.pick
+        )?;
+        match self.reason {
+            DivergenceReason::NoSuchThread(thread) => {
+                write!(f, "thread {thread} is next, and there is no such thread")
+            }
+            DivergenceReason::Parked(thread) => {
+                write!(f, "thread {thread} is next, and it is parked")
+            }
+            DivergenceReason::Running(thread) => {
+                write!(f, "thread {thread} is next, and it is running already")
+            }
+            DivergenceReason::ScheduleOver => {
+                f.write_str("threads are runnable, and no pick is left")
+            }
+        }
+    }
+}
+
+impl Replay {
+    /// Picks what this schedule says.
+    #[must_use]
+    pub fn new(schedule: Schedule) -> Self {
+        Replay {
+            schedule,
+            run: 0,
+            of_run: 0,
+            made: 0,
+            divergence: None,
+            threads: RoundRobin::new(),
+        }
+    }
+
+    /// Where the guests left the schedule, if they have.
+    #[must_use]
+    pub fn divergence(&self) -> Option<Divergence> {
+        self.divergence
+    }
+
+    /// How many recorded picks have not been made. When the guests are through and
+    /// some are left, they did less than when they were recorded.
+    #[must_use]
+    pub fn remaining(&self) -> u64 {
+        self.schedule.len() - self.made
+    }
+
+    /// Some thread is ready.
+    fn follow(&mut self) -> Result<Pick, DivergenceReason> {
+        let Some((pick, times)) = self.schedule.run(self.run) else {
+            return Err(DivergenceReason::ScheduleOver);
+        };
+        let thread = pick.thread;
+        if !self.threads.take(thread) {
+            return Err(match self.threads.state(thread) {
+                Some(State::Parked) => DivergenceReason::Parked(thread),
+                Some(_) => DivergenceReason::Running(thread),
+                None => DivergenceReason::NoSuchThread(thread),
+            });
+        }
+        self.made += 1;
+        self.of_run += 1;
+        if self.of_run >= times {
+            self.run += 1;
+            self.of_run = 0;
+        }
+        Ok(pick)
+    }
+}
+
+impl ThreadScheduler for Replay {
+    fn spawned(&mut self, now: u64, thread: ThreadId, params: &ThreadParams) {
+        self.threads.spawned(now, thread, params);
+    }
+
+    fn preempted(&mut self, now: u64, thread: ThreadId, used: u64) {
+        self.threads.preempted(now, thread, used);
+    }
+
+    fn yielded(&mut self, now: u64, thread: ThreadId, used: u64) {
+        self.threads.yielded(now, thread, used);
+    }
+
+    fn parked(&mut self, now: u64, thread: ThreadId, used: u64) {
+        self.threads.parked(now, thread, used);
+    }
+
+    fn woken(&mut self, now: u64, thread: ThreadId) {
+        self.threads.woken(now, thread);
+    }
+
+    fn changed(&mut self, now: u64, thread: ThreadId, params: &ThreadParams) {
+        self.threads.changed(now, thread, params);
+    }
+
+    fn finished(&mut self, now: u64, thread: ThreadId, used: u64) {
+        self.threads.finished(now, thread, used);
+    }
+
+    fn next(&mut self, now: u64) -> Option<Pick> {
+        if self.divergence.is_none() && self.threads.has_ready() {
+            match self.follow() {
+                Ok(pick) => return Some(pick),
+                Err(reason) => {
+                    self.divergence = Some(Divergence {
+                        pick: self.made,
+                        reason,
+                    });
+                }
+            }
+        }
+        self.threads.next(now)
+    }
+}

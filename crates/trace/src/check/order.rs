@@ -1,0 +1,105 @@
+//! Which of several ready threads is to be dispatched.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use wasmtime::{ThreadId, Traced};
+
+/// The order of a policy of this project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Order {
+    /// First ready, first dispatched.
+    ///
+    /// Of a trace that lost its beginning, threads that have been ready since
+    /// before it are not held to it: their places are unknown.
+    RoundRobin,
+    /// No thread is dispatched while one of a greater number is ready. A thread
+    /// that is not in the map has priority 0. Equals may go in any order.
+    Priorities(BTreeMap<ThreadId, i64>),
+}
+
+/// An order of one's own, for
+/// [`Checker::check_with`](super::Checker::check_with).
+///
+/// The checker tells it of every event that makes a thread ready or not, right
+/// or wrong.
+pub trait OrderRule {
+    /// `thread` is ready: by `why`, it was spawned, preempted, woken, or
+    /// yielded.
+    fn ready(&mut self, thread: ThreadId, why: Traced);
+
+    /// `thread` is parked or finished, and may have been neither ready nor
+    /// running before.
+    fn gone(&mut self, thread: ThreadId);
+
+    /// `thread` is dispatched, and so not ready any more. Returns another whose
+    /// turn it was, if it was not this one's.
+    fn dispatched(&mut self, thread: ThreadId) -> Option<ThreadId>;
+}
+
+/// A queue from which any thread can be taken.
+#[derive(Default)]
+pub struct RoundRobin {
+    places: HashMap<ThreadId, u64>,
+    queue: BTreeMap<u64, ThreadId>,
+    next: u64,
+}
+
+impl OrderRule for RoundRobin {
+    fn ready(&mut self, thread: ThreadId, _: Traced) {
+        self.gone(thread);
+        self.places.insert(thread, self.next);
+        self.queue.insert(self.next, thread);
+        self.next += 1;
+    }
+
+    fn gone(&mut self, thread: ThreadId) {
+        if let Some(place) = self.places.remove(&thread) {
+            self.queue.remove(&place);
+        }
+    }
+
+    fn dispatched(&mut self, thread: ThreadId) -> Option<ThreadId> {
+        let known = self.places.contains_key(&thread);
+        let first = self.queue.first_key_value().map(|(_, first)| *first);
+        self.gone(thread);
+        first.filter(|first| known && *first != thread)
+    }
+}
+
+/// The ready threads by priority, the greatest first.
+pub struct Priorities {
+    priorities: BTreeMap<ThreadId, i64>,
+    ready: BTreeSet<(Reverse<i64>, ThreadId)>,
+}
+
+impl Priorities {
+    pub fn new(priorities: BTreeMap<ThreadId, i64>) -> Self {
+        Priorities {
+            priorities,
+            ready: BTreeSet::new(),
+        }
+    }
+
+    fn key(&self, thread: ThreadId) -> (Reverse<i64>, ThreadId) {
+        let priority = self.priorities.get(&thread);
+        (Reverse(priority.copied().unwrap_or(0)), thread)
+    }
+}
+
+impl OrderRule for Priorities {
+    fn ready(&mut self, thread: ThreadId, _: Traced) {
+        self.ready.insert(self.key(thread));
+    }
+
+    fn gone(&mut self, thread: ThreadId) {
+        self.ready.remove(&self.key(thread));
+    }
+
+    fn dispatched(&mut self, thread: ThreadId) -> Option<ThreadId> {
+        let own = self.key(thread);
+        self.ready.remove(&own);
+        let (greatest, first) = self.ready.first()?;
+        (*greatest < own.0).then_some(*first)
+    }
+}

@@ -1,0 +1,15 @@
+//! The tests of the crate, one file for each behaviour.
+
+mod support;
+
+mod any_trace;
+mod broken_schedules;
+mod fairness;
+mod large_traces;
+mod lost_events;
+mod orders;
+mod perfetto;
+mod statistics;
+mod text;
+mod timeline;
+mod valid_schedules;
