@@ -1,5 +1,10 @@
 #![doc = include_str!("../README.md")]
 
+/// Who runs next, and for how long: schedulers for
+/// [`Store::set_wasm_thread_scheduler`](wasmtime::Store::set_wasm_thread_scheduler).
+pub use preempt_policies as policies;
+/// What to make of a [`Trace`](wasmtime::Trace): pictures, statistics, proofs.
+pub use preempt_trace as trace;
 /// Wasmtime with preemptive guest threads: see
 /// [`Store`](wasmtime::Store#preemptive-guest-threads).
 pub use wasmtime;

@@ -295,7 +295,9 @@ fn an_async_host_function_is_a_thread_by_itself(preemption: Preemption) {
         })
     });
     let ids = [1, 2].map(|n| store.spawn_wasm_thread(host, &[Val::I32(n)]).unwrap());
-    run_until(&mut store, |store| ids.iter().all(|id| finished(store, *id)));
+    run_until(&mut store, |store| {
+        ids.iter().all(|id| finished(store, *id))
+    });
     for (id, n) in ids.into_iter().zip([1, 2]) {
         assert_eq!(bits(&returned(&mut store, id)), [n + 1]);
     }

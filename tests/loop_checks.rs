@@ -164,9 +164,7 @@ fn run(config: &mut Config, preemption: Preemption, wat: &str, turns: i64) -> (S
     let engine = Engine::new(config.preemption(preemption)).unwrap();
     let module = Module::new(&engine, wat).unwrap();
     let mut store = Store::new(&engine, ());
-    store
-        .wasm_thread_slice(shortest_slice(preemption))
-        .unwrap();
+    store.wasm_thread_slice(shortest_slice(preemption)).unwrap();
     let sibling = Module::new(&engine, GUESTS).unwrap();
     spawn(&mut store, &sibling, "spin", &[]);
     let id = spawn(&mut store, &module, "run", &[Val::I64(turns)]);
@@ -181,7 +179,9 @@ fn run(config: &mut Config, preemption: Preemption, wat: &str, turns: i64) -> (S
 fn dense_guests() -> impl Iterator<Item = String> {
     let counts = [3, 13, 14, 15, 24];
     let guests = [integers, vectors, floats];
-    counts.into_iter().flat_map(move |n| guests.map(|guest| guest(n)))
+    counts
+        .into_iter()
+        .flat_map(move |n| guests.map(|guest| guest(n)))
 }
 
 /// Calls `run` without any checks.
@@ -209,8 +209,7 @@ fn every_register_is_as_it_was_after_a_check_that_calls_the_host() {
 fn every_register_is_as_it_was_after_an_epoch() {
     let mut preemptions = 0;
     for wat in dense_guests() {
-        let (found, _, preempted) =
-            run(&mut Config::new(), Preemption::Epoch, &wat, 2_000_000);
+        let (found, _, preempted) = run(&mut Config::new(), Preemption::Epoch, &wat, 2_000_000);
         assert_eq!(found, call(&wat, 2_000_000), "{wat}");
         preemptions += preempted;
     }
@@ -223,7 +222,11 @@ fn fuel_and_schedules_do_not_depend_on_how_checks_call() {
         let ours = run(&mut Config::new(), Preemption::Fuel, &wat, 500);
         let mut upstreams = Config::new();
         upstreams.loop_checks_preserve_registers(false);
-        assert_eq!(run(&mut upstreams, Preemption::Fuel, &wat, 500), ours, "{wat}");
+        assert_eq!(
+            run(&mut upstreams, Preemption::Fuel, &wat, 500),
+            ours,
+            "{wat}"
+        );
     }
 }
 
@@ -285,7 +288,9 @@ fn code_with_the_other_checks_is_refused() {
             Engine::new(&config).unwrap()
         };
         for preserve in [false, true] {
-            let code = engine(preserve).precompile_module(GUESTS.as_bytes()).unwrap();
+            let code = engine(preserve)
+                .precompile_module(GUESTS.as_bytes())
+                .unwrap();
             // SAFETY: an engine of the same configuration has made it, or the other.
             let same = unsafe { Module::deserialize(&engine(preserve), &code) };
             assert!(same.is_ok());

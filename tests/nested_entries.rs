@@ -261,7 +261,9 @@ fn a_nested_call_spawns_and_inspects_threads(preemption: Preemption) {
     let id = nesting.spawn("run", 3);
     nesting.run_until_called(1);
     run_until(&mut nesting.store, |store| {
-        store.wasm_threads().any(|thread| thread.state == ThreadState::Finished)
+        store
+            .wasm_threads()
+            .any(|thread| thread.state == ThreadState::Finished)
     });
     nesting.assert_both_run_on(id);
 }

@@ -229,18 +229,18 @@ fn check(preemption: Preemption, slices: &[Slice]) -> u64 {
     for slice in slices {
         let mut store = Store::new(&engine, ());
         store.wasm_thread_slice(*slice).unwrap();
-            let kernels = kernels_for(preemption);
-            let threads: Vec<_> = kernels
-                .iter()
-                .chain(kernels.iter().rev())
-                .map(|(kernel, n)| spawn(&mut store, &module, kernel, &[*n]))
-                .collect();
-            let expected = expected.iter().chain(expected.iter().rev());
-            preemptions += run_all(&mut store).preemptions;
-            for (thread, expected) in threads.into_iter().zip(expected) {
-                let found = bits(&returned(&mut store, thread));
-                assert_eq!(found, *expected, "thread {thread}, slice {slice}");
-            }
+        let kernels = kernels_for(preemption);
+        let threads: Vec<_> = kernels
+            .iter()
+            .chain(kernels.iter().rev())
+            .map(|(kernel, n)| spawn(&mut store, &module, kernel, &[*n]))
+            .collect();
+        let expected = expected.iter().chain(expected.iter().rev());
+        preemptions += run_all(&mut store).preemptions;
+        for (thread, expected) in threads.into_iter().zip(expected) {
+            let found = bits(&returned(&mut store, thread));
+            assert_eq!(found, *expected, "thread {thread}, slice {slice}");
+        }
     }
     preemptions
 }
