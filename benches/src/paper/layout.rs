@@ -94,7 +94,9 @@ mod tests {
                 let module = Module::new(&engine, laid_out(workload.guest, layout)?)?;
                 let mut store = Store::new(&engine, ());
                 let instance = Instance::new(&mut store, &module, &[])?;
-                let run = instance.get_func(&mut store, "run").expect("it is exported");
+                let run = instance
+                    .get_func(&mut store, "run")
+                    .expect("it is exported");
                 let mut result = [Val::I32(0)];
                 run.call(&mut store, &[Val::I32(1)], &mut result)?;
                 answer.check(&result[0])?;

@@ -1,6 +1,9 @@
 //! The command line.
 
+use crate::limits::LimitArgs;
 use crate::mode::Mode;
+use crate::outputs::OutputArgs;
+use crate::schedule::ScheduleArgs;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -49,16 +52,6 @@ pub struct RunArgs {
     #[arg(long = "for", value_name = "DURATION", value_parser = positive_duration)]
     pub time: Option<Duration>,
 
-    /// Print one JSON object to stdout instead of a table
-    ///
-    /// What guests write to their stdout goes to stderr then.
-    #[arg(long)]
-    pub json: bool,
-
-    /// Also write the JSON object to FILE
-    #[arg(long, value_name = "FILE")]
-    pub json_file: Option<PathBuf>,
-
     /// Show how the guests interleaved: each one's share of the CPU time in
     /// each STEP of the run, 10ms by default
     ///
@@ -88,9 +81,19 @@ pub struct RunArgs {
     #[arg(long, value_name = "[N:]FILE", value_parser = parse_stdin)]
     pub stdin: Vec<For<PathBuf>>,
 
+    // Before the others: a heading holds for all that follows.
     /// FILE[:EXPORT][(ARG,...)], for example 'fib.wat:fib(30)'
     #[arg(value_name = "GUEST", required = true)]
     pub guests: Vec<String>,
+
+    #[command(flatten)]
+    pub schedule: ScheduleArgs,
+
+    #[command(flatten)]
+    pub limits: LimitArgs,
+
+    #[command(flatten)]
+    pub outputs: OutputArgs,
 }
 
 const AFTER_HELP: &str = "\
@@ -110,7 +113,9 @@ Guests:
 
 Exit status:
   0  all guests returned
-  1  a guest trapped, exited with another status than 0, or was stopped
+  1  a guest trapped, exited with another status than 0, went over a limit, or
+     was stopped: by --for or by Ctrl-C, after which the report and all files
+     are written; a second Ctrl-C ends the command at once, with 130
   2  bad usage, or a guest that cannot be run";
 
 fn positive_duration(text: &str) -> Result<Duration> {

@@ -4,22 +4,28 @@ mod args;
 mod console;
 mod guest;
 mod interleaving;
+mod interrupt;
+mod limits;
 mod live;
 mod load;
 mod mode;
 mod outcome;
+mod outputs;
+mod policy;
+mod prepare;
 mod report;
 mod run;
+mod schedule;
+mod settings;
+mod started;
 mod stoppable;
 mod values;
 mod wasi;
 
 use args::{Cli, Command, RunArgs};
 use clap::Parser;
-use std::fs::File;
-use std::path::Path;
+use outputs::Outputs;
 use std::process::ExitCode;
-use wasmtime::error::Context as _;
 
 /// Bad usage, or a guest that cannot be run.
 const BAD_USAGE: u8 = 2;
@@ -39,17 +45,13 @@ pub fn main() -> ExitCode {
 
 /// Returns whether all guests returned.
 fn run(args: &RunArgs) -> wasmtime::Result<bool> {
-    let prepared = run::prepare(args)?;
+    let prepared = prepare::prepare(args)?;
     // Before a guest has run in vain.
-    let file = args.json_file.as_deref().map(create).transpose()?;
-    let report = prepared.run()?;
-    if let Some(file) = file {
-        report.write_json(file)?;
-    }
-    report.print(args.json)?;
+    let outputs = Outputs::create(args)?;
+    let ran = prepared.start()?.run();
+    let written = outputs.write(&ran);
+    let report = ran.report?;
+    report.print(args.outputs.json)?;
+    written?;
     Ok(report.all_returned())
-}
-
-fn create(path: &Path) -> wasmtime::Result<File> {
-    File::create(path).with_context(|| format!("--json-file: cannot write {}", path.display()))
 }

@@ -58,41 +58,74 @@ impl Mode {
     /// Parses what `--slice` was given. Whether it is within the bounds of this
     /// mode is for the Store to say.
     pub fn parse_slice(self, text: &str) -> Result<Slice> {
+        self.parse(&SLICE, text, text)
+    }
+
+    /// Parses `text`, of which `given` is the whole, in ticks.
+    pub fn parse_ticks(self, amount: &Amount, given: &str, text: &str) -> Result<u64> {
+        self.parse(amount, given, text).map(ticks)
+    }
+
+    fn parse(self, amount: &Amount, given: &str, text: &str) -> Result<Slice> {
+        let Amount { option, what, zero } = amount;
         let number = text.replace('_', "").parse::<u64>();
         let duration = humantime::parse_duration(text);
         match self {
             Mode::Signal | Mode::Epoch => match (duration, number) {
                 (Ok(time), _) if !time.is_zero() => Ok(Slice::Time(time)),
                 (_, Ok(1..)) => bail!(
-                    "--slice {text} has no unit; with --preemption {self} a slice is a time \
+                    "{option} {given} has no unit; with --preemption {self} {what} is a time \
                      such as 10ms (or count fuel: --preemption fuel)"
                 ),
-                (Ok(_), _) | (_, Ok(0)) => bail!(
-                    "--slice {text} would let no guest run; give a time above zero, such as 10ms"
-                ),
+                (Ok(_), _) | (_, Ok(0)) => {
+                    bail!("{option} {given} {zero}; give a time above zero, such as 10ms")
+                }
                 (Err(_), Err(_)) => bail!(
-                    "--slice {text} is not a time; with --preemption {self} \
+                    "{option} {given} is not a time; with --preemption {self} \
                      give one such as 10ms or 500us"
                 ),
             },
             Mode::Fuel => match (number, duration) {
                 (Ok(fuel @ 1..), _) => Ok(Slice::Fuel(fuel)),
                 (Ok(0), _) => bail!(
-                    "--slice {text} would let no guest run; \
+                    "{option} {given} {zero}; \
                      give a number of fuel units above zero, such as 100000"
                 ),
                 (Err(_), Ok(_)) => bail!(
-                    "--slice {text} is a time; with --preemption fuel a slice is a number of \
+                    "{option} {given} is a time; with --preemption fuel {what} is a number of \
                      fuel units such as 100000 (or count time: --preemption {})",
                     Mode::for_this_host()
                 ),
                 (Err(_), Err(_)) => bail!(
-                    "--slice {text} is not a number of fuel units; with --preemption fuel \
+                    "{option} {given} is not a number of fuel units; with --preemption fuel \
                      give one from 1 to {}, such as 100000",
                     i64::MAX
                 ),
             },
         }
+    }
+}
+
+/// An option that takes a time or a number of units, by the mode.
+pub struct Amount {
+    pub option: &'static str,
+    pub what: &'static str,
+    /// What none at all would do.
+    pub zero: &'static str,
+}
+
+const SLICE: Amount = Amount {
+    option: "--slice",
+    what: "a slice",
+    zero: "would let no guest run",
+};
+
+/// In what schedulers count.
+pub fn ticks(slice: Slice) -> u64 {
+    match slice {
+        Slice::Time(time) => u64::try_from(time.as_nanos()).unwrap_or(u64::MAX),
+        Slice::Fuel(units) => units,
+        _ => u64::MAX,
     }
 }
 

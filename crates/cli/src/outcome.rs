@@ -1,5 +1,6 @@
 //! How a guest ended.
 
+use crate::limits::Limit;
 use crate::values;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 use wasmtime::{Exit, FrameInfo, Val, WasmBacktrace};
@@ -16,14 +17,15 @@ pub enum Outcome {
         /// The innermost function first.
         backtrace: Vec<String>,
     },
-    /// The time was up.
+    OverLimit(Limit),
+    /// The time was up, or there was a Ctrl-C.
     Stopped,
 }
 
 /// All outcomes have the same fields, so that a reader needs no cases.
 impl Serialize for Outcome {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (mut results, mut code, mut trap) = (&[][..], None, None);
+        let (mut results, mut code, mut trap, mut over) = (&[][..], None, None, None);
         let mut frames = &[][..];
         let exit = match self {
             Outcome::Returned(values) => {
@@ -39,26 +41,40 @@ impl Serialize for Outcome {
                 frames = backtrace;
                 "trapped"
             }
+            Outcome::OverLimit(limit) => {
+                over = Some(limit);
+                "over_limit"
+            }
             Outcome::Stopped => "stopped",
         };
         let results: Vec<_> = results.iter().map(values::json).collect();
-        let mut fields = serializer.serialize_struct("Outcome", 5)?;
+        let mut fields = serializer.serialize_struct("Outcome", 6)?;
         fields.serialize_field("exit", exit)?;
         fields.serialize_field("results", &results)?;
         fields.serialize_field("code", &code)?;
         fields.serialize_field("error", &trap)?;
         fields.serialize_field("backtrace", frames)?;
+        fields.serialize_field("limit", &over)?;
         fields.end()
     }
 }
 
 impl Outcome {
     /// For the table.
+    pub fn shown(&self) -> String {
+        match self {
+            Outcome::OverLimit(limit) => format!("over {limit}"),
+            other => other.word(),
+        }
+    }
+
+    /// In few letters.
     pub fn word(&self) -> String {
         match self {
             Outcome::Returned(_) => "returned".to_string(),
             Outcome::Exited(code) => format!("exited {code}"),
             Outcome::Trapped { .. } => "trapped".to_string(),
+            Outcome::OverLimit(_) => "over limit".to_string(),
             Outcome::Stopped => "stopped".to_string(),
         }
     }
@@ -69,6 +85,7 @@ impl From<Exit> for Outcome {
         match exit {
             Exit::Returned(results) => Outcome::Returned(results),
             Exit::Trapped(error) => Outcome::from(&error),
+            Exit::OverLimit(over) => Outcome::OverLimit(Limit(over)),
             _ => Outcome::Stopped,
         }
     }

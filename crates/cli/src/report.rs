@@ -2,17 +2,17 @@
 
 use crate::interleaving::Interleaving;
 use crate::outcome::Outcome;
+use crate::policy::Replayed;
 use crate::values;
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 use console::Term;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use std::fmt::Write as _;
-use std::fs::File;
 use std::io::{self, Write as _};
 use std::time::Duration;
 use wasmtime::error::Context as _;
-use wasmtime::{Result, Slice};
+use wasmtime::{Result, Slice, Trace};
 
 /// The result of a run.
 #[derive(Serialize)]
@@ -22,7 +22,16 @@ pub struct Report {
     /// Of each thread: `slice_ms` or `slice_fuel`.
     #[serde(flatten, serialize_with = "slice")]
     pub slice: Slice,
-    /// Why the run ended: `all_finished` or `time_up`.
+    /// The name of the policy.
+    pub policy: String,
+    /// What the policy made its choices by, if it left them to chance.
+    pub seed: Option<u64>,
+    /// How far a replay went.
+    #[serde(rename = "replay", skip_serializing_if = "Option::is_none")]
+    pub replayed: Option<Replayed>,
+    #[serde(rename = "trace", skip_serializing_if = "Option::is_none")]
+    pub traced: Option<Traced>,
+    /// Why the run ended: `all_finished`, `time_up` or `interrupted`.
     pub end: &'static str,
     #[serde(rename = "elapsed_ms", serialize_with = "milliseconds")]
     pub elapsed: Duration,
@@ -43,6 +52,23 @@ pub struct Report {
     pub threads: Vec<Thread>,
 }
 
+/// How much of the run is in its trace.
+#[derive(Serialize)]
+pub struct Traced {
+    pub events: usize,
+    /// Those before, for which there was no room.
+    pub lost: u64,
+}
+
+impl Traced {
+    pub fn of(trace: &Trace) -> Self {
+        Traced {
+            events: trace.events.len(),
+            lost: trace.lost,
+        }
+    }
+}
+
 /// One line of the table.
 #[derive(Serialize)]
 pub struct Thread {
@@ -60,7 +86,7 @@ pub struct Thread {
     pub preemptions: u64,
     /// Of the CPU time of all threads, from 0 to 1.
     pub share: f64,
-    /// What it consumed; counted under `--preemption fuel` only.
+    /// What it consumed; counted under `--preemption fuel` and with a limit only.
     pub fuel: Option<u64>,
     /// Its share of the CPU time in each step of the run.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -94,13 +120,8 @@ impl Report {
         }
     }
 
-    /// Writes the report for programs to `file`.
-    pub fn write_json(&self, mut file: File) -> Result<()> {
-        file.write_all(self.json()?.as_bytes())
-            .context("cannot write the report to the file given as --json-file")
-    }
-
-    fn json(&self) -> Result<String> {
+    /// The report for programs.
+    pub fn json(&self) -> Result<String> {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 
@@ -110,8 +131,9 @@ impl Report {
         let mut text = String::new();
         writeln!(text, "{}", self.table(width))
             .and_then(|()| self.summary(&mut text))
+            .and_then(|()| self.schedule(&mut text))
             .and_then(|()| self.charts(&mut text))
-            .and_then(|()| self.traps(&mut text))
+            .and_then(|()| self.failures(&mut text))
             .expect("writing to a string cannot fail");
         text
     }
@@ -146,7 +168,7 @@ impl Report {
             table.add_row([
                 thread.label(),
                 thread.guest.clone(),
-                thread.outcome.word(),
+                thread.outcome.shown(),
                 results,
                 format!("{:.3} s", thread.cpu_time.as_secs_f64()),
                 thread.slices.to_string(),
@@ -165,15 +187,44 @@ impl Report {
     fn summary(&self, text: &mut String) -> std::fmt::Result {
         let end = match self.end {
             "time_up" => "the time was up",
+            "interrupted" => "interrupted",
             _ => "all finished",
         };
-        writeln!(
+        write!(
             text,
-            "{end} after {:.3} s ({} preemption, slices of {})",
+            "{end} after {:.3} s ({} preemption, slices of {}",
             self.elapsed.as_secs_f64(),
             self.preemption,
             self.slice
-        )
+        )?;
+        if self.policy != "round-robin" {
+            write!(text, ", policy {}", self.policy)?;
+        }
+        if let Some(seed) = self.seed {
+            write!(text, ", seed {seed}")?;
+        }
+        writeln!(text, ")")
+    }
+
+    /// What went wrong with what was to be kept of the schedule.
+    fn schedule(&self, text: &mut String) -> std::fmt::Result {
+        if let Some(Replayed { divergence, left }) = self.replayed {
+            match divergence {
+                Some(divergence) => writeln!(text, "{divergence}")?,
+                None if left > 0 => writeln!(text, "{left} picks of the schedule are left")?,
+                None => writeln!(text, "all picks were made as recorded")?,
+            }
+        }
+        if let Some(Traced { events, lost }) = self.traced
+            && lost > 0
+        {
+            let all = lost.saturating_add(events as u64);
+            writeln!(
+                text,
+                "the trace has the last {events} of {all} events; --trace-events makes room for more"
+            )?;
+        }
+        Ok(())
     }
 
     fn charts(&self, text: &mut String) -> std::fmt::Result {
@@ -189,18 +240,27 @@ impl Report {
         write!(text, "\n{}", whole.chart("the whole run", &labels))
     }
 
-    fn traps(&self, text: &mut String) -> std::fmt::Result {
+    /// What the table has no room for.
+    fn failures(&self, text: &mut String) -> std::fmt::Result {
         for thread in &self.threads {
-            let Outcome::Trapped { error, backtrace } = &thread.outcome else {
-                continue;
-            };
-            match thread.thread {
-                Some(id) => write!(text, "\nthread {id} ({}) trapped: ", thread.guest)?,
-                None => write!(text, "\n{} trapped before it ran: ", thread.guest)?,
+            match (&thread.outcome, thread.thread) {
+                (Outcome::Trapped { .. }, None) => {
+                    write!(text, "\n{} trapped before it ran: ", thread.guest)?;
+                }
+                (Outcome::Trapped { .. }, Some(id)) => {
+                    write!(text, "\nthread {id} ({}) trapped: ", thread.guest)?;
+                }
+                (Outcome::OverLimit(limit), _) => {
+                    let (label, guest, used) = (thread.label(), &thread.guest, limit.used());
+                    writeln!(text, "\nthread {label} ({guest}) went over {limit}: {used}")?;
+                }
+                _ => {}
             }
-            writeln!(text, "{error}")?;
-            for frame in backtrace {
-                writeln!(text, "    at {frame}")?;
+            if let Outcome::Trapped { error, backtrace } = &thread.outcome {
+                writeln!(text, "{error}")?;
+                for frame in backtrace {
+                    writeln!(text, "    at {frame}")?;
+                }
             }
         }
         Ok(())
@@ -241,7 +301,8 @@ fn optional_milliseconds<S: Serializer>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wasmtime::Val;
+    use crate::limits::Limit;
+    use wasmtime::{OverLimit, Val};
 
     fn thread(id: u64, outcome: Outcome) -> Thread {
         Thread {
@@ -262,6 +323,10 @@ mod tests {
         Report {
             preemption: "epoch".to_string(),
             slice: Slice::Time(Duration::from_millis(10)),
+            policy: "round-robin".to_string(),
+            seed: None,
+            replayed: None,
+            traced: None,
             end: "time_up",
             elapsed: Duration::from_secs(2),
             cpu_time: Duration::from_millis(6),
@@ -282,6 +347,11 @@ mod tests {
                 backtrace: vec!["inner".to_string(), "outer".to_string()],
             },
             Outcome::Stopped,
+            Outcome::OverLimit(Limit(OverLimit::Fuel {
+                limit: 1000,
+                used: 1003,
+                group: false,
+            })),
         ])
     }
 
@@ -305,12 +375,15 @@ mod tests {
         );
         assert!(line("guest3").contains("trapped"));
         assert!(line("guest4").contains("stopped"));
+        assert!(line("guest5").contains(" over its fuel limit of 1000 units "));
     }
 
     #[test]
-    fn traps_follow_the_table_with_their_backtrace() {
+    fn traps_and_limits_follow_the_table() {
         let text = every_outcome().text(None);
-        let expected = "thread 3 (guest3.wat:run) trapped: no more\n    at inner\n    at outer\n";
+        let expected = "\nthread 3 (guest3.wat:run) trapped: no more\n    at inner\n    at outer\n\
+            \nthread 5 (guest5.wat:run) went over its fuel limit of 1000 units: \
+            1003 units used\n";
         assert!(text.ends_with(expected), "{text}");
     }
 
@@ -339,8 +412,18 @@ mod tests {
             serde_json::json!(["inner", "outer"])
         );
         assert_eq!(threads[3]["exit"], "stopped");
+        assert_eq!(threads[4]["exit"], "over_limit");
+        assert_eq!(threads[4]["limit"]["name"], "fuel_limit");
         for thread in threads {
-            for field in ["results", "code", "error", "backtrace", "share", "fuel"] {
+            for field in [
+                "results",
+                "code",
+                "error",
+                "backtrace",
+                "limit",
+                "share",
+                "fuel",
+            ] {
                 assert!(thread.get(field).is_some(), "{field} of {thread}");
             }
         }

@@ -83,7 +83,7 @@ pub fn contexts(
 fn context(number: usize, argv: &[String], args: &RunArgs, console: &Console) -> Result<WasiP1Ctx> {
     let is_for = |guest: Option<usize>| guest.is_none_or(|guest| guest == number);
     // stdout is for the JSON object alone.
-    let stdout = console.stream(match args.json {
+    let stdout = console.stream(match args.outputs.json {
         true => Target::Stderr,
         false => Target::Stdout,
     });

@@ -16,6 +16,10 @@ fn help_documents_guests_and_exit_statuses() {
     for part in ["'fib.wat:fib(30)'", "Exit status:", "--preemption", "--env"] {
         assert!(ran.stdout.contains(part), "{part} in {}", ran.stdout);
     }
+    for heading in ["Scheduling:", "Limits:", "Output:", "Arguments:"] {
+        let at = |line: &str| line == heading;
+        assert_eq!(ran.stdout.lines().filter(|line| at(line)).count(), 1);
+    }
     let default = if signals_work() { "signal" } else { "epoch" };
     for part in ["signal", "epoch", "fuel", &format!("[default: {default}]")] {
         assert!(ran.stdout.contains(part), "{part} in {}", ran.stdout);

@@ -2,11 +2,12 @@
 
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
+use preempt_trace::text;
 use serde_json::Value;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use wasmtime::Preemption;
+use wasmtime::{Preemption, Trace};
 
 pub struct Ran {
     args: String,
@@ -123,4 +124,22 @@ pub fn file(name: &str, content: impl AsRef<[u8]>) -> String {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::write(&path, content).unwrap();
     path.into_os_string().into_string().unwrap()
+}
+
+/// A path for what the test of this name writes.
+pub fn out(name: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = std::fs::remove_file(&path);
+    path.into_os_string().into_string().unwrap()
+}
+
+#[track_caller]
+pub fn read(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The trace in this file, which is text.
+#[track_caller]
+pub fn read_trace(path: &str) -> Trace {
+    text::parse(&read(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }

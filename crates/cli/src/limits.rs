@@ -1,0 +1,179 @@
+//! What a guest may use before it is ended: the options, and how it is said that
+//! one did.
+
+use crate::mode::Mode;
+use crate::settings::{self, Setting};
+use clap::Args;
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+use std::fmt;
+use std::time::Duration;
+use wasmtime::{OverLimit, Result, ThreadLimits, bail, format_err};
+
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Limits")]
+pub struct LimitArgs {
+    /// End a guest that has been on the CPU for so long, such as 50ms
+    ///
+    /// Without GUEST=, each one, as with all options of this form: GUEST is a
+    /// guest's name or its number, as in the table, the option may be repeated,
+    /// and the last one that is for a guest holds. Under --preemption fuel this
+    /// is looked at when a slice is over.
+    #[arg(long, value_name = "[GUEST=]DURATION", value_parser = time)]
+    pub cpu_limit: Vec<Setting<Duration>>,
+
+    /// End a guest that has used so many units of fuel
+    ///
+    /// Makes compiled code count fuel, under every --preemption.
+    #[arg(long, value_name = "[GUEST=]UNITS", value_parser = fuel)]
+    pub fuel_limit: Vec<Setting<u64>>,
+
+    /// End a guest that has not finished after so long, on the CPU or not
+    ///
+    /// The time starts after the modules' start functions.
+    #[arg(long, value_name = "[GUEST=]DURATION", value_parser = time)]
+    pub timeout: Vec<Setting<Duration>>,
+}
+
+impl LimitArgs {
+    /// Whether compiled code must count fuel though slices are not fuel.
+    pub fn need_fuel(&self, mode: Mode) -> bool {
+        mode != Mode::Fuel && !self.fuel_limit.is_empty()
+    }
+
+    /// The limits of each guest.
+    pub fn of(&self, guests: &[String]) -> Result<Vec<ThreadLimits>> {
+        let cpu = settings::for_each("--cpu-limit", &self.cpu_limit, guests)?;
+        let fuel = settings::for_each("--fuel-limit", &self.fuel_limit, guests)?;
+        let wall = settings::for_each("--timeout", &self.timeout, guests)?;
+        let limits = cpu.into_iter().zip(fuel).zip(wall);
+        let limits = limits.map(|((cpu, fuel), wall)| {
+            let mut limits = ThreadLimits::new();
+            if let Some(time) = cpu {
+                limits = limits.cpu_time(time);
+            }
+            if let Some(units) = fuel {
+                limits = limits.fuel(units);
+            }
+            if let Some(time) = wall {
+                limits = limits.wall_time(time);
+            }
+            limits
+        });
+        Ok(limits.collect())
+    }
+}
+
+fn time(text: &str) -> Result<Setting<Duration>> {
+    settings::parse(text, |value| match humantime::parse_duration(value) {
+        Ok(time) if time.is_zero() => Err(format_err!(
+            "it would end the guest before it starts; give a time above zero, such as 50ms"
+        )),
+        Ok(time) => Ok(time),
+        Err(error) => Err(format_err!("{error}; give a time such as 50ms or 2s")),
+    })
+}
+
+fn fuel(text: &str) -> Result<Setting<u64>> {
+    settings::parse(text, |value| match value.replace('_', "").parse() {
+        Ok(0) => bail!(
+            "it would end the guest before it starts; give a number of fuel units above \
+             zero, such as 100000"
+        ),
+        Ok(units) => Ok(units),
+        Err(_) => bail!("give a number of fuel units such as 100000"),
+    })
+}
+
+/// The limit that a guest was ended for.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit(pub OverLimit);
+
+/// `its CPU limit of 50ms`
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            OverLimit::CpuTime { limit, .. } => write!(f, "its CPU limit of {limit:?}"),
+            OverLimit::Fuel { limit, .. } => write!(f, "its fuel limit of {limit} units"),
+            OverLimit::WallTime { limit, .. } => write!(f, "its timeout of {limit:?}"),
+            other => other.fmt(f),
+        }
+    }
+}
+
+impl Limit {
+    /// `50.012ms used`
+    pub fn used(&self) -> String {
+        match self.0 {
+            OverLimit::CpuTime { used, .. } => format!("{used:.3?} used"),
+            OverLimit::Fuel { used, .. } => format!("{used} units used"),
+            OverLimit::WallTime { used, .. } => format!("{used:.3?} passed"),
+            other => other.to_string(),
+        }
+    }
+}
+
+/// The name of the option, and amounts with their units, as elsewhere.
+impl Serialize for Limit {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+        let mut fields = serializer.serialize_struct("Limit", 3)?;
+        let (name, times) = match self.0 {
+            OverLimit::CpuTime { limit, used, .. } => ("cpu_limit", Some((limit, used))),
+            OverLimit::WallTime { limit, used } => ("timeout", Some((limit, used))),
+            OverLimit::Fuel { .. } => ("fuel_limit", None),
+            _ => ("unknown", None),
+        };
+        fields.serialize_field("name", name)?;
+        if let Some((limit, used)) = times {
+            fields.serialize_field("limit_ms", &ms(limit))?;
+            fields.serialize_field("used_ms", &ms(used))?;
+        }
+        if let OverLimit::Fuel { limit, used, .. } = self.0 {
+            fields.serialize_field("limit_fuel", &limit)?;
+            fields.serialize_field("used_fuel", &used)?;
+        }
+        fields.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const CPU: Limit = Limit(OverLimit::CpuTime {
+        limit: Duration::from_millis(50),
+        used: Duration::from_micros(50_012),
+        group: false,
+    });
+    const FUEL: Limit = Limit(OverLimit::Fuel {
+        limit: 1000,
+        used: 1003,
+        group: false,
+    });
+    const WALL: Limit = Limit(OverLimit::WallTime {
+        limit: Duration::from_secs(2),
+        used: Duration::from_millis(2001),
+    });
+
+    #[test]
+    fn limits_are_told_as_they_were_given() {
+        assert_eq!(CPU.to_string(), "its CPU limit of 50ms");
+        assert_eq!(FUEL.to_string(), "its fuel limit of 1000 units");
+        assert_eq!(WALL.to_string(), "its timeout of 2s");
+        assert_eq!(CPU.used(), "50.012ms used");
+        assert_eq!(FUEL.used(), "1003 units used");
+        assert_eq!(WALL.used(), "2.001s passed");
+    }
+
+    #[test]
+    fn json_names_the_limit_with_its_amounts() {
+        let json = |limit| serde_json::to_value(limit).unwrap();
+        let cpu = json!({ "name": "cpu_limit", "limit_ms": 50.0, "used_ms": 50.012 });
+        assert_eq!(json(CPU), cpu);
+        let fuel = json!({ "name": "fuel_limit", "limit_fuel": 1000, "used_fuel": 1003 });
+        assert_eq!(json(FUEL), fuel);
+        let wall = json!({ "name": "timeout", "limit_ms": 2000.0, "used_ms": 2001.0 });
+        assert_eq!(json(WALL), wall);
+    }
+}

@@ -1,0 +1,236 @@
+//! The files that a run writes: opened before anything runs, and written
+//! whatever comes of it.
+
+use crate::args::RunArgs;
+use crate::run::Ran;
+use clap::Args;
+use preempt_trace::perfetto;
+use preempt_trace::text::Text;
+use preempt_trace::timeline::Timeline;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use wasmtime::error::Context as _;
+use wasmtime::{Result, Trace, bail};
+
+/// Events of 32 bytes.
+const DEFAULT_EVENTS: usize = 1_000_000;
+
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// Print one JSON object to stdout instead of a table
+    ///
+    /// What guests write to their stdout goes to stderr then.
+    #[arg(long)]
+    pub json: bool,
+
+    /// Also write the JSON object to FILE
+    #[arg(long, value_name = "FILE")]
+    pub json_file: Option<PathBuf>,
+
+    /// Write what happened, and when, to FILE: .json for the Perfetto UI
+    /// (ui.perfetto.dev) or chrome://tracing, .txt for lines of text
+    ///
+    /// May be repeated. The text holds nothing but the schedule: under
+    /// --preemption fuel it is the same in every run.
+    #[arg(long, value_name = "FILE", value_parser = trace_file)]
+    pub trace: Vec<TraceFile>,
+
+    /// Write a picture of who ran when to FILE, as SVG
+    #[arg(long, value_name = "FILE")]
+    pub timeline: Option<PathBuf>,
+
+    /// How many events --trace and --timeline have room for; the latest are
+    /// kept. 1000000 without it
+    #[arg(long, value_name = "N", value_parser = event_count)]
+    pub trace_events: Option<usize>,
+
+    /// Write which guest was picked when to FILE, for --replay
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+}
+
+/// What `--trace` was given.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TraceFile {
+    pub format: Format,
+    pub path: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Perfetto,
+    Text,
+}
+
+fn trace_file(text: &str) -> Result<TraceFile> {
+    let path = PathBuf::from(text);
+    let format = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("json") => Format::Perfetto,
+        Some("txt") => Format::Text,
+        _ => bail!(
+            "its extension tells the format: .json for the Perfetto UI, or .txt for lines of text"
+        ),
+    };
+    Ok(TraceFile { format, path })
+}
+
+fn event_count(text: &str) -> Result<usize> {
+    match text.replace('_', "").parse() {
+        Ok(0) => bail!("the trace would be empty; give a number above zero, such as 1000000"),
+        Ok(count) => Ok(count),
+        Err(_) => bail!("give a number of events such as 1000000"),
+    }
+}
+
+impl OutputArgs {
+    /// The room for the trace; `None` if nobody wants one.
+    ///
+    /// # Errors
+    ///
+    /// If there is room and no trace.
+    pub fn trace_events(&self) -> Result<Option<usize>> {
+        let wanted = !self.trace.is_empty() || self.timeline.is_some();
+        match (wanted, self.trace_events) {
+            (false, None) => Ok(None),
+            (false, Some(count)) => bail!(
+                "--trace-events {count} is for a trace: give --trace FILE or --timeline FILE, too"
+            ),
+            (true, count) => Ok(Some(count.unwrap_or(DEFAULT_EVENTS))),
+        }
+    }
+}
+
+/// An open file.
+struct Output {
+    option: &'static str,
+    path: PathBuf,
+    file: File,
+}
+
+/// All files, open.
+pub struct Outputs {
+    json: Option<Output>,
+    traces: Vec<(Format, Output)>,
+    timeline: Option<Output>,
+    record: Option<Output>,
+}
+
+impl Outputs {
+    /// # Errors
+    ///
+    /// If one cannot be written, or two are the same.
+    pub fn create(args: &RunArgs) -> Result<Outputs> {
+        let args = &args.outputs;
+        let traces = args.trace.iter().map(|to| ("--trace", &*to.path));
+        let others = [
+            ("--json-file", &args.json_file),
+            ("--timeline", &args.timeline),
+            ("--record", &args.record),
+        ];
+        let others = others
+            .into_iter()
+            .filter_map(|(option, path)| Some((option, path.as_deref()?)));
+        let all: Vec<(&str, &Path)> = traces.chain(others).collect();
+        for (index, (option, path)) in all.iter().enumerate() {
+            if let Some((other, _)) = all[..index].iter().find(|(_, earlier)| earlier == path) {
+                bail!(
+                    "{option} {}: {other} writes to the same file; give another one",
+                    path.display()
+                );
+            }
+        }
+
+        let create = |option, path: &Option<PathBuf>| {
+            let path = path.as_deref();
+            path.map(|path| Output::create(option, path)).transpose()
+        };
+        let trace = |to: &TraceFile| Ok((to.format, Output::create("--trace", &to.path)?));
+        Ok(Outputs {
+            json: create("--json-file", &args.json_file)?,
+            traces: args.trace.iter().map(trace).collect::<Result<_>>()?,
+            timeline: create("--timeline", &args.timeline)?,
+            record: create("--record", &args.record)?,
+        })
+    }
+
+    /// Writes what there is to write; a file that fails does not keep the others
+    /// from being written.
+    ///
+    /// # Errors
+    ///
+    /// The first one.
+    pub fn write(self, ran: &Ran) -> Result<()> {
+        let mut first = Ok(());
+        let mut note = |result: Result<()>| {
+            if first.is_ok() {
+                first = result;
+            }
+        };
+        if let (Some(output), Ok(report)) = (self.json, &ran.report) {
+            note(report.json().and_then(|json| output.write_all(&json)));
+        }
+        if let Some(trace) = &ran.trace {
+            for (format, output) in self.traces {
+                note(output.write_trace(format, trace));
+            }
+            if let Some(output) = self.timeline {
+                let svg = Timeline::new().title(ran.title.as_str()).svg(trace);
+                note(output.write_all(&svg));
+            }
+        }
+        if let (Some(output), Some(schedule)) = (self.record, &ran.schedule) {
+            note(output.write_all(&schedule.to_string()));
+        }
+        first
+    }
+}
+
+impl Output {
+    fn create(option: &'static str, path: &Path) -> Result<Output> {
+        let file = File::create(path)
+            .with_context(|| format!("{option}: cannot write {}", path.display()))?;
+        Ok(Output {
+            option,
+            path: path.to_path_buf(),
+            file,
+        })
+    }
+
+    fn write_all(&self, text: &str) -> Result<()> {
+        let mut file = &self.file;
+        file.write_all(text.as_bytes())
+            .with_context(|| self.cannot())
+    }
+
+    fn write_trace(&self, format: Format, trace: &Trace) -> Result<()> {
+        let mut file = BufWriter::new(&self.file);
+        match format {
+            Format::Perfetto => perfetto::write(trace, &mut file),
+            Format::Text => write!(file, "{}", Text(trace)),
+        }
+        .and_then(|()| file.flush())
+        .with_context(|| self.cannot())
+    }
+
+    fn cannot(&self) -> String {
+        format!("{}: cannot write {}", self.option, self.path.display())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extension_of_a_trace_is_its_format() {
+        let format = |text| trace_file(text).unwrap().format;
+        assert_eq!(format("a.json"), Format::Perfetto);
+        assert_eq!(format("dir.txt/a.b.txt"), Format::Text);
+        for other in ["a", "a.svg", "a.trace", ".json", "json", ""] {
+            let error = trace_file(other).unwrap_err().to_string();
+            assert!(error.contains(".json") && error.contains(".txt"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Which guest comes next: the policies of `preempt_policies`, and what came of
+//! them.
+
+use crate::args::RunArgs;
+use crate::mode::ticks;
+use crate::schedule::Name;
+use crate::wasi::Host;
+use preempt_policies::{
+    Divergence, EarliestDeadlineFirst, Pct, Priority, Random, Recorder, Replay, RoundRobin,
+    Schedule, WeightedFair,
+};
+use serde::{Serialize, Serializer};
+use std::any::Any;
+use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
+use wasmtime::error::Context as _;
+use wasmtime::{Result, Slice, Store, ThreadOptions, ThreadScheduler};
+
+/// A policy that is ready to be given to the Store.
+pub struct Policy {
+    pub name: Name,
+    /// Of those that leave it to chance.
+    pub seed: Option<u64>,
+    /// What it is told of each guest.
+    pub guests: Vec<ThreadOptions>,
+    slice: u64,
+    threads: u64,
+    patience: Option<u64>,
+    steps: u64,
+    depth: u32,
+    replay: Schedule,
+}
+
+impl Policy {
+    /// # Errors
+    ///
+    /// If the options make no sense, or the schedule to replay cannot be read.
+    pub fn of(args: &RunArgs, slice: Slice) -> Result<Policy> {
+        let given = &args.schedule;
+        let name = given.name()?;
+        given.check(name)?;
+        let replay = given.replay.as_deref().map(read_schedule).transpose()?;
+        Ok(Policy {
+            name,
+            seed: match name {
+                Name::Random | Name::Pct => Some(given.seed.unwrap_or_else(any_seed)),
+                _ => None,
+            },
+            guests: given.options(args)?,
+            slice: ticks(slice),
+            threads: args.guests.len() as u64,
+            patience: given.patience(args.preemption)?,
+            steps: given.steps.unwrap_or(1000),
+            depth: given.depth.unwrap_or(3),
+            replay: replay.unwrap_or_default(),
+        })
+    }
+
+    /// Gives it to `store`. Returns what is to be asked what came of it.
+    pub fn install(self, store: &mut Store<Host>, record: bool) -> Result<Ask> {
+        let seed = self.seed.unwrap_or(0);
+        match self.name {
+            // Wasmtime's own.
+            Name::RoundRobin if !record => Ok(|_| Made::default()),
+            Name::RoundRobin => install(store, RoundRobin::new(), record),
+            Name::Fair => install(store, WeightedFair::new(self.slice), record),
+            Name::Priority => {
+                let policy = self.patience.map_or_else(Priority::strict, Priority::new);
+                install(store, policy, record)
+            }
+            Name::Deadline => install(store, EarliestDeadlineFirst::new(), record),
+            Name::Random => {
+                let policy = Random::seeded(seed).slices(1..=self.slice);
+                install(store, policy, record)
+            }
+            Name::Pct => {
+                let policy = Pct::new(seed, self.threads, self.steps, self.depth);
+                install(store, policy, record)
+            }
+            Name::Replay => install(store, Replay::new(self.replay), record),
+        }
+    }
+}
+
+/// Short enough to be typed. Std's hash maps have a source of chance.
+fn any_seed() -> u64 {
+    RandomState::new().hash_one(0) >> 32
+}
+
+fn read_schedule(path: &Path) -> Result<Schedule> {
+    let shown = path.display();
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("--replay: cannot read {shown}"))?;
+    text.parse::<Schedule>()
+        .with_context(|| format!("--replay: {shown} is not what --record writes"))
+}
+
+/// What a policy has made.
+#[derive(Default)]
+pub struct Made {
+    pub schedule: Option<Schedule>,
+    pub replayed: Option<Replayed>,
+}
+
+/// How far the guests went by the schedule.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Replayed {
+    /// Where they left it, and why.
+    #[serde(serialize_with = "divergence")]
+    pub divergence: Option<Divergence>,
+    /// How many picks are left.
+    #[serde(rename = "picks_left")]
+    pub left: u64,
+}
+
+fn divergence<S: Serializer>(
+    divergence: &Option<Divergence>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    divergence
+        .map(|divergence| divergence.to_string())
+        .serialize(serializer)
+}
+
+/// Asks the policy of a Store what came of it.
+pub type Ask = fn(&mut Store<Host>) -> Made;
+
+fn install<P: ThreadScheduler>(store: &mut Store<Host>, policy: P, record: bool) -> Result<Ask> {
+    if record {
+        store.set_wasm_thread_scheduler(Recorder::new(policy))?;
+        return Ok(|store| {
+            let recorder = store.wasm_thread_scheduler_mut::<Recorder<P>>();
+            recorder.map_or_else(Made::default, |recorder| Made {
+                replayed: replayed(recorder.policy()),
+                schedule: Some(recorder.take_schedule()),
+            })
+        });
+    }
+    store.set_wasm_thread_scheduler(policy)?;
+    Ok(|store| Made {
+        schedule: None,
+        replayed: store
+            .wasm_thread_scheduler_mut::<P>()
+            .and_then(|policy| replayed(policy)),
+    })
+}
+
+fn replayed(policy: &dyn Any) -> Option<Replayed> {
+    let replay = policy.downcast_ref::<Replay>()?;
+    Some(Replayed {
+        divergence: replay.divergence(),
+        left: replay.remaining(),
+    })
+}
