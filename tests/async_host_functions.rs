@@ -4,11 +4,10 @@
 use crate::support::*;
 use std::future;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::thread;
-use std::time::Duration;
 use wasmtime::*;
 
 /// A guest that calls `host` n times, and another that spins then.
@@ -51,35 +50,6 @@ fn spawn_waiter<T: Send + 'static>(
     let instance = linker.instantiate_async(&mut *store, module);
     let instance = now(instance).unwrap();
     spawn_in(store, instance, export, params)
-}
-
-/// The output of a future that is ready.
-fn now<F: Future>(future: F) -> F::Output {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(output) => output,
-        Poll::Pending => panic!("not ready"),
-    }
-}
-
-/// Is ready after `time`, woken by an OS thread of its own.
-fn after(time: Duration) -> impl Future<Output = ()> + Send {
-    let mut done = None;
-    future::poll_fn(move |cx| {
-        let done = done.get_or_insert_with(|| {
-            let done = Arc::new(AtomicBool::new(false));
-            let (set, waker) = (done.clone(), cx.waker().clone());
-            thread::spawn(move || {
-                thread::sleep(time);
-                set.store(true, Ordering::SeqCst);
-                waker.wake();
-            });
-            done
-        });
-        match done.load(Ordering::SeqCst) {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
-        }
-    })
 }
 
 /// Is pending once, and wakes itself at once.

@@ -187,3 +187,71 @@ fn a_run_that_another_run_is_inside_of_is_interrupted_when_it_goes_on() {
         assert_killed(&mut outer, id);
     }
 }
+
+/// Kills a thread after 20 ms that first calls `wait`, which takes longer, and then
+/// spins.
+fn kill_while_waiting(store: &mut Store<()>, wait: Func) {
+    let wat = r#"(module (import "" "" (func $wait))
+        (func (export "run") (call $wait) (loop br 0)))"#;
+    let module = Module::new(store.engine(), wat).unwrap();
+    let mut linker = Linker::new(store.engine());
+    linker.define(&mut *store, "", "", wait).unwrap();
+    let instance = now(linker.instantiate_async(&mut *store, &module)).unwrap();
+    let run = instance.get_func(&mut *store, "run").unwrap();
+    let id = store.spawn_wasm_thread(run, &[]).unwrap();
+    let handle = store.wasm_thread_handle(id).unwrap();
+    let killer = thread::spawn(move || {
+        thread::sleep(ms(20));
+        handle.kill();
+    });
+    let run = store.run_wasm_threads_for(Duration::from_secs(60)).unwrap();
+    assert_eq!(run.end, RunEnd::AllFinished);
+    killer.join().unwrap();
+    assert_killed(store, id);
+}
+
+#[test]
+fn a_thread_is_killed_whose_host_function_takes_its_time() {
+    for preemption in timed() {
+        let (mut store, _) = patient(preemption);
+        let wait = Func::wrap_async(&mut store, |_, (): ()| {
+            Box::new(async { thread::sleep(ms(60)) })
+        });
+        kill_while_waiting(&mut store, wait);
+    }
+}
+
+#[test]
+fn a_thread_is_killed_whose_host_future_keeps_the_store() {
+    for preemption in timed() {
+        let (mut store, _) = patient(preemption);
+        let wait = Func::wrap_async(&mut store, |_, (): ()| Box::new(after(ms(60))));
+        kill_while_waiting(&mut store, wait);
+    }
+}
+
+#[test]
+fn a_suspended_thread_is_killed_beside_one_that_has_the_cpu_to_itself() {
+    for preemption in timed() {
+        let (mut store, module) = patient(preemption);
+        let (id, _) = spawn_spinner(&mut store, &module);
+        let (spinner, _) = spawn_spinner(&mut store, &module);
+        store.suspend_wasm_thread(id).unwrap();
+        let (handle, other) = (
+            store.wasm_thread_handle(id).unwrap(),
+            store.wasm_thread_handle(spinner).unwrap(),
+        );
+        let killer = thread::spawn(move || {
+            thread::sleep(ms(20));
+            handle.kill();
+            thread::sleep(ms(20));
+            other.kill();
+        });
+        let run = store.run_wasm_threads_for(Duration::from_secs(60)).unwrap();
+        assert_eq!((run.end, run.finished), (RunEnd::AllFinished, 2));
+        killer.join().unwrap();
+        assert_killed(&mut store, id);
+        // It was interrupted for the other one's sake.
+        assert!(stats(&store, spinner).dispatches > 1);
+    }
+}

@@ -356,3 +356,86 @@ fn only_a_scheduler_of_the_right_type_is_handed_out() {
         RunEnd::AllFinished
     );
 }
+
+/// Asks for the death of each thread that it picks.
+struct Killer {
+    handles: Arc<Mutex<Vec<ThreadHandle>>>,
+    ready: Scripted,
+}
+
+impl ThreadScheduler for Killer {
+    fn spawned(&mut self, now: u64, thread: ThreadId, params: &ThreadParams) {
+        self.ready.spawned(now, thread, params);
+    }
+    fn preempted(&mut self, now: u64, thread: ThreadId, used: u64) {
+        self.ready.preempted(now, thread, used.max(1));
+    }
+    fn yielded(&mut self, _: u64, _: ThreadId, _: u64) {}
+    fn parked(&mut self, _: u64, _: ThreadId, _: u64) {}
+    fn woken(&mut self, _: u64, _: ThreadId) {}
+    fn changed(&mut self, _: u64, _: ThreadId, _: &ThreadParams) {}
+    fn finished(&mut self, now: u64, thread: ThreadId, used: u64) {
+        self.ready.finished(now, thread, used);
+    }
+    fn next(&mut self, now: u64) -> Option<Pick> {
+        let pick = self.ready.next(now)?;
+        let handles = self.handles.lock().unwrap();
+        let handle = handles.iter().find(|handle| handle.id() == pick.thread);
+        handle.unwrap().kill();
+        Some(pick)
+    }
+}
+
+#[test]
+fn a_kill_by_the_scheduler_itself_is_not_lost() {
+    for preemption in [
+        Preemption::Fuel,
+        Preemption::Epoch,
+        Preemption::for_this_host(),
+    ] {
+        let (mut store, module) = guests(preemption);
+        let (id, _) = spawn_spinner(&mut store, &module);
+        let handle = store.wasm_thread_handle(id).unwrap();
+        store
+            .set_wasm_thread_scheduler(Killer {
+                handles: Arc::new(Mutex::new(vec![handle])),
+                ready: Scripted::default(),
+            })
+            .unwrap();
+        let run = store
+            .run_wasm_threads_for(std::time::Duration::from_secs(60))
+            .unwrap();
+        assert_eq!((run.end, run.finished), (RunEnd::AllFinished, 1));
+        assert_killed(&mut store, id);
+    }
+}
+
+#[test]
+fn a_scheduler_may_panic_while_a_host_function_does() {
+    for preemption in [
+        Preemption::Fuel,
+        Preemption::Epoch,
+        Preemption::for_this_host(),
+    ] {
+        let mut scheduler = Scripted::default();
+        scheduler.panics = Some("finished");
+        let engine = engine(preemption);
+        let mut store = Store::new(&engine, ());
+        store.set_wasm_thread_scheduler(scheduler).unwrap();
+        let host = Func::wrap(&mut store, || -> () { panic!("of the host function") });
+        let id = store.spawn_wasm_thread(host, &[]).unwrap();
+        // A thread without Wasm catches its panic; the scheduler's comes out of the run.
+        let run = || store.run_wasm_threads_for(ms(1_000));
+        assert!(catch_unwind(AssertUnwindSafe(run)).is_err());
+        assert!(finished(&store, id));
+
+        let wat = r#"(module (import "" "" (func $host)) (func (export "run") (call $host)))"#;
+        let module = Module::new(&engine, wat).unwrap();
+        let instance = Instance::new(&mut store, &module, &[host.into()]).unwrap();
+        let run = instance.get_func(&mut store, "run").unwrap();
+        let id = store.spawn_wasm_thread(run, &[]).unwrap();
+        let run = || store.run_wasm_threads_for(ms(1_000));
+        assert!(catch_unwind(AssertUnwindSafe(run)).is_err());
+        assert!(finished(&store, id));
+    }
+}

@@ -1,12 +1,15 @@
 //! What the tests share: engines, guests, and ways to look at what they did.
 
 use rustix::mm;
+use std::future;
 use std::ops::Range;
+use std::pin::pin;
 use std::process::Command;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 use wasmtime::*;
@@ -366,4 +369,33 @@ impl Drop for CountedStack {
         // SAFETY: the mapping was made by `new_stack`, and is not used any more.
         unsafe { mm::munmap(self.base as *mut _, self.guard + self.size) }.unwrap();
     }
+}
+
+/// The output of a future that is ready.
+pub fn now<F: Future>(future: F) -> F::Output {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("not ready"),
+    }
+}
+
+/// Is ready after `time`, woken by an OS thread of its own.
+pub fn after(time: Duration) -> impl Future<Output = ()> + Send {
+    let mut done = None;
+    future::poll_fn(move |cx| {
+        let done = done.get_or_insert_with(|| {
+            let done = Arc::new(AtomicBool::new(false));
+            let (set, waker) = (done.clone(), cx.waker().clone());
+            thread::spawn(move || {
+                thread::sleep(time);
+                set.store(true, Ordering::SeqCst);
+                waker.wake();
+            });
+            done
+        });
+        match done.load(Ordering::SeqCst) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
 }

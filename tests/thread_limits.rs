@@ -440,6 +440,73 @@ fn limits_that_make_no_sense_are_refused() {
     assert_eq!(store.wasm_threads().count(), 0);
 }
 
+#[test]
+fn a_thread_that_is_killed_is_killed_whatever_its_group_has_used() {
+    for preemption in all() {
+        let (mut store, module) = new_store(&metered(preemption));
+        let limits = ThreadLimits::new().fuel(1_000);
+        store.wasm_thread_group_limits(1, limits).unwrap();
+        let first = spin(&mut store, &module, ThreadOptions::new().group(1));
+        store.run_wasm_threads_for(ms(20)).unwrap();
+        assert!(matches!(over(&mut store, first), OverLimit::Fuel { .. }));
+        let second = spin(&mut store, &module, ThreadOptions::new().group(1));
+        store.kill_wasm_thread(second).unwrap();
+        assert_killed(&mut store, second);
+    }
+}
+
+#[test]
+fn an_error_of_the_hook_is_told_even_if_the_hard_limit_is_reached() {
+    for preemption in all() {
+        let (mut store, module) = new_store(&config(preemption));
+        store
+            .wasm_thread_limit_hook(|_, _| Err(format_err!("enough")))
+            .unwrap();
+        let limits = ThreadLimits::new().soft_cpu_time(ms(2)).cpu_time(ms(2));
+        let id = spin(&mut store, &module, ThreadOptions::new().limits(limits));
+        run_all(&mut store);
+        assert_eq!(trapped(&mut store, id).to_string(), "enough");
+    }
+}
+
+#[test]
+fn a_hook_that_panics_is_called_again() {
+    for preemption in all() {
+        let (mut store, module) = new_store(&config(preemption));
+        let calls = Arc::new(AtomicU64::new(0));
+        let count = calls.clone();
+        store
+            .wasm_thread_limit_hook(move |_, _| {
+                assert!(count.fetch_add(1, Ordering::Relaxed) > 0);
+                Err(format_err!("enough"))
+            })
+            .unwrap();
+        let limits = ThreadLimits::new().soft_cpu_time(ms(2));
+        for _ in 0..2 {
+            spin(&mut store, &module, ThreadOptions::new().limits(limits));
+        }
+        let run = std::panic::AssertUnwindSafe(|| store.run_wasm_threads_for(Duration::MAX));
+        assert!(std::panic::catch_unwind(run).is_err());
+        store.run_wasm_threads_for(ms(50)).unwrap();
+        assert_eq!(calls.load(Ordering::Relaxed), 2);
+    }
+}
+
+#[test]
+fn what_was_used_before_there_was_a_limit_counts() {
+    for preemption in all() {
+        let (mut store, module) = new_store(&config(preemption));
+        let id = spin(&mut store, &module, ThreadOptions::new());
+        store.run_wasm_threads_for(ms(20)).unwrap();
+        let limits = ThreadLimits::new().cpu_time(ms(10));
+        store.set_wasm_thread_limits(id, limits).unwrap();
+        let dispatches = stats(&store, id).dispatches;
+        store.run_wasm_threads_for(ms(20)).unwrap();
+        let (_, used) = cpu(over(&mut store, id));
+        assert!(used >= ms(15), "{used:?} after {dispatches} dispatches");
+    }
+}
+
 /// Ends an infinite loop so often, beside siblings. Returns the least and the most that
 /// it had used.
 fn end_loops(trials: u32) -> (Duration, Duration) {

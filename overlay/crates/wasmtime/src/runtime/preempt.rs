@@ -197,7 +197,8 @@ impl<T: 'static> StoreContextMut<'_, T> {
         self.0.preemptive_threads()?.limit_hook = Some(Box::new(move |store, soft| {
             // SAFETY: I13. The hook is kept in a store of this type, and called with
             // that store.
-            hook(unsafe { store.unchecked_context_mut() }, soft)
+            let mut store = unsafe { store.unchecked_context_mut() };
+            spawn::in_lifo_scope(&mut store, |store| hook(store.as_context_mut(), soft))
         }));
         Ok(())
     }

@@ -145,6 +145,9 @@ pub(super) fn dispatching<R>(
     };
     replace_current(&dispatch);
     let _reset = Reset(&dispatch);
+    // While nobody was dispatched the handler had nobody to tell.
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    dispatch.watch.take_kick();
     dispatch.watch.arm();
     resume(store)
 }

@@ -40,6 +40,7 @@ use crate::store::StoreOpaque;
 use core::ptr::NonNull;
 use core::task::Context;
 use core::time::Duration;
+use std::panic::{self, AssertUnwindSafe};
 use std::time::Instant;
 
 /// What a run did: see
@@ -172,16 +173,17 @@ impl<'a> Run<'a> {
     /// wall time limit. Returns how many.
     fn end_those_due(&mut self, now: &mut Instant) -> u64 {
         let mut ended = 0;
+        if let Some(threads) = self.store.preempt()
+            && threads.remote.anything_asked()
+        {
+            for (id, Request::Kill) in threads.remote.take_requests() {
+                ended += self.end(id, None, now);
+            }
+        }
         loop {
             let Some(threads) = self.store.preempt_mut() else {
                 return ended;
             };
-            if threads.remote.anything_asked() {
-                for (id, Request::Kill) in threads.remote.clone().take_requests() {
-                    ended += self.end(id, None, now);
-                }
-                continue;
-            }
             let Some((id, over)) = threads.timed_out(*now) else {
                 return ended;
             };
@@ -200,12 +202,13 @@ impl<'a> Run<'a> {
         {
             // SAFETY: I13. This is the store that `self` has borrowed, and nothing else
             // of the borrow is used until the hook returns.
-            let result = hook(unsafe { self.store.traitobj().as_mut() }, soft);
+            let call = || hook(unsafe { self.store.traitobj().as_mut() }, soft);
+            let result = panic::catch_unwind(AssertUnwindSafe(call));
             *now = Instant::now();
             if let Some(threads) = self.store.preempt_mut() {
                 threads.limit_hook.get_or_insert(hook);
             }
-            if let Err(error) = result {
+            if let Err(error) = result.unwrap_or_else(|panic| panic::resume_unwind(panic)) {
                 return self.end_with(id, OwnedExit::Trapped(error), now);
             }
         }
@@ -366,7 +369,9 @@ impl Drop for OnCpu<'_> {
         self.store.count_thread_fuel();
         if let Some(threads) = self.store.preempt_mut() {
             let exit = OwnedExit::Trapped(format_err!("a host function panicked"));
-            threads.finish(Some(exit), Instant::now());
+            // A scheduler may panic as well, when it is told. One panic is on already.
+            let finish = || threads.finish(Some(exit), Instant::now());
+            let _ = panic::catch_unwind(AssertUnwindSafe(finish));
         }
     }
 }

@@ -33,6 +33,10 @@ use core::time::Duration;
 use std::sync::Arc;
 use std::time::Instant;
 
+/// How soon a thread is looked at again that was interrupted where it could not be
+/// switched away from, in nanoseconds.
+const RETRY: u64 = 10_000_000;
+
 /// `new_epoch` returns the deadline, and `u64::MAX` stands for a trap there.
 const NO_DEADLINE: u64 = u64::MAX - 1;
 
@@ -157,7 +161,11 @@ impl StoreOpaque {
         };
         let slice = threads.running().map(|running| running.slice);
         if let (Some(Slice::Time(slice)), Some(slot)) = (slice, &threads.epoch.slot) {
-            let end = now.saturating_add(nanos(slice));
+            let again = match threads.remote.is_kicked() {
+                true => nanos(slice).min(RETRY),
+                false => nanos(slice),
+            };
+            let end = now.saturating_add(again);
             self.engine().epoch_timer().arm(slot, end);
         }
     }
@@ -177,6 +185,10 @@ impl StoreOpaque {
         let end = end.min(epoch.limit_end);
         if let Some(slot) = &epoch.slot {
             self.engine().epoch_timer().arm(slot, end);
+            // What was overwritten may have been the end of the slice.
+            if threads.remote.is_kicked() {
+                slot.fire();
+            }
         }
     }
 

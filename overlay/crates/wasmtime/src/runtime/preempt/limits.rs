@@ -246,6 +246,14 @@ impl Budget {
         }
     }
 
+    pub(super) fn with_used(fuel_used: u64, cpu_used: Duration) -> Budget {
+        Budget {
+            fuel_used,
+            cpu_used,
+            ..Budget::default()
+        }
+    }
+
     /// What was used stays used. A soft limit that was raised is told of again.
     pub(super) fn set_limits(&mut self, limits: ThreadLimits) {
         self.limits = limits;

@@ -56,7 +56,7 @@ impl ThreadHandle {
     /// Ends the thread's slice if it is on the CPU, as soon as
     /// [`kill`](Self::kill) would end it.
     pub fn preempt_now(&self) {
-        self.remote.kick(self.id);
+        self.remote.kick(|on_cpu| on_cpu == self.id.as_u64());
     }
 }
 
@@ -78,7 +78,7 @@ pub(super) struct Remote {
     requests: Mutex<Vec<(ThreadId, Request)>>,
     /// The thread on the CPU, or 0.
     on_cpu: AtomicU64,
-    /// For the signal handler: the slice is over, whatever the clock says.
+    /// The slice is over, whatever the clock says. The signal handler takes it back.
     pub(super) kicked: AtomicBool,
     /// How to interrupt the run that is on.
     interrupt: Mutex<Interrupt>,
@@ -106,26 +106,31 @@ impl Remote {
         if !requests.contains(&(id, request)) {
             requests.push((id, request));
         }
-        self.any.store(true, Ordering::Release);
+        self.any.store(true, Ordering::SeqCst);
         drop(requests);
-        self.kick(id);
+        // Whoever it is: the run is to look at the request.
+        self.kick(|on_cpu| on_cpu != 0);
     }
 
     /// Whether there is a request. Cheap.
     pub(super) fn anything_asked(&self) -> bool {
-        self.any.load(Ordering::Acquire)
+        self.any.load(Ordering::SeqCst)
     }
 
     pub(super) fn take_requests(&self) -> Vec<(ThreadId, Request)> {
         let mut requests = lock(&self.requests);
-        self.any.store(false, Ordering::Release);
+        self.any.store(false, Ordering::SeqCst);
         core::mem::take(&mut requests)
     }
 
-    /// `id` is on the CPU, and was not interrupted yet.
+    /// `id` is on the CPU, and its slice is over already if there is a request: who
+    /// has made that may have seen nobody on the CPU to interrupt.
     pub(super) fn start(&self, id: ThreadId) {
         self.kicked.store(false, Ordering::Relaxed);
-        self.on_cpu.store(id.as_u64(), Ordering::Release);
+        self.on_cpu.store(id.as_u64(), Ordering::SeqCst);
+        if self.anything_asked() {
+            self.kicked.store(true, Ordering::SeqCst);
+        }
     }
 
     /// Nobody is on the CPU.
@@ -133,24 +138,32 @@ impl Remote {
         self.on_cpu.store(0, Ordering::Release);
     }
 
+    /// Whether the slice was ended since [`start`](Self::start).
+    pub(super) fn is_kicked(&self) -> bool {
+        self.kicked.load(Ordering::SeqCst)
+    }
+
     pub(super) fn set_interrupt(&self, interrupt: Interrupt) {
         *lock(&self.interrupt) = interrupt;
     }
 
-    /// Ends the slice of `id` if it is on the CPU.
-    fn kick(&self, id: ThreadId) {
-        if self.on_cpu.load(Ordering::Acquire) != id.as_u64() {
+    /// Ends the slice of the thread on the CPU if it is `whom`.
+    fn kick(&self, whom: impl Fn(u64) -> bool) {
+        if !whom(self.on_cpu.load(Ordering::SeqCst)) {
             return;
         }
         // While this is locked the run does not end, so its OS thread is there.
-        match &*lock(&self.interrupt) {
+        let interrupt = lock(&self.interrupt);
+        if !whom(self.on_cpu.load(Ordering::SeqCst)) {
+            return;
+        }
+        // First this: who sets an end of the slice looks at it afterwards.
+        self.kicked.store(true, Ordering::SeqCst);
+        match &*interrupt {
             Interrupt::None => {}
             Interrupt::Epoch(kick) => kick.now(),
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-            Interrupt::Signal(thread) => {
-                self.kicked.store(true, Ordering::Release);
-                super::signal::interrupt_thread(*thread);
-            }
+            Interrupt::Signal(thread) => super::signal::interrupt_thread(*thread),
         }
     }
 }

@@ -63,6 +63,7 @@ impl StoreOpaque {
         // No run is on: that would borrow the store. A panic of host code has been
         // reported by the panic hook, and must not keep the store from being dropped.
         let _ = panic::catch_unwind(AssertUnwindSafe(|| shutdown(self)));
-        *self.preempt_mut() = None;
+        let threads = self.preempt_mut().take();
+        let _ = panic::catch_unwind(AssertUnwindSafe(|| drop(threads)));
     }
 }

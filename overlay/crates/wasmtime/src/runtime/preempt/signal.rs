@@ -18,7 +18,8 @@
 //! activations, the interrupted registers, and its OS thread's timer. No lock, no
 //! allocation, nothing of the store. All of that is written by the same OS
 //! thread, so atomics with relaxed order are enough: they keep the compiler, not
-//! another CPU, from tearing and moving accesses.
+//! another CPU, from tearing and moving accesses. The one thing that other OS
+//! threads write is `Remote::kicked`, and they do before they send the signal.
 //!
 //! The number is SIGURG, as in Go: ignored by default, so that a stray one is
 //! harmless, not used by the C library, and sent by nothing that is not asked to.
@@ -119,15 +120,24 @@ impl Watch {
         self.slice_end.load(Relaxed)
     }
 
-    fn move_slice_end(&self, end: u64) {
-        self.slice_end.store(end, Relaxed);
-        os_timer::arm_by(end);
+    fn bring_slice_end_to(&self, end: u64) {
+        self.slice_end.fetch_min(end, Relaxed);
+        self.arm();
     }
 
     /// Makes the signal come in time for this watch, which is now the current
     /// one.
     pub(super) fn arm(&self) {
-        os_timer::arm_by(self.slice_end());
+        loop {
+            let end = self.slice_end();
+            os_timer::arm_by(end);
+            compiler_fence(SeqCst);
+            // A handler may have ended the slice and set the timer meanwhile, and what
+            // it has set was overwritten.
+            if self.slice_end() == end {
+                return;
+            }
+        }
     }
 }
 
@@ -310,7 +320,7 @@ impl StoreOpaque {
     pub(super) fn watch_alone_no_more(&mut self) {
         if self.slices_are_signals() && self.running_thread().is_some() {
             let end = self.next_signal();
-            blocking::with_dispatch(|dispatch| dispatch.watch.move_slice_end(end));
+            blocking::with_dispatch(|dispatch| dispatch.watch.bring_slice_end_to(end));
         }
     }
 }

@@ -498,18 +498,20 @@ impl PreemptiveThreads {
 
         let mut allowance = Allowance::default();
         let mut over = None;
-        if let Some(budget) = thread.budget() {
-            allowance = budget.allowance();
-            over = budget.over(false);
-        }
-        if !self.groups.is_empty()
-            && let Some(budget) = self.groups.get(&thread.group())
-        {
-            allowance = allowance.and(budget.allowance());
-            over = over.or(budget.over(true));
-        }
-        if let Some((end, _)) = self.timeouts.first() {
-            allowance = allowance.until(*end, now);
+        if why == Start::Dispatch {
+            if let Some(budget) = thread.budget() {
+                allowance = budget.allowance();
+                over = budget.over(false);
+            }
+            if !self.groups.is_empty()
+                && let Some(budget) = self.groups.get(&thread.group())
+            {
+                allowance = allowance.and(budget.allowance());
+                over = over.or(budget.over(true));
+            }
+            if let Some((end, _)) = self.timeouts.first() {
+                allowance = allowance.until(*end, now);
+            }
         }
         let cpu_since = if allowance.count_cpu_time {
             thread_cpu_time()
@@ -627,9 +629,7 @@ impl PreemptiveThreads {
         }
         let exit = match (exit, running.over) {
             // It was unwound because of this.
-            (Some(OwnedExit::Trapped(_) | OwnedExit::Killed), Some(over)) => {
-                Some(OwnedExit::OverLimit(over))
-            }
+            (Some(OwnedExit::Trapped(_)), Some(over)) => Some(OwnedExit::OverLimit(over)),
             (Some(exit), _) => Some(exit),
             (None, _) => running
                 .results
@@ -750,14 +750,17 @@ impl PreemptiveThreads {
     }
 
     pub(super) fn set_limits(&mut self, id: ThreadId, limits: ThreadLimits) -> Result<()> {
-        let extra = self.live_mut(id, "limited")?.extra_mut();
+        let thread = self.live_mut(id, "limited")?;
+        let stats = thread.stats;
+        let extra = thread.extra_mut();
         let old = extra.timeout.take();
         let spawned = old.map_or_else(Instant::now, |(spawned, _)| spawned);
         extra.timeout = limits
             .wall_time
             .and_then(|time| Some((spawned, spawned.checked_add(time)?)));
         let new = extra.timeout;
-        extra.budget.get_or_insert_default().set_limits(limits);
+        let used = || Budget::with_used(stats.fuel_consumed, stats.cpu_time);
+        extra.budget.get_or_insert_with(used).set_limits(limits);
         if let Some((_, end)) = old {
             self.timeouts.remove(&(end, id));
         }

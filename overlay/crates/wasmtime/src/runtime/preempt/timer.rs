@@ -36,6 +36,11 @@ impl Slot {
         self.time.load(Ordering::SeqCst) == Slot::FIRED
     }
 
+    /// As if its time had come, for the store whose slot it is.
+    pub(super) fn fire(&self) {
+        self.time.store(Slot::FIRED, Ordering::SeqCst);
+    }
+
     /// The time of its tick, as `u64::MAX` if there is none to come.
     fn pending(&self) -> u64 {
         match self.time.load(Ordering::SeqCst) {

@@ -172,7 +172,8 @@ fn set(time: u64) {
         return;
     };
     // In this order, as the signal may come in between: if the timer is set and
-    // `ARMED` is not, the handler finds out that there is nothing to do.
+    // `ARMED` is not, the handler finds out that there is nothing to do. What the
+    // handler sets in between is lost: `Watch::arm` sets it again.
     ARMED.set(time);
     let value = if time == NEVER { 0 } else { time.max(1) };
     let zero = libc::timespec {
