@@ -80,6 +80,7 @@ fn events(engine: &Engine, slice: u64, time: Duration) -> (Vec<Event>, Vec<Threa
         // These alone are of the clock.
         stats.cpu_time = Duration::ZERO;
         stats.ready_time = Duration::ZERO;
+        stats.wall_time = Duration::ZERO;
         stats.longest_wait = Duration::ZERO;
         stats
     });

@@ -173,3 +173,34 @@ fn memory_limits_hold_for_guest_threads(preemption: Preemption) {
         assert_eq!(bits(&returned(&mut store, id)), [4]);
     }
 }
+
+#[test]
+fn stacks_together_may_have_so_many_bytes() {
+    let mut config = config(Preemption::Fuel);
+    config.async_stack_size(1 << 20).max_wasm_stack(512 << 10);
+    let engine = Engine::new(&config).unwrap();
+    let module = Module::new(&engine, GUESTS).unwrap();
+    let mut store = Store::new(&engine, ());
+    let instance = Instance::new(&mut store, &module, &[]).unwrap();
+    let answer = instance.get_func(&mut store, "answer").unwrap();
+    store.wasm_thread_stack_limit(3 << 20).unwrap();
+    for _ in 0..3 {
+        store.spawn_wasm_thread(answer, &[]).unwrap();
+    }
+    let error = store.spawn_wasm_thread(answer, &[]).unwrap_err();
+    assert!(
+        error.to_string().contains("more than 3145728 bytes"),
+        "{error}"
+    );
+    assert_eq!(store.wasm_threads().count(), 3);
+    // Those that have finished have none, whether or not their exits were taken.
+    run_all(&mut store);
+    for _ in 0..3 {
+        store.spawn_wasm_thread(answer, &[]).unwrap();
+    }
+    store.wasm_thread_stack_limit(0).unwrap();
+    assert!(store.spawn_wasm_thread(answer, &[]).is_err());
+    run_all(&mut store);
+    store.wasm_thread_stack_limit(usize::MAX).unwrap();
+    store.spawn_wasm_thread(answer, &[]).unwrap();
+}

@@ -159,3 +159,26 @@ fn waits_go_on_from_run_to_run() {
     assert!(stats.ready_time <= runs, "{stats:?} in {runs:?}");
     assert_eq!(stats.ready_time, stats.longest_wait);
 }
+
+#[test]
+fn wall_time_is_that_of_runs_since_the_thread_was_spawned() {
+    let (mut store, module) = guests(Preemption::Epoch);
+    let (early, _) = spawn_spinner(&mut store, &module);
+    store.run_wasm_threads_for(ms(10)).unwrap();
+    let (late, _) = spawn_spinner(&mut store, &module);
+    store.suspend_wasm_thread(late).unwrap();
+    let run = store.run_wasm_threads_for(ms(10)).unwrap().elapsed;
+    std::thread::sleep(ms(20));
+    let [early, late_stats] = [early, late].map(|id| stats(&store, id));
+    assert!(early.wall_time >= ms(20), "{early:?}");
+    assert!(late_stats.wall_time >= ms(10), "{late_stats:?}");
+    assert!(
+        late_stats.wall_time <= run + ms(5),
+        "{late_stats:?} in {run:?}"
+    );
+    assert_eq!(late_stats.cpu_time + late_stats.ready_time, Duration::ZERO);
+    store.kill_wasm_thread(late).unwrap();
+    let killed = stats(&store, late).wall_time;
+    store.run_wasm_threads_for(ms(10)).unwrap();
+    assert_eq!(stats(&store, late).wall_time, killed);
+}

@@ -238,6 +238,12 @@ impl<T: 'static> StoreContextMut<'_, T> {
         self.0.preempt_mut().as_mut()?.take_trace()
     }
 
+    /// See [`Store::wasm_thread_stack_limit`].
+    pub fn wasm_thread_stack_limit(&mut self, bytes: usize) -> Result<()> {
+        self.0.preemptive_threads()?.stack_limit = bytes;
+        Ok(())
+    }
+
     /// See [`Store::spawn_wasm_thread`].
     pub fn spawn_wasm_thread(&mut self, func: Func, params: &[Val]) -> Result<ThreadId> {
         self.spawn_wasm_thread_with(func, params, ThreadOptions::new())
@@ -433,6 +439,17 @@ impl<T: 'static> Store<T> {
     /// If the engine has no [`Preemption`].
     pub fn wasm_thread_limit(&mut self, limit: usize) -> Result<()> {
         self.as_context_mut().wasm_thread_limit(limit)
+    }
+
+    /// Sets how many bytes the stacks of all threads that have not finished may have
+    /// together: each has [`Config::async_stack_size`](crate::Config::async_stack_size).
+    /// No limit by default. Threads that exist already are not touched.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has no [`Preemption`].
+    pub fn wasm_thread_stack_limit(&mut self, bytes: usize) -> Result<()> {
+        self.as_context_mut().wasm_thread_stack_limit(bytes)
     }
 
     /// Sets who decides which thread runs next, and for how long, from the next run on:

@@ -137,6 +137,7 @@ pub(super) fn spawn<T: 'static>(
     options: ThreadOptions,
 ) -> Result<ThreadId> {
     let fuel_is_counted = store.0.engine().tunables().consume_fuel;
+    let stack_size = store.0.engine().config().async_stack_size;
     let threads = store.0.preemptive_threads()?;
     if let Some(slice) = options.slice {
         slice.validate(threads.preemption)?;
@@ -145,7 +146,7 @@ pub(super) fn spawn<T: 'static>(
         attributes.params.validate()?;
         attributes.limits.validate(fuel_is_counted, false)?;
     }
-    threads.ensure_room()?;
+    threads.ensure_room(stack_size)?;
     store.0.ensure_signals_reach_all_code()?;
 
     // SAFETY: I10. The fiber is `Send` if the store is: it is kept in the store

@@ -108,6 +108,9 @@ pub struct ThreadStats {
     /// Time between a resume and the suspension after it, summed up. This
     /// includes host functions that the thread called.
     pub cpu_time: Duration,
+    /// Time since it was spawned in which a run was on. What is neither in `cpu_time`
+    /// nor in `ready_time`, it was suspended or is waiting.
+    pub wall_time: Duration,
     /// How many times the thread was put on the CPU.
     pub dispatches: u64,
     /// How many of its slices were ended by the preemption source.

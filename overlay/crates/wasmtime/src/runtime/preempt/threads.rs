@@ -73,6 +73,8 @@ pub(crate) struct PreemptiveThreads {
     policy: Policy,
     /// How many threads are `Ready`.
     ready: usize,
+    /// How many have not finished, and so have a stack.
+    live: usize,
     running: Option<Running>,
     last_id: u64,
     groups: HashMap<u64, Budget>,
@@ -99,6 +101,8 @@ pub(crate) struct PreemptiveThreads {
     pub(super) slice: Slice,
     /// How many threads may be in `threads`.
     pub(super) limit: usize,
+    /// How many bytes their stacks may have together.
+    pub(super) stack_limit: usize,
     /// Whether a run or a shutdown is on.
     pub(super) in_run: bool,
     pub(super) epoch: super::epoch::EpochState,
@@ -116,6 +120,8 @@ pub(super) struct Thread {
     suspended: bool,
     /// Its place in the queue of `RoundRobin`, or 0.
     place: Place,
+    /// When it was spawned, by [`PreemptiveThreads::run_clock`].
+    spawned: Duration,
     /// Since when it has been ready, by [`PreemptiveThreads::run_clock`].
     ready_since: Duration,
     stats: ThreadStats,
@@ -236,6 +242,7 @@ impl PreemptiveThreads {
             threads: HashMap::default(),
             policy: Policy::RoundRobin(RoundRobin::default()),
             ready: 0,
+            live: 0,
             running: None,
             last_id: 0,
             groups: HashMap::new(),
@@ -251,6 +258,7 @@ impl PreemptiveThreads {
             preemption,
             slice: Slice::default_for(preemption),
             limit: Self::DEFAULT_LIMIT,
+            stack_limit: usize::MAX,
             in_run: false,
             epoch: super::epoch::EpochState::default(),
             signal: super::signal::SignalState::default(),
@@ -259,8 +267,17 @@ impl PreemptiveThreads {
 
     /// # Errors
     ///
-    /// If there is no room for one more thread.
-    pub(super) fn ensure_room(&self) -> Result<()> {
+    /// If there is no room for one more thread, whose stack has `stack` bytes.
+    pub(super) fn ensure_room(&self, stack: usize) -> Result<()> {
+        ensure!(
+            (self.live + 1).saturating_mul(stack) <= self.stack_limit,
+            "cannot spawn a guest thread: with its stack of {stack} bytes the stacks of \
+             the store's {} would have more than {} bytes, which is their limit; use a \
+             smaller `Config::async_stack_size`, wait for others to finish, or raise the \
+             limit with `Store::wasm_thread_stack_limit`",
+            self.live + 1,
+            self.stack_limit,
+        );
         ensure!(
             self.threads.len() < self.limit,
             "cannot spawn a guest thread: the store has {} already, which is its \
@@ -376,11 +393,13 @@ impl PreemptiveThreads {
                 extra,
                 suspended: false,
                 place: 0,
+                spawned: ready_since,
                 ready_since,
                 stats: ThreadStats::default(),
                 fuel_held: None,
             },
         );
+        self.live += 1;
         self.record(None, Some(id), Traced::Spawned);
         self.make_ready(id);
         if let Policy::Custom(_) = &self.policy {
@@ -618,10 +637,13 @@ impl PreemptiveThreads {
         self.remote.stop();
         self.fuel_clock = self.fuel_clock.saturating_add(running.fuel_consumed);
         let id = running.id;
+        let run_clock = self.run_clock(Some(now));
         let Some(thread) = self.threads.get_mut(&id) else {
             return;
         };
         thread.charge(&running, now, &mut self.groups);
+        thread.stats.wall_time = run_clock.saturating_sub(thread.spawned);
+        self.live -= 1;
         if let Some(extra) = &mut thread.extra
             && let Some((_, end)) = extra.timeout.take()
         {
@@ -916,9 +938,7 @@ impl PreemptiveThreads {
 
     /// Whether there is a thread that has not finished.
     pub(super) fn anyone_live(&self) -> bool {
-        self.ready > 0
-            || self.running.is_some()
-            || self.threads.values().any(|thread| thread.exit.is_none())
+        self.live > 0
     }
 
     /// Gives one thread a slice of its own, from its next dispatch on.
@@ -940,6 +960,10 @@ impl PreemptiveThreads {
     }
 
     fn info<'a>(&'a self, id: ThreadId, thread: &'a Thread) -> ThreadInfo<'a> {
+        let mut stats = thread.stats;
+        if thread.exit.is_none() {
+            stats.wall_time = self.run_clock(None).saturating_sub(thread.spawned);
+        }
         ThreadInfo {
             id,
             name: thread.name.as_deref(),
@@ -954,7 +978,7 @@ impl PreemptiveThreads {
             },
             slice: thread.slice.unwrap_or(self.slice),
             limits: thread.budget().map_or(ThreadLimits::new(), Budget::limits),
-            stats: thread.stats,
+            stats,
         }
     }
 
