@@ -7,6 +7,7 @@
 //! | [`timeline`] | an SVG picture of who ran when |
 //! | [`perfetto`] | JSON for the Perfetto UI and `chrome://tracing` |
 //! | [`text`] | lines to store, and to compare byte for byte |
+//! | `events` | events of the crate `tracing`, with the feature of that name |
 //!
 //! Times are in *ticks* of the store's clock: nanoseconds, or units of fuel
 //! where slices are fuel ([`Trace::fuel`](wasmtime::Trace::fuel)).
@@ -51,6 +52,8 @@
 #![deny(missing_docs)]
 
 pub mod check;
+#[cfg(feature = "tracing")]
+pub mod events;
 mod names;
 pub mod perfetto;
 mod spans;

@@ -4,6 +4,7 @@ mod support;
 
 mod any_trace;
 mod broken_schedules;
+mod events;
 mod fairness;
 mod large_traces;
 mod lost_events;
