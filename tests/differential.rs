@@ -36,7 +36,7 @@ fn module(seed: &[u8]) -> Option<Vec<u8>> {
         bulk_memory_enabled: true,
         reference_types_enabled: true,
         gc_enabled: false,
-        disallow_traps: kind % 2 == 0,
+        disallow_traps: kind.is_multiple_of(2),
         exceptions_enabled: false,
         threads_enabled: false,
         memory64_enabled: false,

@@ -171,8 +171,10 @@ fn picks_are_followed(preemption: Preemption) {
 
 #[test]
 fn slices_are_those_of_the_scheduler_in_the_unit_of_the_source() {
-    let mut scheduler = Scripted::default();
-    scheduler.slice = Some(500);
+    let scheduler = Scripted {
+        slice: Some(500),
+        ..Scripted::default()
+    };
     let (mut store, ids) = store(Preemption::Fuel, scheduler);
     store.wasm_thread_slice(Slice::Fuel(1_000_000)).unwrap();
     assert_all_return(Preemption::Fuel, &mut store, &ids[..0]);
@@ -191,8 +193,10 @@ fn a_slice_that_cannot_be_measured_is_the_nearest_that_can() {
             if preemption == Preemption::Signal && Preemption::for_this_host() != preemption {
                 continue;
             }
-            let mut scheduler = Scripted::default();
-            scheduler.slice = Some(slice);
+            let scheduler = Scripted {
+                slice: Some(slice),
+                ..Scripted::default()
+            };
             let engine = engine(preemption);
             let module = Module::new(&engine, GUESTS).unwrap();
             let mut store = Store::new(&engine, ());
@@ -287,8 +291,10 @@ fn a_panic_loses_nothing(preemption: Preemption) {
     for what in ["next", "preempted", "finished"] {
         // On a busy machine a run may be over before the timer thread gets the CPU.
         let panicked = (0..50).find_map(|_| {
-            let mut scheduler = Scripted::default();
-            scheduler.panics = Some(what);
+            let scheduler = Scripted {
+                panics: Some(what),
+                ..Scripted::default()
+            };
             let (mut store, ids) = store(preemption, scheduler);
             let run = || store.run_wasm_threads_for(std::time::Duration::MAX);
             let panicked = catch_unwind(AssertUnwindSafe(run)).is_err();
@@ -300,8 +306,10 @@ fn a_panic_loses_nothing(preemption: Preemption) {
             .unwrap();
         assert_all_return(preemption, &mut store, &ids);
     }
-    let mut scheduler = Scripted::default();
-    scheduler.panics = Some("spawned");
+    let scheduler = Scripted {
+        panics: Some("spawned"),
+        ..Scripted::default()
+    };
     let (mut store, module) = guests(preemption);
     store.set_wasm_thread_scheduler(scheduler).unwrap();
     let spawning = || spawn(&mut store, &module, "answer", &[]);
@@ -417,8 +425,10 @@ fn a_scheduler_may_panic_while_a_host_function_does() {
         Preemption::Epoch,
         Preemption::for_this_host(),
     ] {
-        let mut scheduler = Scripted::default();
-        scheduler.panics = Some("finished");
+        let scheduler = Scripted {
+            panics: Some("finished"),
+            ..Scripted::default()
+        };
         let engine = engine(preemption);
         let mut store = Store::new(&engine, ());
         store.set_wasm_thread_scheduler(scheduler).unwrap();

@@ -213,7 +213,7 @@ fn memory_does_not_grow_over_many_cycles() {
                         spawn_in(&mut store, instance, export, &[]);
                     }
                     store.run_wasm_threads_for(ms(10)).unwrap();
-                    if n % 2 == 0 {
+                    if n.is_multiple_of(2) {
                         store.shutdown_wasm_threads();
                     }
                 };
