@@ -6,11 +6,13 @@
 //!
 //! ```text
 //!  Store API          spawn, run, shut down, inspect              preempt.rs
+//!    |                slices, schedulers, limits, traces          control.rs
 //!    |
 //!  spawn.rs           parameters -> fiber          exit.rs  fiber -> results
 //!    |                                             typed.rs  both, with Rust types
 //!    |
 //!  threads.rs         their states                thread.rs  seen from outside
+//!   threads/*.rs      scheduling, limiting, recording
 //!    |                                             policy.rs  who is next
 //!    |                                             trace.rs  what happened
 //!  dispatch.rs        the loop                     limits.rs  what they may use
@@ -40,6 +42,7 @@ use crate::{
 use core::time::Duration;
 
 pub(crate) mod blocking;
+mod control;
 mod dispatch;
 pub(crate) mod epoch;
 mod exit;
@@ -125,125 +128,6 @@ fn preemptive_yield(
 }
 
 impl<T: 'static> StoreContextMut<'_, T> {
-    /// See [`Store::wasm_thread_slice`].
-    pub fn wasm_thread_slice(&mut self, slice: Slice) -> Result<()> {
-        let threads = self.0.preemptive_threads()?;
-        slice.validate(threads.preemption)?;
-        threads.slice = slice;
-        Ok(())
-    }
-
-    /// See [`Store::set_wasm_thread_slice`].
-    pub fn set_wasm_thread_slice(&mut self, id: ThreadId, slice: Slice) -> Result<()> {
-        self.0.preemptive_threads()?.set_slice(id, slice)
-    }
-
-    /// See [`Store::wasm_thread_limit`].
-    pub fn wasm_thread_limit(&mut self, limit: usize) -> Result<()> {
-        self.0.preemptive_threads()?.limit = limit;
-        Ok(())
-    }
-
-    /// See [`Store::set_wasm_thread_scheduler`].
-    ///
-    /// # Errors
-    ///
-    /// Also if a run is on.
-    pub fn set_wasm_thread_scheduler(&mut self, scheduler: impl ThreadScheduler) -> Result<()> {
-        let threads = self.0.preemptive_threads()?;
-        threads.ensure_no_run("another scheduler be set")?;
-        threads.set_policy(policy::Policy::Custom(Box::new(scheduler)));
-        Ok(())
-    }
-
-    /// See [`Store::wasm_thread_scheduler_mut`].
-    pub fn wasm_thread_scheduler_mut<S: ThreadScheduler>(&mut self) -> Option<&mut S> {
-        match self.0.preempt_mut().as_mut()?.policy_mut() {
-            policy::Policy::Custom(scheduler) => {
-                let scheduler: &mut dyn core::any::Any = &mut **scheduler;
-                scheduler.downcast_mut()
-            }
-            policy::Policy::RoundRobin(_) => None,
-        }
-    }
-
-    /// See [`Store::set_wasm_thread_params`].
-    pub fn set_wasm_thread_params(&mut self, id: ThreadId, params: ThreadParams) -> Result<()> {
-        self.0.preemptive_threads()?.set_params(id, params)
-    }
-
-    /// See [`Store::set_wasm_thread_limits`].
-    pub fn set_wasm_thread_limits(&mut self, id: ThreadId, limits: ThreadLimits) -> Result<()> {
-        limits.validate(self.0.engine().tunables().consume_fuel, false)?;
-        self.0.preemptive_threads()?.set_limits(id, limits)
-    }
-
-    /// See [`Store::wasm_thread_group_limits`].
-    pub fn wasm_thread_group_limits(&mut self, group: u64, limits: ThreadLimits) -> Result<()> {
-        limits.validate(self.0.engine().tunables().consume_fuel, true)?;
-        ensure!(
-            group != 0,
-            "group 0 is that of the threads in no group: it has no limits"
-        );
-        self.0.preemptive_threads()?.set_group_limits(group, limits);
-        Ok(())
-    }
-
-    /// See [`Store::wasm_thread_limit_hook`].
-    pub fn wasm_thread_limit_hook(
-        &mut self,
-        mut hook: impl FnMut(StoreContextMut<'_, T>, SoftLimit) -> Result<()> + Send + Sync + 'static,
-    ) -> Result<()> {
-        self.0.preemptive_threads()?.limit_hook = Some(Box::new(move |store, soft| {
-            // SAFETY: I13. The hook is kept in a store of this type, and called with
-            // that store.
-            let mut store = unsafe { store.unchecked_context_mut() };
-            spawn::in_lifo_scope(&mut store, |store| hook(store.as_context_mut(), soft))
-        }));
-        Ok(())
-    }
-
-    /// See [`Store::kill_wasm_thread`].
-    pub fn kill_wasm_thread(&mut self, id: ThreadId) -> Result<()> {
-        dispatch::kill(self.0, id)
-    }
-
-    /// See [`Store::suspend_wasm_thread`].
-    pub fn suspend_wasm_thread(&mut self, id: ThreadId) -> Result<()> {
-        self.0.preemptive_threads()?.suspend(id)
-    }
-
-    /// See [`Store::resume_wasm_thread`].
-    pub fn resume_wasm_thread(&mut self, id: ThreadId) -> Result<()> {
-        self.0.preemptive_threads()?.resume(id)?;
-        self.0.preempt_alone_no_more();
-        self.0.watch_alone_no_more();
-        Ok(())
-    }
-
-    /// See [`Store::wasm_thread_handle`].
-    pub fn wasm_thread_handle(&mut self, id: ThreadId) -> Result<ThreadHandle> {
-        let threads = self.0.preemptive_threads()?;
-        threads.ensure_live(id, "asked for anything")?;
-        Ok(ThreadHandle::new(id, threads.remote.clone()))
-    }
-
-    /// See [`Store::trace_wasm_threads`].
-    pub fn trace_wasm_threads(&mut self, capacity: usize) -> Result<()> {
-        self.0.preemptive_threads()?.set_trace(capacity)
-    }
-
-    /// See [`Store::take_wasm_thread_trace`].
-    pub fn take_wasm_thread_trace(&mut self) -> Option<Trace> {
-        self.0.preempt_mut().as_mut()?.take_trace()
-    }
-
-    /// See [`Store::wasm_thread_stack_limit`].
-    pub fn wasm_thread_stack_limit(&mut self, bytes: usize) -> Result<()> {
-        self.0.preemptive_threads()?.stack_limit = bytes;
-        Ok(())
-    }
-
     /// See [`Store::spawn_wasm_thread`].
     pub fn spawn_wasm_thread(&mut self, func: Func, params: &[Val]) -> Result<ThreadId> {
         self.spawn_wasm_thread_with(func, params, ThreadOptions::new())
@@ -404,231 +288,6 @@ impl<T: 'static> StoreContextMut<'_, T> {
 /// borrows the store, its thread *keeps* the store while it is pending: the run
 /// sleeps, and goes on with that very thread.
 impl<T: 'static> Store<T> {
-    /// Sets the slice of all guest threads that have none of their own, from
-    /// their next dispatch on.
-    ///
-    /// A store starts with 10 ms under [`Preemption::Epoch`], and with
-    /// 10,000,000 units of fuel under [`Preemption::Fuel`].
-    ///
-    /// # Errors
-    ///
-    /// If the slice is zero, too long, or of a kind that the engine's
-    /// [`Preemption`] does not measure, or the engine has none. The slice stays
-    /// as it was.
-    pub fn wasm_thread_slice(&mut self, slice: Slice) -> Result<()> {
-        self.as_context_mut().wasm_thread_slice(slice)
-    }
-
-    /// Gives one guest thread a slice of its own, from its next dispatch on.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::wasm_thread_slice`], and if there is no such thread or it has
-    /// finished.
-    pub fn set_wasm_thread_slice(&mut self, id: ThreadId, slice: Slice) -> Result<()> {
-        self.as_context_mut().set_wasm_thread_slice(id, slice)
-    }
-
-    /// Sets how many guest threads this store may have: those that have not
-    /// finished, and those whose exit was not taken. 10,000 by default.
-    ///
-    /// Threads that exist already are not touched.
-    ///
-    /// # Errors
-    ///
-    /// If the engine has no [`Preemption`].
-    pub fn wasm_thread_limit(&mut self, limit: usize) -> Result<()> {
-        self.as_context_mut().wasm_thread_limit(limit)
-    }
-
-    /// Sets how many bytes the stacks of all threads that have not finished may have
-    /// together: each has [`Config::async_stack_size`](crate::Config::async_stack_size).
-    /// No limit by default. Threads that exist already are not touched.
-    ///
-    /// # Errors
-    ///
-    /// If the engine has no [`Preemption`].
-    pub fn wasm_thread_stack_limit(&mut self, bytes: usize) -> Result<()> {
-        self.as_context_mut().wasm_thread_stack_limit(bytes)
-    }
-
-    /// Sets who decides which thread runs next, and for how long, from the next run on:
-    /// round robin, until this is called. It is told of all threads that there are.
-    ///
-    /// ```
-    /// # use wasmtime::*;
-    /// # use std::time::Duration;
-    /// /// Runs the youngest thread that is ready.
-    /// #[derive(Default)]
-    /// struct LastInFirstOut(Vec<ThreadId>);
-    ///
-    /// impl ThreadScheduler for LastInFirstOut {
-    ///     fn spawned(&mut self, _: u64, thread: ThreadId, _: &ThreadParams) {
-    ///         self.0.push(thread);
-    ///     }
-    ///     fn preempted(&mut self, _: u64, thread: ThreadId, _used: u64) {
-    ///         self.0.push(thread);
-    ///     }
-    ///     fn yielded(&mut self, _: u64, thread: ThreadId, _used: u64) {
-    ///         self.0.push(thread);
-    ///     }
-    ///     fn parked(&mut self, _: u64, thread: ThreadId, _used: u64) {
-    ///         self.0.retain(|ready| *ready != thread);
-    ///     }
-    ///     fn woken(&mut self, _: u64, thread: ThreadId) {
-    ///         self.0.push(thread);
-    ///     }
-    ///     fn changed(&mut self, _: u64, _: ThreadId, _: &ThreadParams) {}
-    ///     fn finished(&mut self, _: u64, thread: ThreadId, _used: u64) {
-    ///         self.0.retain(|ready| *ready != thread);
-    ///     }
-    ///     fn next(&mut self, _: u64) -> Option<Pick> {
-    ///         let thread = self.0.pop()?;
-    ///         Some(Pick { thread, slice: None })
-    ///     }
-    /// }
-    ///
-    /// # fn main() -> Result<()> {
-    /// let mut config = Config::new();
-    /// config.preemption(Preemption::Fuel);
-    /// let mut store = Store::new(&Engine::new(&config)?, ());
-    /// store.set_wasm_thread_scheduler(LastInFirstOut::default())?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// A scheduler that picks a thread which is not ready, or none while some are,
-    /// makes [`Store::run_wasm_threads_for`] return an error. No thread is lost, and
-    /// another scheduler can be set.
-    ///
-    /// # Errors
-    ///
-    /// If the engine has no [`Preemption`].
-    pub fn set_wasm_thread_scheduler(&mut self, scheduler: impl ThreadScheduler) -> Result<()> {
-        self.as_context_mut().set_wasm_thread_scheduler(scheduler)
-    }
-
-    /// The scheduler that was set, if it is an `S`.
-    pub fn wasm_thread_scheduler_mut<S: ThreadScheduler>(&mut self) -> Option<&mut S> {
-        match self.inner_opaque_mut().preempt_mut().as_mut()?.policy_mut() {
-            policy::Policy::Custom(scheduler) => {
-                let scheduler: &mut dyn core::any::Any = &mut **scheduler;
-                scheduler.downcast_mut()
-            }
-            policy::Policy::RoundRobin(_) => None,
-        }
-    }
-
-    /// Changes what the scheduler is told about a thread.
-    ///
-    /// # Errors
-    ///
-    /// If the weight is 0, or there is no such thread or it has finished.
-    pub fn set_wasm_thread_params(&mut self, id: ThreadId, params: ThreadParams) -> Result<()> {
-        self.as_context_mut().set_wasm_thread_params(id, params)
-    }
-
-    /// Changes what a thread may use in all. What it has used stays used; wall time
-    /// counts from when it was spawned, or from now if it had no such limit before.
-    /// Of effect from its next dispatch on.
-    ///
-    /// # Errors
-    ///
-    /// If a limit is zero, or of fuel and the engine does not count it, or there is no
-    /// such thread or it has finished.
-    pub fn set_wasm_thread_limits(&mut self, id: ThreadId, limits: ThreadLimits) -> Result<()> {
-        self.as_context_mut().set_wasm_thread_limits(id, limits)
-    }
-
-    /// Sets what all threads of a [group](ThreadOptions::group) may use together,
-    /// beside what each of them may. When that is used up, each of them ends when it
-    /// is its turn. What they have used stays used; [`ThreadLimits::new`] forgets it.
-    ///
-    /// # Errors
-    ///
-    /// If a limit is zero, or of fuel and the engine does not count it, or of wall
-    /// time, or the group is 0.
-    pub fn wasm_thread_group_limits(&mut self, group: u64, limits: ThreadLimits) -> Result<()> {
-        self.as_context_mut()
-            .wasm_thread_group_limits(group, limits)
-    }
-
-    /// Sets what is called when a thread reaches a soft limit, in a run, with no thread
-    /// on the CPU. It may raise the limits, change the parameters, kill or spawn
-    /// threads, or do nothing, and the thread goes on. An error ends the thread, as
-    /// [`Exit::Trapped`].
-    ///
-    /// A thread that reaches it in a guest which a host function has called goes on
-    /// until that returns.
-    ///
-    /// # Errors
-    ///
-    /// If the engine has no [`Preemption`].
-    pub fn wasm_thread_limit_hook(
-        &mut self,
-        hook: impl FnMut(StoreContextMut<'_, T>, SoftLimit) -> Result<()> + Send + Sync + 'static,
-    ) -> Result<()> {
-        self.as_context_mut().wasm_thread_limit_hook(hook)
-    }
-
-    /// Ends one guest thread, wherever it is suspended: it leaves [`Exit::Killed`].
-    ///
-    /// In a run (from a host function, or the hook of a limit) the thread is ended
-    /// before the next dispatch, and one that is running when its slice is over.
-    ///
-    /// # Errors
-    ///
-    /// If there is no such thread, or it has finished.
-    pub fn kill_wasm_thread(&mut self, id: ThreadId) -> Result<()> {
-        self.as_context_mut().kill_wasm_thread(id)
-    }
-
-    /// Keeps a thread from being dispatched until it is
-    /// [resumed](Store::resume_wasm_thread). One that is running goes on until its
-    /// slice is over. Suspending one twice is as suspending it once.
-    ///
-    /// # Errors
-    ///
-    /// If there is no such thread, or it has finished.
-    pub fn suspend_wasm_thread(&mut self, id: ThreadId) -> Result<()> {
-        self.as_context_mut().suspend_wasm_thread(id)
-    }
-
-    /// Makes a thread ready that was suspended, after those that are ready already.
-    ///
-    /// # Errors
-    ///
-    /// If there is no such thread, or it has finished.
-    pub fn resume_wasm_thread(&mut self, id: ThreadId) -> Result<()> {
-        self.as_context_mut().resume_wasm_thread(id)
-    }
-
-    /// A handle with which any OS thread can kill a thread, or end its slice, while a
-    /// run is on.
-    ///
-    /// # Errors
-    ///
-    /// If there is no such thread, or it has finished.
-    pub fn wasm_thread_handle(&mut self, id: ThreadId) -> Result<ThreadHandle> {
-        self.as_context_mut().wasm_thread_handle(id)
-    }
-
-    /// Records what happens to guest threads from now on: the latest `capacity` events,
-    /// for which memory is allocated here. 0 stops it. The threads that there are
-    /// already are recorded as if they were spawned now.
-    ///
-    /// # Errors
-    ///
-    /// If the engine has no [`Preemption`], or there is no memory for so many events.
-    pub fn trace_wasm_threads(&mut self, capacity: usize) -> Result<()> {
-        self.as_context_mut().trace_wasm_threads(capacity)
-    }
-
-    /// Takes what was recorded so far, and goes on recording. `None` if nothing is.
-    pub fn take_wasm_thread_trace(&mut self) -> Option<Trace> {
-        self.as_context_mut().take_wasm_thread_trace()
-    }
-
     /// Spawns a guest thread which will call `func` with `params`.
     ///
     /// It runs when [`Store::run_wasm_threads_for`] gives it its turn, after
@@ -820,9 +479,5 @@ impl<T: 'static> Caller<'_, T> {
 impl<T: 'static> Store<T> {
     fn inner_opaque(&self) -> &StoreOpaque {
         crate::AsContext::as_context(self).0
-    }
-
-    fn inner_opaque_mut(&mut self) -> &mut StoreOpaque {
-        self.as_context_mut().0
     }
 }

@@ -76,7 +76,7 @@ pub(super) fn run_for(store: &mut StoreOpaque, time: Duration) -> Result<RunSumm
     let start = Instant::now();
     // A time that the clock cannot hold never comes.
     let deadline = start.checked_add(time);
-    let mut run = Run::begin(store)?;
+    let mut run = Run::begin(store, start)?;
     run.store.start_epochs(deadline)?;
     run.store.start_signals(start, deadline.map(|_| time))?;
     let waiter = Loan::new();
@@ -91,25 +91,24 @@ pub(super) fn run_for(store: &mut StoreOpaque, time: Duration) -> Result<RunSumm
         finished: 0,
         elapsed: Duration::ZERO,
     };
-    let mut now = start;
     loop {
-        summary.finished += run.end_those_due(&mut now);
-        if deadline.is_some_and(|deadline| now >= deadline) {
+        summary.finished += run.end_those_due();
+        if deadline.is_some_and(|deadline| run.now >= deadline) {
             if run.anyone_ready() {
                 summary.end = RunEnd::TimeUp;
             }
             break;
         }
-        let Some(thread) = OnCpu::start_next(run.store, now)? else {
+        let Some(thread) = OnCpu::start_next(run.store, run.now)? else {
             break;
         };
         summary.dispatches += 1;
-        match thread.dispatch(&waiter, &mut now) {
+        match thread.dispatch(&waiter, &mut run.now) {
             None => summary.finished += 1,
             Some(off) => {
                 summary.preemptions += u64::from(off.preempted);
                 if off.limited {
-                    summary.finished += run.enforce_limits(off.id, &mut now);
+                    summary.finished += run.enforce_limits(off.id);
                 }
             }
         }
@@ -117,7 +116,7 @@ pub(super) fn run_for(store: &mut StoreOpaque, time: Duration) -> Result<RunSumm
     if summary.end == RunEnd::AllFinished && run.anyone_live() {
         summary.end = RunEnd::AllSuspended;
     }
-    summary.elapsed = now - start;
+    summary.elapsed = run.now - start;
     Ok(summary)
 }
 
@@ -133,20 +132,22 @@ pub(super) fn kill(store: &mut StoreOpaque, id: ThreadId) -> Result<()> {
         threads.remote.ask(id, Request::Kill);
         return Ok(());
     }
-    Run::begin(store)?.end(id, None, &mut Instant::now());
+    Run::begin(store, Instant::now())?.end(id, None);
     Ok(())
 }
 
 /// Whether a run or a shutdown is on, so that there is at most one.
 pub(super) struct Run<'a> {
     pub(super) store: &'a mut StoreOpaque,
+    /// When the last thread went off the CPU.
+    pub(super) now: Instant,
 }
 
 impl<'a> Run<'a> {
     /// # Errors
     ///
     /// If one is on already.
-    pub(super) fn begin(store: &'a mut StoreOpaque) -> Result<Run<'a>> {
+    pub(super) fn begin(store: &'a mut StoreOpaque, now: Instant) -> Result<Run<'a>> {
         let threads = store.preemptive_threads()?;
         ensure!(
             !threads.in_run,
@@ -154,7 +155,7 @@ impl<'a> Run<'a> {
              them called can spawn threads, and neither run nor shut them down"
         );
         threads.in_run = true;
-        Ok(Run { store })
+        Ok(Run { store, now })
     }
 
     fn anyone_ready(&self) -> bool {
@@ -171,29 +172,29 @@ impl<'a> Run<'a> {
 
     /// Ends the threads that somebody has asked to end, and those that are over their
     /// wall time limit. Returns how many.
-    fn end_those_due(&mut self, now: &mut Instant) -> u64 {
+    fn end_those_due(&mut self) -> u64 {
         let mut ended = 0;
         if let Some(threads) = self.store.preempt()
             && threads.remote.anything_asked()
         {
             for (id, Request::Kill) in threads.remote.take_requests() {
-                ended += self.end(id, None, now);
+                ended += self.end(id, None);
             }
         }
         loop {
             let Some(threads) = self.store.preempt_mut() else {
                 return ended;
             };
-            let Some((id, over)) = threads.timed_out(*now) else {
+            let Some((id, over)) = threads.timed_out(self.now) else {
                 return ended;
             };
-            ended += self.end(id, Some(over), now);
+            ended += self.end(id, Some(over));
         }
     }
 
     /// Ends `id` if it is over a limit, and calls the hook if that is a soft one.
     /// Returns how many threads were ended.
-    fn enforce_limits(&mut self, id: ThreadId, now: &mut Instant) -> u64 {
+    fn enforce_limits(&mut self, id: ThreadId) -> u64 {
         let Some(threads) = self.store.preempt_mut() else {
             return 0;
         };
@@ -204,31 +205,30 @@ impl<'a> Run<'a> {
             // of the borrow is used until the hook returns.
             let call = || hook(unsafe { self.store.traitobj().as_mut() }, soft);
             let result = panic::catch_unwind(AssertUnwindSafe(call));
-            *now = Instant::now();
+            self.now = Instant::now();
             if let Some(threads) = self.store.preempt_mut() {
                 threads.limit_hook.get_or_insert(hook);
             }
             if let Err(error) = result.unwrap_or_else(|panic| panic::resume_unwind(panic)) {
-                return self.end_with(id, OwnedExit::Trapped(error), now);
+                return self.end_with(id, OwnedExit::Trapped(error));
             }
         }
         match self.store.preempt().and_then(|t| t.over_limit(id)) {
-            Some(over) => self.end(id, Some(over), now),
+            Some(over) => self.end(id, Some(over)),
             None => 0,
         }
     }
 
     /// Ends `id`, wherever it is suspended, if it has not finished.
-    fn end(&mut self, id: ThreadId, over: Option<OverLimit>, now: &mut Instant) -> u64 {
+    fn end(&mut self, id: ThreadId, over: Option<OverLimit>) -> u64 {
         let exit = over.map_or(OwnedExit::Killed, OwnedExit::OverLimit);
-        self.end_with(id, exit, now)
+        self.end_with(id, exit)
     }
 
-    fn end_with(&mut self, id: ThreadId, exit: OwnedExit, now: &mut Instant) -> u64 {
-        match OnCpu::start_ending(self.store, id, *now) {
+    fn end_with(&mut self, id: ThreadId, exit: OwnedExit) -> u64 {
+        match OnCpu::start_ending(self.store, id, self.now) {
             Some(thread) => {
-                thread.kill(exit);
-                *now = Instant::now();
+                self.now = thread.kill(exit);
                 1
             }
             None => 0,
@@ -243,7 +243,7 @@ impl Drop for Run<'_> {
         self.store.disarm_fuel();
         if let Some(threads) = self.store.preempt_mut() {
             threads.in_run = false;
-            threads.end_run();
+            threads.end_run(self.now);
         }
     }
 }
@@ -292,8 +292,7 @@ impl<'a> OnCpu<'a> {
     /// Runs the thread until it leaves the CPU, at `now`. `None` if it has finished.
     fn dispatch(mut self, waiter: &Waiter, now: &mut Instant) -> Option<Off> {
         if let Some(over) = self.store.running_thread().and_then(|running| running.over) {
-            self.kill(OwnedExit::OverLimit(over));
-            *now = Instant::now();
+            *now = self.kill(OwnedExit::OverLimit(over));
             return None;
         }
         let complete = loop {
@@ -319,8 +318,9 @@ impl<'a> OnCpu<'a> {
         None
     }
 
-    /// Unwinds the thread's stack, wherever it is suspended, and ends it.
-    pub(super) fn kill(mut self, exit: OwnedExit) {
+    /// Unwinds the thread's stack, wherever it is suspended, and ends it. Returns when
+    /// that was done.
+    pub(super) fn kill(mut self, exit: OwnedExit) -> Instant {
         // A thread that was cancelled never suspends again: everything on its
         // stack is Wasmtime's, and hands the error up. So this finishes it.
         let cancelled = format_err!("guest thread killed");
@@ -328,6 +328,7 @@ impl<'a> OnCpu<'a> {
         debug_assert!(result.is_ok());
         let now = Instant::now();
         self.finish(Some(exit), now);
+        now
     }
 
     fn resume(&mut self, with: WasmtimeResume) -> Result<WasmtimeComplete, StoreFiberYield> {

@@ -24,12 +24,11 @@
 use super::Suspension;
 use super::blocking;
 use super::remote::Interrupt;
-use super::slice::{Preemption, Slice};
+use super::slice::{Preemption, Slice, nanos};
 use super::timer::Slot;
 use crate::prelude::*;
 use crate::runtime::vm::VMStore;
 use crate::store::StoreOpaque;
-use core::time::Duration;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -205,10 +204,6 @@ impl StoreOpaque {
             .and_then(|threads| threads.epoch.slot.as_ref())
             .is_some_and(|slot| slot.has_fired())
     }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The part of the `new_epoch` libcall that is for guest threads, and for stores

@@ -94,6 +94,8 @@ impl Values {
     /// As the results of `func`, rooted in the store's current scope.
     fn results_of(&self, store: &mut StoreOpaque, func: Func) -> Vec<Val> {
         match self {
+            // Loading a type takes a lock.
+            Values::Raw(raw) if raw.is_empty() => Vec::new(),
             Values::Raw(raw) => {
                 let ty = func.load_ty(store);
                 let mut store = AutoAssertNoGc::new(store);

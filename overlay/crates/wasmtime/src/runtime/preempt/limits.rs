@@ -15,9 +15,13 @@
 
 use super::thread::ThreadId;
 use crate::prelude::*;
+use crate::runtime::vm::VMStore;
 use core::fmt;
 use core::time::Duration;
 use std::time::Instant;
+
+/// What is called at a soft limit: the embedder's, of the store's own type.
+pub(super) type LimitHook = Box<dyn FnMut(&mut dyn VMStore, SoftLimit) -> Result<()> + Send + Sync>;
 
 /// What a guest thread may use before it is ended, or its group: see
 /// [`ThreadOptions::limits`](crate::ThreadOptions::limits) and

@@ -28,7 +28,7 @@ pub(super) fn shutdown(store: &mut StoreOpaque) -> Result<usize> {
     if store.preempt().is_none() {
         return Ok(0);
     }
-    let run = Run::begin(store)?;
+    let mut run = Run::begin(store, Instant::now())?;
     let mut killed = 0;
     let mut panicked = None;
     loop {
@@ -37,15 +37,18 @@ pub(super) fn shutdown(store: &mut StoreOpaque) -> Result<usize> {
             break;
         }
         for id in live {
-            let Some(thread) = OnCpu::start_ending(run.store, id, Instant::now()) else {
+            let Some(thread) = OnCpu::start_ending(run.store, id, run.now) else {
                 continue;
             };
             killed += 1;
             // After a panic the thread is finished as well, and nothing else was
             // halfway through a change.
             let kill = || thread.kill(OwnedExit::Killed);
-            if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(kill)) {
-                panicked.get_or_insert(panic);
+            match panic::catch_unwind(AssertUnwindSafe(kill)) {
+                Ok(now) => run.now = now,
+                Err(panic) => {
+                    panicked.get_or_insert(panic);
+                }
             }
         }
     }

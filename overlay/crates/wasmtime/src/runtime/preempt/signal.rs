@@ -41,7 +41,7 @@
 use super::Suspension;
 use super::blocking;
 use super::remote::Interrupt;
-use super::slice::{Preemption, Slice};
+use super::slice::{Preemption, Slice, nanos};
 use super::threads::PreemptiveThreads;
 use crate::Module;
 use crate::prelude::*;
@@ -328,10 +328,6 @@ impl StoreOpaque {
 /// Makes the handler run on `thread`, an OS thread of this process.
 pub(super) fn interrupt_thread(thread: libc::pid_t) {
     os_timer::send(thread);
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(NEVER)
 }
 
 /// Where compiled code comes out of the stub, on the guest thread's stack.

@@ -41,7 +41,9 @@
 //!
 //! Who may touch what:
 //!
-//! 1. `threads`, `ready`, `policy` and `running` change only in this file.
+//! 1. `threads`, `ready`, `policy` and `running` change only here and in the modules
+//!    below: scheduling.rs asks the policy, limiting.rs charges and judges,
+//!    recording.rs keeps clocks and the trace.
 //! 2. A `Ready` thread is known to the policy as such and its `fiber` is here. How
 //!    many there are is in `ready`, whatever the policy says.
 //! 3. At most one thread is `Running`. Its fiber is on the stack of
@@ -49,23 +51,28 @@
 //! 4. An id is given out once. The counter is 64 bits wide and never wraps.
 
 use super::exit::{Exit, OwnedExit, Values};
-use super::limits::{Allowance, Budget, OverLimit, SoftLimit, ThreadLimits, thread_cpu_time};
-use super::policy::{Pick, Place, Policy, RoundRobin, ThreadParams, ThreadScheduler};
+use super::limits::{Allowance, Budget, LimitHook, OverLimit, ThreadLimits, thread_cpu_time};
+use super::policy::{Place, Policy, RoundRobin, ThreadParams};
 use super::remote::Remote;
 use super::slice::{Preemption, Slice};
 use super::spawn::ThreadOptions;
 use super::thread::{IdHasher, ThreadId, ThreadInfo, ThreadState, ThreadStats};
-use super::trace::{Ring, Trace, TraceEvent, Traced};
+use super::trace::{Ring, Traced};
 use crate::Func;
 use crate::fiber::StoreFiber;
 use crate::prelude::*;
-use crate::runtime::vm::VMStore;
 use crate::store::StoreOpaque;
 use core::hash::BuildHasherDefault;
 use core::time::Duration;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
+
+mod limiting;
+mod recording;
+mod scheduling;
+
+use self::scheduling::enqueue;
 
 /// The part of a store that a store without guest threads does not have.
 pub(crate) struct PreemptiveThreads {
@@ -163,26 +170,6 @@ impl Thread {
     fn extra_mut(&mut self) -> &mut Extra {
         self.extra.get_or_insert_default()
     }
-
-    /// Accounts for what it has used in the dispatch that ends `now`.
-    fn charge(&mut self, running: &Running, now: Instant, groups: &mut HashMap<u64, Budget>) {
-        let time = now.saturating_duration_since(running.since);
-        self.stats.cpu_time += time;
-        self.stats.fuel_consumed += running.fuel_consumed;
-        if self.extra.is_none() {
-            return;
-        }
-        let cpu_time = match running.cpu_since {
-            Some(since) => thread_cpu_time().map_or(time, |now| now.saturating_sub(since)),
-            None => time,
-        };
-        if let Some(budget) = self.budget_mut() {
-            budget.charge(running.fuel_consumed, cpu_time);
-        }
-        if let Some(budget) = groups.get_mut(&self.group()) {
-            budget.charge(running.fuel_consumed, cpu_time);
-        }
-    }
 }
 
 /// Why a thread is put on the CPU.
@@ -217,9 +204,6 @@ pub(super) struct Running {
     /// Its function, and what that returned.
     results: Option<(Func, Values)>,
 }
-
-/// The embedder's, of the store's own type.
-pub(super) type LimitHook = Box<dyn FnMut(&mut dyn VMStore, SoftLimit) -> Result<()> + Send + Sync>;
 
 /// A thread that went off the CPU.
 #[derive(Clone, Copy, Debug)]
@@ -284,76 +268,6 @@ impl PreemptiveThreads {
              limit; take the exits of finished ones, spawn them as `detached`, or \
              raise the limit with `Store::wasm_thread_limit`",
             self.threads.len(),
-        );
-        Ok(())
-    }
-
-    /// The clock that policies and traces see.
-    fn ticks(&self, now: Option<Instant>) -> u64 {
-        if self.preemption == Preemption::Fuel {
-            return self.fuel_clock;
-        }
-        let now = now.unwrap_or_else(Instant::now);
-        nanos(now.saturating_duration_since(self.start))
-    }
-
-    pub(super) fn record(&mut self, now: Option<Instant>, thread: Option<ThreadId>, what: Traced) {
-        if self.trace.is_none() {
-            return;
-        }
-        let at = self.ticks(now);
-        if let Some(ring) = &mut self.trace {
-            ring.record(TraceEvent {
-                at,
-                thread: thread.unwrap_or(ThreadId(0)),
-                what,
-            });
-        }
-    }
-
-    /// Tells the embedder's policy, if there is one.
-    fn tell(&mut self, now: Option<Instant>, tell: impl FnOnce(&mut dyn ThreadScheduler, u64)) {
-        if matches!(self.policy, Policy::RoundRobin(_)) {
-            return;
-        }
-        let now = self.ticks(now);
-        if let Policy::Custom(policy) = &mut self.policy {
-            tell(&mut **policy, now);
-        }
-    }
-
-    /// The clock that goes while a run is on.
-    fn run_clock(&self, now: Option<Instant>) -> Duration {
-        let in_run = self.run_start.map_or(Duration::ZERO, |start| {
-            let now = now.unwrap_or_else(Instant::now);
-            now.saturating_duration_since(start)
-        });
-        self.run_time + in_run
-    }
-
-    /// A run begins.
-    pub(super) fn start_run(&mut self, now: Instant) {
-        self.run_start = Some(now);
-        self.run_is_traced = self.trace.is_some();
-        self.record(Some(now), None, Traced::RunStarted);
-    }
-
-    /// The run, or what ends threads without one, is over.
-    pub(super) fn end_run(&mut self) {
-        self.run_time = self.run_clock(None);
-        self.run_start = None;
-        if core::mem::take(&mut self.run_is_traced) {
-            self.record(None, None, Traced::RunEnded);
-        }
-    }
-
-    /// # Errors
-    ///
-    /// While a run is on.
-    pub(super) fn ensure_no_run(&self, what: &str) -> Result<()> {
-        ensure!(
-            !self.in_run,
-            "guest threads are being run: only between two runs can {what}"
         );
         Ok(())
     }
@@ -432,63 +346,6 @@ impl PreemptiveThreads {
         Ok(fiber)
     }
 
-    fn record_dispatch(&mut self, now: Instant) {
-        if self.trace.is_some()
-            && let Some(running) = &self.running
-        {
-            let (id, slice) = (running.id, in_ticks(running.slice));
-            self.record(Some(now), Some(id), Traced::Dispatched { slice });
-        }
-    }
-
-    /// The thread whose turn it is, and for how many ticks if the policy has said so.
-    fn pick(&mut self, now: Instant) -> Result<Option<(ThreadId, Option<u64>)>> {
-        if let Policy::RoundRobin(queue) = &mut self.policy {
-            while let Some((place, id)) = queue.pop() {
-                let thread = self.threads.get(&id);
-                if thread.is_some_and(|thread| thread.place == place) {
-                    return Ok(Some((id, None)));
-                }
-            }
-            return Ok(None);
-        }
-        if self.ready == 0 {
-            return Ok(None);
-        }
-        let now = self.ticks(Some(now));
-        let pick = match &mut self.policy {
-            Policy::Custom(policy) => policy.next(now),
-            Policy::RoundRobin(_) => None,
-        };
-        let Some(Pick { thread, slice }) = pick else {
-            bail!(
-                "the scheduler has picked no guest thread, but {} are ready: it \
-                 has lost them; `Store::set_wasm_thread_scheduler` tells another \
-                 one of all",
-                self.ready
-            );
-        };
-        self.ensure_ready(thread)?;
-        Ok(Some((thread, slice)))
-    }
-
-    /// # Errors
-    ///
-    /// If a policy must not pick `id`, saying why.
-    fn ensure_ready(&self, id: ThreadId) -> Result<()> {
-        let why = match self.threads.get(&id) {
-            Some(thread) if thread.is_ready() => return Ok(()),
-            Some(thread) if thread.exit.is_some() => "has finished",
-            Some(thread) if thread.suspended => "is suspended",
-            Some(_) => "is running",
-            None => "is not in this store",
-        };
-        bail!(
-            "the scheduler has picked guest thread {id}, which {why}; \
-             `Store::set_wasm_thread_scheduler` sets another one"
-        )
-    }
-
     /// Puts `id` on the CPU. `None` if it is not there for that.
     fn start(
         &mut self,
@@ -498,6 +355,10 @@ impl PreemptiveThreads {
         why: Start,
     ) -> Option<Box<StoreFiber<'static>>> {
         let run_clock = self.run_clock(Some(now));
+        let (allowance, over) = match why {
+            Start::Dispatch => self.allowance(self.threads.get(&id)?, now),
+            Start::End => (Allowance::default(), None),
+        };
         let thread = self.threads.get_mut(&id)?;
         let fiber = thread.fiber.take()?;
         thread.place = 0;
@@ -515,23 +376,6 @@ impl PreemptiveThreads {
             thread.stats.dispatches += 1;
         }
 
-        let mut allowance = Allowance::default();
-        let mut over = None;
-        if why == Start::Dispatch {
-            if let Some(budget) = thread.budget() {
-                allowance = budget.allowance();
-                over = budget.over(false);
-            }
-            if !self.groups.is_empty()
-                && let Some(budget) = self.groups.get(&thread.group())
-            {
-                allowance = allowance.and(budget.allowance());
-                over = over.or(budget.over(true));
-            }
-            if let Some((end, _)) = self.timeouts.first() {
-                allowance = allowance.until(*end, now);
-            }
-        }
         let cpu_since = if allowance.count_cpu_time {
             thread_cpu_time()
         } else {
@@ -615,19 +459,6 @@ impl PreemptiveThreads {
         })
     }
 
-    /// Whether anybody is to be told of what happens.
-    fn is_watched(&self) -> bool {
-        self.trace.is_some() || matches!(self.policy, Policy::Custom(_))
-    }
-
-    /// What `running` has used in this dispatch, in ticks.
-    fn used(&self, running: &Running, now: Instant) -> u64 {
-        match self.preemption {
-            Preemption::Fuel => running.fuel_consumed,
-            _ => nanos(now.saturating_duration_since(running.since)),
-        }
-    }
-
     /// Arrow 4. `None` stands for the values that
     /// the thread's function left in [`Running::results`].
     pub(super) fn finish(&mut self, exit: Option<OwnedExit>, now: Instant) {
@@ -709,39 +540,6 @@ impl PreemptiveThreads {
         Ok(())
     }
 
-    /// Replaces the policy, and tells the new one of all threads, in the order of
-    /// their spawning.
-    pub(super) fn set_policy(&mut self, policy: Policy) {
-        self.policy = policy;
-        let mut ids: Vec<ThreadId> = self.threads.keys().copied().collect();
-        ids.sort_unstable();
-        for id in ids {
-            let Some(thread) = self.threads.get_mut(&id) else {
-                continue;
-            };
-            thread.place = 0;
-            if thread.exit.is_some() {
-                continue;
-            }
-            let (params, suspended) = (thread.params(), thread.suspended);
-            if let Policy::RoundRobin(queue) = &mut self.policy
-                && !suspended
-            {
-                thread.place = queue.push(id);
-            }
-            self.tell(None, |policy, now| {
-                policy.spawned(now, id, &params);
-                if suspended {
-                    policy.parked(now, id, 0);
-                }
-            });
-        }
-    }
-
-    pub(super) fn policy_mut(&mut self) -> &mut Policy {
-        &mut self.policy
-    }
-
     /// # Errors
     ///
     /// If there is no such thread, or it has finished.
@@ -763,147 +561,14 @@ impl PreemptiveThreads {
         self.live_mut(id, to_be).map(|_| ())
     }
 
-    pub(super) fn set_params(&mut self, id: ThreadId, params: ThreadParams) -> Result<()> {
-        params.validate()?;
-        let thread = self.live_mut(id, "given other parameters")?;
-        thread.extra_mut().params = params.clone();
-        self.tell(None, |policy, now| policy.changed(now, id, &params));
-        Ok(())
-    }
-
-    pub(super) fn set_limits(&mut self, id: ThreadId, limits: ThreadLimits) -> Result<()> {
-        let thread = self.live_mut(id, "limited")?;
-        let stats = thread.stats;
-        let extra = thread.extra_mut();
-        let old = extra.timeout.take();
-        let spawned = old.map_or_else(Instant::now, |(spawned, _)| spawned);
-        extra.timeout = limits
-            .wall_time
-            .and_then(|time| Some((spawned, spawned.checked_add(time)?)));
-        let new = extra.timeout;
-        let used = || Budget::with_used(stats.fuel_consumed, stats.cpu_time);
-        extra.budget.get_or_insert_with(used).set_limits(limits);
-        if let Some((_, end)) = old {
-            self.timeouts.remove(&(end, id));
-        }
-        if let Some((_, end)) = new {
-            self.timeouts.insert((end, id));
-        }
-        Ok(())
-    }
-
-    pub(super) fn set_group_limits(&mut self, group: u64, limits: ThreadLimits) {
-        if limits.is_none() {
-            self.groups.remove(&group);
-            return;
-        }
-        self.groups.entry(group).or_default().set_limits(limits);
-    }
-
-    /// Whether the running thread has used the fuel that it was allowed.
-    pub(super) fn fuel_allowance_is_spent(&self) -> bool {
-        self.running.as_ref().is_some_and(|running| {
-            running
-                .allowance
-                .fuel
-                .is_some_and(|fuel| running.fuel_consumed >= fuel)
-        })
-    }
-
-    /// The fuel limit that the running thread has reached.
-    pub(super) fn over_fuel_limit(&self) -> Option<OverLimit> {
-        let running = self.running.as_ref()?;
-        let thread = self.threads.get(&running.id)?;
-        let over = |budget: &Budget, group| {
-            let mut budget = *budget;
-            budget.charge(running.fuel_consumed, Duration::ZERO);
-            budget.over(group)
-        };
-        let own = thread.budget().and_then(|budget| over(budget, false));
-        own.or_else(|| over(self.groups.get(&thread.group())?, true))
-    }
-
-    /// Why `id`, which is off the CPU, is to be ended.
-    pub(super) fn over_limit(&self, id: ThreadId) -> Option<OverLimit> {
-        let thread = self.threads.get(&id)?;
-        let own = thread.budget().and_then(|budget| budget.over(false));
-        own.or_else(|| self.groups.get(&thread.group())?.over(true))
-    }
-
-    /// The soft limit that `id` has newly reached.
-    pub(super) fn soft_limit(&mut self, id: ThreadId) -> Option<SoftLimit> {
-        let thread = self.threads.get_mut(&id)?;
-        let own = thread
-            .budget_mut()
-            .and_then(|budget| budget.newly_over_soft(false));
-        let group = thread.group();
-        let limit = own.or_else(|| self.groups.get_mut(&group)?.newly_over_soft(true))?;
-        Some(SoftLimit { thread: id, limit })
-    }
-
-    /// The thread that is over its wall time limit, and that.
-    pub(super) fn timed_out(&self, now: Instant) -> Option<(ThreadId, OverLimit)> {
-        let (_, id) = *self.timeouts.first().filter(|(end, _)| *end <= now)?;
-        let (spawned, end) = self.threads.get(&id)?.extra.as_ref()?.timeout?;
-        let over = OverLimit::WallTime {
-            limit: end - spawned,
-            used: now.saturating_duration_since(spawned),
-        };
-        Some((id, over))
-    }
-
     /// The threads that have not finished, in the order of their spawning.
     pub(super) fn live(&self) -> Vec<ThreadId> {
-        let live = self
-            .threads
-            .iter()
-            .filter(|(_, thread)| thread.exit.is_none());
-        let mut ids: Vec<ThreadId> = live.map(|(id, _)| *id).collect();
-        ids.sort_unstable();
-        ids
-    }
-
-    /// # Errors
-    ///
-    /// If there is no memory for it. The trace is as it was then.
-    pub(super) fn set_trace(&mut self, capacity: usize) -> Result<()> {
-        self.trace = match capacity {
-            0 => None,
-            _ => Some(Ring::new(capacity)?),
-        };
-        let mut ids = self.live();
-        if let Policy::RoundRobin(queue) = &self.policy {
-            // In the order in which they will run.
-            let order = queue.iter().filter(|(place, id)| {
-                let thread = self.threads.get(id);
-                thread.is_some_and(|thread| thread.place == *place)
-            });
-            let order: HashMap<ThreadId, Place> = order.map(|(place, id)| (id, place)).collect();
-            ids.sort_by_key(|id| order.get(id).copied());
-        }
-        if self.in_run {
-            self.run_is_traced = true;
-            self.record(None, None, Traced::RunStarted);
-        }
-        for id in ids {
-            self.record(None, Some(id), Traced::Spawned);
-            if self.threads.get(&id).is_some_and(|thread| thread.suspended) {
-                self.record(None, Some(id), Traced::Parked);
-            }
-        }
-        self.record_dispatch(Instant::now());
-        Ok(())
-    }
-
-    pub(super) fn take_trace(&mut self) -> Option<Trace> {
-        let (events, lost) = self.trace.as_mut()?.take();
-        let name = |info: ThreadInfo<'_>| Some((info.id, info.name?.to_string()));
-        Some(Trace {
-            events,
-            lost,
-            fuel: self.preemption == Preemption::Fuel,
-            names: self.list().filter_map(name).collect(),
-        })
+        let threads = self.threads.iter();
+        sorted(
+            threads
+                .filter(|(_, thread)| thread.exit.is_none())
+                .map(|(id, _)| *id),
+        )
     }
 
     /// Arrow 6.
@@ -954,8 +619,7 @@ impl PreemptiveThreads {
 
     /// All threads, in the order of their spawning.
     pub(super) fn list(&self) -> impl Iterator<Item = ThreadInfo<'_>> {
-        let mut ids: Vec<ThreadId> = self.threads.keys().copied().collect();
-        ids.sort_unstable();
+        let ids = sorted(self.threads.keys().copied());
         ids.into_iter().filter_map(|id| self.get(id))
     }
 
@@ -1023,6 +687,7 @@ impl StoreOpaque {
     /// # Errors
     ///
     /// In a guest thread: the OS thread that would be blocked is its siblings' too.
+    #[cfg(feature = "threads")]
     pub(crate) fn ensure_may_block(&self) -> Result<()> {
         ensure!(
             self.running_thread().is_none(),
@@ -1049,20 +714,9 @@ impl StoreOpaque {
     }
 }
 
-/// Puts `id` at the end of the queue, if there is one.
-fn enqueue(policy: &mut Policy, id: ThreadId, thread: &mut Thread) {
-    if let Policy::RoundRobin(queue) = policy {
-        thread.place = queue.push(id);
-    }
-}
-
-fn in_ticks(slice: Slice) -> u64 {
-    match slice {
-        Slice::Time(time) => nanos(time),
-        Slice::Fuel(fuel) => fuel,
-    }
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+/// In the order of their spawning.
+fn sorted(ids: impl Iterator<Item = ThreadId>) -> Vec<ThreadId> {
+    let mut ids: Vec<ThreadId> = ids.collect();
+    ids.sort_unstable();
+    ids
 }

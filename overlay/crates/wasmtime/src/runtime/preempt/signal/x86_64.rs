@@ -311,7 +311,8 @@ impl Interrupted<'_> {
     }
 
     fn get(&self, register: libc::c_int) -> usize {
-        usize::try_from(register).map_or(0, |i| self.0.gregs[i].cast_unsigned() as usize)
+        let value = usize::try_from(register).map_or(0, |i| self.0.gregs[i].cast_unsigned());
+        usize::try_from(value).unwrap_or(0)
     }
 
     fn set(&mut self, register: libc::c_int, value: usize) {

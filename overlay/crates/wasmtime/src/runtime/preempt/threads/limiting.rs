@@ -1,0 +1,157 @@
+//! Threads and their limits: what they are charged for, and whether they are over.
+
+use super::{PreemptiveThreads, Running, Thread};
+use crate::prelude::*;
+use crate::runtime::preempt::limits::{
+    Allowance, Budget, OverLimit, SoftLimit, ThreadLimits, thread_cpu_time,
+};
+use crate::runtime::preempt::thread::ThreadId;
+use core::time::Duration;
+use std::collections::HashMap;
+use std::time::Instant;
+
+impl Thread {
+    /// Accounts for what it has used in the dispatch that ends `now`.
+    pub(super) fn charge(
+        &mut self,
+        running: &Running,
+        now: Instant,
+        groups: &mut HashMap<u64, Budget>,
+    ) {
+        let time = now.saturating_duration_since(running.since);
+        self.stats.cpu_time += time;
+        self.stats.fuel_consumed += running.fuel_consumed;
+        if self.extra.is_none() {
+            return;
+        }
+        let cpu_time = match running.cpu_since {
+            Some(since) => thread_cpu_time().map_or(time, |now| now.saturating_sub(since)),
+            None => time,
+        };
+        if let Some(budget) = self.budget_mut() {
+            budget.charge(running.fuel_consumed, cpu_time);
+        }
+        if let Some(budget) = groups.get_mut(&self.group()) {
+            budget.charge(running.fuel_consumed, cpu_time);
+        }
+    }
+}
+
+impl PreemptiveThreads {
+    /// What `thread` may use in the dispatch that begins `now`, and the limit that it is
+    /// over already.
+    pub(super) fn allowance(
+        &self,
+        thread: &Thread,
+        now: Instant,
+    ) -> (Allowance, Option<OverLimit>) {
+        let mut allowance = Allowance::default();
+        let mut over = None;
+        if let Some(budget) = thread.budget() {
+            allowance = budget.allowance();
+            over = budget.over(false);
+        }
+        if !self.groups.is_empty()
+            && let Some(budget) = self.groups.get(&thread.group())
+        {
+            allowance = allowance.and(budget.allowance());
+            over = over.or(budget.over(true));
+        }
+        if let Some((end, _)) = self.timeouts.first() {
+            allowance = allowance.until(*end, now);
+        }
+        (allowance, over)
+    }
+
+    pub(in crate::runtime::preempt) fn set_limits(
+        &mut self,
+        id: ThreadId,
+        limits: ThreadLimits,
+    ) -> Result<()> {
+        let thread = self.live_mut(id, "limited")?;
+        let stats = thread.stats;
+        let extra = thread.extra_mut();
+        let old = extra.timeout.take();
+        let spawned = old.map_or_else(Instant::now, |(spawned, _)| spawned);
+        extra.timeout = limits
+            .wall_time
+            .and_then(|time| Some((spawned, spawned.checked_add(time)?)));
+        let new = extra.timeout;
+        let used = || Budget::with_used(stats.fuel_consumed, stats.cpu_time);
+        extra.budget.get_or_insert_with(used).set_limits(limits);
+        if let Some((_, end)) = old {
+            self.timeouts.remove(&(end, id));
+        }
+        if let Some((_, end)) = new {
+            self.timeouts.insert((end, id));
+        }
+        Ok(())
+    }
+
+    pub(in crate::runtime::preempt) fn set_group_limits(
+        &mut self,
+        group: u64,
+        limits: ThreadLimits,
+    ) {
+        if limits.is_none() {
+            self.groups.remove(&group);
+            return;
+        }
+        self.groups.entry(group).or_default().set_limits(limits);
+    }
+
+    /// Whether the running thread has used the fuel that it was allowed.
+    pub(in crate::runtime::preempt) fn fuel_allowance_is_spent(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| {
+            running
+                .allowance
+                .fuel
+                .is_some_and(|fuel| running.fuel_consumed >= fuel)
+        })
+    }
+
+    /// The fuel limit that the running thread has reached.
+    pub(in crate::runtime::preempt) fn over_fuel_limit(&self) -> Option<OverLimit> {
+        let running = self.running.as_ref()?;
+        let thread = self.threads.get(&running.id)?;
+        let over = |budget: &Budget, group| {
+            let mut budget = *budget;
+            budget.charge(running.fuel_consumed, Duration::ZERO);
+            budget.over(group)
+        };
+        let own = thread.budget().and_then(|budget| over(budget, false));
+        own.or_else(|| over(self.groups.get(&thread.group())?, true))
+    }
+
+    /// Why `id`, which is off the CPU, is to be ended.
+    pub(in crate::runtime::preempt) fn over_limit(&self, id: ThreadId) -> Option<OverLimit> {
+        let thread = self.threads.get(&id)?;
+        let own = thread.budget().and_then(|budget| budget.over(false));
+        own.or_else(|| self.groups.get(&thread.group())?.over(true))
+    }
+
+    /// The soft limit that `id` has newly reached.
+    pub(in crate::runtime::preempt) fn soft_limit(&mut self, id: ThreadId) -> Option<SoftLimit> {
+        let thread = self.threads.get_mut(&id)?;
+        let own = thread
+            .budget_mut()
+            .and_then(|budget| budget.newly_over_soft(false));
+        let group = thread.group();
+        let limit = own.or_else(|| self.groups.get_mut(&group)?.newly_over_soft(true))?;
+        Some(SoftLimit { thread: id, limit })
+    }
+
+    /// The thread that is over its wall time limit, and that.
+    pub(in crate::runtime::preempt) fn timed_out(
+        &self,
+        now: Instant,
+    ) -> Option<(ThreadId, OverLimit)> {
+        let (_, id) = *self.timeouts.first().filter(|(end, _)| *end <= now)?;
+        let (spawned, end) = self.threads.get(&id)?.extra.as_ref()?.timeout?;
+        let over = OverLimit::WallTime {
+            limit: end - spawned,
+            used: now.saturating_duration_since(spawned),
+        };
+        Some((id, over))
+    }
+}

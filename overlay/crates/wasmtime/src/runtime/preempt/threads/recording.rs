@@ -1,0 +1,133 @@
+//! Threads and their clocks, and the record of what happened to them.
+
+use super::{PreemptiveThreads, Running};
+use crate::prelude::*;
+use crate::runtime::preempt::policy::{Place, Policy};
+use crate::runtime::preempt::slice::{Preemption, Slice, nanos};
+use crate::runtime::preempt::thread::{ThreadId, ThreadInfo};
+use crate::runtime::preempt::trace::{Ring, Trace, TraceEvent, Traced};
+use core::time::Duration;
+use std::collections::HashMap;
+use std::time::Instant;
+
+impl PreemptiveThreads {
+    /// The clock that policies and traces see.
+    pub(super) fn ticks(&self, now: Option<Instant>) -> u64 {
+        if self.preemption == Preemption::Fuel {
+            return self.fuel_clock;
+        }
+        let now = now.unwrap_or_else(Instant::now);
+        nanos(now.saturating_duration_since(self.start))
+    }
+
+    /// The clock that goes while a run is on.
+    pub(super) fn run_clock(&self, now: Option<Instant>) -> Duration {
+        let in_run = self.run_start.map_or(Duration::ZERO, |start| {
+            let now = now.unwrap_or_else(Instant::now);
+            now.saturating_duration_since(start)
+        });
+        self.run_time + in_run
+    }
+
+    /// A run begins.
+    pub(in crate::runtime::preempt) fn start_run(&mut self, now: Instant) {
+        self.run_start = Some(now);
+        self.run_is_traced = self.trace.is_some();
+        self.record(Some(now), None, Traced::RunStarted);
+    }
+
+    /// The run, or what ends threads without one, is over.
+    pub(in crate::runtime::preempt) fn end_run(&mut self, now: Instant) {
+        self.run_time = self.run_clock(Some(now));
+        self.run_start = None;
+        if core::mem::take(&mut self.run_is_traced) {
+            self.record(Some(now), None, Traced::RunEnded);
+        }
+    }
+
+    pub(in crate::runtime::preempt) fn record(
+        &mut self,
+        now: Option<Instant>,
+        thread: Option<ThreadId>,
+        what: Traced,
+    ) {
+        if self.trace.is_none() {
+            return;
+        }
+        let at = self.ticks(now);
+        if let Some(ring) = &mut self.trace {
+            ring.record(TraceEvent {
+                at,
+                thread: thread.unwrap_or(ThreadId(0)),
+                what,
+            });
+        }
+    }
+
+    pub(super) fn record_dispatch(&mut self, now: Instant) {
+        if self.trace.is_some()
+            && let Some(running) = &self.running
+        {
+            let (id, slice) = (running.id, in_ticks(running.slice));
+            self.record(Some(now), Some(id), Traced::Dispatched { slice });
+        }
+    }
+
+    /// What `running` has used in this dispatch, in ticks.
+    pub(super) fn used(&self, running: &Running, now: Instant) -> u64 {
+        match self.preemption {
+            Preemption::Fuel => running.fuel_consumed,
+            _ => nanos(now.saturating_duration_since(running.since)),
+        }
+    }
+
+    /// # Errors
+    ///
+    /// If there is no memory for it. The trace is as it was then.
+    pub(in crate::runtime::preempt) fn set_trace(&mut self, capacity: usize) -> Result<()> {
+        self.trace = match capacity {
+            0 => None,
+            _ => Some(Ring::new(capacity)?),
+        };
+        let mut ids = self.live();
+        if let Policy::RoundRobin(queue) = &self.policy {
+            // In the order in which they will run.
+            let order = queue.iter().filter(|(place, id)| {
+                let thread = self.threads.get(id);
+                thread.is_some_and(|thread| thread.place == *place)
+            });
+            let order: HashMap<ThreadId, Place> = order.map(|(place, id)| (id, place)).collect();
+            ids.sort_by_key(|id| order.get(id).copied());
+        }
+        if self.in_run {
+            self.run_is_traced = true;
+            self.record(None, None, Traced::RunStarted);
+        }
+        for id in ids {
+            self.record(None, Some(id), Traced::Spawned);
+            if self.threads.get(&id).is_some_and(|thread| thread.suspended) {
+                self.record(None, Some(id), Traced::Parked);
+            }
+        }
+        self.record_dispatch(Instant::now());
+        Ok(())
+    }
+
+    pub(in crate::runtime::preempt) fn take_trace(&mut self) -> Option<Trace> {
+        let (events, lost) = self.trace.as_mut()?.take();
+        let name = |info: ThreadInfo<'_>| Some((info.id, info.name?.to_string()));
+        Some(Trace {
+            events,
+            lost,
+            fuel: self.preemption == Preemption::Fuel,
+            names: self.list().filter_map(name).collect(),
+        })
+    }
+}
+
+fn in_ticks(slice: Slice) -> u64 {
+    match slice {
+        Slice::Time(time) => nanos(time),
+        Slice::Fuel(fuel) => fuel,
+    }
+}

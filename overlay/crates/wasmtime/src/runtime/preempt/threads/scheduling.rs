@@ -1,0 +1,143 @@
+//! Threads and their policy: who is told of what, and asked.
+
+use super::{PreemptiveThreads, Thread};
+use crate::prelude::*;
+use crate::runtime::preempt::policy::{Pick, Policy, ThreadParams, ThreadScheduler};
+use crate::runtime::preempt::thread::ThreadId;
+use core::any::Any;
+use std::time::Instant;
+
+impl PreemptiveThreads {
+    /// Tells the embedder's policy, if there is one.
+    pub(super) fn tell(
+        &mut self,
+        now: Option<Instant>,
+        tell: impl FnOnce(&mut dyn ThreadScheduler, u64),
+    ) {
+        if matches!(self.policy, Policy::RoundRobin(_)) {
+            return;
+        }
+        let now = self.ticks(now);
+        if let Policy::Custom(policy) = &mut self.policy {
+            tell(&mut **policy, now);
+        }
+    }
+
+    /// The thread whose turn it is, and for how many ticks if the policy has said so.
+    pub(super) fn pick(&mut self, now: Instant) -> Result<Option<(ThreadId, Option<u64>)>> {
+        if let Policy::RoundRobin(queue) = &mut self.policy {
+            while let Some((place, id)) = queue.pop() {
+                let thread = self.threads.get(&id);
+                if thread.is_some_and(|thread| thread.place == place) {
+                    return Ok(Some((id, None)));
+                }
+            }
+            return Ok(None);
+        }
+        if self.ready == 0 {
+            return Ok(None);
+        }
+        let now = self.ticks(Some(now));
+        let pick = match &mut self.policy {
+            Policy::Custom(policy) => policy.next(now),
+            Policy::RoundRobin(_) => None,
+        };
+        let Some(Pick { thread, slice }) = pick else {
+            bail!(
+                "the scheduler has picked no guest thread, but {} are ready: it \
+                 has lost them; `Store::set_wasm_thread_scheduler` tells another \
+                 one of all",
+                self.ready
+            );
+        };
+        self.ensure_ready(thread)?;
+        Ok(Some((thread, slice)))
+    }
+
+    /// # Errors
+    ///
+    /// If a policy must not pick `id`, saying why.
+    pub(super) fn ensure_ready(&self, id: ThreadId) -> Result<()> {
+        let why = match self.threads.get(&id) {
+            Some(thread) if thread.is_ready() => return Ok(()),
+            Some(thread) if thread.exit.is_some() => "has finished",
+            Some(thread) if thread.suspended => "is suspended",
+            Some(_) => "is running",
+            None => "is not in this store",
+        };
+        bail!(
+            "the scheduler has picked guest thread {id}, which {why}; \
+             `Store::set_wasm_thread_scheduler` sets another one"
+        )
+    }
+
+    /// Whether anybody is to be told of what happens.
+    pub(super) fn is_watched(&self) -> bool {
+        self.trace.is_some() || matches!(self.policy, Policy::Custom(_))
+    }
+
+    /// Replaces the policy, and tells the new one of all threads, in the order of
+    /// their spawning.
+    pub(in crate::runtime::preempt) fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+        for id in self.live() {
+            let Some(thread) = self.threads.get_mut(&id) else {
+                continue;
+            };
+            thread.place = 0;
+            let (params, suspended) = (thread.params(), thread.suspended);
+            if !suspended {
+                enqueue(&mut self.policy, id, thread);
+            }
+            self.tell(None, |policy, now| {
+                policy.spawned(now, id, &params);
+                if suspended {
+                    policy.parked(now, id, 0);
+                }
+            });
+        }
+    }
+
+    /// # Errors
+    ///
+    /// While a run is on.
+    pub(in crate::runtime::preempt) fn ensure_no_run(&self, what: &str) -> Result<()> {
+        ensure!(
+            !self.in_run,
+            "guest threads are being run: only between two runs can {what}"
+        );
+        Ok(())
+    }
+
+    pub(in crate::runtime::preempt) fn set_params(
+        &mut self,
+        id: ThreadId,
+        params: ThreadParams,
+    ) -> Result<()> {
+        params.validate()?;
+        let thread = self.live_mut(id, "given other parameters")?;
+        thread.extra_mut().params = params.clone();
+        self.tell(None, |policy, now| policy.changed(now, id, &params));
+        Ok(())
+    }
+
+    /// The embedder's policy, if it is an `S`.
+    pub(in crate::runtime::preempt) fn scheduler_mut<S: ThreadScheduler>(
+        &mut self,
+    ) -> Option<&mut S> {
+        match &mut self.policy {
+            Policy::Custom(scheduler) => {
+                let scheduler: &mut dyn Any = &mut **scheduler;
+                scheduler.downcast_mut()
+            }
+            Policy::RoundRobin(_) => None,
+        }
+    }
+}
+
+/// Puts `id` at the end of the queue, if there is one.
+pub(super) fn enqueue(policy: &mut Policy, id: ThreadId, thread: &mut Thread) {
+    if let Policy::RoundRobin(queue) = policy {
+        thread.place = queue.push(id);
+    }
+}
