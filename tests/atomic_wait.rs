@@ -1,7 +1,6 @@
-//! A guest thread that would wait for an atomic ends with an error: it would stop
-//! the siblings that are to notify it.
+//! A guest thread that waits for an atomic is parked: its siblings run on.
 
-use crate::support::{config, spawn, trapped};
+use crate::support::config;
 use std::time::Duration;
 use wasmtime::*;
 
@@ -20,21 +19,55 @@ fn config_with_shared_memory(preemption: Preemption) -> Config {
     config
 }
 
-fn a_thread_that_waits_ends_and_its_siblings_go_on(preemption: Preemption) {
+const NOTIFIER: &str = r#"
+(module
+  (import "" "memory" (memory 1 1 shared))
+  (func (export "wait32") (param i32 i32 i64) (result i32)
+    (memory.atomic.wait32 (local.get 0) (local.get 1) (local.get 2)))
+  (func (export "notify") (param i32 i32) (result i32)
+    (memory.atomic.notify (local.get 0) (local.get 1))))
+"#;
+
+fn a_thread_is_parked_until_it_is_notified(preemption: Preemption) {
+    let engine = Engine::new(&config_with_shared_memory(preemption)).unwrap();
+    let module = Module::new(&engine, NOTIFIER).unwrap();
+    let memory = SharedMemory::new(&engine, MemoryType::shared(1, 1)).unwrap();
+    let mut store = Store::new(&engine, ());
+    store.wasm_threads_own_memory(&memory).unwrap();
+    let spawn = |store: &mut Store<()>, name: &str, params: &[Val]| {
+        let instance = Instance::new(&mut *store, &module, &[memory.clone().into()]).unwrap();
+        let func = instance.get_func(&mut *store, name).unwrap();
+        store.spawn_wasm_thread(func, params).unwrap()
+    };
+    let wait = [Val::I32(16), Val::I32(0), Val::I64(-1)];
+    let waiters = [(); 3].map(|()| spawn(&mut store, "wait32", &wait));
+    let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
+    assert_eq!(run.end, RunEnd::Deadlock);
+    assert_eq!(run.deadlocked, waiters.map(|id| (id, WaitFor::Atomic(16))));
+
+    let notifier = spawn(&mut store, "notify", &[Val::I32(16), Val::I32(2)]);
+    let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
+    assert_eq!(run.end, RunEnd::Deadlock);
+    assert_eq!(run.deadlocked, [(waiters[2], WaitFor::Atomic(16))]);
+    for (id, expected) in [(notifier, 2), (waiters[0], 0), (waiters[1], 0)] {
+        let exit = store.take_wasm_thread_exit(id);
+        let Some(Exit::Returned(values)) = exit else {
+            panic!("{exit:?}");
+        };
+        assert_eq!(values[0].unwrap_i32(), expected);
+    }
+    assert_eq!(memory.atomic_notify(16, 9).unwrap(), 1, "one is left");
+    assert_eq!(
+        store.run_wasm_threads_for(Duration::MAX).unwrap().end,
+        RunEnd::AllFinished
+    );
+    assert_eq!(memory.atomic_notify(16, 9).unwrap(), 0, "and none now");
+}
+
+fn a_plain_call_waits_as_it_always_did(preemption: Preemption) {
     let engine = Engine::new(&config_with_shared_memory(preemption)).unwrap();
     let module = Module::new(&engine, WAITER).unwrap();
     let mut store = Store::new(&engine, ());
-    let forever = [Val::I64(-1)];
-    let waiters = ["wait32", "wait64"].map(|name| spawn(&mut store, &module, name, &forever));
-    let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
-    assert_eq!(run.finished, 2);
-    for id in waiters {
-        let error = trapped(&mut store, id);
-        let error = error.root_cause().to_string();
-        assert!(error.contains("cannot wait for an atomic"), "{error}");
-    }
-
-    // A plain call waits as it always did.
     let instance = Instance::new(&mut store, &module, &[]).unwrap();
     let wait = instance
         .get_typed_func::<i64, i32>(&mut store, "wait32")
@@ -43,16 +76,13 @@ fn a_thread_that_waits_ends_and_its_siblings_go_on(preemption: Preemption) {
 }
 
 #[test]
-fn a_thread_that_waits_ends_under_fuel() {
-    a_thread_that_waits_ends_and_its_siblings_go_on(Preemption::Fuel);
-}
-
-#[test]
-fn a_thread_that_waits_ends_under_epochs() {
-    a_thread_that_waits_ends_and_its_siblings_go_on(Preemption::Epoch);
-}
-
-#[test]
-fn a_thread_that_waits_ends_on_this_host() {
-    a_thread_that_waits_ends_and_its_siblings_go_on(Preemption::for_this_host());
+fn a_thread_is_parked_until_it_is_notified_under_each_source() {
+    for source in [
+        Preemption::Fuel,
+        Preemption::Epoch,
+        Preemption::for_this_host(),
+    ] {
+        a_thread_is_parked_until_it_is_notified(source);
+        a_plain_call_waits_as_it_always_did(source);
+    }
 }

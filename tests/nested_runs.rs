@@ -100,7 +100,7 @@ fn a_run_inside_a_run_ends_slices_in_both() {
         // The one that ran the other store is preempted afterwards.
         run_until(&mut outside, |store| stats(store, id).preemptions > 1);
         outer_threads.check(&mut outside);
-        let run = outside.data().runs[0];
+        let run = &outside.data().runs[0];
         assert_eq!((run.end, run.finished), (RunEnd::TimeUp, 2));
         let inside = outside.data_mut().store.as_mut().unwrap();
         assert!(inner_threads.done(inside));

@@ -219,7 +219,7 @@ fn an_os_thread_without_an_alternate_stack_goes_on_with_what_another_has_begun()
         assert!(!has_alternate_stack());
         run = Some(run_all(&mut store));
     });
-    assert!(run.unwrap().preemptions > 0, "{run:?}");
+    assert!(run.as_ref().unwrap().preemptions > 0, "{run:?}");
     for (id, job) in ids.into_iter().zip(&jobs) {
         assert_eq!(Outcome::of_thread(&mut store, id), job.outcome);
     }

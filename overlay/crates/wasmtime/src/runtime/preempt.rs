@@ -16,11 +16,14 @@
 //!    |                                             policy.rs  who is next
 //!    |                                             trace.rs  what happened
 //!  dispatch.rs        the loop                     limits.rs  what they may use
-//!    |                                             wait.rs  pending host futures
+//!    |     executor.rs  as a future                 alarm.rs  when it sleeps
+//!    |                                             wait.rs  asleep on an OS thread
 //!    |                                             remote.rs  other OS threads' wishes
 //!    |                                             shutdown.rs  kill, drop
 //!  blocking.rs        suspending from synchronous code
 //!    ^
+//!  park.rs            waiting                     concurrent.rs  for host futures
+//!    |                                             atomic.rs  for notifications
 //!  fuel.rs            out_of_gas libcall           slice.rs  how long
 //!  epoch.rs           new_epoch libcall            timer.rs  one OS thread
 //!  signal.rs          timer signal -> stub         signal/x86_64.rs  the stub
@@ -41,13 +44,19 @@ use crate::{
 };
 use core::time::Duration;
 
+mod alarm;
+#[cfg(feature = "threads")]
+pub(crate) mod atomic;
 pub(crate) mod blocking;
+mod concurrent;
 mod control;
 mod dispatch;
 pub(crate) mod epoch;
+mod executor;
 mod exit;
 pub(crate) mod fuel;
 mod limits;
+mod park;
 mod policy;
 mod remote;
 mod shutdown;
@@ -65,9 +74,12 @@ mod trace;
 mod typed;
 mod wait;
 
+pub use self::concurrent::Accessor;
 pub use self::dispatch::{RunEnd, RunSummary};
+pub use self::executor::RunWasmThreads;
 pub use self::exit::{Exit, TypedExit};
 pub use self::limits::{OverLimit, SoftLimit, ThreadLimits};
+pub use self::park::WaitFor;
 pub use self::policy::{Pick, ThreadParams, ThreadScheduler};
 pub use self::remote::ThreadHandle;
 #[cfg(all(debug_assertions, target_arch = "x86_64", target_os = "linux"))]
@@ -81,22 +93,30 @@ pub(crate) use self::timer::EpochTimer;
 pub use self::trace::{Trace, TraceEvent, Traced};
 
 /// Why, and where, a guest thread is suspended.
-#[derive(Clone, Copy)]
 struct Suspension {
     /// Because its slice was over.
     preempted: bool,
     /// Where compiled code may have the fuel counter in a register.
     fuel_in_register: bool,
+    /// In a host function, and not in Wasm.
+    #[cfg_attr(not(feature = "call-hook"), expect(dead_code))]
+    from_host: bool,
+    /// What it waits for.
+    park: Option<park::Park>,
 }
 
 impl Suspension {
     const PREEMPTED: Suspension = Suspension {
         preempted: true,
         fuel_in_register: true,
+        from_host: false,
+        park: None,
     };
     const YIELDED: Suspension = Suspension {
         preempted: false,
         fuel_in_register: true,
+        from_host: false,
+        park: None,
     };
 }
 
@@ -111,17 +131,26 @@ fn preemptive_yield(
     context: blocking::Taken,
     why: Suspension,
 ) -> Result<()> {
+    #[cfg(feature = "call-hook")]
+    {
+        if why.from_host {
+            store.call_hook(crate::CallHook::ReturningFromHost)?;
+        }
+        store.call_hook(crate::CallHook::ReturningFromWasm)?;
+    }
     if let Some(running) = store.running_thread_mut() {
         running.preempted = why.preempted;
         running.fuel_in_register = why.fuel_in_register;
+        running.park = why.park;
     }
-    #[cfg(feature = "call-hook")]
-    store.call_hook(crate::CallHook::ReturningFromWasm)?;
     let resumed = blocking::suspend(context);
     // Also if it was killed: unwinding leaves Wasm once more.
     #[cfg(feature = "call-hook")]
     let resumed = {
-        let hooked = store.call_hook(crate::CallHook::CallingWasm);
+        let mut hooked = store.call_hook(crate::CallHook::CallingWasm);
+        if why.from_host {
+            hooked = hooked.and(store.call_hook(crate::CallHook::CallingHost));
+        }
         resumed.and(hooked)
     };
     resumed

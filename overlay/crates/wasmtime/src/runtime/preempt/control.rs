@@ -9,7 +9,8 @@ use super::spawn;
 use super::thread::ThreadId;
 use super::trace::Trace;
 use crate::prelude::*;
-use crate::{AsContextMut, Store, StoreContextMut};
+use crate::runtime::vm::VMStore;
+use crate::{AsContextMut, SharedMemory, Store, StoreContextMut};
 
 impl<T: 'static> StoreContextMut<'_, T> {
     /// See [`Store::wasm_thread_slice`].
@@ -97,8 +98,31 @@ impl<T: 'static> StoreContextMut<'_, T> {
     /// See [`Store::resume_wasm_thread`].
     pub fn resume_wasm_thread(&mut self, id: ThreadId) -> Result<()> {
         self.0.preemptive_threads()?.resume(id)?;
-        self.0.preempt_alone_no_more();
-        self.0.watch_alone_no_more();
+        self.0.running_is_alone_no_more();
+        Ok(())
+    }
+
+    /// See [`Store::wasm_thread_exit_hook`].
+    pub fn wasm_thread_exit_hook(
+        &mut self,
+        id: ThreadId,
+        hook: impl FnOnce(StoreContextMut<'_, T>, ThreadId) + Send + Sync + 'static,
+    ) -> Result<()> {
+        let hook = Box::new(move |store: &mut dyn VMStore, id| {
+            // SAFETY: I13. The hook is kept in a store of this type, and called with
+            // that store.
+            let mut store = unsafe { store.unchecked_context_mut() };
+            spawn::in_lifo_scope(&mut store, |store| hook(store.as_context_mut(), id));
+        });
+        self.0.preemptive_threads()?.set_exit_hook(id, hook)
+    }
+
+    /// See [`Store::wasm_threads_own_memory`].
+    pub fn wasm_threads_own_memory(&mut self, memory: &SharedMemory) -> Result<()> {
+        let base = memory.data().as_ptr().addr();
+        let memory = memory.clone();
+        let threads = self.0.preemptive_threads()?;
+        threads.own_memories.insert(base, memory);
         Ok(())
     }
 
@@ -323,6 +347,37 @@ impl<T: 'static> Store<T> {
     /// If there is no such thread, or it has finished.
     pub fn resume_wasm_thread(&mut self, id: ThreadId) -> Result<()> {
         self.as_context_mut().resume_wasm_thread(id)
+    }
+
+    /// Sets what is called once when a thread has finished, whichever way: in a run or
+    /// a shutdown, with no thread on the CPU. It may take the thread's exit, spawn and
+    /// kill threads. After it nothing is left of a [detached] thread.
+    ///
+    /// A panic unwinds out of the run.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such thread, or it has finished.
+    ///
+    /// [detached]: crate::ThreadOptions::detached
+    pub fn wasm_thread_exit_hook(
+        &mut self,
+        id: ThreadId,
+        hook: impl FnOnce(StoreContextMut<'_, T>, ThreadId) + Send + Sync + 'static,
+    ) -> Result<()> {
+        self.as_context_mut().wasm_thread_exit_hook(id, hook)
+    }
+
+    /// Tells that nobody but guest threads of this store notifies those that wait for
+    /// an atomic in `memory`: if all of them wait for such, and nothing else can wake
+    /// them, a run ends with [`RunEnd::Deadlock`](crate::RunEnd::Deadlock). Without
+    /// this it sleeps, as another store or OS thread may notify.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has no [`Preemption`](crate::Preemption).
+    pub fn wasm_threads_own_memory(&mut self, memory: &SharedMemory) -> Result<()> {
+        self.as_context_mut().wasm_threads_own_memory(memory)
     }
 
     /// A handle with which any OS thread can kill a thread, or end its slice, while a

@@ -1,51 +1,58 @@
 //! The dispatch loop: pick, arm, resume, account, requeue.
 //!
 //! ```text
-//!   run_for ---> end who is to be ended: asked for, out of time        |
-//!                  |                                                  |
-//!                pick the next ready thread  <------------------------+
-//!                  |                                                  |
-//!                  v                                                  |
+//!   go --------> end who is to be ended: asked for, out of time        |
+//!                wake whose time it is, or who was woken               |
+//!                  |                                                   |
+//!                pick the next ready thread  <-------------------------+
+//!                  |        |                                          |
+//!                  |        +--- there is none: finished, idle, deadlock
+//!                  v                                                   |
 //!                arm fuel, epochs and signals for its slice            |
-//!                  |                                                  |
-//!                  v                                                  |
-//!   fiber        resume ----------------+                             |
-//!   ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~|~~~~~~~~                     |
-//!     guest code, libcalls, host code   |                             |
-//!   ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~|~~~~~~~~                     |
-//!                  +--------------------+                             |
-//!                  |            |              |                      |
-//!             KeepStore     ReleaseStore    finished                  |
-//!          wait for a wake,  (preempted)       |                      |
-//!          resume this one      |              v                      |
-//!                               v           keep its exit             |
-//!                requeue; over a limit: end it  |                      |
-//!                               +--------------+--> time up? ---no----+
+//!                  |                                                   |
+//!                  v                                                   |
+//!   fiber        resume ----------------+                              |
+//!   ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~|~~~~~~~~                      |
+//!     guest code, libcalls, host code   |                              |
+//!   ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~|~~~~~~~~                      |
+//!                  +--------------------+                              |
+//!                  |            |              |                       |
+//!             KeepStore     ReleaseStore    finished                   |
+//!          wait for a wake,  preempted or      |                       |
+//!          resume this one   parked            v                       |
+//!                               |           keep its exit              |
+//!                               v              |                       |
+//!                requeue; over a limit: end it |                       |
+//!                               +--------------+--> time up? ---no-----+
 //! ```
 //!
 //! The thread on the CPU has its fiber in the hands of [`OnCpu`] here. Whatever
 //! happens, a panic of a host function included, `OnCpu` either gives the fiber
 //! back to the store suspended or drops it finished (I12).
+//!
+//! Who waits while all threads do, or a pending host future keeps the store, is up to
+//! the caller of [`Run::go`]: here the OS thread, in executor.rs an executor's task.
 
 use super::blocking;
 use super::exit::OwnedExit;
 use super::limits::OverLimit;
+use super::park::WaitFor;
 use super::remote::Request;
 use super::thread::ThreadId;
-use super::threads::Off;
-use super::wait::{Loan, Waiter};
+use super::threads::{Exited, Off};
+use super::wait::Loan;
 use crate::fiber::{StoreFiber, StoreFiberYield, WasmtimeComplete, WasmtimeResume, resume_fiber};
 use crate::prelude::*;
 use crate::store::StoreOpaque;
 use core::ptr::NonNull;
-use core::task::Context;
+use core::task::{Context, Waker};
 use core::time::Duration;
 use std::panic::{self, AssertUnwindSafe};
 use std::time::Instant;
 
 /// What a run did: see
 /// [`Store::run_wasm_threads_for`](crate::Store::run_wasm_threads_for).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RunSummary {
     /// Why it is over.
@@ -58,6 +65,8 @@ pub struct RunSummary {
     pub finished: u64,
     /// How long it took.
     pub elapsed: Duration,
+    /// If it ended with [`RunEnd::Deadlock`], the threads that wait, and for what.
+    pub deadlocked: Vec<(ThreadId, WaitFor)>,
 }
 
 /// Why a run is over.
@@ -68,8 +77,25 @@ pub enum RunEnd {
     AllFinished,
     /// The time that it was given is up, and there are threads to run.
     TimeUp,
-    /// All threads that have not finished are suspended.
+    /// All threads that have not finished are suspended, or wait, and nothing but those
+    /// that are suspended can wake them.
     AllSuspended,
+    /// All threads that have not finished wait, and nothing is known that could wake
+    /// them: see [`RunSummary::deadlocked`].
+    Deadlock,
+}
+
+impl RunSummary {
+    pub(super) fn new() -> RunSummary {
+        RunSummary {
+            end: RunEnd::AllFinished,
+            dispatches: 0,
+            preemptions: 0,
+            finished: 0,
+            elapsed: Duration::ZERO,
+            deadlocked: Vec::new(),
+        }
+    }
 }
 
 pub(super) fn run_for(store: &mut StoreOpaque, time: Duration) -> Result<RunSummary> {
@@ -77,47 +103,45 @@ pub(super) fn run_for(store: &mut StoreOpaque, time: Duration) -> Result<RunSumm
     // A time that the clock cannot hold never comes.
     let deadline = start.checked_add(time);
     let mut run = Run::begin(store, start)?;
-    run.store.start_epochs(deadline)?;
-    run.store.start_signals(start, deadline.map(|_| time))?;
+    run.start_sources(deadline)?;
     let waiter = Loan::new();
-    if let Some(threads) = run.store.preempt_mut() {
-        threads.start_run(start);
-    }
-
-    let mut summary = RunSummary {
-        end: RunEnd::AllFinished,
-        dispatches: 0,
-        preemptions: 0,
-        finished: 0,
-        elapsed: Duration::ZERO,
-    };
+    let mut summary = RunSummary::new();
+    let mut kept = None;
     loop {
-        summary.finished += run.end_those_due();
-        if deadline.is_some_and(|deadline| run.now >= deadline) {
-            if run.anyone_ready() {
-                summary.end = RunEnd::TimeUp;
+        waiter.reset();
+        match run.go(kept.take(), deadline, None, waiter.waker(), &mut summary)? {
+            Stop::Over(end) => {
+                summary.end = end;
+                break;
             }
-            break;
-        }
-        let Some(thread) = OnCpu::start_next(run.store, run.now)? else {
-            break;
-        };
-        summary.dispatches += 1;
-        match thread.dispatch(&waiter, &mut run.now) {
-            None => summary.finished += 1,
-            Some(off) => {
-                summary.preemptions += u64::from(off.preempted);
-                if off.limited {
-                    summary.finished += run.enforce_limits(off.id);
-                }
+            // There is no point at which it is to pause.
+            Stop::Paused => {}
+            // A host future has borrowed the store. Nobody else may have it, not even
+            // the embedder, so the run cannot end here either.
+            Stop::Kept(fiber) => {
+                kept = Some(fiber);
+                waiter.wait(None);
+            }
+            Stop::Idle(until) => {
+                waiter.wait(until);
+                run.wake_up();
             }
         }
-    }
-    if summary.end == RunEnd::AllFinished && run.anyone_live() {
-        summary.end = RunEnd::AllSuspended;
     }
     summary.elapsed = run.now - start;
     Ok(summary)
+}
+
+/// Why [`Run::go`] returns.
+pub(super) enum Stop {
+    /// The run is over.
+    Over(RunEnd),
+    /// It is time for a pause.
+    Paused,
+    /// A pending host future keeps the store: this thread is to be resumed next.
+    Kept(Box<StoreFiber<'static>>),
+    /// All threads wait: for what wakes the waker, or until then.
+    Idle(Option<Instant>),
 }
 
 /// Ends `id`: at once, or, if a run is on, in it.
@@ -132,7 +156,9 @@ pub(super) fn kill(store: &mut StoreOpaque, id: ThreadId) -> Result<()> {
         threads.remote.ask(id, Request::Kill);
         return Ok(());
     }
-    Run::begin(store, Instant::now())?.end(id, None);
+    let mut run = Run::begin(store, Instant::now())?;
+    run.end_thread(id, None);
+    run.call_exit_hooks();
     Ok(())
 }
 
@@ -158,16 +184,155 @@ impl<'a> Run<'a> {
         Ok(Run { store, now })
     }
 
-    fn anyone_ready(&self) -> bool {
-        self.store
-            .preempt()
-            .is_some_and(|threads| threads.anyone_ready())
+    /// Goes on with one that a pending host future has kept.
+    pub(super) fn resume(store: &'a mut StoreOpaque, now: Instant) -> Run<'a> {
+        Run { store, now }
     }
 
-    fn anyone_live(&self) -> bool {
-        self.store
-            .preempt()
-            .is_some_and(|threads| threads.anyone_live())
+    /// Starts what ends slices, until `end`.
+    ///
+    /// # Errors
+    ///
+    /// If the OS refuses what it takes.
+    pub(super) fn start_sources(&mut self, end: Option<Instant>) -> Result<()> {
+        self.store.start_epochs(end)?;
+        self.store.start_signals(self.now, end)?;
+        if let Some(threads) = self.store.preempt_mut() {
+            threads.start_run(self.now);
+        }
+        Ok(())
+    }
+
+    /// Stops what ends slices, and leaves the thread on the CPU that keeps the store.
+    pub(super) fn leave_kept(mut self) {
+        self.stop_sources();
+        core::mem::forget(self);
+    }
+
+    fn stop_sources(&mut self) {
+        self.store.stop_epochs();
+        self.store.stop_signals();
+        if let Some(threads) = self.store.preempt_mut() {
+            threads.end_run(self.now);
+        }
+    }
+
+    /// Runs threads in turns, first the one whose fiber was `kept`, until the run is
+    /// over, at `deadline` at the latest, or all wait, or it is to pause, or one keeps
+    /// the store. Then `waker` is woken as soon as there is more to do.
+    ///
+    /// # Errors
+    ///
+    /// If the embedder's policy has made no sense.
+    pub(super) fn go(
+        &mut self,
+        mut kept: Option<Box<StoreFiber<'static>>>,
+        deadline: Option<Instant>,
+        pause: Option<Instant>,
+        waker: &Waker,
+        summary: &mut RunSummary,
+    ) -> Result<Stop> {
+        loop {
+            let thread = match kept.take() {
+                Some(fiber) => OnCpu::keep_on(self.store, fiber, self.now),
+                None => {
+                    summary.finished += self.end_those_due();
+                    self.call_exit_hooks();
+                    if let Some(threads) = self.store.preempt_mut() {
+                        threads.wake_those_due(Some(self.now));
+                    }
+                    let is_over = |end: Option<Instant>| end.is_some_and(|end| self.now >= end);
+                    if is_over(deadline) {
+                        return Ok(Stop::Over(self.end(summary)));
+                    }
+                    let Some(thread) = OnCpu::start_next(self.store, self.now)? else {
+                        match self.rest(deadline, waker, summary) {
+                            Some(stop) => return Ok(stop),
+                            None => continue,
+                        }
+                    };
+                    summary.dispatches += 1;
+                    thread
+                }
+            };
+            match thread.dispatch(waker, &mut self.now) {
+                Left::Finished => summary.finished += 1,
+                Left::Off(off) => {
+                    summary.preemptions += u64::from(off.preempted);
+                    if off.limited {
+                        summary.finished += self.enforce_limits(off.id);
+                    }
+                }
+                Left::Kept(fiber) => return Ok(Stop::Kept(fiber)),
+            }
+            if pause.is_some_and(|pause| self.now >= pause)
+                && self.store.preempt().is_some_and(|t| t.anyone_ready())
+            {
+                return Ok(Stop::Paused);
+            }
+        }
+    }
+
+    /// What to do while no thread is ready: `None` if there is something by now.
+    fn rest(
+        &mut self,
+        deadline: Option<Instant>,
+        waker: &Waker,
+        summary: &mut RunSummary,
+    ) -> Option<Stop> {
+        let threads = self.store.preempt()?;
+        if threads.anyone_may_be_woken() {
+            let ends = [deadline, threads.next_alarm(), threads.next_timeout()];
+            let until = ends.into_iter().flatten().min();
+            return match threads.remote.sleep(waker) {
+                true => Some(Stop::Idle(until)),
+                false => None,
+            };
+        }
+        // The last one who could may have woken one since.
+        if threads.remote.anybody_woken() || threads.remote.anything_asked() {
+            return None;
+        }
+        Some(Stop::Over(self.end(summary)))
+    }
+
+    /// Why the run is over, if it is over now.
+    fn end(&self, summary: &mut RunSummary) -> RunEnd {
+        let Some(threads) = self.store.preempt().filter(|threads| threads.anyone_live()) else {
+            return RunEnd::AllFinished;
+        };
+        if threads.anyone_ready() || threads.anyone_may_be_woken() {
+            return RunEnd::TimeUp;
+        }
+        if threads.anyone_suspended() {
+            return RunEnd::AllSuspended;
+        }
+        summary.deadlocked = threads.parked();
+        RunEnd::Deadlock
+    }
+
+    /// The run has slept.
+    pub(super) fn wake_up(&mut self) {
+        self.now = Instant::now();
+        if let Some(threads) = self.store.preempt() {
+            threads.remote.sleep_no_more();
+        }
+    }
+
+    /// Calls the hooks of the threads that have finished.
+    pub(super) fn call_exit_hooks(&mut self) {
+        while let Some(threads) = self.store.preempt_mut()
+            && let Some(exited) = threads.next_exited()
+        {
+            let Exited { id, hook, detached } = exited;
+            // SAFETY: I13. This is the store that `self` has borrowed, and nothing else
+            // of the borrow is used until the hook returns.
+            hook(unsafe { self.store.traitobj().as_mut() }, id);
+            if detached {
+                self.store.take_owned_exit(id);
+            }
+            self.now = Instant::now();
+        }
     }
 
     /// Ends the threads that somebody has asked to end, and those that are over their
@@ -178,7 +343,7 @@ impl<'a> Run<'a> {
             && threads.remote.anything_asked()
         {
             for (id, Request::Kill) in threads.remote.take_requests() {
-                ended += self.end(id, None);
+                ended += self.end_thread(id, None);
             }
         }
         loop {
@@ -188,7 +353,7 @@ impl<'a> Run<'a> {
             let Some((id, over)) = threads.timed_out(self.now) else {
                 return ended;
             };
-            ended += self.end(id, Some(over));
+            ended += self.end_thread(id, Some(over));
         }
     }
 
@@ -214,13 +379,13 @@ impl<'a> Run<'a> {
             }
         }
         match self.store.preempt().and_then(|t| t.over_limit(id)) {
-            Some(over) => self.end(id, Some(over)),
+            Some(over) => self.end_thread(id, Some(over)),
             None => 0,
         }
     }
 
     /// Ends `id`, wherever it is suspended, if it has not finished.
-    fn end(&mut self, id: ThreadId, over: Option<OverLimit>) -> u64 {
+    fn end_thread(&mut self, id: ThreadId, over: Option<OverLimit>) -> u64 {
         let exit = over.map_or(OwnedExit::Killed, OwnedExit::OverLimit);
         self.end_with(id, exit)
     }
@@ -238,14 +403,20 @@ impl<'a> Run<'a> {
 
 impl Drop for Run<'_> {
     fn drop(&mut self) {
-        self.store.stop_epochs();
-        self.store.stop_signals();
+        self.stop_sources();
         self.store.disarm_fuel();
         if let Some(threads) = self.store.preempt_mut() {
             threads.in_run = false;
-            threads.end_run(self.now);
         }
     }
+}
+
+/// How a thread has left the CPU.
+enum Left {
+    Finished,
+    Off(Off),
+    /// It has not: a pending host future keeps the store.
+    Kept(Box<StoreFiber<'static>>),
 }
 
 /// The thread on the CPU, with its fiber.
@@ -275,6 +446,20 @@ impl<'a> OnCpu<'a> {
         }))
     }
 
+    /// The thread on the CPU, which a pending host future has kept there.
+    pub(super) fn keep_on(
+        store: &'a mut StoreOpaque,
+        fiber: Box<StoreFiber<'static>>,
+        now: Instant,
+    ) -> OnCpu<'a> {
+        store.arm_epoch(now);
+        store.start_signal_slice(now);
+        OnCpu {
+            store,
+            fiber: Some(fiber),
+        }
+    }
+
     /// The thread `id`, to be ended. `None` if it has finished.
     pub(super) fn start_ending(
         store: &'a mut StoreOpaque,
@@ -289,33 +474,29 @@ impl<'a> OnCpu<'a> {
         })
     }
 
-    /// Runs the thread until it leaves the CPU, at `now`. `None` if it has finished.
-    fn dispatch(mut self, waiter: &Waiter, now: &mut Instant) -> Option<Off> {
+    /// Runs the thread until it leaves the CPU, at `now`, or keeps the store.
+    fn dispatch(mut self, waker: &Waker, now: &mut Instant) -> Left {
         if let Some(over) = self.store.running_thread().and_then(|running| running.over) {
             *now = self.kill(OwnedExit::OverLimit(over));
-            return None;
+            return Left::Finished;
         }
-        let complete = loop {
-            waiter.reset();
-            let mut cx = Context::from_waker(waiter.waker());
-            // The context is not used after this resume is over: the fiber drops
-            // it when it suspends.
-            let cx = NonNull::from(&mut cx).cast::<Context<'static>>();
-            match self.resume(Ok(cx)) {
-                Ok(complete) => break Some(complete),
-                Err(StoreFiberYield::ReleaseStore) => break None,
-                // A host future has borrowed the store. Nobody else may have it,
-                // not even the embedder, so the run cannot end here either.
-                Err(StoreFiberYield::KeepStore) => waiter.wait(),
-            }
-        };
+        let mut cx = Context::from_waker(waker);
+        // The context is not used after this resume is over: the fiber drops it when it
+        // suspends.
+        let cx = NonNull::from(&mut cx).cast::<Context<'static>>();
+        let resumed = self.resume(Ok(cx));
         *now = Instant::now();
-        match complete {
-            Some(Ok(())) => self.finish(None, *now),
-            Some(Err(error)) => self.finish(Some(OwnedExit::Trapped(error)), *now),
-            None => return self.stop(*now),
+        match resumed {
+            Ok(Ok(())) => self.finish(None, *now),
+            Ok(Err(error)) => self.finish(Some(OwnedExit::Trapped(error)), *now),
+            Err(StoreFiberYield::ReleaseStore) => {
+                return self.stop(*now).map_or(Left::Finished, Left::Off);
+            }
+            Err(StoreFiberYield::KeepStore) => {
+                return self.fiber.take().map_or(Left::Finished, Left::Kept);
+            }
         }
-        None
+        Left::Finished
     }
 
     /// Unwinds the thread's stack, wherever it is suspended, and ends it. Returns when

@@ -177,11 +177,14 @@ impl StoreOpaque {
         };
         let epoch = &threads.epoch;
         let end = if threads.anyone_ready() {
-            epoch.slice_end.min(epoch.run_end)
+            epoch.slice_end
         } else {
-            epoch.run_end
+            let alarm = threads.next_alarm();
+            alarm.map_or(Slot::NEVER, |alarm| {
+                self.engine().epoch_timer().time_of(alarm)
+            })
         };
-        let end = end.min(epoch.limit_end);
+        let end = end.min(epoch.run_end).min(epoch.limit_end);
         if let Some(slot) = &epoch.slot {
             self.engine().epoch_timer().arm(slot, end);
             // What was overwritten may have been the end of the slice.

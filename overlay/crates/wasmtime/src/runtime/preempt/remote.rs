@@ -19,6 +19,7 @@ use super::timer::Kick;
 use crate::prelude::*;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::task::Waker;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A guest thread, for any OS thread: see
@@ -75,13 +76,25 @@ pub(super) enum Request {
 #[derive(Default)]
 pub(super) struct Remote {
     any: AtomicBool,
-    requests: Mutex<Vec<(ThreadId, Request)>>,
+    any_woken: AtomicBool,
+    inbox: Mutex<Inbox>,
+    /// Whether the thread on the CPU has it until the run is over, as nobody else was
+    /// ready when it was dispatched.
+    alone: AtomicBool,
     /// The thread on the CPU, or 0.
     on_cpu: AtomicU64,
     /// The slice is over, whatever the clock says. The signal handler takes it back.
     pub(super) kicked: AtomicBool,
     /// How to interrupt the run that is on.
     interrupt: Mutex<Interrupt>,
+}
+
+#[derive(Default)]
+struct Inbox {
+    requests: Vec<(ThreadId, Request)>,
+    woken: Vec<ThreadId>,
+    /// The run, if it sleeps because all threads wait.
+    sleeper: Option<Waker>,
 }
 
 #[derive(Default)]
@@ -102,14 +115,36 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Remote {
     pub(super) fn ask(&self, id: ThreadId, request: Request) {
-        let mut requests = lock(&self.requests);
-        if !requests.contains(&(id, request)) {
-            requests.push((id, request));
+        let mut inbox = lock(&self.inbox);
+        if !inbox.requests.contains(&(id, request)) {
+            inbox.requests.push((id, request));
         }
         self.any.store(true, Ordering::SeqCst);
-        drop(requests);
+        Self::wake_sleeper(inbox);
         // Whoever it is: the run is to look at the request.
         self.kick(|on_cpu| on_cpu != 0);
+    }
+
+    /// Makes `id` ready if it is parked.
+    pub(super) fn wake(&self, id: ThreadId) {
+        let mut inbox = lock(&self.inbox);
+        inbox.woken.push(id);
+        self.any_woken.store(true, Ordering::SeqCst);
+        Self::wake_sleeper(inbox);
+        // A thread whose slice has an end leaves the CPU soon enough. `id` itself may be
+        // on its way to being parked.
+        if self.alone.load(Ordering::SeqCst) {
+            self.kick(|on_cpu| on_cpu != 0 && on_cpu != id.as_u64());
+        }
+    }
+
+    fn wake_sleeper(mut inbox: MutexGuard<'_, Inbox>) {
+        let sleeper = inbox.sleeper.take();
+        // An executor may do anything when it is told.
+        drop(inbox);
+        if let Some(sleeper) = sleeper {
+            sleeper.wake();
+        }
     }
 
     /// Whether there is a request. Cheap.
@@ -118,17 +153,50 @@ impl Remote {
     }
 
     pub(super) fn take_requests(&self) -> Vec<(ThreadId, Request)> {
-        let mut requests = lock(&self.requests);
+        let mut inbox = lock(&self.inbox);
         self.any.store(false, Ordering::SeqCst);
-        core::mem::take(&mut requests)
+        core::mem::take(&mut inbox.requests)
     }
 
-    /// `id` is on the CPU, and its slice is over already if there is a request: who
-    /// has made that may have seen nobody on the CPU to interrupt.
-    pub(super) fn start(&self, id: ThreadId) {
+    /// Whether a thread was woken. Cheap.
+    pub(super) fn anybody_woken(&self) -> bool {
+        self.any_woken.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn take_woken(&self) -> Vec<ThreadId> {
+        let mut inbox = lock(&self.inbox);
+        self.any_woken.store(false, Ordering::SeqCst);
+        core::mem::take(&mut inbox.woken)
+    }
+
+    /// Has `sleeper` woken as soon as anything comes in. `false` if it has already.
+    pub(super) fn sleep(&self, sleeper: &Waker) -> bool {
+        let mut inbox = lock(&self.inbox);
+        let empty = inbox.requests.is_empty() && inbox.woken.is_empty();
+        if empty {
+            inbox.sleeper = Some(sleeper.clone());
+        }
+        empty
+    }
+
+    /// The run sleeps no more.
+    pub(super) fn sleep_no_more(&self) {
+        lock(&self.inbox).sleeper = None;
+    }
+
+    /// The thread on the CPU has it no longer to itself.
+    pub(super) fn alone_no_more(&self) {
+        self.alone.store(false, Ordering::SeqCst);
+    }
+
+    /// `id` is on the CPU, and its slice is over already if there is a request, or if it
+    /// has the CPU to itself and somebody was woken: who has done that may have seen
+    /// nobody on the CPU to interrupt.
+    pub(super) fn start(&self, id: ThreadId, alone: bool) {
         self.kicked.store(false, Ordering::Relaxed);
+        self.alone.store(alone, Ordering::SeqCst);
         self.on_cpu.store(id.as_u64(), Ordering::SeqCst);
-        if self.anything_asked() {
+        if self.anything_asked() || (alone && self.anybody_woken()) {
             self.kicked.store(true, Ordering::SeqCst);
         }
     }

@@ -51,6 +51,10 @@ pub(super) fn shutdown(store: &mut StoreOpaque) -> Result<usize> {
                 }
             }
         }
+        let hooks = || run.call_exit_hooks();
+        if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(hooks)) {
+            panicked.get_or_insert(panic);
+        }
     }
     drop(run);
     if let Some(panic) = panicked {

@@ -51,7 +51,6 @@ use crate::store::StoreOpaque;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, compiler_fence};
-use core::time::Duration;
 use std::time::Instant;
 
 mod code;
@@ -197,12 +196,12 @@ impl StoreOpaque {
         Ok(())
     }
 
-    /// A run begins, which is to be over after `time`.
+    /// A run begins, which is to be over at `end`.
     ///
     /// # Errors
     ///
     /// If the signal could not come.
-    pub(super) fn start_signals(&mut self, start: Instant, time: Option<Duration>) -> Result<()> {
+    pub(super) fn start_signals(&mut self, start: Instant, end: Option<Instant>) -> Result<()> {
         if !self.slices_are_signals() {
             return Ok(());
         }
@@ -214,7 +213,7 @@ impl StoreOpaque {
             .remote
             .set_interrupt(Interrupt::Signal(os_timer::thread()));
         let signal = &mut threads.signal;
-        signal.run_end = time.map_or(NEVER, |time| now.saturating_add(nanos(time)));
+        signal.run_end = end.map_or(NEVER, |end| signal_time(end, (start, now)));
         signal.start = Some((start, now));
         RUNS.fetch_add(1, Relaxed);
         Ok(())
@@ -252,7 +251,7 @@ impl StoreOpaque {
         else {
             return;
         };
-        let now = start_nanos.saturating_add(nanos(now.saturating_duration_since(start)));
+        let now = signal_time(now, (start, start_nanos));
         let (slice, allowed) = (running.slice, running.allowance.time);
         if let Slice::Time(slice) = slice {
             threads.signal.slice_end = now.saturating_add(nanos(slice));
@@ -265,12 +264,13 @@ impl StoreOpaque {
     fn next_signal(&self) -> u64 {
         self.preempt().map_or(NEVER, |threads| {
             let signal = &threads.signal;
-            let end = signal.run_end.min(signal.limit_end);
-            if threads.anyone_ready() {
-                end.min(signal.slice_end)
+            let end = if threads.anyone_ready() {
+                signal.slice_end
             } else {
-                end
-            }
+                let alarm = threads.next_alarm().zip(signal.start);
+                alarm.map_or(NEVER, |(alarm, start)| signal_time(alarm, start))
+            };
+            end.min(signal.run_end).min(signal.limit_end)
         })
     }
 
@@ -323,6 +323,11 @@ impl StoreOpaque {
             blocking::with_dispatch(|dispatch| dispatch.watch.bring_slice_end_to(end));
         }
     }
+}
+
+/// `instant` on the monotonic clock, of which `start` is known on both.
+fn signal_time(instant: Instant, (start, start_nanos): (Instant, u64)) -> u64 {
+    start_nanos.saturating_add(nanos(instant.saturating_duration_since(start)))
 }
 
 /// Makes the handler run on `thread`, an OS thread of this process.

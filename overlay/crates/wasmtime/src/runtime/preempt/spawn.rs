@@ -162,8 +162,7 @@ pub(super) fn spawn<T: 'static>(
         .0
         .preemptive_threads()?
         .insert(Box::new(fiber), options);
-    store.0.preempt_alone_no_more();
-    store.0.watch_alone_no_more();
+    store.0.running_is_alone_no_more();
     Ok(id)
 }
 
@@ -266,8 +265,8 @@ pub(super) fn ensure_own_function(store: &StoreOpaque, func: &Func) -> Result<()
 /// would overlap.
 pub(super) fn in_lifo_scope<T: 'static, R>(
     store: &mut StoreContextMut<'_, T>,
-    f: impl FnOnce(&mut StoreContextMut<'_, T>) -> Result<R>,
-) -> Result<R> {
+    f: impl FnOnce(&mut StoreContextMut<'_, T>) -> R,
+) -> R {
     let scope = store.0.enter_gc_lifo_scope();
     let result = f(store);
     store.0.exit_gc_lifo_scope(scope);

@@ -1,6 +1,7 @@
 //! A guest thread as it is seen from outside: its id, what it does, what it has used.
 
 use super::limits::ThreadLimits;
+use super::park::WaitFor;
 use super::slice::Slice;
 use crate::store::StoreId;
 use core::fmt;
@@ -81,7 +82,9 @@ pub enum ThreadState {
     Ready,
     /// Is on the CPU, or called the host function which asks.
     Running,
-    /// Was suspended, and waits to be resumed.
+    /// Waits for something: see [`ThreadInfo::waits_for`].
+    Parked,
+    /// Was suspended, and waits to be resumed, and perhaps for something else.
     Suspended,
     /// Has ended, and its exit was not taken yet.
     Finished,
@@ -92,6 +95,7 @@ impl fmt::Display for ThreadState {
         f.write_str(match self {
             ThreadState::Ready => "ready",
             ThreadState::Running => "running",
+            ThreadState::Parked => "parked",
             ThreadState::Suspended => "suspended",
             ThreadState::Finished => "finished",
         })
@@ -142,6 +146,8 @@ pub struct ThreadInfo<'a> {
     pub name: Option<&'a str>,
     /// What it is doing.
     pub state: ThreadState,
+    /// What it waits for, if it does.
+    pub waits_for: Option<WaitFor>,
     /// What it may use before it is preempted.
     pub slice: Slice,
     /// What it may use in all.

@@ -5,9 +5,9 @@
 //!                              |
 //!                              v
 //!                 +----------------------+   (7) suspended   +-----------------+
-//!                 |        Ready         | ----------------> |     Parked      |
+//!                 |        Ready         | ----------------> |     Blocked     |
 //!                 |  fiber, in the queue | <---------------- |  fiber is here  |
-//!                 +----------------------+   (8) resumed     +-----------------+
+//!                 +----------------------+ (8) resumed       +-----------------+
 //!                   |    |             ^                          |         ^
 //!        (5) killed |    | (2)         | (3) preempted, yielded   | (5)     | (3)
 //!                   |    | dispatched  |                          |         |
@@ -32,18 +32,18 @@
 //! |---|---|
 //! | 1 | [`PreemptiveThreads::insert`] |
 //! | 2 | [`PreemptiveThreads::start_next`] |
-//! | 3 | [`PreemptiveThreads::stop_running`]; to `Parked` if it was suspended meanwhile |
+//! | 3 | [`PreemptiveThreads::stop_running`]; to `Blocked` if it waits for something (parked), or was suspended meanwhile |
 //! | 4 | [`PreemptiveThreads::finish`] |
 //! | 5 | [`PreemptiveThreads::start_ending`] and then 4: the host code that unwinding calls sees whose it is |
 //! | 6 | [`PreemptiveThreads::take_exit`] |
 //! | 7 | [`PreemptiveThreads::suspend`] |
-//! | 8 | [`PreemptiveThreads::resume`] |
+//! | 8 | [`PreemptiveThreads::resume`], if it was suspended, and `wake` (parking.rs), if it was parked. A thread that is both needs both |
 //!
 //! Who may touch what:
 //!
 //! 1. `threads`, `ready`, `policy` and `running` change only here and in the modules
-//!    below: scheduling.rs asks the policy, limiting.rs charges and judges,
-//!    recording.rs keeps clocks and the trace.
+//!    below: scheduling.rs asks the policy, parking.rs has those that wait,
+//!    limiting.rs charges and judges, recording.rs keeps clocks and the trace.
 //! 2. A `Ready` thread is known to the policy as such and its `fiber` is here. How
 //!    many there are is in `ready`, whatever the policy says.
 //! 3. At most one thread is `Running`. Its fiber is on the stack of
@@ -52,23 +52,27 @@
 
 use super::exit::{Exit, OwnedExit, Values};
 use super::limits::{Allowance, Budget, LimitHook, OverLimit, ThreadLimits, thread_cpu_time};
+use super::park::{Park, ThreadWaker};
 use super::policy::{Place, Policy, RoundRobin, ThreadParams};
 use super::remote::Remote;
 use super::slice::{Preemption, Slice};
 use super::spawn::ThreadOptions;
 use super::thread::{IdHasher, ThreadId, ThreadInfo, ThreadState, ThreadStats};
 use super::trace::{Ring, Traced};
-use crate::Func;
 use crate::fiber::StoreFiber;
 use crate::prelude::*;
+use crate::runtime::vm::VMStore;
 use crate::store::StoreOpaque;
+use crate::{Func, SharedMemory};
 use core::hash::BuildHasherDefault;
+use core::task::Waker;
 use core::time::Duration;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
 mod limiting;
+mod parking;
 mod recording;
 mod scheduling;
 
@@ -85,6 +89,16 @@ pub(crate) struct PreemptiveThreads {
     running: Option<Running>,
     last_id: u64,
     groups: HashMap<u64, Budget>,
+    /// When parked threads are to be woken.
+    alarms: BTreeSet<(Instant, ThreadId)>,
+    /// Who waits for the end of whom.
+    joiners: HashMap<ThreadId, Vec<ThreadId>>,
+    /// Whom else to wake at whose end.
+    end_wakers: HashMap<ThreadId, Vec<Waker>>,
+    /// Those that have finished and whose hooks are to be called.
+    exited: VecDeque<Exited>,
+    /// The shared memories that nobody else uses, by their address.
+    pub(super) own_memories: HashMap<usize, SharedMemory>,
     /// When threads with a wall time limit are over it.
     timeouts: BTreeSet<(Instant, ThreadId)>,
     /// The origin of the clock that policies and traces see, if slices are time.
@@ -125,6 +139,9 @@ pub(super) struct Thread {
     detached: bool,
     extra: Option<Box<Extra>>,
     suspended: bool,
+    /// What it waits for, if it is parked.
+    park: Option<Box<Park>>,
+    waker: Option<Arc<ThreadWaker>>,
     /// Its place in the queue of `RoundRobin`, or 0.
     place: Place,
     /// When it was spawned, by [`PreemptiveThreads::run_clock`].
@@ -143,11 +160,27 @@ struct Extra {
     budget: Option<Budget>,
     /// When it was spawned and is to end, if it has a wall time limit.
     timeout: Option<(Instant, Instant)>,
+    exit_hook: Option<ExitHook>,
+}
+
+/// What is called when a thread has finished: the embedder's, of the store's own type.
+pub(super) type ExitHook = Box<dyn FnOnce(&mut dyn VMStore, ThreadId) + Send + Sync>;
+
+/// A thread that has finished.
+pub(super) struct Exited {
+    pub(super) id: ThreadId,
+    pub(super) hook: ExitHook,
+    /// Whether nothing is to be left of it.
+    pub(super) detached: bool,
 }
 
 impl Thread {
     fn is_ready(&self) -> bool {
-        self.fiber.is_some() && !self.suspended
+        self.fiber.is_some() && !self.suspended && self.park.is_none()
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.suspended || self.park.is_some()
     }
 
     fn params(&self) -> ThreadParams {
@@ -201,6 +234,8 @@ pub(super) struct Running {
     pub(super) preempted: bool,
     /// Whether its code may have had the counter in a register then.
     pub(super) fuel_in_register: bool,
+    /// What it suspended to wait for.
+    pub(super) park: Option<Park>,
     /// Its function, and what that returned.
     results: Option<(Func, Values)>,
 }
@@ -230,6 +265,11 @@ impl PreemptiveThreads {
             running: None,
             last_id: 0,
             groups: HashMap::new(),
+            alarms: BTreeSet::new(),
+            joiners: HashMap::new(),
+            end_wakers: HashMap::new(),
+            exited: VecDeque::new(),
+            own_memories: HashMap::new(),
             timeouts: BTreeSet::new(),
             start: now,
             fuel_clock: 0,
@@ -293,6 +333,7 @@ impl PreemptiveThreads {
                 params: attributes.params,
                 budget: (!limits.is_none()).then(|| Budget::new(limits)),
                 timeout,
+                exit_hook: None,
             })
         });
         let ready_since = self.run_clock(None);
@@ -306,6 +347,8 @@ impl PreemptiveThreads {
                 detached: options.detached,
                 extra,
                 suspended: false,
+                park: None,
+                waker: None,
                 place: 0,
                 spawned: ready_since,
                 ready_since,
@@ -359,6 +402,8 @@ impl PreemptiveThreads {
             Start::Dispatch => self.allowance(self.threads.get(&id)?, now),
             Start::End => (Allowance::default(), None),
         };
+        let was_ready = self.threads.get(&id)?.is_ready();
+        self.unpark(id);
         let thread = self.threads.get_mut(&id)?;
         let fiber = thread.fiber.take()?;
         thread.place = 0;
@@ -366,7 +411,7 @@ impl PreemptiveThreads {
             Some(ticks) => Slice::nearest(ticks, self.preemption),
             None => thread.slice.unwrap_or(self.slice),
         };
-        if !thread.suspended {
+        if was_ready {
             self.ready -= 1;
         }
         if why == Start::Dispatch {
@@ -393,9 +438,10 @@ impl PreemptiveThreads {
             fuel_held: thread.fuel_held.take(),
             preempted: false,
             fuel_in_register: false,
+            park: None,
             results: None,
         });
-        self.remote.start(id);
+        self.remote.start(id, self.ready == 0);
         Some(fiber)
     }
 
@@ -415,7 +461,7 @@ impl PreemptiveThreads {
         fuel_held: Option<i64>,
         now: Instant,
     ) -> Option<Off> {
-        let running = self.running.take()?;
+        let mut running = self.running.take()?;
         self.remote.stop();
         self.fuel_clock = self.fuel_clock.saturating_add(running.fuel_consumed);
         let (id, preempted) = (running.id, running.preempted);
@@ -431,8 +477,10 @@ impl PreemptiveThreads {
             thread.stats.yields += 1;
         }
         let limited = thread.extra.is_some();
-        let suspended = thread.suspended;
-        if !suspended {
+        let parked = running.park.take().is_some_and(|park| self.park(id, park));
+        let thread = self.threads.get_mut(&id)?;
+        let blocked = parked || thread.suspended;
+        if !blocked {
             self.ready += 1;
             enqueue(&mut self.policy, id, thread);
         }
@@ -442,11 +490,11 @@ impl PreemptiveThreads {
                 false => Traced::Yielded,
             };
             self.record(Some(now), Some(id), what);
-            if suspended {
+            if blocked {
                 self.record(Some(now), Some(id), Traced::Parked);
             }
             let used = self.used(&running, now);
-            self.tell(Some(now), |policy, now| match (suspended, preempted) {
+            self.tell(Some(now), |policy, now| match (blocked, preempted) {
                 (true, _) => policy.parked(now, id, used),
                 (false, true) => policy.preempted(now, id, used),
                 (false, false) => policy.yielded(now, id, used),
@@ -489,17 +537,26 @@ impl PreemptiveThreads {
                 .take()
                 .map(|(func, values)| OwnedExit::Returned(func, values)),
         };
+        let hook = thread
+            .extra
+            .as_mut()
+            .and_then(|extra| extra.exit_hook.take());
         let what = match &exit {
             Some(OwnedExit::Returned(..)) | None => Traced::Returned,
             Some(OwnedExit::Trapped(_)) => Traced::Trapped,
             Some(OwnedExit::Killed) => Traced::Killed,
             Some(OwnedExit::OverLimit(_)) => Traced::OverLimit,
         };
-        if thread.detached {
+        let detached = thread.detached;
+        if detached && hook.is_none() {
             self.threads.remove(&id);
         } else {
             thread.exit = exit;
         }
+        if let Some(hook) = hook {
+            self.exited.push_back(Exited { id, hook, detached });
+        }
+        self.wake_joiners(id, now);
         if let Policy::RoundRobin(queue) = &mut self.policy {
             let threads = &self.threads;
             queue.sweep(self.ready, |place, id| {
@@ -516,7 +573,9 @@ impl PreemptiveThreads {
     /// Arrow 7. One that is running is suspended when it goes off the CPU.
     pub(super) fn suspend(&mut self, id: ThreadId) -> Result<()> {
         let thread = self.live_mut(id, "suspended")?;
-        if core::mem::replace(&mut thread.suspended, true) || thread.fiber.is_none() {
+        let was_ready = thread.is_ready();
+        thread.suspended = true;
+        if !was_ready {
             return Ok(());
         }
         thread.place = 0;
@@ -530,7 +589,7 @@ impl PreemptiveThreads {
     pub(super) fn resume(&mut self, id: ThreadId) -> Result<()> {
         let run_clock = self.run_clock(None);
         let thread = self.live_mut(id, "resumed")?;
-        if !core::mem::replace(&mut thread.suspended, false) || thread.fiber.is_none() {
+        if !core::mem::replace(&mut thread.suspended, false) || !thread.is_ready() {
             return Ok(());
         }
         thread.ready_since = run_clock;
@@ -569,6 +628,28 @@ impl PreemptiveThreads {
                 .filter(|(_, thread)| thread.exit.is_none())
                 .map(|(id, _)| *id),
         )
+    }
+
+    /// Whether there is such a thread, and it has not finished.
+    pub(super) fn is_live(&self, id: ThreadId) -> bool {
+        let thread = self.threads.get(&id);
+        thread.is_some_and(|thread| thread.exit.is_none())
+    }
+
+    /// Whether there was ever such a thread.
+    pub(super) fn was_spawned(&self, id: ThreadId) -> bool {
+        (1..=self.last_id).contains(&id.0)
+    }
+
+    /// Sets what is called when `id` has finished.
+    pub(super) fn set_exit_hook(&mut self, id: ThreadId, hook: ExitHook) -> Result<()> {
+        self.live_mut(id, "given a hook")?.extra_mut().exit_hook = Some(hook);
+        Ok(())
+    }
+
+    /// A thread that has finished and has a hook.
+    pub(super) fn next_exited(&mut self) -> Option<Exited> {
+        self.exited.pop_front()
     }
 
     /// Arrow 6.
@@ -637,9 +718,12 @@ impl PreemptiveThreads {
                 ThreadState::Running
             } else if thread.suspended {
                 ThreadState::Suspended
+            } else if thread.park.is_some() {
+                ThreadState::Parked
             } else {
                 ThreadState::Ready
             },
+            waits_for: thread.waits_for(),
             slice: thread.slice.unwrap_or(self.slice),
             limits: thread.budget().map_or(ThreadLimits::new(), Budget::limits),
             stats,
@@ -684,17 +768,34 @@ impl StoreOpaque {
         }
     }
 
-    /// # Errors
-    ///
-    /// In a guest thread: the OS thread that would be blocked is its siblings' too.
+    /// Whether nobody but guest threads of this store notifies waiters of the shared
+    /// memory at `base`.
     #[cfg(feature = "threads")]
-    pub(crate) fn ensure_may_block(&self) -> Result<()> {
-        ensure!(
-            self.running_thread().is_none(),
-            "a guest thread cannot wait for an atomic: that would stop its siblings, who \
-             are to notify it; it can spin, as it is preempted"
-        );
-        Ok(())
+    pub(super) fn threads_own_memory(&self, base: usize) -> bool {
+        self.preempt()
+            .is_some_and(|threads| threads.own_memories.contains_key(&base))
+    }
+
+    /// The running thread may have woken others.
+    pub(crate) fn wake_guest_threads(&mut self) {
+        if let Some(threads) = self.preempt_mut()
+            && threads.running.is_some()
+        {
+            threads.wake_those_due(None);
+            self.running_is_alone_no_more();
+        }
+    }
+
+    /// A thread has become ready, perhaps beside one that had the CPU to itself.
+    pub(super) fn running_is_alone_no_more(&mut self) {
+        if let Some(threads) = self.preempt()
+            && threads.running.is_some()
+            && threads.ready > 0
+        {
+            threads.remote.alone_no_more();
+            self.preempt_alone_no_more();
+            self.watch_alone_no_more();
+        }
     }
 
     pub(super) fn running_thread(&self) -> Option<&Running> {

@@ -1,5 +1,5 @@
 //! Waiting on an OS thread for a waker: what a synchronous run does while a
-//! pending host future keeps the store.
+//! pending host future keeps the store, or all threads wait.
 
 use core::cell::Cell;
 use core::mem;
@@ -9,6 +9,7 @@ use core::task::Waker;
 use std::sync::Arc;
 use std::task::Wake;
 use std::thread::{self, Thread};
+use std::time::Instant;
 
 /// Something that an OS thread can sleep on until its waker is woken.
 pub(super) struct Waiter {
@@ -54,10 +55,18 @@ impl Waiter {
         self.shared.woken.store(false, Ordering::Relaxed);
     }
 
-    /// Sleeps until the waker was woken since the last call or `reset`.
-    pub(super) fn wait(&self) {
+    /// Sleeps until the waker was woken since the last call or `reset`, or until `end`.
+    pub(super) fn wait(&self, end: Option<Instant>) {
         while !self.shared.woken.swap(false, Ordering::Acquire) {
-            thread::park();
+            let Some(end) = end else {
+                thread::park();
+                continue;
+            };
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            thread::park_timeout(left);
         }
     }
 }

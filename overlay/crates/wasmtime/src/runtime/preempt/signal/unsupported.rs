@@ -4,7 +4,6 @@
 use crate::prelude::*;
 use crate::runtime::vm::VMStore;
 use crate::store::StoreOpaque;
-use core::time::Duration;
 use std::time::Instant;
 
 pub(crate) mod host {
@@ -43,7 +42,7 @@ impl StoreOpaque {
         Ok(())
     }
 
-    pub(super) fn start_signals(&mut self, _: Instant, _: Option<Duration>) -> Result<()> {
+    pub(super) fn start_signals(&mut self, _: Instant, _: Option<Instant>) -> Result<()> {
         Ok(())
     }
 

@@ -105,7 +105,11 @@ impl PreemptiveThreads {
         }
         for id in ids {
             self.record(None, Some(id), Traced::Spawned);
-            if self.threads.get(&id).is_some_and(|thread| thread.suspended) {
+            if self
+                .threads
+                .get(&id)
+                .is_some_and(|thread| thread.is_blocked())
+            {
                 self.record(None, Some(id), Traced::Parked);
             }
         }

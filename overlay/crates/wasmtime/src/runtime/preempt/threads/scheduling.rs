@@ -62,6 +62,7 @@ impl PreemptiveThreads {
             Some(thread) if thread.is_ready() => return Ok(()),
             Some(thread) if thread.exit.is_some() => "has finished",
             Some(thread) if thread.suspended => "is suspended",
+            Some(thread) if thread.park.is_some() => "is parked",
             Some(_) => "is running",
             None => "is not in this store",
         };
@@ -85,13 +86,13 @@ impl PreemptiveThreads {
                 continue;
             };
             thread.place = 0;
-            let (params, suspended) = (thread.params(), thread.suspended);
-            if !suspended {
+            let (params, blocked) = (thread.params(), thread.is_blocked());
+            if !blocked {
                 enqueue(&mut self.policy, id, thread);
             }
             self.tell(None, |policy, now| {
                 policy.spawned(now, id, &params);
-                if suspended {
+                if blocked {
                     policy.parked(now, id, 0);
                 }
             });

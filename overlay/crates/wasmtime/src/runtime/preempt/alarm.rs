@@ -1,0 +1,102 @@
+//! Wakers that are woken at a time, where there is no OS thread that sleeps until then:
+//! one OS thread for all of them, which ends when there are none.
+
+use crate::prelude::*;
+use core::task::Waker;
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+/// Wakes a waker at a time, unless it is dropped before.
+pub(super) struct Alarm {
+    key: Key,
+}
+
+/// The number tells alarms of the same time apart.
+type Key = (Instant, u64);
+
+#[derive(Default)]
+struct Alarms {
+    wakers: BTreeMap<Key, Waker>,
+    last: u64,
+    /// Whether there is an OS thread that looks after them.
+    watched: bool,
+}
+
+static ALARMS: Mutex<Alarms> = Mutex::new(Alarms {
+    wakers: BTreeMap::new(),
+    last: 0,
+    watched: false,
+});
+static CHANGED: Condvar = Condvar::new();
+
+/// How long the OS thread stays when there is no alarm left.
+const LINGER: Duration = Duration::from_secs(2);
+
+fn alarms() -> MutexGuard<'static, Alarms> {
+    // Nothing here panics halfway through a change.
+    ALARMS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Alarm {
+    /// # Errors
+    ///
+    /// If the OS refuses to make the OS thread.
+    pub(super) fn set(time: Instant, waker: Waker) -> Result<Alarm> {
+        let mut alarms = alarms();
+        if !alarms.watched {
+            thread::Builder::new()
+                .name("wasmtime-alarms".into())
+                .spawn(watch)
+                .context("cannot start the OS thread that wakes sleepers")?;
+            alarms.watched = true;
+        }
+        alarms.last += 1;
+        let key = (time, alarms.last);
+        alarms.wakers.insert(key, waker);
+        if alarms.wakers.keys().next() == Some(&key) {
+            CHANGED.notify_one();
+        }
+        Ok(Alarm { key })
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        let waker = alarms().wakers.remove(&self.key);
+        // Not under the lock: it may own anything.
+        drop(waker);
+    }
+}
+
+/// The OS thread.
+fn watch() {
+    let mut alarms = alarms();
+    loop {
+        let now = Instant::now();
+        let first = alarms.wakers.keys().next().copied();
+        let wait = match first {
+            Some(key) if key.0 <= now => {
+                let waker = alarms.wakers.remove(&key);
+                drop(alarms);
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
+                alarms = self::alarms();
+                continue;
+            }
+            Some((time, _)) => time - now,
+            None => LINGER,
+        };
+        let waited = CHANGED
+            .wait_timeout(alarms, wait)
+            .unwrap_or_else(PoisonError::into_inner);
+        alarms = waited.0;
+        if waited.1.timed_out() && alarms.wakers.is_empty() {
+            alarms.watched = false;
+            return;
+        }
+    }
+}

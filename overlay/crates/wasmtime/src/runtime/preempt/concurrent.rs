@@ -1,0 +1,498 @@
+//! Host functions that wait for a future without keeping the store, so that the
+//! siblings of the guest thread which has called them run on.
+//!
+//! The future is on the thread's fiber, and is polled there: when the thread is
+//! dispatched after a wake. Between two polls it has no borrow of the store. While it is
+//! polled, a thread-local leads its [`Accessor`] to the store:
+//!
+//! ```text
+//!   fiber of the thread
+//!
+//!   trampoline -> wait_for: loop {
+//!                    POLLED = the store   --> Accessor::with -> Caller
+//!                    future.poll(thread's waker)
+//!                    POLLED = as before
+//!                    pending? park()      --> siblings run
+//!                 }
+//! ```
+//!
+//! A kill unwinds the fiber, and drops the future where it is.
+//!
+//! A value rooted in the scope of such a call would be unrooted by a sibling's, or the
+//! embedder's, so it has no scope, and takes and returns no GC references.
+
+use super::alarm::Alarm;
+use super::park::{self, Park};
+use super::spawn::in_lifo_scope;
+use super::thread::ThreadId;
+use crate::prelude::*;
+use crate::runtime::vm::{
+    self, StoreBox, VMArrayCallHostFuncContext, VMContext, VMOpaqueContext, VMStore,
+};
+use crate::store::{Asyncness, InstanceId};
+use crate::type_registry::RegisteredType;
+use crate::{
+    AsContextMut, Caller, Engine, Func, FuncType, HostFunc, Instance, Linker, ValRaw, ValType,
+    WasmRet, WasmTyList,
+};
+use core::cell::{Cell, RefCell};
+use core::fmt;
+use core::future::Future;
+use core::marker::PhantomData;
+use core::mem::MaybeUninit;
+use core::pin::Pin;
+use core::ptr::{self, NonNull};
+use core::task::{Context, Poll, Waker};
+use core::time::Duration;
+use std::time::Instant;
+
+type BoxFuture<'a, R> = Pin<Box<dyn Future<Output = R> + Send + 'a>>;
+
+/// Access to the store for the future of a concurrent host function: see
+/// [`Linker::func_wrap_concurrent`].
+///
+/// Such a future does not borrow the store, as others use it while the future is
+/// pending. It gets at the store with [`Accessor::with`], for as long as that closure
+/// takes.
+pub struct Accessor<T: 'static> {
+    /// Who has called.
+    caller: Instance,
+    _data: PhantomData<fn(&mut T)>,
+}
+
+impl<T: 'static> fmt::Debug for Accessor<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Accessor").finish_non_exhaustive()
+    }
+}
+
+/// What the thread-local leads to while a future is polled.
+#[derive(Clone, Copy)]
+struct Polled {
+    store: NonNull<dyn VMStore>,
+    accessor: *const (),
+    wishes: NonNull<Wishes>,
+}
+
+/// What a future that is pending wants to be woken for, beside its waker.
+#[derive(Default)]
+struct Wishes {
+    /// The waker of the guest thread. `None` if this is not one's own code.
+    waker: Option<Waker>,
+    until: Cell<Option<Instant>>,
+    joins: RefCell<Vec<ThreadId>>,
+}
+
+impl Wishes {
+    /// Whether to wake the guest thread is to wake `cx`.
+    fn is_of(&self, cx: &Context<'_>) -> bool {
+        let waker = self.waker.as_ref();
+        waker.is_some_and(|waker| waker.will_wake(cx.waker()))
+    }
+
+    fn wake_at(&self, time: Instant) {
+        let until = self.until.get().map_or(time, |until| until.min(time));
+        self.until.set(Some(until));
+    }
+}
+
+std::thread_local! {
+    static POLLED: Cell<Option<Polled>> = const { Cell::new(None) };
+}
+
+#[inline(never)] // a fiber may go on on another OS thread (I2)
+fn replace_polled(polled: Option<Polled>) -> Option<Polled> {
+    POLLED.replace(polled)
+}
+
+/// Restores what was polled before.
+struct Restore(Option<Polled>);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        replace_polled(self.0);
+    }
+}
+
+impl<T: 'static> Accessor<T> {
+    /// Calls `f` with the store, as the host function's caller.
+    ///
+    /// # Errors
+    ///
+    /// If this is not called while the future that this accessor was made for is
+    /// polled, or from within such a closure.
+    pub fn with<R>(&self, f: impl FnOnce(Caller<'_, T>) -> R) -> Result<R> {
+        self.with_polled(|mut polled| {
+            // SAFETY: I15. This accessor's own future is being polled, by the host
+            // function of this store, which does not use the store meanwhile, and
+            // nobody else can get at it: `POLLED` is empty.
+            let mut store = unsafe { polled.store.as_mut().unchecked_context_mut::<T>() };
+            let caller = self.caller;
+            in_lifo_scope(&mut store, |store| {
+                let store = store.as_context_mut();
+                f(Caller { store, caller })
+            })
+        })
+    }
+
+    /// Calls `f` with nobody else being able to get at the store.
+    fn with_polled<R>(&self, f: impl FnOnce(Polled) -> R) -> Result<R> {
+        let restore = Restore(replace_polled(None));
+        match restore.0 {
+            Some(polled) if ptr::addr_eq(polled.accessor, self) => Ok(f(polled)),
+            Some(_) => bail!("an accessor can only be used by the future that it was made for"),
+            None => bail!(
+                "an accessor can only be used while its future is polled, and not within \
+                 `Accessor::with`"
+            ),
+        }
+    }
+
+    /// The guest thread that has called, and `None` if it was a plain call.
+    ///
+    /// # Errors
+    ///
+    /// As [`Accessor::with`].
+    pub fn current_wasm_thread(&self) -> Result<Option<ThreadId>> {
+        self.with(|caller| caller.current_wasm_thread())
+    }
+
+    /// Waits for `time`. A time that the clock cannot hold never comes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Accessor::with`].
+    pub async fn sleep(&self, time: Duration) -> Result<()> {
+        match Instant::now().checked_add(time) {
+            Some(end) => self.sleep_until(end).await,
+            None => core::future::pending().await,
+        }
+    }
+
+    /// Waits until `end`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Accessor::with`].
+    pub async fn sleep_until(&self, end: Instant) -> Result<()> {
+        let mut alarm = None;
+        core::future::poll_fn(|cx| {
+            if Instant::now() >= end {
+                return Poll::Ready(Ok(()));
+            }
+            let polled = self.with_polled(|polled| {
+                // SAFETY: I15. The wishes are of the future that is being polled.
+                let wishes = unsafe { polled.wishes.as_ref() };
+                if wishes.is_of(cx) {
+                    wishes.wake_at(end);
+                } else {
+                    alarm = Some(Alarm::set(end, cx.waker().clone())?);
+                }
+                Ok(())
+            });
+            match polled.flatten() {
+                Ok(()) => Poll::Pending,
+                Err(error) => Poll::Ready(Err(error)),
+            }
+        })
+        .await
+    }
+
+    /// Waits until guest thread `id` of this store has finished. At once if its exit was
+    /// taken.
+    ///
+    /// # Errors
+    ///
+    /// If there never was such a thread, it is the one that waits, or this is not a guest
+    /// thread. And as [`Accessor::with`].
+    pub async fn join(&self, id: ThreadId) -> Result<()> {
+        core::future::poll_fn(|cx| {
+            let joined = self.with_polled(|mut polled| {
+                // SAFETY: I15. As in `with`.
+                let store = unsafe { polled.store.as_mut() };
+                let this = store.running_thread().map(|running| running.id);
+                let Some((threads, this)) = store.preempt_mut().as_mut().zip(this) else {
+                    bail!("only a guest thread can wait for the end of another");
+                };
+                ensure!(id != this, "guest thread {id} cannot wait for its own end");
+                ensure!(
+                    threads.was_spawned(id),
+                    "no guest thread {id}: it was never spawned in this store"
+                );
+                if !threads.is_live(id) {
+                    return Ok(true);
+                }
+                // SAFETY: I15. The wishes are of the future that is being polled.
+                let wishes = unsafe { polled.wishes.as_ref() };
+                if wishes.is_of(cx) {
+                    wishes.joins.borrow_mut().push(id);
+                } else {
+                    threads.wake_at_end(id, cx.waker().clone());
+                }
+                Ok(false)
+            });
+            match joined.flatten() {
+                Ok(true) => Poll::Ready(Ok(())),
+                Ok(false) => Poll::Pending,
+                Err(error) => Poll::Ready(Err(error)),
+            }
+        })
+        .await
+    }
+
+    /// Lets the other guest threads that are ready go first.
+    pub async fn yield_now(&self) {
+        let mut yielded = false;
+        core::future::poll_fn(|cx| {
+            if core::mem::replace(&mut yielded, true) {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+/// Polls `future`, made with `accessor`, until it is ready, and parks the guest thread
+/// while it is not. A plain asynchronous call keeps the store meanwhile.
+fn wait_for<T: 'static, R>(
+    caller: &mut Caller<'_, T>,
+    accessor: &Accessor<T>,
+    mut future: BoxFuture<'_, R>,
+) -> Result<R> {
+    let store = &mut *caller.store.0;
+    let mut wishes = Wishes::default();
+    loop {
+        let own_code = super::blocking::available(store);
+        let waker = if own_code {
+            wishes.waker = park::fresh_waker(store);
+            wishes.waker.clone()
+        } else if store.can_block() {
+            let waker = core::future::poll_fn(|cx| Poll::Ready(cx.waker().clone()));
+            Some(store.with_blocking(|_, cx| cx.block_on(waker))?)
+        } else {
+            None
+        };
+        let mut cx = Context::from_waker(waker.as_ref().unwrap_or(Waker::noop()));
+        let poll = {
+            let _restore = Restore(replace_polled(Some(Polled {
+                store: store.traitobj(),
+                accessor: ptr::from_ref(accessor).cast(),
+                wishes: NonNull::from(&wishes),
+            })));
+            future.as_mut().poll(&mut cx)
+        };
+        if let Poll::Ready(result) = poll {
+            return Ok(result);
+        }
+        // Whoever wants to wake the thread has a waker of its own by now.
+        drop(waker);
+        wishes.waker = None;
+        if own_code {
+            let wanted = Park {
+                until: wishes.until.take(),
+                joins: wishes.joins.take(),
+                atomic: None,
+            };
+            let context = park::take_context(store, "a host function")?;
+            park::park(store, context, wanted, true)?;
+        } else if store.can_block() {
+            store.with_blocking(|_, cx| cx.suspend(crate::fiber::StoreFiberYield::KeepStore))?;
+        } else {
+            ensure!(
+                store.running_thread().is_some(),
+                "a concurrent host function has to wait, which a synchronous call cannot: \
+                 spawn a guest thread, or use `call_async`"
+            );
+            park::take_context(store, "a host function")?;
+        }
+    }
+}
+
+/// What the trampoline finds in the host function's context.
+struct State<F> {
+    func: F,
+    // The type stays registered for as long as there is a function of it.
+    _ty: RegisteredType,
+}
+
+/// Where Wasm comes into the host.
+///
+/// # Safety
+///
+/// For the context of a function that [`new_host_func`] has made with these types, with
+/// arguments of its type.
+unsafe extern "C" fn trampoline<T, P, R, F>(
+    callee_vmctx: NonNull<VMOpaqueContext>,
+    caller_vmctx: NonNull<VMContext>,
+    args: NonNull<ValRaw>,
+    args_len: usize,
+) -> bool
+where
+    T: 'static,
+    P: WasmTyList,
+    R: WasmRet,
+    F: Fn(&Accessor<T>, P) -> BoxFuture<'_, R> + Send + Sync + 'static,
+{
+    let run = |store: &mut dyn VMStore, instance: InstanceId| -> Result<()> {
+        // SAFETY: I15. A function of a linker or store of this type is called by its
+        // instances only.
+        let store = unsafe { store.unchecked_context_mut::<T>() };
+        // SAFETY: I15. This function's own contract.
+        let state = unsafe {
+            VMArrayCallHostFuncContext::from_opaque(callee_vmctx)
+                .as_ref()
+                .host_state()
+        };
+        let Some(State { func, .. }) = state.downcast_ref::<State<F>>() else {
+            return Err(crate::bug!("a host function of another type").into());
+        };
+        let instance = Instance::from_wasmtime(instance, store.0);
+        let mut caller = Caller {
+            store,
+            caller: instance,
+        };
+        let mut args = NonNull::slice_from_raw_parts(args.cast::<MaybeUninit<ValRaw>>(), args_len);
+        // SAFETY: I15. They are on the caller's stack, which stays while it waits.
+        let args = unsafe { args.as_mut() };
+        // SAFETY: I15. They are of the function's type.
+        let params = unsafe { HostFunc::load_typed_params::<P>(caller.store.0, args) };
+        let accessor = Accessor {
+            caller: instance,
+            _data: PhantomData,
+        };
+        let future = func(&accessor, params);
+        let result = wait_for(&mut caller, &accessor, future)?;
+        // SAFETY: I15. As above.
+        unsafe { HostFunc::store_typed_results(caller.store.0, result.into_fallible(), args) }
+    };
+    // SAFETY: I15. This function's own contract.
+    unsafe { vm::Instance::enter_host_from_wasm(caller_vmctx, run) }
+}
+
+fn new_host_func<T, P, R, F>(engine: &Engine, func: F) -> Result<HostFunc>
+where
+    T: 'static,
+    P: WasmTyList,
+    R: WasmRet,
+    F: Fn(&Accessor<T>, P) -> BoxFuture<'_, R> + Send + Sync + 'static,
+{
+    ensure!(
+        !P::may_gc() && !R::may_gc(),
+        "a concurrent host function can neither take nor return GC references, which \
+         would have to stay rooted while others run: pass numbers instead"
+    );
+    let ty: FuncType = R::func_type(engine, None::<ValType>.into_iter().chain(P::valtypes()))?;
+    // SAFETY: I15. The trampoline is for this state, and the function is `Send` and `Sync`.
+    let context: StoreBox<VMArrayCallHostFuncContext> = unsafe {
+        VMArrayCallHostFuncContext::new(
+            trampoline::<T, P, R, F>,
+            ty.type_index(),
+            Box::new(State {
+                func,
+                _ty: ty.into_registered_type(),
+            }),
+        )?
+    };
+    Ok(HostFunc::new_raw(engine, context, Asyncness::No))
+}
+
+impl<T: 'static> Linker<T> {
+    /// Defines a host function that may wait, with the guest thread which has called it
+    /// parked: its siblings run on.
+    ///
+    /// `func` gets the parameters, and returns a future that does not borrow the store.
+    /// The future gets at the store with the [`Accessor`], which also has
+    /// [`sleep`](Accessor::sleep) and [`join`](Accessor::join); it may wait for anything
+    /// else that wakes a [`Waker`], from any OS thread. An executor's own timers and
+    /// sockets need a run within that executor.
+    ///
+    /// If the thread is killed, or the store is dropped, the future is dropped at once.
+    ///
+    /// Called by a plain [`call_async`](crate::Func::call_async), the future keeps the
+    /// store while it is pending, as one of [`Linker::func_wrap_async`] does. Called in
+    /// a synchronous call, or where a guest thread cannot be parked as a host function has
+    /// called back into the guest, it must be ready at once: the call fails otherwise.
+    ///
+    /// ```
+    /// # use wasmtime::*;
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<()> {
+    /// let mut config = Config::new();
+    /// config.preemption(Preemption::Epoch);
+    /// let engine = Engine::new(&config)?;
+    /// let mut linker = Linker::<u32>::new(&engine);
+    /// linker.func_wrap_concurrent("host", "nap", |accessor, (millis,): (u32,)| {
+    ///     Box::pin(async move {
+    ///         accessor.sleep(Duration::from_millis(millis.into())).await?;
+    ///         accessor.with(|mut caller| *caller.data_mut() += 1)
+    ///     })
+    /// })?;
+    /// let module = Module::new(
+    ///     &engine,
+    ///     r#"(module
+    ///         (import "host" "nap" (func $nap (param i32)))
+    ///         (func (export "run") (call $nap (i32.const 20))))"#,
+    /// )?;
+    /// let mut store = Store::new(&engine, 0);
+    /// for _ in 0..100 {
+    ///     let run = linker.instantiate(&mut store, &module)?.get_func(&mut store, "run");
+    ///     store.spawn_wasm_thread(run.unwrap(), &[])?;
+    /// }
+    /// // All of them sleep at the same time.
+    /// let run = store.run_wasm_threads_for(Duration::from_secs(10))?;
+    /// assert_eq!(run.end, RunEnd::AllFinished);
+    /// assert_eq!(*store.data(), 100);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the function takes or returns GC references (`externref` and the like), or is
+    /// defined already.
+    pub fn func_wrap_concurrent<Params, Return, F>(
+        &mut self,
+        module: &str,
+        name: &str,
+        func: F,
+    ) -> Result<&mut Self>
+    where
+        Params: WasmTyList,
+        Return: WasmRet,
+        F: Fn(&Accessor<T>, Params) -> Pin<Box<dyn Future<Output = Return> + Send + '_>>
+            + Send
+            + Sync
+            + 'static,
+    {
+        let func = new_host_func(self.engine(), func)?;
+        self.func_insert(module, name, func)
+    }
+}
+
+impl Func {
+    /// As [`Linker::func_wrap_concurrent`], for one store.
+    ///
+    /// # Errors
+    ///
+    /// If the function takes or returns GC references.
+    pub fn wrap_concurrent<T, Params, Return, F>(
+        mut store: impl AsContextMut<Data = T>,
+        func: F,
+    ) -> Result<Func>
+    where
+        T: 'static,
+        Params: WasmTyList,
+        Return: WasmRet,
+        F: Fn(&Accessor<T>, Params) -> Pin<Box<dyn Future<Output = Return> + Send + '_>>
+            + Send
+            + Sync
+            + 'static,
+    {
+        let store = store.as_context_mut().0;
+        let func = new_host_func(store.engine(), func)?;
+        // SAFETY: I15. The store is of the type that the function's accessor is for.
+        Ok(unsafe { func.into_func(store)? })
+    }
+}

@@ -1,0 +1,212 @@
+//! Runs as futures: an executor's task runs guest threads for a while each time that
+//! it is polled, and gives the executor its turn in between.
+//!
+//! ```text
+//!   poll ---> Run::go until --- over ----------------------> Ready
+//!                           |-- the budget is used up -----> wakes itself, Pending
+//!                           |-- all wait: sets an alarm ---> Pending
+//!                           +-- one keeps the store -------> Pending
+//! ```
+//!
+//! How long a poll may take depends on how many such futures of the process have
+//! something to do: the executor gets round to each of them, and to everything else that
+//! it has to do, within about [`LATENCY`]. That is how CFS divides its latency among
+//! runnable tasks, down to a minimum granularity (Molnar, Linux 2.6.23).
+//!
+//! A future that wakes itself while it is polled goes to the back of the queue of tokio's
+//! worker, and not into the slot of the task to run next, which a task woken by another
+//! one gets.
+
+use super::alarm::Alarm;
+use super::dispatch::{OnCpu, Run, RunSummary, Stop};
+use super::exit::OwnedExit;
+use crate::fiber::StoreFiber;
+use crate::prelude::*;
+use crate::{AsContextMut, Store};
+use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
+use core::sync::atomic::{AtomicU32, Ordering};
+use core::task::{Context, Poll};
+use core::time::Duration;
+use std::panic::{self, AssertUnwindSafe};
+use std::time::Instant;
+
+/// In which all futures with something to do, on one OS thread, get one poll.
+const LATENCY: Duration = Duration::from_millis(10);
+
+/// The shortest budget of a poll.
+const GRANULARITY: Duration = Duration::from_micros(100);
+
+/// How many futures have something to do.
+static BUSY: AtomicU32 = AtomicU32::new(0);
+
+/// A run as a future: see [`Store::run_wasm_threads`].
+#[must_use = "futures do nothing unless you `.await` or poll them"]
+pub struct RunWasmThreads<'a, T: 'static> {
+    store: &'a mut Store<T>,
+    time: Duration,
+    /// Once it was polled.
+    begun: Option<Begun>,
+}
+
+struct Begun {
+    start: Instant,
+    deadline: Option<Instant>,
+    summary: RunSummary,
+    /// The thread that keeps the store, which is on the CPU.
+    kept: Option<Box<StoreFiber<'static>>>,
+    alarm: Option<Alarm>,
+    busy: Option<Busy>,
+}
+
+/// Counts as one with something to do.
+struct Busy;
+
+impl Busy {
+    fn new() -> Busy {
+        BUSY.fetch_add(1, Ordering::Relaxed);
+        Busy
+    }
+
+    /// For how long one of them may run.
+    fn budget() -> Duration {
+        (LATENCY / BUSY.load(Ordering::Relaxed).max(1)).max(GRANULARITY)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        BUSY.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl<T: 'static> Store<T> {
+    /// As [`Store::run_wasm_threads_for`], without end, as a future: each poll runs guest
+    /// threads for a while, 10 ms at most, and then lets the executor go on.
+    ///
+    /// While all threads wait, so does the future. One that waits for an asynchronous host
+    /// function ([`Func::wrap_async`](crate::Func::wrap_async)) keeps the store: the future
+    /// is pending with it.
+    ///
+    /// Works in any executor, and needs none. It is `Send` if `T` is, and a poll may be
+    /// on another OS thread than the one before: many stores use many cores.
+    ///
+    /// With [`Preemption::Fuel`](crate::Preemption::Fuel) a poll lasts a slice at least: it
+    /// is not cut short, so that the schedule is the same in each run.
+    ///
+    /// If the future is dropped between two polls the store is as after a run whose time
+    /// was up, but that a thread which was keeping it is ended, with
+    /// [`Exit::Killed`](crate::Exit::Killed).
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::run_wasm_threads_for`].
+    pub fn run_wasm_threads(&mut self) -> RunWasmThreads<'_, T> {
+        self.run_wasm_threads_for_async(Duration::MAX)
+    }
+
+    /// As [`Store::run_wasm_threads`], for at most `time`, which starts with the first
+    /// poll.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::run_wasm_threads_for`].
+    pub fn run_wasm_threads_for_async(&mut self, time: Duration) -> RunWasmThreads<'_, T> {
+        RunWasmThreads {
+            store: self,
+            time,
+            begun: None,
+        }
+    }
+}
+
+impl<T: 'static> fmt::Debug for RunWasmThreads<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunWasmThreads").finish_non_exhaustive()
+    }
+}
+
+impl<T: 'static> Future for RunWasmThreads<'_, T> {
+    type Output = Result<RunSummary>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let now = Instant::now();
+        let begun = this.begun.get_or_insert_with(|| Begun {
+            start: now,
+            // A time that the clock cannot hold never comes.
+            deadline: now.checked_add(this.time),
+            summary: RunSummary::new(),
+            kept: None,
+            alarm: None,
+            busy: None,
+        });
+        begun.alarm = None;
+        begun.busy.get_or_insert_with(Busy::new);
+        let pause = now + Busy::budget();
+        let deadline = begun.deadline;
+
+        let store = this.store.as_context_mut().0;
+        let mut run = match &begun.kept {
+            Some(_) => Run::resume(store, now),
+            None => Run::begin(store, now)?,
+        };
+        let end = deadline.map_or(pause, |deadline| deadline.min(pause));
+        let stop = run.start_sources(Some(end)).and_then(|()| {
+            run.go(
+                begun.kept.take(),
+                deadline,
+                Some(pause),
+                cx.waker(),
+                &mut begun.summary,
+            )
+        });
+        match stop? {
+            Stop::Over(end) => {
+                begun.summary.end = end;
+                begun.summary.elapsed = run.now - begun.start;
+                begun.busy = None;
+                Poll::Ready(Ok(begun.summary.clone()))
+            }
+            Stop::Paused => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Stop::Kept(fiber) => {
+                begun.busy = None;
+                begun.kept = Some(fiber);
+                run.leave_kept();
+                Poll::Pending
+            }
+            Stop::Idle(until) => {
+                begun.busy = None;
+                if let Some(until) = until {
+                    begun.alarm = Some(Alarm::set(until, cx.waker().clone())?);
+                }
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<T: 'static> Drop for RunWasmThreads<'_, T> {
+    fn drop(&mut self) {
+        let store = self.store.as_context_mut().0;
+        if let Some(threads) = store.preempt() {
+            threads.remote.sleep_no_more();
+        }
+        let Some(fiber) = self.begun.as_mut().and_then(|begun| begun.kept.take()) else {
+            return;
+        };
+        let mut run = Run::resume(store, Instant::now());
+        // A panic of host code has been reported by the panic hook, and must not make a
+        // destructor panic.
+        let end = || {
+            let thread = OnCpu::keep_on(run.store, fiber, run.now);
+            run.now = thread.kill(OwnedExit::Killed);
+            run.call_exit_hooks();
+        };
+        let _ = panic::catch_unwind(AssertUnwindSafe(end));
+    }
+}

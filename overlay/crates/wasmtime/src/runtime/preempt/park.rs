@@ -1,0 +1,152 @@
+//! Guest threads that wait: what for, and how they are woken.
+//!
+//! ```text
+//!   on the thread's fiber                    any OS thread
+//!
+//!   poll a future, queue for an atomic
+//!     | not ready: keeps the thread's waker ----> wake
+//!     v                                            |
+//!   park() --- suspends the fiber                  v
+//!                |                               Inbox (remote.rs)
+//!                v                                 |
+//!   dispatch loop: Parked  <--- time is up, -------+
+//!                |              joined thread ended
+//!                v
+//!              Ready ---> dispatched: looks again at what it waits for
+//! ```
+//!
+//! A wake may be spurious, and one that comes too early, before the thread has been
+//! parked, makes it yield instead. So whoever parks looks again when it returns.
+
+use super::blocking::{self, Taken};
+use super::remote::Remote;
+use super::thread::ThreadId;
+use super::{Suspension, preemptive_yield};
+use crate::prelude::*;
+use crate::runtime::vm::VMStore;
+use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::task::Waker;
+use std::sync::Arc;
+use std::task::Wake;
+use std::time::Instant;
+
+/// What a guest thread waits for: see [`ThreadInfo::waits_for`](crate::ThreadInfo::waits_for).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WaitFor {
+    /// A point in time.
+    Time(Instant),
+    /// Another guest thread's end.
+    Thread(ThreadId),
+    /// A notification of the atomic at this address of a shared memory.
+    Atomic(u64),
+    /// The future of a concurrent host function.
+    Future,
+}
+
+impl fmt::Display for WaitFor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WaitFor::Time(_) => f.write_str("a point in time"),
+            WaitFor::Thread(id) => write!(f, "guest thread {id}"),
+            WaitFor::Atomic(address) => write!(f, "the atomic at {address:#x}"),
+            WaitFor::Future => f.write_str("a host function"),
+        }
+    }
+}
+
+/// What a parked thread waits for.
+#[derive(Debug, Default)]
+pub(super) struct Park {
+    /// When it is to be woken, whatever else happens.
+    pub(super) until: Option<Instant>,
+    /// The threads whose end wakes it.
+    pub(super) joins: Vec<ThreadId>,
+    /// The address of the atomic, and whether somebody else than a guest thread of this
+    /// store may notify it.
+    pub(super) atomic: Option<(u64, bool)>,
+}
+
+/// The waker of a guest thread.
+pub(super) struct ThreadWaker {
+    id: ThreadId,
+    remote: Arc<Remote>,
+    /// Whether it was woken since it last looked.
+    woken: AtomicBool,
+}
+
+impl ThreadWaker {
+    pub(super) fn new(id: ThreadId, remote: Arc<Remote>) -> Arc<ThreadWaker> {
+        Arc::new(ThreadWaker {
+            id,
+            remote,
+            woken: AtomicBool::new(false),
+        })
+    }
+
+    /// Forgets earlier wakes: what they told of is about to be looked at.
+    pub(super) fn reset(&self) {
+        // Acquire, in `swap`: whatever the waker did before is seen.
+        self.woken.swap(false, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_woken(&self) -> bool {
+        self.woken.load(Ordering::SeqCst)
+    }
+}
+
+impl Wake for ThreadWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.woken.swap(true, Ordering::SeqCst) {
+            self.remote.wake(self.id);
+        }
+    }
+}
+
+/// The waker of the running thread, with earlier wakes forgotten.
+pub(super) fn fresh_waker(store: &mut dyn VMStore) -> Option<Waker> {
+    let waker = store.preempt_mut().as_mut()?.running_waker()?;
+    waker.reset();
+    Some(Waker::from(waker))
+}
+
+/// Suspends the running guest thread, whose `context` this is, until it is woken, and
+/// returns when it is its turn.
+///
+/// # Errors
+///
+/// If it was killed meanwhile, or a call hook says so: the caller must unwind.
+pub(super) fn park(
+    store: &mut dyn VMStore,
+    context: Taken,
+    park: Park,
+    from_host: bool,
+) -> Result<()> {
+    let why = Suspension {
+        preempted: false,
+        fuel_in_register: false,
+        from_host,
+        park: Some(park),
+    };
+    preemptive_yield(store, context, why)
+}
+
+/// The context of the running guest thread, which is to be parked right here.
+///
+/// # Errors
+///
+/// If it cannot be: it came back in through a host function.
+pub(super) fn take_context(store: &mut dyn VMStore, to_wait_for: &str) -> Result<Taken> {
+    blocking::take(store).with_context(|| {
+        format!(
+            "a guest thread cannot wait for {to_wait_for} in a function that a host function \
+             has called: that one, and with it all guest threads, would have to wait; it can \
+             in its own code"
+        )
+    })
+}

@@ -1,0 +1,178 @@
+//! Threads that wait: parking and waking them, and finding those that nobody can wake.
+
+use super::{PreemptiveThreads, Thread};
+use crate::prelude::*;
+use crate::runtime::preempt::park::{Park, ThreadWaker, WaitFor};
+use crate::runtime::preempt::thread::ThreadId;
+use crate::runtime::preempt::trace::Traced;
+use core::task::Waker;
+use std::sync::Arc;
+use std::time::Instant;
+
+impl Thread {
+    /// What it waits for, if it is parked.
+    pub(super) fn waits_for(&self) -> Option<WaitFor> {
+        let park = self.park.as_ref()?;
+        Some(match (park.atomic, park.until) {
+            (Some((address, _)), _) => WaitFor::Atomic(address),
+            _ if self.has_lent_its_waker() => WaitFor::Future,
+            (None, until) => match (park.joins.first(), until) {
+                (Some(id), _) => WaitFor::Thread(*id),
+                (None, Some(until)) => WaitFor::Time(until),
+                (None, None) => WaitFor::Future,
+            },
+        })
+    }
+
+    /// Whether somebody else has its waker.
+    fn has_lent_its_waker(&self) -> bool {
+        let waker = self.waker.as_ref();
+        waker.is_some_and(|waker| Arc::strong_count(waker) > 1)
+    }
+}
+
+impl PreemptiveThreads {
+    /// The waker of the running thread, made on first use.
+    pub(in crate::runtime::preempt) fn running_waker(&mut self) -> Option<Arc<ThreadWaker>> {
+        let id = self.running.as_ref()?.id;
+        let remote = &self.remote;
+        let waker = &mut self.threads.get_mut(&id)?.waker;
+        let new = || ThreadWaker::new(id, remote.clone());
+        Some(waker.get_or_insert_with(new).clone())
+    }
+
+    /// The second half of arrow 3, for a thread that waits. Returns whether it does: it
+    /// may have been woken since it last looked.
+    pub(super) fn park(&mut self, id: ThreadId, park: Park) -> bool {
+        let thread = self.threads.get(&id);
+        let waker = thread.and_then(|thread| thread.waker.as_ref());
+        let has_ended = |id: &ThreadId| !self.is_live(*id);
+        if waker.is_some_and(|waker| waker.is_woken()) || park.joins.iter().any(has_ended) {
+            return false;
+        }
+        if let Some(until) = park.until {
+            self.alarms.insert((until, id));
+        }
+        for join in &park.joins {
+            self.joiners.entry(*join).or_default().push(id);
+        }
+        if let Some(thread) = self.threads.get_mut(&id) {
+            thread.park = Some(Box::new(park));
+        }
+        true
+    }
+
+    /// The thread waits no more, whether or not it becomes ready by that. Returns
+    /// whether it did.
+    pub(super) fn unpark(&mut self, id: ThreadId) -> bool {
+        let Some(park) = self
+            .threads
+            .get_mut(&id)
+            .and_then(|thread| thread.park.take())
+        else {
+            return false;
+        };
+        if let Some(until) = park.until {
+            self.alarms.remove(&(until, id));
+        }
+        for join in &park.joins {
+            if let Some(joiners) = self.joiners.get_mut(join) {
+                joiners.retain(|joiner| *joiner != id);
+                if joiners.is_empty() {
+                    self.joiners.remove(join);
+                }
+            }
+        }
+        true
+    }
+
+    /// Arrow 10.
+    pub(super) fn wake(&mut self, id: ThreadId, now: Option<Instant>) {
+        if !self.unpark(id) {
+            return;
+        }
+        let run_clock = self.run_clock(now);
+        let Some(thread) = self.threads.get_mut(&id) else {
+            return;
+        };
+        // Whoever suspended it is to resume it.
+        if thread.is_ready() {
+            thread.ready_since = run_clock;
+            self.make_ready(id);
+            self.record(now, Some(id), Traced::Woken);
+            self.tell(now, |policy, now| policy.woken(now, id));
+        }
+    }
+
+    /// Wakes those that were woken by a waker, and, if `now` is given, whose time it is.
+    pub(in crate::runtime::preempt) fn wake_those_due(&mut self, now: Option<Instant>) {
+        if self.remote.anybody_woken() {
+            for id in self.remote.take_woken() {
+                self.wake(id, now);
+            }
+        }
+        while let Some(now) = now
+            && let Some((until, id)) = self.alarms.first()
+            && *until <= now
+        {
+            let id = *id;
+            self.wake(id, Some(now));
+        }
+    }
+
+    /// When the first thread is to be woken.
+    pub(in crate::runtime::preempt) fn next_alarm(&self) -> Option<Instant> {
+        self.alarms.first().map(|(until, _)| *until)
+    }
+
+    /// When the first thread is over its wall time limit.
+    pub(in crate::runtime::preempt) fn next_timeout(&self) -> Option<Instant> {
+        self.timeouts.first().map(|(end, _)| *end)
+    }
+
+    /// Wakes those that wait for the end of `id`.
+    pub(super) fn wake_joiners(&mut self, id: ThreadId, now: Instant) {
+        if !self.joiners.is_empty() {
+            for joiner in self.joiners.remove(&id).unwrap_or_default() {
+                self.wake(joiner, Some(now));
+            }
+        }
+        if !self.end_wakers.is_empty() {
+            let wakers = self.end_wakers.remove(&id).unwrap_or_default();
+            wakers.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Wakes `waker` at the end of `id`, which is live.
+    pub(in crate::runtime::preempt) fn wake_at_end(&mut self, id: ThreadId, waker: Waker) {
+        let wakers = self.end_wakers.entry(id).or_default();
+        if !wakers.iter().any(|other| other.will_wake(&waker)) {
+            wakers.push(waker);
+        }
+    }
+
+    /// Whether a parked thread may be woken, as far as is known: by its time, by whoever
+    /// has its waker, or by somebody else who uses the same shared memory.
+    pub(in crate::runtime::preempt) fn anyone_may_be_woken(&self) -> bool {
+        let may = |thread: &Thread| match &thread.park {
+            Some(park) => match park.atomic {
+                Some((_, from_outside)) => from_outside,
+                None => thread.has_lent_its_waker(),
+            },
+            None => false,
+        };
+        !self.alarms.is_empty() || self.threads.values().any(may)
+    }
+
+    /// Whether the embedder has suspended a thread.
+    pub(in crate::runtime::preempt) fn anyone_suspended(&self) -> bool {
+        let suspended = |thread: &Thread| thread.suspended && thread.exit.is_none();
+        self.threads.values().any(suspended)
+    }
+
+    /// The parked threads, in the order of their spawning, and what each waits for.
+    pub(in crate::runtime::preempt) fn parked(&self) -> Vec<(ThreadId, WaitFor)> {
+        let waits_for = |id: ThreadId| Some((id, self.threads.get(&id)?.waits_for()?));
+        self.live().into_iter().filter_map(waits_for).collect()
+    }
+}
