@@ -235,7 +235,7 @@ fn a_group_shares_its_limits() {
         assert!(!finished(&store, other));
         // One more ends before it starts, until the group may use more.
         let late = spin(&mut store, &module, ThreadOptions::new().group(9));
-        store.run_wasm_threads_for(ms(5)).unwrap();
+        run_until(&mut store, |store| finished(store, late));
         assert!(matches!(over(&mut store, late), OverLimit::Fuel { .. }));
         store
             .wasm_thread_group_limits(9, ThreadLimits::new())
