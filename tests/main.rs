@@ -29,6 +29,7 @@ mod nested_runs;
 mod panics;
 mod parking;
 mod policies;
+mod recycling;
 mod results;
 mod round_robin;
 mod scheduler;

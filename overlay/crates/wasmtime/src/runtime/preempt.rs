@@ -10,6 +10,7 @@
 //!    |
 //!  spawn.rs           parameters -> fiber          exit.rs  fiber -> results
 //!    |                                             typed.rs  both, with Rust types
+//!    |                                             recycle.rs  instances once more
 //!    |
 //!  threads.rs         their states                thread.rs  seen from outside
 //!   threads/*.rs      scheduling, limiting, recording
@@ -58,6 +59,7 @@ pub(crate) mod fuel;
 mod limits;
 mod park;
 mod policy;
+mod recycle;
 mod remote;
 mod shutdown;
 #[cfg_attr(
@@ -81,6 +83,7 @@ pub use self::exit::{Exit, TypedExit};
 pub use self::limits::{OverLimit, SoftLimit, ThreadLimits};
 pub use self::park::WaitFor;
 pub use self::policy::{Pick, ThreadParams, ThreadScheduler};
+pub use self::recycle::InstanceSnapshot;
 pub use self::remote::ThreadHandle;
 #[cfg(all(debug_assertions, target_arch = "x86_64", target_os = "linux"))]
 #[doc(hidden)]

@@ -1,0 +1,183 @@
+//! Instances that are used again: a store never frees one, and a guest that starts and
+//! ends threads, each in an instance of its own, would use up any number of them.
+
+use super::exit::OwnedVal;
+use super::spawn::in_lifo_scope;
+use crate::prelude::*;
+use crate::store::{InstanceId, StoreOpaque};
+use crate::{AsContextMut, Global, Instance, Mutability, Ref, Store, StoreContextMut, Table, Val};
+use core::fmt;
+use core::ptr::NonNull;
+use wasmtime_environ::{EntityRef, PassiveElemIndex};
+
+/// The state of an instance, to which it can be [reset](Store::reset_wasm_instance).
+pub struct InstanceSnapshot {
+    instance: Instance,
+    /// The mutable ones.
+    globals: Vec<(Global, OwnedVal)>,
+    tables: Vec<(Table, Vec<OwnedVal>)>,
+    /// How much is left of each data segment, which `data.drop` has made 0.
+    data: Vec<u32>,
+    /// Whether each passive element segment is still there.
+    elements: Vec<bool>,
+    has_memory: bool,
+}
+
+impl fmt::Debug for InstanceSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InstanceSnapshot").finish_non_exhaustive()
+    }
+}
+
+impl<T: 'static> StoreContextMut<'_, T> {
+    /// See [`Store::snapshot_wasm_instance`].
+    pub fn snapshot_wasm_instance(&mut self, instance: &Instance) -> Result<InstanceSnapshot> {
+        let id = self.0.own_instance(instance)?;
+        let store_id = self.0.id();
+        let vm = self.0.instance(id);
+        let module = vm.env_module().clone();
+        let globals = vm.defined_globals(store_id).map(|(_, global)| global);
+        let globals: Vec<Global> = globals.collect();
+        let tables = module.tables.keys().skip(module.num_imported_tables);
+        let tables: Vec<Table> = tables
+            .map(|index| vm.get_exported_table(store_id, index))
+            .collect();
+        let elements = module.passive_elements.keys();
+        let elements: Vec<PassiveElemIndex> = elements.collect();
+        in_lifo_scope(self, |store| {
+            let mut saved_globals = Vec::new();
+            for global in globals {
+                if global.ty(&store).mutability() == Mutability::Var {
+                    let value = global.get(&mut *store);
+                    saved_globals.push((global, OwnedVal::new(store.0, &value)?));
+                }
+            }
+            let mut saved_tables = Vec::new();
+            for table in tables {
+                let mut values = Vec::new();
+                for i in 0..table.size(&store) {
+                    let value = table
+                        .get(&mut *store, i)
+                        .map_or(Val::null_func_ref(), Val::from);
+                    values.push(OwnedVal::new(store.0, &value)?);
+                }
+                saved_tables.push((table, values));
+            }
+            Ok(InstanceSnapshot {
+                instance: *instance,
+                globals: saved_globals,
+                tables: saved_tables,
+                data: (0..module.runtime_data.len())
+                    .map(|i| store.0.data_length(id, i))
+                    .collect(),
+                elements: elements
+                    .into_iter()
+                    .map(|index| store.0.has_elements(id, index))
+                    .collect(),
+                has_memory: module.memories.len() > module.num_imported_memories,
+            })
+        })
+    }
+
+    /// See [`Store::reset_wasm_instance`].
+    pub fn reset_wasm_instance(&mut self, snapshot: &InstanceSnapshot) -> Result<bool> {
+        let id = self.0.own_instance(&snapshot.instance)?;
+        let elements = snapshot.elements.iter().enumerate();
+        let is_there = |(i, was_there): (usize, &bool)| {
+            *was_there == self.0.has_elements(id, PassiveElemIndex::new(i))
+        };
+        let mut elements = elements.map(is_there);
+        let same_elements = elements.all(|same| same);
+        let has_grown = |(table, values): &(Table, Vec<OwnedVal>)| {
+            table.size(&self) != u64::try_from(values.len()).unwrap_or(u64::MAX)
+        };
+        if snapshot.has_memory || !same_elements || snapshot.tables.iter().any(has_grown) {
+            return Ok(false);
+        }
+        for (i, length) in snapshot.data.iter().enumerate() {
+            self.0.set_data_length(id, i, *length);
+        }
+        in_lifo_scope(self, |store| {
+            for (global, value) in &snapshot.globals {
+                let value = value.to_val(store.0);
+                global.set(&mut *store, value)?;
+            }
+            for (table, values) in &snapshot.tables {
+                for (i, value) in (0..).zip(values) {
+                    let value = value.to_val(store.0);
+                    let value = value.ref_().unwrap_or(Ref::Func(None));
+                    table.set(&mut *store, i, value)?;
+                }
+            }
+            Ok(true)
+        })
+    }
+}
+
+impl<T: 'static> Store<T> {
+    /// Takes note of what `instance` has of its own: its mutable globals, its tables, and
+    /// which of its segments were dropped.
+    ///
+    /// # Errors
+    ///
+    /// If the instance is of another store.
+    pub fn snapshot_wasm_instance(&mut self, instance: &Instance) -> Result<InstanceSnapshot> {
+        self.as_context_mut().snapshot_wasm_instance(instance)
+    }
+
+    /// Makes an instance what it was when the snapshot was taken, so that another guest
+    /// thread can use it instead of a new one. Returns whether it is: `false`, with nothing
+    /// changed, if it has a memory of its own, or since then a table has grown or an element
+    /// segment was dropped.
+    ///
+    /// What the instance imports is not touched. No guest thread should be in it.
+    ///
+    /// # Errors
+    ///
+    /// If the snapshot is of another store's instance.
+    pub fn reset_wasm_instance(&mut self, snapshot: &InstanceSnapshot) -> Result<bool> {
+        self.as_context_mut().reset_wasm_instance(snapshot)
+    }
+}
+
+impl StoreOpaque {
+    fn own_instance(&self, instance: &Instance) -> Result<InstanceId> {
+        ensure!(
+            instance.id.store_id() == self.id(),
+            "the instance is of another store"
+        );
+        Ok(instance.id.instance())
+    }
+
+    fn has_elements(&mut self, id: InstanceId, index: PassiveElemIndex) -> bool {
+        let segment = self.instance_mut(id).passive_element_segment(index);
+        !segment.is_empty()
+    }
+
+    fn data_length(&self, id: InstanceId, index: usize) -> u32 {
+        let length = self.data_length_ptr(id, index);
+        // SAFETY: I16. It is in the context of an instance of this store, and nobody
+        // writes to it meanwhile.
+        length.map_or(0, |length| unsafe { length.read() })
+    }
+
+    fn set_data_length(&mut self, id: InstanceId, index: usize, value: u32) {
+        if let Some(length) = self.data_length_ptr(id, index) {
+            // SAFETY: I16. As in `data_length`; and the value is one that was read there.
+            unsafe { length.write(value) };
+        }
+    }
+
+    /// Where the context of an instance has the length of a data segment.
+    fn data_length_ptr(&self, id: InstanceId, index: usize) -> Option<NonNull<u32>> {
+        let vm = self.instance(id);
+        if index >= vm.env_module().runtime_data.len() {
+            return None;
+        }
+        let offsets = vm.runtime_module()?.offsets();
+        let index = wasmtime_environ::RuntimeDataIndex::new(index);
+        let offset = usize::try_from(offsets.vmctx_runtime_data_length(index)).ok()?;
+        // SAFETY: I16. The context has a length for each data segment of its module.
+        Some(unsafe { vm.vmctx().byte_add(offset).cast() })
+    }
+}

@@ -1,0 +1,164 @@
+//! Instances that are reset, to be used by another guest thread.
+
+use crate::support::config;
+use wasmtime::*;
+
+const GUEST: &str = r#"
+(module
+  (import "" "counter" (global $imported (mut i32)))
+  (import "" "memory" (memory 1 1 shared))
+  (global $number (mut i32) (i32.const 7))
+  (global $vector (mut v128) (v128.const i64x2 1 2))
+  (global $object (mut externref) (ref.null extern))
+  (global $const i32 (i32.const 9))
+  (table $table 3 8 funcref)
+  (elem (table $table) (i32.const 1) func $one)
+  (elem $passive func $two)
+  (data $data "abcd")
+  (func $one (result i32) (i32.const 1))
+  (func $two (result i32) (i32.const 2))
+  (func (export "spoil") (param externref)
+    (global.set $imported (i32.const 1))
+    (global.set $number (i32.const 8))
+    (global.set $vector (v128.const i64x2 0 0))
+    (global.set $object (local.get 0))
+    (table.init $table $passive (i32.const 1) (i32.const 0) (i32.const 1))
+    (table.set $table (i32.const 2) (ref.func $one))
+    (data.drop $data))
+  (func (export "drop") (elem.drop $passive))
+  (func (export "grow") (drop (table.grow $table (ref.null func) (i32.const 1))))
+  ;; Everything that may have changed, in one number; traps if the data are gone.
+  (func (export "look") (result i32)
+    (memory.init $data (i32.const 0) (i32.const 0) (i32.const 4))
+    (i32.add
+      (i32.add
+        (i32.mul (i32.const 1000) (global.get $imported))
+        (i32.mul (i32.const 100) (global.get $number)))
+      (i32.add
+        (i32.mul (i32.const 10) (i32x4.extract_lane 2 (global.get $vector)))
+        (i32.add
+          (i32.add
+            (ref.is_null (global.get $object))
+            (ref.is_null (table.get $table (i32.const 2))))
+          (call_indirect $table (result i32) (i32.const 1)))))))
+"#;
+
+struct Guest {
+    store: Store<()>,
+    instance: Instance,
+    counter: Global,
+}
+
+fn engine() -> Engine {
+    let mut config = config(Preemption::Epoch);
+    config.shared_memory(true);
+    Engine::new(&config).unwrap()
+}
+
+impl Guest {
+    fn new() -> Guest {
+        let engine = engine();
+        let module = Module::new(&engine, GUEST).unwrap();
+        let mut store = Store::new(&engine, ());
+        let ty = GlobalType::new(ValType::I32, Mutability::Var);
+        let counter = Global::new(&mut store, ty, Val::I32(0)).unwrap();
+        let memory = SharedMemory::new(&engine, MemoryType::shared(1, 1)).unwrap();
+        let imports = [counter.into(), memory.into()];
+        let instance = Instance::new(&mut store, &module, &imports).unwrap();
+        Guest {
+            store,
+            instance,
+            counter,
+        }
+    }
+
+    fn call(&mut self, name: &str) {
+        let func = self
+            .instance
+            .get_typed_func::<(), ()>(&mut self.store, name);
+        func.unwrap().call(&mut self.store, ()).unwrap();
+    }
+
+    fn spoil(&mut self) {
+        let object = ExternRef::new(&mut self.store, 5).unwrap();
+        let func = self.instance.get_func(&mut self.store, "spoil").unwrap();
+        let object = [Val::ExternRef(Some(object))];
+        func.call(&mut self.store, &object, &mut []).unwrap();
+    }
+
+    fn look(&mut self) -> i32 {
+        let func = self
+            .instance
+            .get_typed_func::<(), i32>(&mut self.store, "look");
+        func.unwrap().call(&mut self.store, ()).unwrap()
+    }
+}
+
+#[test]
+fn a_reset_instance_is_as_it_was_when_the_snapshot_was_taken() {
+    let mut guest = Guest::new();
+    assert_eq!(guest.look(), 700 + 20 + 3);
+    let instance = guest.instance;
+    let snapshot = guest.store.snapshot_wasm_instance(&instance).unwrap();
+    for _ in 0..3 {
+        guest.spoil();
+        guest.store.gc(None).unwrap();
+        assert!(guest.store.reset_wasm_instance(&snapshot).unwrap());
+        // But for what it imports.
+        assert_eq!(guest.look(), 1000 + 700 + 20 + 3);
+    }
+    assert_eq!(guest.counter.get(&mut guest.store).unwrap_i32(), 1);
+}
+
+#[test]
+fn an_object_that_a_global_had_is_kept_for_the_reset() {
+    let mut guest = Guest::new();
+    guest.spoil();
+    let instance = guest.instance;
+    let snapshot = guest.store.snapshot_wasm_instance(&instance).unwrap();
+    guest.store.gc(None).unwrap();
+    assert!(guest.store.reset_wasm_instance(&snapshot).unwrap());
+    guest.store.gc(None).unwrap();
+    // Neither the object nor the last element is null; the data are dropped.
+    let look = guest
+        .instance
+        .get_typed_func::<(), i32>(&mut guest.store, "look");
+    let error = look.unwrap().call(&mut guest.store, ()).unwrap_err();
+    assert_eq!(error.downcast_ref(), Some(&Trap::MemoryOutOfBounds));
+}
+
+#[test]
+fn what_cannot_be_undone_is_not_reset() {
+    for change in ["grow", "drop"] {
+        let mut guest = Guest::new();
+        let instance = guest.instance;
+        let snapshot = guest.store.snapshot_wasm_instance(&instance).unwrap();
+        guest.spoil();
+        guest.call(change);
+        assert!(
+            !guest.store.reset_wasm_instance(&snapshot).unwrap(),
+            "{change}"
+        );
+    }
+    let engine = engine();
+    let module = Module::new(&engine, "(module (memory 1))").unwrap();
+    let mut store = Store::new(&engine, ());
+    let instance = Instance::new(&mut store, &module, &[]).unwrap();
+    let snapshot = store.snapshot_wasm_instance(&instance).unwrap();
+    assert!(
+        !store.reset_wasm_instance(&snapshot).unwrap(),
+        "a memory of its own"
+    );
+}
+
+#[test]
+fn an_instance_of_another_store_is_refused() {
+    let mut guest = Guest::new();
+    let instance = guest.instance;
+    let snapshot = guest.store.snapshot_wasm_instance(&instance).unwrap();
+    let mut other = Store::new(guest.store.engine(), ());
+    let error = other.snapshot_wasm_instance(&instance).unwrap_err();
+    assert!(error.to_string().contains("of another store"));
+    let error = other.reset_wasm_instance(&snapshot).unwrap_err();
+    assert!(error.to_string().contains("of another store"));
+}
