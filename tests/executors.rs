@@ -180,6 +180,39 @@ fn a_thread_that_keeps_the_store_is_ended_when_the_future_is_dropped() {
 }
 
 #[test]
+fn a_future_that_is_forgotten_leaks_the_thread_that_keeps_the_store_and_nothing_else() {
+    let engine = Engine::new(&config(Preemption::Epoch)).unwrap();
+    let mut linker = Linker::<()>::new(&engine);
+    linker
+        .func_wrap_async("host", "f", |_: Caller<'_, ()>, ()| {
+            Box::new(future::pending::<()>())
+        })
+        .unwrap();
+    let wat = r#"(module
+        (import "host" "f" (func $f))
+        (func (export "f") (call $f))
+        (func (export "spin") (loop (br 0))))"#;
+    let module = Module::new(&engine, wat).unwrap();
+    let mut store = Store::new(&engine, ());
+    for name in ["spin", "f", "spin"] {
+        let instance = linker.instantiate_async(&mut store, &module);
+        let instance = one_worker().block_on(instance).unwrap();
+        let func = instance.get_func(&mut store, name).unwrap();
+        store.spawn_wasm_thread(func, &[]).unwrap();
+    }
+    store.wasm_thread_slice(Slice::Time(ms(1))).unwrap();
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut run = Box::pin(store.run_wasm_threads());
+    for _ in 0..3 {
+        assert!(run.as_mut().poll(&mut cx).is_pending());
+    }
+    std::mem::forget(run);
+    let error = store.run_wasm_threads_for(ms(1)).unwrap_err().to_string();
+    assert!(error.contains("are being run already"), "{error}");
+    assert_eq!(store.wasm_threads().count(), 3);
+}
+
+#[test]
 fn threads_sleep_without_an_executor_that_has_timers() {
     for source in sources() {
         let engine = Engine::new(&config(source)).unwrap();

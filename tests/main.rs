@@ -13,6 +13,7 @@ mod dropping;
 mod epoch_embedder;
 mod examples;
 mod executors;
+mod exit_hooks;
 mod exits;
 mod fuel;
 mod fuel_budget;

@@ -67,8 +67,13 @@ impl StoreOpaque {
     /// The first step of dropping a store, while its data is still there for the
     /// host code that unwinding may call.
     pub(crate) fn drop_preemptive_threads(&mut self) {
-        // No run is on: that would borrow the store. A panic of host code has been
-        // reported by the panic hook, and must not keep the store from being dropped.
+        // No run is on: that would borrow the store. But the future of one may have been
+        // forgotten.
+        if let Some(threads) = self.preempt_mut() {
+            threads.give_up_running();
+        }
+        // A panic of host code has been reported by the panic hook, and must not keep the
+        // store from being dropped.
         let _ = panic::catch_unwind(AssertUnwindSafe(|| shutdown(self)));
         let threads = self.preempt_mut().take();
         let _ = panic::catch_unwind(AssertUnwindSafe(|| drop(threads)));

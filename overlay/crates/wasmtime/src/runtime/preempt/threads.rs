@@ -570,6 +570,19 @@ impl PreemptiveThreads {
         }
     }
 
+    /// Gives up a thread that keeps the store and whose fiber was leaked, with the future of
+    /// the run, by `mem::forget`. It never runs again.
+    pub(super) fn give_up_running(&mut self) {
+        self.in_run = false;
+        if let Some(running) = self.running.take()
+            && let Some(thread) = self.threads.get_mut(&running.id)
+        {
+            self.remote.stop();
+            self.live -= 1;
+            thread.exit = Some(OwnedExit::Killed);
+        }
+    }
+
     /// Arrow 7. One that is running is suspended when it goes off the CPU.
     pub(super) fn suspend(&mut self, id: ThreadId) -> Result<()> {
         let thread = self.live_mut(id, "suspended")?;

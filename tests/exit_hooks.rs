@@ -1,0 +1,150 @@
+//! The hook of a thread's end: called once, in the run or the shutdown, whichever way the
+//! thread has ended.
+
+use crate::support::{GUESTS, config, ms};
+use std::panic::{self, AssertUnwindSafe};
+use std::time::Duration;
+use wasmtime::*;
+
+type Ends = Vec<(u64, String)>;
+
+fn engine(source: Preemption) -> (Engine, Module) {
+    let engine = Engine::new(&config(source)).unwrap();
+    let module = Module::new(&engine, GUESTS).unwrap();
+    (engine, module)
+}
+
+fn spawn(store: &mut Store<Ends>, module: &Module, name: &str, options: ThreadOptions) -> ThreadId {
+    let instance = Instance::new(&mut *store, module, &[]).unwrap();
+    let func = instance.get_func(&mut *store, name).unwrap();
+    store.spawn_wasm_thread_with(func, &[], options).unwrap()
+}
+
+fn log_end(mut store: StoreContextMut<'_, Ends>, id: ThreadId) {
+    assert_eq!(store.current_wasm_thread(), None);
+    let what = match store.take_wasm_thread_exit(id) {
+        Some(Exit::Returned(_)) => "returned",
+        Some(Exit::Trapped(_)) => "trapped",
+        Some(Exit::Killed) => "killed",
+        Some(Exit::OverLimit(_)) => "over its limit",
+        exit => panic!("{exit:?}"),
+    };
+    store.data_mut().push((id.as_u64(), what.to_string()));
+}
+
+#[test]
+fn it_is_called_once_for_each_way_to_end() {
+    for source in [
+        Preemption::Fuel,
+        Preemption::Epoch,
+        Preemption::for_this_host(),
+    ] {
+        let (engine, module) = engine(source);
+        let mut store = Store::new(&engine, Ends::new());
+        let limited = ThreadOptions::new().timeout(ms(20));
+        let ids = [
+            spawn(&mut store, &module, "answer", ThreadOptions::new()),
+            spawn(
+                &mut store,
+                &module,
+                "trap",
+                ThreadOptions::new().detached(true),
+            ),
+            spawn(&mut store, &module, "spin", limited),
+            spawn(&mut store, &module, "spin", ThreadOptions::new()),
+            spawn(
+                &mut store,
+                &module,
+                "spin",
+                ThreadOptions::new().detached(true),
+            ),
+        ];
+        for id in ids {
+            store.wasm_thread_exit_hook(id, log_end).unwrap();
+        }
+        store.run_wasm_threads_for(ms(60)).unwrap();
+        store.kill_wasm_thread(ids[3]).unwrap();
+        store.shutdown_wasm_threads();
+        let ends = ["returned", "trapped", "over its limit", "killed", "killed"];
+        let ends = (1..).zip(ends.map(String::from));
+        assert_eq!(*store.data(), ends.collect::<Ends>(), "{source}");
+        assert_eq!(store.wasm_threads().count(), 0, "{source}");
+    }
+}
+
+#[test]
+fn it_may_spawn_and_kill() {
+    let (engine, module) = engine(Preemption::Epoch);
+    let mut store = Store::new(&engine, Ends::new());
+    let spin = spawn(&mut store, &module, "spin", ThreadOptions::new());
+    let first = spawn(&mut store, &module, "answer", ThreadOptions::new());
+    store.wasm_thread_exit_hook(spin, log_end).unwrap();
+    store
+        .wasm_thread_exit_hook(first, move |mut store, id| {
+            let instance = Instance::new(&mut store, &module, &[]).unwrap();
+            let func = instance.get_func(&mut store, "answer").unwrap();
+            let next = store.spawn_wasm_thread(func, &[]).unwrap();
+            store.wasm_thread_exit_hook(next, log_end).unwrap();
+            store.kill_wasm_thread(spin).unwrap();
+            log_end(store, id);
+        })
+        .unwrap();
+    let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
+    assert_eq!((run.end, run.finished), (RunEnd::AllFinished, 3));
+    let mut ends = store.data().clone();
+    ends.sort();
+    let expected = [(1, "killed"), (2, "returned"), (3, "returned")];
+    assert_eq!(ends, expected.map(|(id, how)| (id, how.to_string())));
+}
+
+#[test]
+fn its_panic_comes_out_of_the_run_and_loses_nothing() {
+    let (engine, module) = engine(Preemption::Epoch);
+    let mut store = Store::new(&engine, Ends::new());
+    let ids = [(); 2].map(|()| spawn(&mut store, &module, "answer", ThreadOptions::new()));
+    store
+        .wasm_thread_exit_hook(ids[0], |_, _| panic!("of the hook"))
+        .unwrap();
+    store.wasm_thread_exit_hook(ids[1], log_end).unwrap();
+    let run = || store.run_wasm_threads_for(Duration::MAX);
+    assert!(panic::catch_unwind(AssertUnwindSafe(run)).is_err());
+    let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
+    assert_eq!(run.end, RunEnd::AllFinished);
+    assert_eq!(*store.data(), [(2, "returned".to_string())]);
+    assert!(matches!(
+        store.take_wasm_thread_exit(ids[0]),
+        Some(Exit::Returned(_))
+    ));
+}
+
+#[test]
+fn one_that_a_dropped_store_still_has_is_called() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    let (engine, module) = engine(Preemption::Epoch);
+    let called = Arc::new(AtomicBool::new(false));
+    let mut store = Store::new(&engine, Ends::new());
+    let id = spawn(&mut store, &module, "spin", ThreadOptions::new());
+    let hook = called.clone();
+    store
+        .wasm_thread_exit_hook(id, move |_, _| hook.store(true, Ordering::SeqCst))
+        .unwrap();
+    drop(store);
+    assert!(called.load(Ordering::SeqCst));
+}
+
+#[test]
+fn a_thread_that_has_finished_or_never_was_gets_none() {
+    let (engine, module) = engine(Preemption::Epoch);
+    let mut store = Store::new(&engine, Ends::new());
+    let id = spawn(&mut store, &module, "answer", ThreadOptions::new());
+    store.run_wasm_threads_for(Duration::MAX).unwrap();
+    let error = store.wasm_thread_exit_hook(id, log_end).unwrap_err();
+    assert!(
+        error.to_string().contains("guest thread 1 has finished"),
+        "{error}"
+    );
+    let error = store.wasm_thread_exit_hook(ThreadId::from_u64(9), log_end);
+    assert!(error.unwrap_err().to_string().contains("no guest thread 9"));
+}
