@@ -55,7 +55,14 @@ fn each_example_is_tested() {
         let path = file.unwrap().path();
         path.file_stem().unwrap().to_str().unwrap().to_string()
     });
-    let tested = ["spawn", "timeouts", "fair_share", "priorities", "find_race"];
+    let tested = [
+        "spawn",
+        "timeouts",
+        "fair_share",
+        "priorities",
+        "find_race",
+        "tokio",
+    ];
     let tested: BTreeSet<String> = tested.map(str::to_string).into();
     assert_eq!(names.collect::<BTreeSet<String>>(), tested);
 }
@@ -129,4 +136,15 @@ fn find_race_finds_it_and_repeats_it() {
     assert_eq!(stdout.matches(&again).count(), 3, "{stdout}");
     // Under fuel even the search is the same every time.
     assert_eq!(run("find_race"), stdout);
+}
+
+#[test]
+fn tokio_shows_that_stores_and_other_tasks_share_a_runtime() {
+    let stdout = run("tokio");
+    for i in 0..8 {
+        let line = line(&stdout, &format!("store {i}:"));
+        let expected = "AllFinished, counted Some(Returned(100000000)), added Some(Returned(55))";
+        assert!(line.contains(expected), "{line}");
+    }
+    line(&stdout, "a sleep of 2 ms took");
 }

@@ -307,3 +307,56 @@ fn a_time_of_zero_runs_nothing() {
     };
     assert_eq!((run.end, run.dispatches), (RunEnd::TimeUp, 0));
 }
+
+/// Is pending once, having woken itself.
+async fn go_to_the_back() {
+    let mut gone = false;
+    future::poll_fn(|cx| {
+        if std::mem::replace(&mut gone, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await
+}
+
+#[test]
+fn a_store_goes_to_the_back_of_a_workers_queue() {
+    for source in sources() {
+        let engine = Engine::new(&config(source)).unwrap();
+        let module = Module::new(&engine, GUESTS).unwrap();
+        let (mut store, _) = store(&engine, &module, &[("spin", &[])]);
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .build()
+            .unwrap();
+        let turns = Arc::new(AtomicUsize::new(0));
+        let other = turns.clone();
+        runtime.spawn(async move {
+            loop {
+                other.fetch_add(1, Ordering::Relaxed);
+                go_to_the_back().await;
+            }
+        });
+        let (polls, starved) = runtime.block_on(async {
+            let store = tokio::spawn(async move {
+                let mut run = pin!(store.run_wasm_threads_for_async(ms(300)));
+                let (mut polls, mut starved, mut last) = (0, 0, usize::MAX);
+                future::poll_fn(|cx| {
+                    let now = turns.load(Ordering::Relaxed);
+                    polls += 1;
+                    starved += usize::from(now == last);
+                    last = now;
+                    run.as_mut().poll(cx).map(|_| ())
+                })
+                .await;
+                (polls, starved)
+            });
+            store.await.unwrap()
+        });
+        assert!(polls > 3, "{source}: {polls}");
+        assert_eq!(starved, 0, "{source}: of {polls} polls");
+        runtime.shutdown_background();
+    }
+}

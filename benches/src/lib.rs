@@ -3,9 +3,11 @@
 //! ```text
 //!  benches/dispatch, spawn     criterion, one figure per subject
 //!  benches/memory, unthreaded  figures of the binaries in src/bin
-//!  benches/summary             all of it: ratios, aims, Markdown, JSON
+//!  benches/summary             all of these: ratios, aims, Markdown, JSON
+//!  benches/waiting             a table too: parking, atomics, executors, latency
 //!        |
 //!  dispatch.rs spawn.rs        subjects of this process      paired.rs  in turns
+//!  waiting.rs latency.rs
 //!  memory.rs beside_stock.rs   subjects that are processes   report.rs  the table
 //!        |
 //!  src/bin/*, stock/           unthreaded.rs, paper/server.rs and workloads.rs are
@@ -22,6 +24,7 @@ pub mod beside_stock;
 pub mod cli;
 pub mod dispatch;
 pub mod guest;
+pub mod latency;
 pub mod memory;
 pub mod os;
 pub mod paired;
@@ -32,4 +35,5 @@ pub mod report;
 pub mod signal;
 pub mod spawn;
 pub mod summary;
+pub mod waiting;
 pub mod workloads;

@@ -113,7 +113,7 @@ pub fn hand_over(times: u64, cores: Cores) -> Result<Duration> {
 }
 
 /// The last of the cores that this process may use.
-fn one_core() -> Result<CpuSet> {
+pub fn one_core() -> Result<CpuSet> {
     let all = sched_getaffinity(None).context("cannot ask for the cores of this process")?;
     let last = (0..CpuSet::MAX_CPU).rev().find(|&cpu| all.is_set(cpu));
     let Some(last) = last else {

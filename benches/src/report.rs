@@ -70,6 +70,17 @@ impl Row {
         Ok(Row::new(group, what, figure, Some(beside), aim))
     }
 
+    /// A figure that no subject has.
+    pub fn figure(
+        group: &'static str,
+        what: &str,
+        figure: f64,
+        unit: &'static str,
+        aim: Option<f64>,
+    ) -> Row {
+        Row::new(group, what, (figure, unit), None, aim)
+    }
+
     /// One subject by itself.
     pub fn alone(group: &'static str, samples: &[Samples], what: &str) -> Result<Row> {
         let figure = (named(samples, what)?.median(), "ns");

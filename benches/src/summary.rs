@@ -1,11 +1,12 @@
 //! The rows of the summary: what is compared with what, and the aims.
 
+use crate::latency::{self, Beside};
 use crate::paired::{Effort, measure};
 use crate::report::Row;
-use crate::{beside_stock, dispatch, memory, spawn};
+use crate::{beside_stock, dispatch, memory, spawn, waiting};
 use std::path::Path;
 use std::time::Duration;
-use wasmtime::Result;
+use wasmtime::{Preemption, Result};
 
 /// Threads in the measurement of memory.
 const THREADS: u32 = 10_000;
@@ -64,6 +65,71 @@ pub fn memory(exe: &Path, quick: bool) -> Result<Vec<Row>> {
         // Memory is the same each time; only the shutdown may be disturbed.
         all.sort_by(|a, b| a.shutdown.total_cmp(&b.shutdown));
         rows.extend(Row::memory(what, &all[all.len() / 2], aim));
+    }
+    Ok(rows)
+}
+
+/// Waiting, beside what else waits, and runs as futures beside synchronous ones.
+pub fn waiting(quick: bool) -> Result<Vec<Row>> {
+    use waiting::*;
+    let samples = measure(&mut subjects()?, effort(quick))?;
+    let pair = |what, beside, aim| Row::pair("waiting", &samples, what, beside, aim);
+    let mut rows = vec![
+        pair(PARK, PARK_CALL_ASYNC, None)?,
+        pair(NOTIFY, NOTIFY_OS_ONE, Some(1.0))?,
+        pair(NOTIFY, NOTIFY_OS, Some(1.0))?,
+    ];
+    let time = Duration::from_millis(if quick { 500 } else { 3_000 });
+    let cpu = sleepers(THREADS, time)?;
+    rows.push(Row::figure(
+        "waiting",
+        "CPU of 10,000 sleepers",
+        cpu,
+        "%",
+        Some(0.1),
+    ));
+    let effort = Effort {
+        rounds: if quick { 5 } else { 21 },
+        sample: Duration::from_millis(20),
+    };
+    let samples = measure(&mut runs()?, effort)?;
+    let pair = |what, beside, aim| Row::pair("executors", &samples, what, beside, aim);
+    rows.push(pair(ASYNC_RUN, SYNC_RUN, Some(1.05))?);
+    rows.push(pair(ONE_STORE, TWO_STORES, Some(0.6))?);
+    Ok(rows)
+}
+
+/// Requests beside 100 stores that want all of the CPU. A slice is 10 ms.
+pub fn latency(quick: bool) -> Result<Vec<Row>> {
+    let time = Duration::from_secs(if quick { 4 } else { 20 });
+    let mut rows = Vec::new();
+    for (what, beside, aim) in [
+        ("nothing beside", Beside::Nothing, None),
+        (
+            "100 stores in run_wasm_threads, signals",
+            Beside::GuestThreads(Preemption::for_this_host()),
+            Some(30e6),
+        ),
+        (
+            "100 stores in run_wasm_threads, epochs",
+            Beside::GuestThreads(Preemption::Epoch),
+            Some(30e6),
+        ),
+        ("100 stores in call_async, epochs", Beside::CallAsync, None),
+    ] {
+        let times = latency::measure(beside, 100, time)?;
+        for (name, quantile) in [("median", 0.5), ("p99", 0.99)] {
+            let figure = times.value_at_quantile(quantile) as f64;
+            let what = format!("{name}, {what}, {} requests", times.len());
+            let aim = aim.filter(|_| quantile > 0.9);
+            rows.push(Row::figure(
+                "latency of a request",
+                &what,
+                figure,
+                "ns",
+                aim,
+            ));
+        }
     }
     Ok(rows)
 }

@@ -184,9 +184,9 @@ impl Remote {
         lock(&self.inbox).sleeper = None;
     }
 
-    /// The thread on the CPU has it no longer to itself.
-    pub(super) fn alone_no_more(&self) {
-        self.alone.store(false, Ordering::SeqCst);
+    /// Whether a wake has to interrupt the thread on the CPU, as it has that to itself.
+    pub(super) fn set_alone(&self, alone: bool) {
+        self.alone.store(alone, Ordering::SeqCst);
     }
 
     /// `id` is on the CPU, and its slice is over already if there is a request, or if it

@@ -789,14 +789,30 @@ impl StoreOpaque {
             .is_some_and(|threads| threads.own_memories.contains_key(&base))
     }
 
-    /// The running thread may have woken others.
-    pub(crate) fn wake_guest_threads(&mut self) {
-        if let Some(threads) = self.preempt_mut()
+    /// The running thread is about to wake others: they need not interrupt it.
+    pub(crate) fn start_waking_guest_threads(&mut self) {
+        if let Some(threads) = self.preempt()
             && threads.running.is_some()
         {
-            threads.wake_those_due(None);
-            self.running_is_alone_no_more();
+            threads.remote.set_alone(false);
         }
+    }
+
+    /// The running thread may have woken others, which are ready now.
+    pub(crate) fn finish_waking_guest_threads(&mut self) {
+        let Some(threads) = self.preempt_mut() else {
+            return;
+        };
+        if threads.running.is_none() {
+            return;
+        }
+        threads.wake_those_due(None);
+        if threads.ready == 0 {
+            threads.remote.set_alone(true);
+            // Another OS thread may have woken one meanwhile, and not have interrupted.
+            threads.wake_those_due(None);
+        }
+        self.running_is_alone_no_more();
     }
 
     /// A thread has become ready, perhaps beside one that had the CPU to itself.
@@ -805,7 +821,7 @@ impl StoreOpaque {
             && threads.running.is_some()
             && threads.ready > 0
         {
-            threads.remote.alone_no_more();
+            threads.remote.set_alone(false);
             self.preempt_alone_no_more();
             self.watch_alone_no_more();
         }
