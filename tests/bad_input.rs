@@ -225,9 +225,10 @@ fn unknown_and_finished_threads_have_no_slices(preemption: Preemption) {
 }
 
 fn more_threads_than_the_limit_are_refused(preemption: Preemption) {
-    let (mut store, module) = guests(preemption);
-    let instance = Instance::new(&mut store, &module, &[]).unwrap();
-    let func = instance.get_func(&mut store, "answer").unwrap();
+    let mut store = Store::new(&engine(preemption), ());
+    let func = stateless(&mut store)
+        .get_func(&mut store, "answer")
+        .unwrap();
     store.wasm_thread_limit(3).unwrap();
     let ids = [(); 3].map(|()| store.spawn_wasm_thread(func, &[]).unwrap());
     let words = ["3 already", "limit", "detached", "wasm_thread_limit"];

@@ -20,8 +20,7 @@ for_each_preemption!(
 /// Threads that were never started, are suspended, detached, or have ended.
 fn populate<T: 'static>(store: &mut Store<T>, preemption: Preemption) {
     store.wasm_thread_slice(short_slice(preemption)).unwrap();
-    let module = Module::new(store.engine(), GUESTS).unwrap();
-    let instance = Instance::new(&mut *store, &module, &[]).unwrap();
+    let instance = stateless(store);
     for round in 0..2 {
         for export in ["spin", "answer", "trap", "overflow"] {
             spawn_in(store, instance, export, &[]);

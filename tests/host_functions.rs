@@ -142,7 +142,7 @@ fn spawns(preemption: Preemption) -> Host<Spawned> {
             caller.data_mut().1.push(id);
         }
     });
-    let instance = Instance::new(&mut host.store, &host.guests, &[]).unwrap();
+    let instance = stateless(&mut host.store);
     host.store.data_mut().0 = instance.get_func(&mut host.store, "answer");
     host
 }
@@ -245,6 +245,8 @@ fn threads_can_spawn_threads_in_turn(preemption: Preemption) {
         .unwrap();
     let once = instance.get_func(&mut host.store, "once");
     host.store.data_mut().0 = once;
+    // It does not use its memory.
+    host.store.wasm_thread_sharing(true).unwrap();
     host.spawn("once", &[Val::I32(9)]);
     assert_eq!(run_all(&mut host.store).finished, 1023);
     assert_eq!(host.store.data().1, 1023);

@@ -54,11 +54,10 @@ fn a_pool_of_stacks_that_is_used_up_is_an_error(preemption: Preemption) {
 
 fn pooled_stacks_are_used_again(preemption: Preemption) {
     let engine = pooling(preemption, 4);
-    let module = Module::new(&engine, GUESTS).unwrap();
     for _ in 0..5 {
         let mut store = Store::new(&engine, ());
         store.wasm_thread_slice(short_slice(preemption)).unwrap();
-        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+        let instance = stateless(&mut store);
         for _ in 0..10 {
             let fib = spawn_in(&mut store, instance, "fib", &[Val::I32(15)]);
             let overflow = spawn_in(&mut store, instance, "overflow", &[]);
@@ -110,10 +109,9 @@ fn scarce(preemption: Preemption, left: usize) -> (Config, CountedStacks, Arc<At
 fn stacks_that_cannot_be_had_are_an_error(preemption: Preemption) {
     let (config, stacks, _) = scarce(preemption, 2);
     let engine = Engine::new(&config).unwrap();
-    let module = Module::new(&engine, GUESTS).unwrap();
     let mut store = Store::new(&engine, ());
     store.wasm_thread_slice(short_slice(preemption)).unwrap();
-    let instance = Instance::new(&mut store, &module, &[]).unwrap();
+    let instance = stateless(&mut store);
     let fib = spawn_in(&mut store, instance, "fib", &[Val::I32(20)]);
     spawn_in(&mut store, instance, "spin", &[]);
     let answer = instance.get_func(&mut store, "answer").unwrap();
@@ -179,10 +177,9 @@ fn stacks_together_may_have_so_many_bytes() {
     let mut config = config(Preemption::Fuel);
     config.async_stack_size(1 << 20).max_wasm_stack(512 << 10);
     let engine = Engine::new(&config).unwrap();
-    let module = Module::new(&engine, GUESTS).unwrap();
     let mut store = Store::new(&engine, ());
-    let instance = Instance::new(&mut store, &module, &[]).unwrap();
-    let answer = instance.get_func(&mut store, "answer").unwrap();
+    let answer = stateless(&mut store).get_func(&mut store, "answer");
+    let answer = answer.unwrap();
     store.wasm_thread_stack_limit(3 << 20).unwrap();
     for _ in 0..3 {
         store.spawn_wasm_thread(answer, &[]).unwrap();

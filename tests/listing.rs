@@ -15,8 +15,8 @@ for_each_preemption!(
 );
 
 fn threads_are_listed_in_the_order_of_their_spawning(preemption: Preemption) {
-    let (mut store, module) = guests(preemption);
-    let instance = Instance::new(&mut store, &module, &[]).unwrap();
+    let (mut store, _) = guests(preemption);
+    let instance = stateless(&mut store);
     let mut expected = Vec::new();
     for i in 0..50 {
         let export = ["spin", "answer"][i % 2];
@@ -97,8 +97,8 @@ fn figures_only_grow_and_add_up_to_those_of_the_runs(preemption: Preemption) {
 }
 
 fn ids_are_never_reused(preemption: Preemption) {
-    let (mut store, module) = guests(preemption);
-    let instance = Instance::new(&mut store, &module, &[]).unwrap();
+    let (mut store, _) = guests(preemption);
+    let instance = stateless(&mut store);
     let mut seen = HashSet::new();
     for i in 0..300 {
         let id = spawn_in(&mut store, instance, "answer", &[]);

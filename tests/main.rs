@@ -34,6 +34,7 @@ mod recycling;
 mod results;
 mod round_robin;
 mod scheduler;
+mod sharing;
 mod shutdown;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod signal;

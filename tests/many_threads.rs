@@ -94,9 +94,9 @@ fn suspended_threads_take_little_memory() {
         "suspended_threads_take_little_memory",
         || {
             const THREADS: usize = 10_000;
-            let (mut store, module) = guests(Preemption::Fuel);
+            let (mut store, _) = guests(Preemption::Fuel);
             store.wasm_thread_slice(Slice::Fuel(1)).unwrap();
-            let instance = Instance::new(&mut store, &module, &[]).unwrap();
+            let instance = stateless(&mut store);
             let before = resident_kib();
             for _ in 0..THREADS {
                 spawn_in(&mut store, instance, "spin", &[]);

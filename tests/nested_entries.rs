@@ -258,6 +258,8 @@ fn a_nested_call_spawns_and_inspects_threads(preemption: Preemption) {
         caller.data_mut().calls += 1;
         Ok(())
     });
+    // `work` has nothing to do with the state of the instance.
+    nesting.store.wasm_thread_sharing(true).unwrap();
     let id = nesting.spawn("run", 3);
     nesting.run_until_called(1);
     run_until(&mut nesting.store, |store| {

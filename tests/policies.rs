@@ -270,13 +270,11 @@ fn extreme_parameters_and_slices_keep_nobody_from_finishing() {
 #[test]
 fn two_thousand_threads_finish_under_each_policy() {
     let engine = engine(Preemption::Fuel);
-    let module = Module::new(&engine, GUESTS).unwrap();
     for (name, set) in policies(500) {
         let mut store = Store::new(&engine, ());
         store.wasm_thread_slice(Slice::Fuel(500)).unwrap();
         set(&mut store);
-        let instance = Instance::new(&mut store, &module, &[]).unwrap();
-        let sum = instance
+        let sum = stateless(&mut store)
             .get_typed_func::<i64, i64>(&mut store, "sum")
             .unwrap();
         let ids: Vec<_> = (0..2_000_u32)

@@ -83,10 +83,9 @@ fn the_store_is_as_good_as_new_afterwards(preemption: Preemption) {
 fn a_thousand_suspended_threads_are_ended(preemption: Preemption) {
     let stacks = CountedStacks::default();
     let engine = stacks.engine(preemption);
-    let module = Module::new(&engine, GUESTS).unwrap();
     let mut store = Store::new(&engine, ());
     store.wasm_thread_slice(shortest_slice(preemption)).unwrap();
-    let instance = Instance::new(&mut store, &module, &[]).unwrap();
+    let instance = stateless(&mut store);
     for _ in 0..1_000 {
         spawn_in(&mut store, instance, "spin", &[]);
     }
@@ -203,7 +202,7 @@ fn memory_does_not_grow_over_many_cycles() {
         || {
             for preemption in [Preemption::Fuel, Preemption::Epoch] {
                 let engine = engine(preemption);
-                let module = Module::new(&engine, GUESTS).unwrap();
+                let module = Module::new(&engine, STATELESS).unwrap();
                 let cycle = |n: u64| {
                     let mut store = Store::new(&engine, ());
                     store.wasm_thread_slice(short_slice(preemption)).unwrap();

@@ -32,16 +32,9 @@ macro_rules! for_each_preemption {
 }
 pub(crate) use for_each_preemption;
 
-/// Guests without imports.
-pub const GUESTS: &str = r#"
-(module
-  ;; Counts its turns for as long as it is let.
-  (global $turns (export "turns") (mut i64) (i64.const 0))
-  (func (export "spin")
-    (loop $again
-      (global.set $turns (i64.add (global.get $turns) (i64.const 1)))
-      (br $again)))
-
+macro_rules! stateless_functions {
+    () => {
+        r#"
   (func $fib (export "fib") (param i32) (result i32)
     (if (result i32) (i32.lt_u (local.get 0) (i32.const 2))
       (then (local.get 0))
@@ -68,7 +61,32 @@ pub const GUESTS: &str = r#"
   (func (export "nothing"))
   (func (export "trap") unreachable)
   (func $overflow (export "overflow") (call $overflow)))
-"#;
+"#
+    };
+}
+
+/// Guests without imports.
+pub const GUESTS: &str = concat!(
+    r#"
+(module
+  ;; Counts its turns for as long as it is let.
+  (global $turns (export "turns") (mut i64) (i64.const 0))
+  (func (export "spin")
+    (loop $again
+      (global.set $turns (i64.add (global.get $turns) (i64.const 1)))
+      (br $again)))
+"#,
+    stateless_functions!()
+);
+
+/// As [`GUESTS`], but that `spin` does not count. Threads may share an instance of it.
+pub const STATELESS: &str = concat!(
+    r#"
+(module
+  (func (export "spin") (loop br 0))
+"#,
+    stateless_functions!()
+);
 
 pub fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -128,6 +146,12 @@ pub fn spawn<T: 'static>(
 ) -> ThreadId {
     let instance = Instance::new(&mut *store, module, &[]).unwrap();
     spawn_in(store, instance, export, params)
+}
+
+/// An instance of [`STATELESS`].
+pub fn stateless<T: 'static>(store: &mut Store<T>) -> Instance {
+    let module = Module::new(store.engine(), STATELESS).unwrap();
+    Instance::new(store, &module, &[]).unwrap()
 }
 
 /// Spawns `export` of `instance`.

@@ -73,8 +73,8 @@ fn values_of_all_types_go_through(preemption: Preemption) {
 }
 
 fn exits_are_typed(preemption: Preemption) {
-    let (mut store, module) = guests(preemption);
-    let instance = Instance::new(&mut store, &module, &[]).unwrap();
+    let (mut store, _) = guests(preemption);
+    let instance = stateless(&mut store);
     let trap = instance
         .get_typed_func::<(), ()>(&mut store, "trap")
         .unwrap();

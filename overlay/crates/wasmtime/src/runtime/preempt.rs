@@ -11,6 +11,7 @@
 //!  spawn.rs           parameters -> fiber          exit.rs  fiber -> results
 //!    |                                             typed.rs  both, with Rust types
 //!    |                                             recycle.rs  instances once more
+//!    |                                             sharing.rs  who may interleave
 //!    |
 //!  threads.rs         their states                thread.rs  seen from outside
 //!   threads/*.rs      scheduling, limiting, recording
@@ -61,6 +62,7 @@ mod park;
 mod policy;
 mod recycle;
 mod remote;
+mod sharing;
 mod shutdown;
 #[cfg_attr(
     not(all(target_arch = "x86_64", target_os = "linux")),
@@ -303,12 +305,47 @@ impl<T: 'static> StoreContextMut<'_, T> {
 ///
 /// ## What guest threads can see of each other
 ///
-/// A guest thread may be preempted between any two of its instructions. Two
-/// threads of the same instance, or of instances that share a memory which is
-/// not `shared`, a global or a table, therefore see each other's half-done
-/// changes, which WebAssembly otherwise rules out. Two C programs in one
-/// instance would trample each other's shadow stack. So give each guest thread
-/// an instance of its own, and share `shared` memories only.
+/// A guest thread may be preempted between any two of its instructions, and
+/// WebAssembly lets others change what it sees in `shared` memories only. So two
+/// threads that have not finished cannot have a memory which is not `shared`, a
+/// mutable global or a table in common: spawning the second one is an error. What
+/// counts is what the function's instance defines and imports, and what the
+/// instances behind its imports do.
+///
+/// Give each guest thread an instance of its own, and let them share `shared`
+/// memories. Most instances have a memory and a stack pointer, and so are good for
+/// one thread at a time; pure functions of one instance may interleave.
+/// [`Store::wasm_thread_sharing`] allows everything.
+///
+/// ```
+/// # use wasmtime::*;
+/// # use std::time::Duration;
+/// # fn main() -> Result<()> {
+/// # let mut config = Config::new();
+/// # config.preemption(Preemption::Fuel);
+/// # let engine = Engine::new(&config)?;
+/// let module = Module::new(
+///     &engine,
+///     r#"(module (memory (export "heap") 1) (func (export "work")))"#,
+/// )?;
+/// # let mut store = Store::new(&engine, ());
+/// let a = Instance::new(&mut store, &module, &[])?;
+/// let work = a.get_func(&mut store, "work").unwrap();
+/// store.spawn_wasm_thread(work, &[])?;
+/// let error = store.spawn_wasm_thread(work, &[]).unwrap_err();
+/// assert!(error.to_string().contains("memory `heap`"));
+///
+/// // Another instance has other state.
+/// let b = Instance::new(&mut store, &module, &[])?;
+/// let work_of_b = b.get_func(&mut store, "work").unwrap();
+/// store.spawn_wasm_thread(work_of_b, &[])?;
+///
+/// // Once its thread has finished, an instance can be used again.
+/// store.run_wasm_threads_for(Duration::MAX)?;
+/// store.spawn_wasm_thread(work, &[])?;
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// ## Host functions
 ///
@@ -328,9 +365,11 @@ impl<T: 'static> Store<T> {
     /// # Errors
     ///
     /// If the engine has no [`Preemption`], `func` or a parameter belongs to
-    /// another store, the parameters do not match the function's type, the store
-    /// has [as many threads as it may](Store::wasm_thread_limit), or there is no
-    /// memory for another stack. Nothing has changed then.
+    /// another store, the parameters do not match the function's type, the thread
+    /// would [share](Store::wasm_thread_sharing) what is not `shared` with one that
+    /// has not finished, the store has [as many threads as it
+    /// may](Store::wasm_thread_limit), or there is no memory for another stack.
+    /// Nothing has changed then.
     pub fn spawn_wasm_thread(&mut self, func: Func, params: &[Val]) -> Result<ThreadId> {
         self.as_context_mut().spawn_wasm_thread(func, params)
     }

@@ -143,6 +143,12 @@ impl<T: 'static> StoreContextMut<'_, T> {
         self.0.preempt_mut().as_mut()?.take_trace()
     }
 
+    /// See [`Store::wasm_thread_sharing`].
+    pub fn wasm_thread_sharing(&mut self, allowed: bool) -> Result<()> {
+        self.0.preemptive_threads()?.sharing.allowed = allowed;
+        Ok(())
+    }
+
     /// See [`Store::wasm_thread_stack_limit`].
     pub fn wasm_thread_stack_limit(&mut self, bytes: usize) -> Result<()> {
         self.0.preemptive_threads()?.stack_limit = bytes;
@@ -201,6 +207,31 @@ impl<T: 'static> Store<T> {
     /// If the engine has no [`Preemption`].
     pub fn wasm_thread_stack_limit(&mut self, bytes: usize) -> Result<()> {
         self.as_context_mut().wasm_thread_stack_limit(bytes)
+    }
+
+    /// Sets whether threads that are spawned from now on may share with others what is
+    /// not `shared`: memories, mutable globals and tables. They may not by default, and
+    /// spawning such a thread is an error.
+    ///
+    /// What is given up is the promise of WebAssembly that nobody else changes these
+    /// while a function runs: a thread can be preempted between any two instructions,
+    /// and the others then see its half-done changes, and it theirs. That is fine if they
+    /// take turns by themselves, and to look for races. Two programs in C or Rust that
+    /// share an instance corrupt each other's stack, as they would with one stack for
+    /// two OS threads.
+    /// What is safe for the host stays so: such a guest harms only those with whom it
+    /// shares.
+    ///
+    /// Threads that exist already are not touched. A thread that is spawned after sharing
+    /// is forbidden again shares with none of them.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has no [`Preemption`].
+    ///
+    /// [`Preemption`]: crate::Preemption
+    pub fn wasm_thread_sharing(&mut self, allowed: bool) -> Result<()> {
+        self.as_context_mut().wasm_thread_sharing(allowed)
     }
 
     /// Sets who decides which thread runs next, and for how long, from the next run on:

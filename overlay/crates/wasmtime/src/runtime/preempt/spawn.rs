@@ -148,6 +148,7 @@ pub(super) fn spawn<T: 'static>(
     }
     threads.ensure_room(stack_size)?;
     store.0.ensure_signals_reach_all_code()?;
+    let instance = store.0.ensure_nothing_is_shared(call.func)?;
 
     // SAFETY: I10. The fiber is `Send` if the store is: it is kept in the store
     // that it was made for, which drops it before it drops itself.
@@ -161,7 +162,7 @@ pub(super) fn spawn<T: 'static>(
     let id = store
         .0
         .preemptive_threads()?
-        .insert(Box::new(fiber), options);
+        .insert(Box::new(fiber), options, instance);
     store.0.running_is_alone_no_more();
     Ok(id)
 }

@@ -55,6 +55,7 @@ use super::limits::{Allowance, Budget, LimitHook, OverLimit, ThreadLimits, threa
 use super::park::{Park, ThreadWaker};
 use super::policy::{Place, Policy, RoundRobin, ThreadParams};
 use super::remote::Remote;
+use super::sharing::Sharing;
 use super::slice::{Preemption, Slice};
 use super::spawn::ThreadOptions;
 use super::thread::{IdHasher, ThreadId, ThreadInfo, ThreadState, ThreadStats};
@@ -62,7 +63,7 @@ use super::trace::{Ring, Traced};
 use crate::fiber::StoreFiber;
 use crate::prelude::*;
 use crate::runtime::vm::VMStore;
-use crate::store::StoreOpaque;
+use crate::store::{InstanceId, StoreOpaque};
 use crate::{Func, SharedMemory};
 use core::hash::BuildHasherDefault;
 use core::task::Waker;
@@ -124,6 +125,8 @@ pub(crate) struct PreemptiveThreads {
     pub(super) limit: usize,
     /// How many bytes their stacks may have together.
     pub(super) stack_limit: usize,
+    /// What they would have in common.
+    pub(super) sharing: Sharing,
     /// Whether a run or a shutdown is on.
     pub(super) in_run: bool,
     pub(super) epoch: super::epoch::EpochState,
@@ -138,6 +141,8 @@ pub(super) struct Thread {
     slice: Option<Slice>,
     detached: bool,
     extra: Option<Box<Extra>>,
+    /// Whose state it has to itself, until it has finished.
+    instance: Option<InstanceId>,
     suspended: bool,
     /// What it waits for, if it is parked.
     park: Option<Box<Park>>,
@@ -283,6 +288,7 @@ impl PreemptiveThreads {
             slice: Slice::default_for(preemption),
             limit: Self::DEFAULT_LIMIT,
             stack_limit: usize::MAX,
+            sharing: Sharing::default(),
             in_run: false,
             epoch: super::epoch::EpochState::default(),
             signal: super::signal::SignalState::default(),
@@ -317,6 +323,7 @@ impl PreemptiveThreads {
         &mut self,
         fiber: Box<StoreFiber<'static>>,
         options: ThreadOptions,
+        instance: Option<InstanceId>,
     ) -> ThreadId {
         self.last_id += 1;
         let id = ThreadId(self.last_id);
@@ -346,6 +353,7 @@ impl PreemptiveThreads {
                 slice: options.slice,
                 detached: options.detached,
                 extra,
+                instance,
                 suspended: false,
                 park: None,
                 waker: None,
@@ -357,6 +365,9 @@ impl PreemptiveThreads {
             },
         );
         self.live += 1;
+        if let Some(instance) = instance {
+            self.sharing.enter(instance);
+        }
         self.record(None, Some(id), Traced::Spawned);
         self.make_ready(id);
         if let Policy::Custom(_) = &self.policy {
@@ -523,6 +534,9 @@ impl PreemptiveThreads {
         thread.charge(&running, now, &mut self.groups);
         thread.stats.wall_time = run_clock.saturating_sub(thread.spawned);
         self.live -= 1;
+        if let Some(instance) = thread.instance.take() {
+            self.sharing.leave(instance);
+        }
         if let Some(extra) = &mut thread.extra
             && let Some((_, end)) = extra.timeout.take()
         {
@@ -663,6 +677,14 @@ impl PreemptiveThreads {
     /// A thread that has finished and has a hook.
     pub(super) fn next_exited(&mut self) -> Option<Exited> {
         self.exited.pop_front()
+    }
+
+    /// The first thread that has not finished and is in an instance of which `is_it`
+    /// is true.
+    pub(super) fn live_in(&self, is_it: impl Fn(InstanceId) -> bool) -> Option<ThreadInfo<'_>> {
+        let threads = self.threads.iter();
+        let of_it = threads.filter(|(_, thread)| thread.instance.is_some_and(&is_it));
+        self.get(*of_it.map(|(id, _)| id).min()?)
     }
 
     /// Arrow 6.

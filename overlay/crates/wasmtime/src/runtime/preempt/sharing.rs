@@ -1,0 +1,340 @@
+//! What guest threads would share: found before a thread is spawned, and refused.
+//!
+//! WebAssembly lets others change what a thread sees in `shared` memories only. A
+//! thread can be preempted between any two instructions, so two of them must have
+//! no other memory, mutable global or table in common (docs/semantics.md).
+//!
+//! ```text
+//!   spawn f ---> instance of f ---> its footprint, computed once:
+//!                  |                  its own and imported items
+//!                  |                  + those of the instances behind its imports
+//!                  v
+//!   users[item] > 0 for one of them?   error, nothing has changed
+//!                  |
+//!                  v
+//!   insert:  users[item] += 1          finish:  users[item] -= 1
+//! ```
+//!
+//! Items are numbered as they are found, so that a spawn looks at a list of numbers
+//! and hashes nothing. Who the other user is gets looked up for the error only.
+//! Threads that may share count as users too: for when sharing is forbidden again.
+
+use super::threads::PreemptiveThreads;
+use crate::prelude::*;
+use crate::runtime::vm::{ExportMemory, Instance, VMContext, VMFuncRef, VMOpaqueContext};
+use crate::store::{AutoAssertNoGc, InstanceId, StoreOpaque};
+use crate::{Func, Val};
+use core::ptr::NonNull;
+use std::collections::{HashMap, HashSet};
+use wasmtime_environ::{
+    EntityIndex, EntityRef, FuncIndex, GlobalIndex, Initializer, Module, TableIndex,
+    VMCONTEXT_MAGIC, WasmHeapTopType, WasmValType,
+};
+
+/// A memory, global or table, by the address of its definition. That is stable: what a
+/// store has it keeps.
+type Definition = usize;
+
+/// The number of a definition.
+type Item = u32;
+
+/// What the threads of a store have in common, and whether they may.
+#[derive(Default)]
+pub(super) struct Sharing {
+    /// Whether threads may share unshared state.
+    pub(super) allowed: bool,
+    /// By instance: what its functions can reach, once that is known.
+    footprints: Vec<Option<Box<[Item]>>>,
+    numbers: HashMap<Definition, Item>,
+    definitions: Vec<Definition>,
+    /// By item: how many threads that have not finished can reach it.
+    users: Vec<usize>,
+}
+
+impl Sharing {
+    fn footprint(&self, instance: InstanceId) -> Option<&[Item]> {
+        self.footprints.get(instance.index())?.as_deref()
+    }
+
+    fn set_footprint(&mut self, instance: InstanceId, footprint: Vec<Definition>) {
+        let number = |definition| {
+            *self.numbers.entry(definition).or_insert_with(|| {
+                self.definitions.push(definition);
+                self.users.push(0);
+                // There are fewer instances than that.
+                (self.users.len() - 1) as Item
+            })
+        };
+        let footprint = footprint.into_iter().map(number).collect();
+        let index = instance.index();
+        if self.footprints.len() <= index {
+            self.footprints.resize_with(index + 1, || None);
+        }
+        self.footprints[index] = Some(footprint);
+    }
+
+    /// An item of `footprint` that a thread may not have, as another has it.
+    fn conflict(&self, footprint: &[Item]) -> Option<Item> {
+        if self.allowed {
+            return None;
+        }
+        let in_use = |item: &&Item| self.users[**item as usize] > 0;
+        footprint.iter().find(in_use).copied()
+    }
+
+    /// A thread of `instance` is there.
+    pub(super) fn enter(&mut self, instance: InstanceId) {
+        for item in self.footprints[instance.index()].iter().flatten() {
+            self.users[*item as usize] += 1;
+        }
+    }
+
+    /// A thread of `instance` has finished.
+    pub(super) fn leave(&mut self, instance: InstanceId) {
+        for item in self.footprints[instance.index()].iter().flatten() {
+            self.users[*item as usize] -= 1;
+        }
+    }
+}
+
+impl StoreOpaque {
+    /// The instance that a thread which calls `func` is to
+    /// [enter](Sharing::enter) and to leave, if it has anything to share.
+    ///
+    /// # Errors
+    ///
+    /// If such a thread would share something with one that has not finished.
+    pub(super) fn ensure_nothing_is_shared(&mut self, func: Func) -> Result<Option<InstanceId>> {
+        let Some(instance) = instance_of_function(func.vm_func_ref(self)) else {
+            return Ok(None);
+        };
+        let threads = self.preemptive_threads()?;
+        if threads.sharing.footprint(instance).is_none() {
+            let footprint = footprint(self, instance);
+            self.preemptive_threads()?
+                .sharing
+                .set_footprint(instance, footprint);
+        }
+        let sharing = &self.preemptive_threads()?.sharing;
+        let footprint = sharing.footprint(instance).unwrap_or_default();
+        match sharing.conflict(footprint) {
+            None => Ok((!footprint.is_empty()).then_some(instance)),
+            Some(item) => Err(self.shared(instance, item)),
+        }
+    }
+
+    /// The error that says what is shared, with whom, and what can be done.
+    fn shared(&mut self, instance: InstanceId, item: Item) -> Error {
+        let user = self.preempt().and_then(|threads| threads.user_of(item));
+        let user = user.unwrap_or_else(|| "another one".to_string());
+        let definition = self
+            .preempt()
+            .map(|threads| threads.sharing.definitions[item as usize]);
+        let what = describe(self, instance, definition);
+        format_err!(
+            "cannot spawn a guest thread: it would share with {user}, which has not finished, \
+             {what}. WebAssembly lets others change what a thread sees in `shared` memories \
+             only: give each thread an instance of its own, keep what they have in common in \
+             a `shared` memory, or allow them to share anything with \
+             `Store::wasm_thread_sharing`"
+        )
+    }
+}
+
+impl PreemptiveThreads {
+    fn user_of(&self, item: Item) -> Option<String> {
+        let uses = |instance| {
+            let footprint = self.sharing.footprint(instance);
+            footprint.is_some_and(|footprint| footprint.contains(&item))
+        };
+        let user = self.live_in(uses)?;
+        Some(match user.name {
+            Some(name) => format!("guest thread {} `{name}`", user.id),
+            None => format!("guest thread {}", user.id),
+        })
+    }
+}
+
+/// What the functions of `root` can reach, each once.
+fn footprint(store: &mut StoreOpaque, root: InstanceId) -> Vec<Definition> {
+    let mut seen = HashSet::new();
+    let reachable = reachable(store, root).into_iter();
+    let all = reachable.flat_map(|place| items(store, place.instance));
+    all.map(|(_, definition)| definition)
+        .filter(|definition| seen.insert(*definition))
+        .collect()
+}
+
+/// An instance whose code may run when a function of another one is called.
+struct Place {
+    instance: InstanceId,
+    /// Which of the places imports something of it, and what.
+    import: Option<(usize, EntityIndex)>,
+}
+
+/// `root`, and the instances behind its imports, theirs, and so on.
+fn reachable(store: &mut StoreOpaque, root: InstanceId) -> Vec<Place> {
+    let mut seen = HashSet::from([root.index()]);
+    let mut places = vec![Place {
+        instance: root,
+        import: None,
+    }];
+    let mut next = 0;
+    while let Some(place) = places.get(next) {
+        for (import, instance) in behind_imports(store, place.instance) {
+            if seen.insert(instance.index()) {
+                places.push(Place {
+                    instance,
+                    import: Some((next, import)),
+                });
+            }
+        }
+        next += 1;
+    }
+    places
+}
+
+/// The instances whose functions `instance` can call as it imports them, directly or
+/// by reference: in a table or a constant. Who else has put references into a table
+/// has the table in its own footprint.
+fn behind_imports(store: &mut StoreOpaque, instance: InstanceId) -> Vec<(EntityIndex, InstanceId)> {
+    let id = store.id();
+    let module = store.instance(instance).env_module().clone();
+    let mut behind = Vec::new();
+    for func in (0..module.num_imported_funcs).map(FuncIndex::new) {
+        let (vm_instance, registry) = store.instance_and_module_registry_mut(instance);
+        let func_ref = vm_instance.get_func_ref(registry, func);
+        behind.extend(
+            func_ref
+                .and_then(instance_of_function)
+                .map(|instance| (func.into(), instance)),
+        );
+    }
+    for table in (0..module.num_imported_tables).map(TableIndex::new) {
+        let import = store.instance(instance).get_exported_table(id, table);
+        let context = VMOpaqueContext::from_vmcontext(import.vmimport(store).vmctx.as_non_null());
+        behind.extend(instance_of_context(context).map(|instance| (table.into(), instance)));
+    }
+    for global in (0..module.num_imported_globals).map(GlobalIndex::new) {
+        let ty = &module.globals[global];
+        if ty.mutability || !is_function(&ty.wasm_ty) {
+            continue;
+        }
+        let import = store.instance(instance).get_exported_global(id, global);
+        let value = import._get(&mut AutoAssertNoGc::new(store));
+        if let Val::FuncRef(Some(func)) = value {
+            let instance = instance_of_function(func.vm_func_ref(store));
+            behind.extend(instance.map(|instance| (global.into(), instance)));
+        }
+    }
+    behind
+}
+
+fn is_function(ty: &WasmValType) -> bool {
+    matches!(ty, WasmValType::Ref(ty) if ty.heap_type.top() == WasmHeapTopType::Func)
+}
+
+/// What `instance` itself has, its own and imported, that is not `shared` and can change.
+fn items(store: &StoreOpaque, instance: InstanceId) -> Vec<(EntityIndex, Definition)> {
+    let id = store.id();
+    let instance = store.instance(instance);
+    let module = instance.env_module();
+    let mut items: Vec<(EntityIndex, Definition)> = Vec::new();
+    for (memory, ty) in module.memories.iter() {
+        // There never is anything in one that stays empty.
+        if let ExportMemory::Unshared(definition) = instance.get_exported_memory(id, memory)
+            && ty.limits.max != Some(0)
+        {
+            let address = definition.vmimport(store).from.as_non_null().addr();
+            items.push((memory.into(), address.get()));
+        }
+    }
+    for (global, ty) in module.globals.iter() {
+        // What a constant refers to may change.
+        if ty.mutability || ty.wasm_ty.is_vmgcref_type_and_not_i31() {
+            let definition = instance.get_exported_global(id, global);
+            let address = definition.vmimport(store).from.as_non_null().addr();
+            items.push((global.into(), address.get()));
+        }
+    }
+    for (table, ty) in module.tables.iter() {
+        if ty.limits.max != Some(0) {
+            let definition = instance.get_exported_table(id, table);
+            let address = definition.vmimport(store).from.as_non_null().addr();
+            items.push((table.into(), address.get()));
+        }
+    }
+    items
+}
+
+/// `None` for a function of the host.
+fn instance_of_function(func: NonNull<VMFuncRef>) -> Option<InstanceId> {
+    // SAFETY: I14. The function is of the store that is borrowed, and so is there.
+    instance_of_context(unsafe { func.as_ref() }.vmctx.as_non_null())
+}
+
+/// `None` if the context is not that of an instance of a module.
+fn instance_of_context(context: NonNull<VMOpaqueContext>) -> Option<InstanceId> {
+    // SAFETY: I14. The context is of the store that is borrowed, and begins with what
+    // tells its kind. If that is an instance's then it is part of one.
+    unsafe {
+        if context.as_ref().magic != VMCONTEXT_MAGIC {
+            return None;
+        }
+        let instance = Instance::from_vmctx(VMContext::from_opaque(context));
+        Some(instance.as_ref().id())
+    }
+}
+
+/// `definition` in the words of `root`, by whose functions it can be reached.
+fn describe(store: &mut StoreOpaque, root: InstanceId, definition: Option<Definition>) -> String {
+    let places = reachable(store, root);
+    for (at, place) in places.iter().enumerate() {
+        let items = items(store, place.instance);
+        let Some((entity, _)) = items.iter().find(|(_, item)| Some(*item) == definition) else {
+            continue;
+        };
+        let mut through = Vec::new();
+        let mut at = at;
+        while let Some((importer, import)) = places[at].import {
+            let importing = places[importer].instance;
+            let module = store.instance(importing).env_module();
+            through.extend(import_name(module, import));
+            at = importer;
+        }
+        through.reverse();
+        let whose = match &through[..] {
+            [] => "the function's instance".to_string(),
+            names => format!("an instance behind its import {}", names.join(" and then ")),
+        };
+        return name(store.instance(place.instance).env_module(), *entity, &whose);
+    }
+    "state".to_string()
+}
+
+/// What kind of item it is, and the name by which the module's author may know it.
+fn name(module: &Module, entity: EntityIndex, whose: &str) -> String {
+    let (kind, number) = match entity {
+        EntityIndex::Memory(i) => ("memory", i.index()),
+        EntityIndex::Table(i) => ("table", i.index()),
+        EntityIndex::Global(i) if module.globals[i].mutability => ("mutable global", i.index()),
+        EntityIndex::Global(i) => ("global", i.index()),
+        EntityIndex::Function(i) => ("function", i.index()),
+        EntityIndex::Tag(i) => ("tag", i.index()),
+    };
+    if let Some((name, _)) = module.exports.iter().find(|(_, it)| **it == entity) {
+        return format!("{kind} `{}` of {whose}", &module.strings[name]);
+    }
+    match import_name(module, entity) {
+        Some(import) => format!("{kind} {import}, imported by {whose}"),
+        None => format!("{kind} {number} of {whose}"),
+    }
+}
+
+fn import_name(module: &Module, entity: EntityIndex) -> Option<String> {
+    module.initializers.iter().find_map(|initializer| {
+        let Initializer::Import { name, field, index } = initializer;
+        let strings = &module.strings;
+        (*index == entity).then(|| format!("`{}.{}`", &strings[name], &strings[field]))
+    })
+}
