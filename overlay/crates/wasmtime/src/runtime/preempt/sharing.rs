@@ -269,13 +269,13 @@ fn items(store: &StoreOpaque, instance: InstanceId) -> Vec<(EntityIndex, Definit
 
 /// `None` for a function of the host.
 fn instance_of_function(func: NonNull<VMFuncRef>) -> Option<InstanceId> {
-    // SAFETY: I14. The function is of the store that is borrowed, and so is there.
+    // SAFETY: I17. The function is of the store that is borrowed, and so is there.
     instance_of_context(unsafe { func.as_ref() }.vmctx.as_non_null())
 }
 
 /// `None` if the context is not that of an instance of a module.
 fn instance_of_context(context: NonNull<VMOpaqueContext>) -> Option<InstanceId> {
-    // SAFETY: I14. The context is of the store that is borrowed, and begins with what
+    // SAFETY: I17. The context is of the store that is borrowed, and begins with what
     // tells its kind. If that is an instance's then it is part of one.
     unsafe {
         if context.as_ref().magic != VMCONTEXT_MAGIC {
