@@ -132,7 +132,7 @@ fn guests() -> String {
   (global $g (mut i32) (i32.const 40))
   (table $t 6 6 funcref)
   (elem (table $t) (i32.const 0) func $double $leaf $square)
-  (elem $passive func $square $double)
+  (elem declare func $square $double)
   (type $unary (func (param i32) (result i32)))
   (type $binary (func (param i32 i32) (result i32)))
 
@@ -245,7 +245,8 @@ fn guests() -> String {
     (memory.copy (i32.const 110) (i32.const 100) (local.get 0))
     (i32.load (i32.const 130)))
   (func $table_operations (param i32) (result i32)
-    (table.init $t $passive (i32.const 3) (i32.const 0) (i32.const 2))
+    (table.fill $t (i32.const 3) (ref.func $double) (i32.const 2))
+    (table.set $t (i32.const 3) (ref.func $square))
     (table.set $t (i32.const 5) (table.get $t (i32.const 4)))
     (table.copy $t $t (i32.const 0) (i32.const 3) (i32.const 2))
     (i32.add (ref.is_null (table.get $t (local.get 0)))

@@ -156,6 +156,65 @@ fn an_imported_table_that_can_grow_is_refused_too() {
     assert!(error.to_string().contains("table 0 can grow"), "{error}");
 }
 
+/// Somebody else could drop it while the guest is stopped in the middle of
+/// `table.init`: a sibling that shares the instance, or the host.
+#[test]
+fn a_module_with_a_passive_element_segment_is_refused() {
+    let engine = engine();
+    let guests = Module::new(&engine, GUESTS).unwrap();
+    let module = r#"(module $lazy
+        (table $t (export "t") 2 2 funcref)
+        (elem $e func $f $f)
+        (func $f)
+        (func (export "init") (table.init $t $e (i32.const 0) (i32.const 0) (i32.const 2)))
+        (func (export "drop") (elem.drop $e)))"#;
+    let module = Module::new(&engine, module).unwrap();
+    let mut store = Store::new(&engine, ());
+    spawn(&mut store, &guests, "nothing", &[]);
+    let late = Instance::new(&mut store, &module, &[]).unwrap_err();
+
+    let mut store = Store::new(&engine, ());
+    let instance = Instance::new(&mut store, &module, &[]).unwrap();
+    let init = instance.get_func(&mut store, "init").unwrap();
+    let early = store.spawn_wasm_thread(init, &[]).unwrap_err();
+    for error in [late, early] {
+        let error = error.to_string();
+        for words in [
+            "module `lazy`",
+            "passive element segment",
+            "active",
+            "Epoch",
+        ] {
+            assert!(error.contains(words), "no {words:?} in: {error}");
+        }
+    }
+    assert_eq!(store.wasm_threads().count(), 0);
+}
+
+/// Those stay where they are.
+#[test]
+fn other_segments_are_fine() {
+    let engine = engine();
+    let module = r#"(module
+        (memory 1)
+        (table 1 1 funcref)
+        (elem (i32.const 0) $f)
+        (elem declare func $f)
+        (data $active (i32.const 0) "a")
+        (data $passive "12345678")
+        (func $f)
+        (func (export "run") (result i64)
+          (memory.init $passive (i32.const 8) (i32.const 0) (i32.const 8))
+          (data.drop $passive)
+          (i64.load (i32.const 8))))"#;
+    let module = Module::new(&engine, module).unwrap();
+    let mut store = Store::new(&engine, ());
+    let id = spawn(&mut store, &module, "run", &[]);
+    run_all(&mut store);
+    let loaded = u128::from(u64::from_le_bytes(*b"12345678"));
+    assert_eq!(bits(&returned(&mut store, id)), [loaded]);
+}
+
 #[test]
 fn a_table_that_cannot_grow_does_not() {
     let engine = engine();

@@ -55,8 +55,8 @@ pub enum Preemption {
     /// within their reservation, which for 32-bit ones is all that they can have
     /// anyway. It is an error to turn them on explicitly, to use Winch or Pulley,
     /// guest debugging, or a process with a hardware shadow stack. And it is an error to
-    /// spawn a thread in a store with a module whose tables can grow; those that
-    /// compilers make cannot.
+    /// spawn a thread in a store with a module whose tables can grow, or which has
+    /// passive element segments; those that compilers make are not so.
     ///
     /// Fuel can be metered as well. See [`ThreadStats`](crate::ThreadStats) for how
     /// exact the count is. A suspended thread holds some of the store's fuel, at most

@@ -50,10 +50,11 @@ impl CodeRanges {
     }
 }
 
-/// I4: whether no table that `module` uses can be given other storage while one
-/// of its functions has the address in a register. Memories cannot: see
-/// `Config::preemption`.
+/// I4: whether no table or element segment that `module` uses can be given other
+/// storage, or none, while one of its functions has the address in a register.
+/// Memories cannot: see `Config::preemption`.
 pub(super) fn ensure_nothing_moves(module: &Module) -> Result<()> {
+    let name = || module.name().map(|n| format!(" `{n}`")).unwrap_or_default();
     for (index, table) in &module.env_module().tables {
         let limits = table.limits;
         ensure!(
@@ -61,10 +62,19 @@ pub(super) fn ensure_nothing_moves(module: &Module) -> Result<()> {
             "module{} cannot be preempted by a signal: its table {} can grow, which may \
              move it under the guest's feet; declare it with a maximum that equals its \
              minimum of {} elements, or use `Preemption::Epoch`",
-            module.name().map(|n| format!(" `{n}`")).unwrap_or_default(),
+            name(),
             index.as_u32(),
             limits.min,
         );
     }
+    // `table.init` is a loop in compiled code, and somebody else may be let in who
+    // calls `elem.drop`.
+    ensure!(
+        module.env_module().passive_elements.is_empty(),
+        "module{} cannot be preempted by a signal: it has a passive element segment, which \
+         may be dropped while the guest copies from it; make the segment active or \
+         declarative, or use `Preemption::Epoch`",
+        name(),
+    );
     Ok(())
 }
