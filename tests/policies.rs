@@ -130,12 +130,10 @@ fn assert_ended(store: &mut Store<()>, expected: &[Expected], what: &str) {
     }
 }
 
-/// Those whose slices are time may be late on a busy machine, and have no end for a
-/// thread that is alone.
 fn checker(preemption: Preemption) -> Checker {
     Checker::new().tolerance(match preemption {
         Preemption::Fuel => BETWEEN_CHECKS,
-        _ => u64::MAX,
+        _ => LATE,
     })
 }
 

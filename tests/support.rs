@@ -102,6 +102,17 @@ pub fn engine(preemption: Preemption) -> Engine {
     Engine::new(&config(preemption)).unwrap()
 }
 
+/// The sources that this host has.
+pub fn sources() -> Vec<Preemption> {
+    match Preemption::for_this_host() {
+        Preemption::Signal => vec![Preemption::Fuel, Preemption::Epoch, Preemption::Signal],
+        _ => vec![Preemption::Fuel, Preemption::Epoch],
+    }
+}
+
+/// By how many nanoseconds a slice may be too long on a busy machine.
+pub const LATE: u64 = 50_000_000;
+
 /// A slice which is short enough for guests that run for milliseconds to be
 /// preempted often.
 pub fn short_slice(preemption: Preemption) -> Slice {

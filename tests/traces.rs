@@ -12,23 +12,18 @@ use wasmtime::*;
 /// Room for all events of these runs.
 const EVENTS: usize = 1 << 18;
 
-/// The sources that this host has.
-fn sources() -> Vec<Preemption> {
-    match Preemption::for_this_host() {
-        Preemption::Signal => vec![Preemption::Fuel, Preemption::Epoch, Preemption::Signal],
-        _ => vec![Preemption::Fuel, Preemption::Epoch],
-    }
-}
-
-/// Round robin. Those whose slices are time may be late on a busy machine, and have
-/// no end for a thread that is alone.
+/// Round robin.
 fn checker(preemption: Preemption) -> Checker {
     Checker::new()
         .order(Order::RoundRobin)
-        .tolerance(match preemption {
-            Preemption::Fuel => 100,
-            _ => u64::MAX,
-        })
+        .tolerance(tolerance(preemption))
+}
+
+fn tolerance(preemption: Preemption) -> u64 {
+    match preemption {
+        Preemption::Fuel => 100,
+        _ => LATE,
+    }
 }
 
 fn assert_clean(checker: &Checker, trace: &Trace) {
@@ -224,7 +219,8 @@ fn threads_that_are_there_when_a_trace_starts_are_in_it() {
         let first = [Traced::Spawned, Traced::Parked, Traced::Woken];
         assert_eq!(of(&trace, suspended)[..3], first);
         // Not who of them was before whom.
-        let in_any_order = Checker::new().tolerance(u64::MAX).all_finished(true);
+        let in_any_order = Checker::new().tolerance(tolerance(preemption));
+        let in_any_order = in_any_order.all_finished(true);
         assert_clean(&in_any_order, &trace);
     }
 }

@@ -153,8 +153,8 @@ fn schedule_keeps_its_promises_when_guests_are_ended() {
         mode.run(&[&limits[..], &[&trace], &guests].concat())
             .expect(1);
         let trace = read_trace(&path);
-        // Those that are alone may have more than a slice.
-        let checker = Checker::new().tolerance(2_000_000_000).all_finished(true);
+        let checker = Checker::new().tolerance(mode.tolerance());
+        let checker = checker.all_finished(true);
         let report = checker.order(Order::RoundRobin).check(&trace);
         assert!(report.is_ok(), "{}: {report}", mode.name);
         let ended = trace.events.iter().filter(|e| e.what == Traced::OverLimit);

@@ -2,18 +2,12 @@
 
 mod common;
 
-use common::{Ran, bad_usage, each_mode, file, out, read, read_trace, run};
+use common::{FUEL_TOLERANCE, Ran, bad_usage, each_mode, file, out, read, read_trace, run};
 use preempt_trace::check::{Checker, Order};
 use preempt_trace::stats::Stats;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use wasmtime::{ThreadId, Trace, Traced};
-
-/// What a guest may use between two checks of fuel.
-const FUEL_TOLERANCE: u64 = 1000;
-
-/// The machine that the tests are on has other things to do.
-const TIME_TOLERANCE: u64 = 2_000_000_000;
 
 /// Every policy but replay, and what makes its picks repeatable.
 const POLICIES: [&[&str]; 6] = [
@@ -76,10 +70,7 @@ fn each_policy_keeps_its_promises_under_each_preemption() {
             let trace = format!("--trace={path}");
             let args = ["--for=100ms", &trace, "spin.wat", "spin.wat", "spin.wat"];
             mode.run(&[options, &args].concat()).expect(1);
-            let checker = Checker::new().tolerance(match mode.name {
-                "fuel" => FUEL_TOLERANCE,
-                _ => TIME_TOLERANCE,
-            });
+            let checker = Checker::new().tolerance(mode.tolerance());
             check(checker.all_finished(true), &read_trace(&path));
         }
     }
@@ -106,14 +97,8 @@ fn run_in_steps_keeps_the_order() {
         let trace = read_trace(&path);
         let runs = trace.events.iter().filter(|e| e.what == Traced::RunStarted);
         assert!(runs.count() > 5);
-        let tolerance = match mode.name {
-            "fuel" => FUEL_TOLERANCE,
-            _ => TIME_TOLERANCE,
-        };
-        check(
-            Checker::new().tolerance(tolerance).order(Order::RoundRobin),
-            &trace,
-        );
+        let checker = Checker::new().tolerance(mode.tolerance());
+        check(checker.order(Order::RoundRobin), &trace);
     }
 }
 

@@ -16,7 +16,8 @@
 //! What it checks, by number:
 //!
 //! 1. Time never goes back.
-//! 2. A slice takes no longer than it was given, and a tolerance.
+//! 2. A slice takes no longer than it was given, and a tolerance, if another thread
+//!    is ready: or, if one becomes ready after its end, no longer than until then.
 //! 3. At most one thread is on the CPU.
 //! 4. Only a ready thread is dispatched, and only within a run.
 //! 5. Each event is one that can happen to a thread in its state: so none is
@@ -62,7 +63,7 @@ impl Checker {
 
     /// Allows slices to be longer by so many ticks than they were dispatched
     /// for: a preemption comes at the next safe point, or when the host's timer
-    /// fires.
+    /// fires. A thread that has the CPU to itself has no end of its slice.
     pub fn tolerance(mut self, ticks: u64) -> Self {
         self.tolerance = ticks;
         self

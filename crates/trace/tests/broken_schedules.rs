@@ -4,6 +4,7 @@ use crate::support::*;
 use preempt_trace::check::{Checker, Report, State, Violation, Wrong};
 use proptest::prelude::*;
 use proptest::sample::Index;
+use std::collections::HashSet;
 use wasmtime::Traced::*;
 use wasmtime::{Trace, TraceEvent};
 
@@ -68,6 +69,14 @@ fn valid_without(trace: &Trace, index: usize) -> bool {
     }
 }
 
+/// Whether a thread is ready after the event `index`.
+fn is_wanted(trace: &Trace, index: usize) -> bool {
+    let mut seen = HashSet::new();
+    let latest = trace.events[..=index].iter().rev();
+    let mut latest = latest.filter(|e| e.thread.as_u64() != 0 && seen.insert(e.thread));
+    latest.any(|e| matches!(e.what, Spawned | Preempted | Yielded | Woken))
+}
+
 proptest! {
     #![proptest_config(config())]
 
@@ -110,9 +119,18 @@ proptest! {
     #[test]
     fn long_slice_is_reported(schedule in schedules(), index: Index, more in 1..1000_u64) {
         let mut trace = schedule.trace;
-        let start = find(&trace, &index, is_dispatch);
-        prop_assume!(start.is_some());
-        let start = start.unwrap();
+        let wanted: Vec<bool> = (0..trace.events.len()).map(|i| is_wanted(&trace, i)).collect();
+        // Until the event that takes the thread off the CPU.
+        let contended = |start: usize| {
+            let thread = trace.events[start].thread;
+            let mut all = trace.events.iter().zip(&wanted).skip(start + 1);
+            let until = all.position(|(e, _)| e.thread == thread).unwrap();
+            wanted[start..=start + until].iter().all(|wanted| *wanted)
+        };
+        let dispatches = (0..trace.events.len()).filter(|i| is_dispatch(&trace.events[*i]));
+        let starts: Vec<usize> = dispatches.filter(|start| contended(*start)).collect();
+        prop_assume!(!starts.is_empty());
+        let start = *index.get(&starts);
         let begin = trace.events[start];
         let Dispatched { slice } = begin.what else { unreachable!() };
         let mut later = trace.events[start + 1..].iter();
@@ -236,10 +254,81 @@ fn open_slice_at_the_end_counts() {
             (0, 1, Spawned),
             (0, 0, RunStarted),
             (0, 1, slice(5)),
-            (9, 2, Spawned),
+            (2, 2, Spawned),
+            (9, 3, Spawned),
         ]),
-        "event 4 at 9: thread 1 was on the CPU for 9 ticks, and 5 are allowed"
+        "event 5 at 9: thread 1 was on the CPU for 9 ticks, and 5 are allowed"
     );
+}
+
+/// A slice of 5 ticks, which takes 20; thread 2 is `what` meanwhile.
+fn long_slice(what: &[(u64, u64, wasmtime::Traced)]) -> Trace {
+    let start = [(0, 1, Spawned), (0, 0, RunStarted), (0, 1, slice(5))];
+    trace(&[&start, what, &[(20, 1, Preempted)]].concat())
+}
+
+#[test]
+fn a_slice_has_no_end_while_nobody_waits() {
+    for what in [
+        &[][..],
+        // It waits until the slice is over, and then no more.
+        &[(1, 2, Spawned), (5, 2, Killed)],
+        // It waits for no time later on.
+        &[(9, 2, Spawned), (9, 2, Parked)],
+        // It comes at last.
+        &[(20, 2, Spawned)],
+    ] {
+        let report = Checker::new().check(&long_slice(what));
+        assert!(report.is_ok(), "{report}");
+        assert_eq!(report.longest_slice, 20);
+    }
+}
+
+#[test]
+fn a_slice_ends_when_somebody_waits() {
+    for (what, allowed) in [
+        (&[(0, 2, Spawned)][..], 5),
+        (&[(5, 2, Spawned)], 5),
+        // Its slice is over already.
+        (&[(6, 2, Spawned)], 6),
+        (&[(17, 2, Spawned)], 17),
+        // The one that waits now came later.
+        (&[(1, 2, Spawned), (5, 2, Parked), (11, 3, Spawned)], 11),
+        (&[(1, 2, Spawned), (8, 3, Spawned), (9, 2, Killed)], 5),
+    ] {
+        let trace = long_slice(what);
+        let report = Checker::new().check(&trace);
+        assert_eq!(report.violations.len(), 1, "{report}");
+        let wrong = Wrong::SliceTooLong { used: 20, allowed };
+        assert_eq!(report.violations[0].wrong, wrong);
+        let tolerated = |ticks| Checker::new().tolerance(ticks).check(&trace).is_ok();
+        assert!(tolerated(20 - allowed) && !tolerated(19 - allowed));
+    }
+}
+
+#[test]
+fn a_slice_that_somebody_waited_for_in_vain_is_too_long() {
+    let trace = long_slice(&[(1, 2, Spawned), (8, 2, Killed), (9, 3, Spawned)]);
+    let report = Checker::new().check(&trace);
+    let [
+        Violation {
+            at: 8,
+            thread,
+            wrong,
+            ..
+        },
+    ] = report.violations[..]
+    else {
+        panic!("{report}");
+    };
+    assert_eq!(thread, id(1));
+    let too_long = Wrong::SliceTooLong {
+        used: 8,
+        allowed: 5,
+    };
+    assert_eq!(wrong, too_long);
+    assert!(Checker::new().tolerance(11).check(&trace).is_ok());
+    assert!(!Checker::new().tolerance(10).check(&trace).is_ok());
 }
 
 #[test]

@@ -92,7 +92,7 @@ fn what_no_beginning_explains_is_reported() {
     // What is known is known.
     let (found, report) = count(&[(5, 7, Killed), (6, 7, slice(9))]);
     assert_eq!(found, 1, "{report}");
-    let (found, report) = count(&[(5, 7, slice(9)), (16, 7, Preempted)]);
+    let (found, report) = count(&[(5, 8, Woken), (5, 7, slice(9)), (16, 7, Preempted)]);
     assert_eq!(found, 1, "{report}");
     assert!(report.contains("1 older events are lost"), "{report}");
 }

@@ -23,6 +23,8 @@ pub fn follow<'a>(
         rule,
         lost,
         threads: HashMap::new(),
+        ready: 0,
+        wanted_since: None,
         cpu: if lost { Cpu::Unknown } else { Cpu::Idle },
         run: lost && starts_within_run(trace),
         run_clock: 0,
@@ -59,6 +61,10 @@ struct Check<'a> {
     rule: Option<&'a mut (dyn OrderRule + 'a)>,
     lost: bool,
     threads: HashMap<ThreadId, Thread>,
+    /// How many of them are known to be ready.
+    ready: usize,
+    /// Since when one of them is.
+    wanted_since: Option<u64>,
     cpu: Cpu,
     run: bool,
     /// How long runs have been on: waiting outside of one is nobody's fault.
@@ -180,8 +186,18 @@ impl Check<'_> {
             }
             Some(_) => {}
         }
-        if state == Some(State::Running) {
-            self.end_slice(id, wrong);
+        match (state, self.cpu) {
+            (Some(State::Running), _) => self.check_slice(id, wrong),
+            // Nobody waits any longer: what had to end until now?
+            (Some(State::Ready), Cpu::Thread(thread))
+                if next != State::Ready && self.ready == 1 =>
+            {
+                self.check_slice(thread, &|what| Violation {
+                    thread,
+                    ..wrong(what)
+                });
+            }
+            _ => {}
         }
         if self.cpu == Cpu::Thread(id) || (self.cpu == Cpu::Unknown && only_running(what)) {
             self.cpu = Cpu::Idle;
@@ -202,15 +218,24 @@ impl Check<'_> {
         !seen && only_running(what) && self.cpu != Cpu::Unknown
     }
 
-    fn end_slice(&mut self, id: ThreadId, wrong: &impl Fn(Wrong) -> Violation) {
+    /// Whether `id`, which is on the CPU, has been there for too long by now.
+    fn check_slice(&mut self, id: ThreadId, wrong: &impl Fn(Wrong) -> Violation) {
         let thread = &self.threads[&id];
         let used = self.now.saturating_sub(thread.since);
         let Some(slice) = thread.slice else { return };
         self.report.longest_slice = self.report.longest_slice.max(used);
-        let allowed = slice.saturating_add(self.checker.tolerance);
+        // Nobody is kept from the CPU by who is alone.
+        let Some(wanted) = self.wanted_since else {
+            return;
+        };
+        let alone = wanted.saturating_sub(thread.since);
+        let allowed = slice.max(alone).saturating_add(self.checker.tolerance);
         if used > allowed {
             self.report
                 .add(wrong(Wrong::SliceTooLong { used, allowed }));
+            if let Some(thread) = self.threads.get_mut(&id) {
+                thread.slice = None;
+            }
         }
     }
 
@@ -231,7 +256,14 @@ impl Check<'_> {
             since_run: self.run_clock,
             slice: None,
         };
-        self.threads.insert(id, thread);
+        let before = self.threads.insert(id, thread);
+        let was_ready = before.is_some_and(|thread| thread.state == State::Ready);
+        self.ready -= usize::from(was_ready);
+        self.ready += usize::from(state == State::Ready);
+        match self.ready {
+            0 => self.wanted_since = None,
+            _ => _ = self.wanted_since.get_or_insert(self.now),
+        }
     }
 
     fn finish(mut self, trace: &Trace) -> Report {
@@ -245,7 +277,7 @@ impl Check<'_> {
                 thread: id,
                 wrong,
             };
-            self.end_slice(id, &wrong);
+            self.check_slice(id, &wrong);
         }
         if self.checker.all_finished {
             if self.run {

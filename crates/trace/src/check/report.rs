@@ -116,11 +116,12 @@ pub enum Wrong {
         /// The time of the event before it.
         before: u64,
     },
-    /// A thread was on the CPU for longer than it was dispatched for.
+    /// A thread was on the CPU for longer than it was dispatched for, and another
+    /// one waited for it.
     SliceTooLong {
         /// How long it was there.
         used: u64,
-        /// Its slice and the tolerance.
+        /// Its slice, or how long nobody waited if that is longer, and the tolerance.
         allowed: u64,
     },
     /// A thread is dispatched while another is on the CPU.
