@@ -111,7 +111,7 @@ pub fn sources() -> Vec<Preemption> {
 }
 
 /// By how many nanoseconds a slice may be too long on a busy machine.
-pub const LATE: u64 = 50_000_000;
+pub const LATE: u64 = 250_000_000;
 
 /// A slice which is short enough for guests that run for milliseconds to be
 /// preempted often.

@@ -76,7 +76,7 @@ impl Mode {
     pub fn tolerance(self) -> u64 {
         match self.name {
             "fuel" => FUEL_TOLERANCE,
-            _ => 50_000_000,
+            _ => 250_000_000,
         }
     }
 
