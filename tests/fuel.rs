@@ -7,26 +7,8 @@ use std::thread;
 use wasmtime::*;
 
 /// Functions that do different things between two checks.
-const BURNERS: &str = r#"
-(module
-  (import "" "host" (func $host))
-  (memory 1)
-  (func $fib (export "fib") (param i32) (result i32)
-    (if (result i32) (i32.lt_u (local.get 0) (i32.const 2))
-      (then (local.get 0))
-      (else (i32.add
-        (call $fib (i32.sub (local.get 0) (i32.const 1)))
-        (call $fib (i32.sub (local.get 0) (i32.const 2)))))))
-  (func (export "loop") (param i32) (result i32)
-    (loop $again
-      (i32.store (i32.const 0) (i32.add (i32.load (i32.const 0)) (local.get 0)))
-      (br_if $again (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
-    (i32.load (i32.const 0)))
-  (func (export "host_calls") (param i32) (result i32)
-    (loop $again
-      (call $host)
-      (br_if $again (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
-    (i32.const 0))
+const BURNERS: &str = burners!(
+    r#"
   (func (export "trap") (param i32) (result i32)
     (drop (call $fib (local.get 0)))
     (unreachable))
@@ -50,7 +32,8 @@ const BURNERS: &str = r#"
   (func $throw (drop (call $fib (i32.const 5))) (throw $thrown))
   (func $overflow (export "overflow") (param i32) (result i32)
     (call $overflow (local.get 0))))
-"#;
+"#
+);
 
 const CALLS: [(&str, i32); 7] = [
     ("exceptions", 20),

@@ -7,14 +7,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 use wasmtime::*;
 
-/// Those under which a thread that has the CPU to itself can be interrupted.
-fn timed() -> Vec<Preemption> {
-    match Preemption::for_this_host() {
-        Preemption::Signal => vec![Preemption::Epoch, Preemption::Signal],
-        _ => vec![Preemption::Epoch],
-    }
-}
-
 /// A store with a slice that is never over.
 fn patient(preemption: Preemption) -> (Store<()>, Module) {
     let (mut store, module) = guests(preemption);
@@ -28,7 +20,7 @@ fn patient(preemption: Preemption) -> (Store<()>, Module) {
 
 #[test]
 fn a_lone_thread_is_killed_from_another_os_thread() {
-    for preemption in [Preemption::Fuel].into_iter().chain(timed()) {
+    for preemption in [Preemption::Fuel].into_iter().chain(timed_sources()) {
         let (mut store, module) = patient(preemption);
         let (id, _) = spawn_spinner(&mut store, &module);
         let handle = store.wasm_thread_handle(id).unwrap();
@@ -48,7 +40,7 @@ fn a_lone_thread_is_killed_from_another_os_thread() {
 
 #[test]
 fn a_slice_is_ended_from_another_os_thread() {
-    for preemption in timed() {
+    for preemption in timed_sources() {
         let (mut store, module) = patient(preemption);
         let (a, _) = spawn_spinner(&mut store, &module);
         let (b, turns) = spawn_spinner(&mut store, &module);
@@ -68,7 +60,7 @@ fn a_slice_is_ended_from_another_os_thread() {
 
 #[test]
 fn a_kill_while_no_run_is_on_is_carried_out_by_the_next() {
-    for preemption in [Preemption::Fuel].into_iter().chain(timed()) {
+    for preemption in [Preemption::Fuel].into_iter().chain(timed_sources()) {
         let (mut store, module) = guests(preemption);
         let (id, turns) = spawn_spinner(&mut store, &module);
         let handle = store.wasm_thread_handle(id).unwrap();
@@ -104,7 +96,7 @@ fn a_handle_outlives_its_thread_and_its_store() {
 
 #[test]
 fn a_storm_of_interruptions_changes_no_result() {
-    for preemption in [Preemption::Fuel].into_iter().chain(timed()) {
+    for preemption in [Preemption::Fuel].into_iter().chain(timed_sources()) {
         let (mut store, module) = guests(preemption);
         let ids: Vec<_> = (0..4)
             .map(|_| spawn(&mut store, &module, "fib", &[Val::I32(25)]))
@@ -135,7 +127,7 @@ fn a_storm_of_interruptions_changes_no_result() {
 
 #[test]
 fn threads_are_killed_while_they_come_and_go() {
-    for preemption in [Preemption::Fuel].into_iter().chain(timed()) {
+    for preemption in [Preemption::Fuel].into_iter().chain(timed_sources()) {
         let (mut store, module) = guests(preemption);
         for round in 0..50 {
             let ids: Vec<_> = (0..3)
@@ -161,7 +153,7 @@ fn threads_are_killed_while_they_come_and_go() {
 
 #[test]
 fn a_run_that_another_run_is_inside_of_is_interrupted_when_it_goes_on() {
-    for preemption in timed() {
+    for preemption in timed_sources() {
         let (mut outer, module) = patient(preemption);
         let engine = outer.engine().clone();
         let inside = Func::wrap(&mut outer, move || {
@@ -212,7 +204,7 @@ fn kill_while_waiting(store: &mut Store<()>, wait: Func) {
 
 #[test]
 fn a_thread_is_killed_whose_host_function_takes_its_time() {
-    for preemption in timed() {
+    for preemption in timed_sources() {
         let (mut store, _) = patient(preemption);
         let wait = Func::wrap_async(&mut store, |_, (): ()| {
             Box::new(async { thread::sleep(ms(60)) })
@@ -223,7 +215,7 @@ fn a_thread_is_killed_whose_host_function_takes_its_time() {
 
 #[test]
 fn a_thread_is_killed_whose_host_future_keeps_the_store() {
-    for preemption in timed() {
+    for preemption in timed_sources() {
         let (mut store, _) = patient(preemption);
         let wait = Func::wrap_async(&mut store, |_, (): ()| Box::new(after(ms(60))));
         kill_while_waiting(&mut store, wait);
@@ -232,7 +224,7 @@ fn a_thread_is_killed_whose_host_future_keeps_the_store() {
 
 #[test]
 fn a_suspended_thread_is_killed_beside_one_that_has_the_cpu_to_itself() {
-    for preemption in timed() {
+    for preemption in timed_sources() {
         let (mut store, module) = patient(preemption);
         let (id, _) = spawn_spinner(&mut store, &module);
         let (spinner, _) = spawn_spinner(&mut store, &module);

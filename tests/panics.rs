@@ -40,6 +40,18 @@ struct Panickers<T: 'static> {
     sum: ThreadId,
 }
 
+impl Panickers<()> {
+    /// Those whose host function panics with `message`.
+    fn saying(preemption: Preemption, message: &'static str) -> Panickers<()> {
+        let mut panickers = Panickers::new(preemption, ());
+        panickers
+            .linker
+            .func_wrap("", "host", move |_: i32| -> () { panic!("{message}") })
+            .unwrap();
+        panickers
+    }
+}
+
 impl<T: Send + 'static> Panickers<T> {
     fn new(preemption: Preemption, data: T) -> Panickers<T> {
         let stacks = CountedStacks::default();
@@ -141,11 +153,7 @@ fn a_panic_passes_through_nested_calls(preemption: Preemption) {
 }
 
 fn a_panic_in_a_run_inside_a_run_ends_a_thread_of_each(preemption: Preemption) {
-    let mut inner = Panickers::new(preemption, ());
-    inner
-        .linker
-        .func_wrap("", "host", |_: i32| -> () { panic!("inside") })
-        .unwrap();
+    let mut inner = Panickers::saying(preemption, "inside");
     let inner_id = inner.spawn("run", 0);
     let mut outer = Panickers::new(preemption, Some(inner));
     outer
@@ -200,11 +208,7 @@ fn a_panic_in_a_thread_without_wasm_ends_its_thread_only(preemption: Preemption)
 }
 
 fn a_store_drops_right_after_a_panic(preemption: Preemption) {
-    let mut panickers = Panickers::new(preemption, ());
-    panickers
-        .linker
-        .func_wrap("", "host", |_: i32| -> () { panic!("at last") })
-        .unwrap();
+    let mut panickers = Panickers::saying(preemption, "at last");
     for n in 0..3 {
         panickers.spawn("run", n);
     }
@@ -216,11 +220,7 @@ fn a_store_drops_right_after_a_panic(preemption: Preemption) {
 }
 
 fn a_host_function_may_catch_the_panic_of_a_run(preemption: Preemption) {
-    let mut inner = Panickers::new(preemption, ());
-    inner
-        .linker
-        .func_wrap("", "host", |_: i32| -> () { panic!("inside") })
-        .unwrap();
+    let mut inner = Panickers::saying(preemption, "inside");
     let inner_id = inner.spawn("run", 0);
     let mut outer = Panickers::new(preemption, Some((inner, inner_id)));
     type Data = Option<(Panickers<()>, ThreadId)>;

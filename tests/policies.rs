@@ -19,14 +19,6 @@ const BETWEEN_CHECKS: u64 = 100;
 /// Room for all events of these runs.
 const EVENTS: usize = 1 << 18;
 
-/// The sources that this host has.
-fn sources() -> Vec<Preemption> {
-    match Preemption::for_this_host() {
-        Preemption::Signal => vec![Preemption::Fuel, Preemption::Epoch, Preemption::Signal],
-        _ => vec![Preemption::Fuel, Preemption::Epoch],
-    }
-}
-
 /// The short slice in ticks.
 fn short_ticks(preemption: Preemption) -> u64 {
     match short_slice(preemption) {

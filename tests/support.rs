@@ -88,6 +88,37 @@ pub const STATELESS: &str = concat!(
     stateless_functions!()
 );
 
+/// Functions that do different things between two checks, and those given.
+macro_rules! burners {
+    ($more:literal) => {
+        concat!(
+            r#"
+(module
+  (import "" "host" (func $host))
+  (memory 1)
+  (func $fib (export "fib") (param i32) (result i32)
+    (if (result i32) (i32.lt_u (local.get 0) (i32.const 2))
+      (then (local.get 0))
+      (else (i32.add
+        (call $fib (i32.sub (local.get 0) (i32.const 1)))
+        (call $fib (i32.sub (local.get 0) (i32.const 2)))))))
+  (func (export "loop") (param i32) (result i32)
+    (loop $again
+      (i32.store (i32.const 0) (i32.add (i32.load (i32.const 0)) (local.get 0)))
+      (br_if $again (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+    (i32.load (i32.const 0)))
+  (func (export "host_calls") (param i32) (result i32)
+    (loop $again
+      (call $host)
+      (br_if $again (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+    (i32.const 0))
+"#,
+            $more
+        )
+    };
+}
+pub(crate) use burners;
+
 pub fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
@@ -104,9 +135,15 @@ pub fn engine(preemption: Preemption) -> Engine {
 
 /// The sources that this host has.
 pub fn sources() -> Vec<Preemption> {
+    [vec![Preemption::Fuel], timed_sources()].concat()
+}
+
+/// Those whose slices are time, and under which a thread that has the CPU to itself can
+/// be interrupted.
+pub fn timed_sources() -> Vec<Preemption> {
     match Preemption::for_this_host() {
-        Preemption::Signal => vec![Preemption::Fuel, Preemption::Epoch, Preemption::Signal],
-        _ => vec![Preemption::Fuel, Preemption::Epoch],
+        Preemption::Signal => vec![Preemption::Epoch, Preemption::Signal],
+        _ => vec![Preemption::Epoch],
     }
 }
 

@@ -7,18 +7,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use wasmtime::*;
 
-/// Those whose slices are time, on this host.
-fn timed() -> Vec<Preemption> {
-    match Preemption::for_this_host() {
-        Preemption::Signal => vec![Preemption::Epoch, Preemption::Signal],
-        _ => vec![Preemption::Epoch],
-    }
-}
-
-fn all() -> Vec<Preemption> {
-    [vec![Preemption::Fuel], timed()].concat()
-}
-
 fn new_store(config: &Config) -> (Store<()>, Module) {
     let engine = Engine::new(config).unwrap();
     let module = Module::new(&engine, GUESTS).unwrap();
@@ -71,7 +59,7 @@ fn cpu(over: OverLimit) -> (Duration, Duration) {
 
 #[test]
 fn cpu_time_ends_a_thread_that_never_yields() {
-    for preemption in all() {
+    for preemption in sources() {
         let (mut store, module) = new_store(&config(preemption));
         let id = spin(&mut store, &module, ThreadOptions::new().cpu_limit(ms(20)));
         let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
@@ -89,7 +77,7 @@ fn cpu_time_ends_a_thread_that_never_yields() {
 
 #[test]
 fn siblings_of_a_thread_that_is_ended_go_on() {
-    for preemption in all() {
+    for preemption in sources() {
         let (mut store, module) = new_store(&config(preemption));
         let limited = spin(&mut store, &module, ThreadOptions::new().cpu_limit(ms(5)));
         let (free, turns) = spawn_spinner(&mut store, &module);
@@ -106,7 +94,7 @@ fn siblings_of_a_thread_that_is_ended_go_on() {
 
 #[test]
 fn a_thread_that_keeps_within_its_limits_returns() {
-    for preemption in all() {
+    for preemption in sources() {
         let (mut store, module) = new_store(&metered(preemption));
         let limits = ThreadLimits::new()
             .cpu_time(Duration::from_secs(10))
@@ -122,7 +110,7 @@ fn a_thread_that_keeps_within_its_limits_returns() {
 
 #[test]
 fn time_off_the_cpu_is_not_counted() {
-    for preemption in timed() {
+    for preemption in timed_sources() {
         let (mut store, module) = new_store(&config(preemption));
         store.wasm_thread_slice(Slice::Time(ms(1))).unwrap();
         let id = spin(&mut store, &module, ThreadOptions::new().cpu_limit(ms(20)));
@@ -138,7 +126,7 @@ fn time_off_the_cpu_is_not_counted() {
 
 #[test]
 fn wall_time_ends_a_thread_that_waits_for_its_turn() {
-    for preemption in all() {
+    for preemption in sources() {
         let (mut store, module) = new_store(&config(preemption));
         let slice = match preemption {
             Preemption::Fuel => Slice::Fuel(1_000_000),
@@ -159,7 +147,7 @@ fn wall_time_ends_a_thread_that_waits_for_its_turn() {
 
 #[test]
 fn a_thread_that_is_late_before_a_run_never_starts() {
-    for preemption in all() {
+    for preemption in sources() {
         let (mut store, module) = new_store(&config(preemption));
         let options = ThreadOptions::new().timeout(Duration::from_nanos(1));
         let id = spin(&mut store, &module, options);
@@ -172,7 +160,7 @@ fn a_thread_that_is_late_before_a_run_never_starts() {
 
 #[test]
 fn fuel_ends_a_thread_at_the_first_check_beyond() {
-    for preemption in all() {
+    for preemption in sources() {
         for limit in [1, 7, 1_000, 123_457] {
             let (mut store, module) = new_store(&metered(preemption));
             let options = ThreadOptions::new().fuel_limit(limit);
@@ -192,7 +180,7 @@ fn fuel_ends_a_thread_at_the_first_check_beyond() {
 
 #[test]
 fn a_group_shares_its_limits() {
-    for preemption in all() {
+    for preemption in sources() {
         let (mut store, module) = new_store(&metered(preemption));
         let short = match preemption {
             Preemption::Fuel => Slice::Fuel(1_000),
@@ -248,7 +236,7 @@ fn a_group_shares_its_limits() {
 
 #[test]
 fn a_soft_limit_calls_the_host_once_and_the_thread_goes_on() {
-    for preemption in all() {
+    for preemption in sources() {
         let (mut store, module) = new_store(&metered(preemption));
         let told = Arc::new(Mutex::new(Vec::new()));
         let log = told.clone();
@@ -282,7 +270,7 @@ fn a_soft_limit_calls_the_host_once_and_the_thread_goes_on() {
 
 #[test]
 fn the_hook_of_a_soft_limit_can_raise_it_and_spawn_and_kill() {
-    for preemption in all() {
+    for preemption in sources() {
         let (mut store, module) = new_store(&config(preemption));
         let sibling = spin(&mut store, &module, ThreadOptions::new());
         let calls = Arc::new(AtomicU64::new(0));
@@ -315,7 +303,7 @@ fn the_hook_of_a_soft_limit_can_raise_it_and_spawn_and_kill() {
 
 #[test]
 fn an_error_of_the_hook_ends_the_thread_only() {
-    for preemption in all() {
+    for preemption in sources() {
         let (mut store, module) = new_store(&config(preemption));
         store
             .wasm_thread_limit_hook(|_, _| Err(format_err!("enough")))
@@ -331,7 +319,7 @@ fn an_error_of_the_hook_ends_the_thread_only() {
 
 #[test]
 fn limits_of_a_live_thread_can_be_changed() {
-    for preemption in all() {
+    for preemption in sources() {
         let (mut store, module) = new_store(&config(preemption));
         let id = spin(&mut store, &module, ThreadOptions::new().cpu_limit(ms(1)));
         let free = ThreadLimits::new();
@@ -351,7 +339,7 @@ fn limits_of_a_live_thread_can_be_changed() {
 
 #[test]
 fn a_detached_thread_is_ended_too() {
-    for preemption in all() {
+    for preemption in sources() {
         let (mut store, module) = new_store(&config(preemption));
         let options = ThreadOptions::new().detached(true).cpu_limit(ms(2));
         spin(&mut store, &module, options);
@@ -362,7 +350,7 @@ fn a_detached_thread_is_ended_too() {
 
 #[test]
 fn a_guest_that_a_host_function_has_called_is_ended_when_that_returns() {
-    for preemption in all() {
+    for preemption in sources() {
         let (mut store, module) = new_store(&metered(preemption));
         let instance = Instance::new(&mut store, &module, &[]).unwrap();
         let sum = instance
@@ -442,7 +430,7 @@ fn limits_that_make_no_sense_are_refused() {
 
 #[test]
 fn a_thread_that_is_killed_is_killed_whatever_its_group_has_used() {
-    for preemption in all() {
+    for preemption in sources() {
         let (mut store, module) = new_store(&metered(preemption));
         let limits = ThreadLimits::new().fuel(1_000);
         store.wasm_thread_group_limits(1, limits).unwrap();
@@ -457,7 +445,7 @@ fn a_thread_that_is_killed_is_killed_whatever_its_group_has_used() {
 
 #[test]
 fn an_error_of_the_hook_is_told_even_if_the_hard_limit_is_reached() {
-    for preemption in all() {
+    for preemption in sources() {
         let (mut store, module) = new_store(&config(preemption));
         store
             .wasm_thread_limit_hook(|_, _| Err(format_err!("enough")))
@@ -471,7 +459,7 @@ fn an_error_of_the_hook_is_told_even_if_the_hard_limit_is_reached() {
 
 #[test]
 fn a_hook_that_panics_is_called_again() {
-    for preemption in all() {
+    for preemption in sources() {
         let (mut store, module) = new_store(&config(preemption));
         let calls = Arc::new(AtomicU64::new(0));
         let count = calls.clone();
@@ -494,7 +482,7 @@ fn a_hook_that_panics_is_called_again() {
 
 #[test]
 fn what_was_used_before_there_was_a_limit_counts() {
-    for preemption in all() {
+    for preemption in sources() {
         let (mut store, module) = new_store(&config(preemption));
         let id = spin(&mut store, &module, ThreadOptions::new());
         store.run_wasm_threads_for(ms(20)).unwrap();

@@ -218,35 +218,27 @@ trait Switch: Default + 'static {
     fn suspend(suspend: &mut Suspend<bool, Self, ()>) -> bool;
 }
 
-#[derive(Default)]
-struct Called;
+macro_rules! switch {
+    ($name:ident, $inline:ident) => {
+        #[derive(Default)]
+        struct $name;
 
-impl Switch for Called {
-    #[inline(never)]
-    fn resume(fiber: &Fiber<'static, bool, Called, ()>) -> bool {
-        fiber.resume(true).is_err()
-    }
+        impl Switch for $name {
+            #[inline($inline)]
+            fn resume(fiber: &Fiber<'static, bool, $name, ()>) -> bool {
+                fiber.resume(true).is_err()
+            }
 
-    #[inline(never)]
-    fn suspend(suspend: &mut Suspend<bool, Called, ()>) -> bool {
-        suspend.suspend(Called)
-    }
+            #[inline($inline)]
+            fn suspend(suspend: &mut Suspend<bool, $name, ()>) -> bool {
+                suspend.suspend($name)
+            }
+        }
+    };
 }
 
-#[derive(Default)]
-struct Inlined;
-
-impl Switch for Inlined {
-    #[inline(always)]
-    fn resume(fiber: &Fiber<'static, bool, Inlined, ()>) -> bool {
-        fiber.resume(true).is_err()
-    }
-
-    #[inline(always)]
-    fn suspend(suspend: &mut Suspend<bool, Inlined, ()>) -> bool {
-        suspend.suspend(Inlined)
-    }
-}
+switch!(Called, never);
+switch!(Inlined, always);
 
 impl<F: Switch> Fibers<F> {
     fn new(fibers: usize) -> Result<Self> {

@@ -2,35 +2,19 @@
 //! returned, and nothing of the budget is lost.
 
 use crate::signal::support::{Random, config, store, us};
-use crate::support::{GUESTS, bits, ms, returned, run_all, spawn, spawn_linked, spawn_spinner};
+use crate::support::{
+    GUESTS, bits, burners, ms, returned, run_all, spawn, spawn_linked, spawn_spinner,
+};
 use crate::support::{stats, trapped};
 use wasmtime::*;
 
 /// How much of the budget a suspended thread may hold, as `Preemption::Signal` says.
 const HELD: u64 = 1_000_000;
 
-const BURNERS: &str = r#"
-(module
-  (import "" "host" (func $host))
-  (memory 1)
+const BURNERS: &str = burners!(
+    r#"
   (table 2 2 funcref)
   (elem (i32.const 1) $fib)
-  (func $fib (export "fib") (param i32) (result i32)
-    (if (result i32) (i32.lt_u (local.get 0) (i32.const 2))
-      (then (local.get 0))
-      (else (i32.add
-        (call $fib (i32.sub (local.get 0) (i32.const 1)))
-        (call $fib (i32.sub (local.get 0) (i32.const 2)))))))
-  (func (export "loop") (param i32) (result i32)
-    (loop $again
-      (i32.store (i32.const 0) (i32.add (i32.load (i32.const 0)) (local.get 0)))
-      (br_if $again (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
-    (i32.load (i32.const 0)))
-  (func (export "host_calls") (param i32) (result i32)
-    (loop $again
-      (call $host)
-      (br_if $again (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
-    (i32.const 0))
   (func (export "table") (param i32) (result i32)
     (local $sum i32)
     (loop $again
@@ -45,7 +29,8 @@ const BURNERS: &str = r#"
       (memory.copy (i32.const 30000) (i32.const 100) (i32.const 20000))
       (br_if $again (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
     (i32.load8_u (i32.const 40000))))
-"#;
+"#
+);
 
 type Call = (&'static str, i32);
 

@@ -85,16 +85,21 @@ fn calls_by_sending(signals: u64, calls: &AtomicU64) -> u64 {
     calls.load(SeqCst) - before
 }
 
+/// That the handler which `install` installs gets all stray signals and no other.
+fn gets_stray_signals_only<T>(install: impl FnOnce() -> T) {
+    install();
+    preempt_some();
+    assert_eq!(CALLS.load(SeqCst), 0);
+    assert_eq!(calls_by_sending(1_000, &CALLS), 1_000);
+    preempt_some();
+    assert_eq!(CALLS.load(SeqCst), 1_000);
+}
+
 #[test]
 fn a_handler_with_info_from_before_gets_all_stray_signals_and_no_other() {
     let name = "a_handler_with_info_from_before_gets_all_stray_signals_and_no_other";
     alone(module_path!(), name, || {
-        install_with_info(with_info);
-        preempt_some();
-        assert_eq!(CALLS.load(SeqCst), 0);
-        assert_eq!(calls_by_sending(1_000, &CALLS), 1_000);
-        preempt_some();
-        assert_eq!(CALLS.load(SeqCst), 1_000);
+        gets_stray_signals_only(|| install_with_info(with_info));
     });
 }
 
@@ -102,12 +107,7 @@ fn a_handler_with_info_from_before_gets_all_stray_signals_and_no_other() {
 fn a_plain_handler_from_before_gets_all_stray_signals_and_no_other() {
     let name = "a_plain_handler_from_before_gets_all_stray_signals_and_no_other";
     alone(module_path!(), name, || {
-        install_plain(plain);
-        preempt_some();
-        assert_eq!(CALLS.load(SeqCst), 0);
-        assert_eq!(calls_by_sending(1_000, &CALLS), 1_000);
-        preempt_some();
-        assert_eq!(CALLS.load(SeqCst), 1_000);
+        gets_stray_signals_only(|| install_plain(plain));
     });
 }
 

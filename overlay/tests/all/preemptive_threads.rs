@@ -45,6 +45,11 @@ fn spawn(store: &mut Store<()>, module: &Module, name: &str, params: &[Val]) -> 
     store.spawn_wasm_thread(func, params)
 }
 
+fn assert_returned(store: &mut Store<()>, id: ThreadId) {
+    let exit = store.take_wasm_thread_exit(id);
+    assert!(matches!(exit, Some(Exit::Returned(_))), "{exit:?}");
+}
+
 #[test]
 fn spinning_threads_do_not_starve_others() -> Result<()> {
     each(|preemption| {
@@ -106,10 +111,7 @@ fn a_trap_ends_its_thread_only() -> Result<()> {
             }
             other => panic!("{other:?}"),
         }
-        assert!(matches!(
-            store.take_wasm_thread_exit(fib),
-            Some(Exit::Returned(_))
-        ));
+        assert_returned(&mut store, fib);
         Ok(())
     })
 }
@@ -268,10 +270,7 @@ fn a_panic_of_a_host_function_unwinds_out_of_the_run() -> Result<()> {
             Some(Exit::Trapped(_))
         ));
         store.run_wasm_threads_for(Duration::MAX)?;
-        assert!(matches!(
-            store.take_wasm_thread_exit(fib),
-            Some(Exit::Returned(_))
-        ));
+        assert_returned(&mut store, fib);
         Ok(())
     })
 }
@@ -489,10 +488,7 @@ fn a_limit_ends_its_own_thread_only() -> Result<()> {
             Some(Exit::OverLimit(OverLimit::CpuTime { used, .. })) => assert!(used >= limit),
             other => panic!("{other:?}"),
         }
-        assert!(matches!(
-            store.take_wasm_thread_exit(fib),
-            Some(Exit::Returned(_))
-        ));
+        assert_returned(&mut store, fib);
         Ok(())
     })
 }
