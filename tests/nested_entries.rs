@@ -28,13 +28,16 @@ const NESTING: &str = r#"
   (func $overflow (export "overflow") (call $overflow)))
 "#;
 
+/// A store beside the one of the threads, and what is called there.
+type Other = (Store<()>, TypedFunc<i64, i64>);
+
 /// What host functions want to know: the counter of a sibling, and how often
 /// they were called.
 #[derive(Default)]
 struct Data {
     sibling: Option<Global>,
     calls: u32,
-    other: Option<Box<(Store<()>, TypedFunc<i64, i64>)>>,
+    other: Option<Box<Other>>,
 }
 
 impl Data {
@@ -327,7 +330,7 @@ fn an_embedders_yield_in_a_nested_async_call_that_is_polled_by_hand_yields_to_th
         let mut call = pin!(work.call_async(&mut caller, ()));
         let mut cx = Context::from_waker(Waker::noop());
         let mut pending = 0;
-        while let Poll::Pending = call.as_mut().poll(&mut cx)? {
+        while call.as_mut().poll(&mut cx)?.is_pending() {
             pending += 1;
         }
         Err(Error::msg(format!("{pending} times pending")))
