@@ -5,6 +5,8 @@
 pub use preempt_policies as policies;
 /// What to make of a [`Trace`](wasmtime::Trace): pictures, statistics, proofs.
 pub use preempt_trace as trace;
+/// Guest programs with threads of their own, by the ABI of wasi-threads.
+pub use preempt_wasi_threads as wasi_threads;
 /// Wasmtime with preemptive guest threads: see
 /// [`Store`](wasmtime::Store#preemptive-guest-threads).
 pub use wasmtime;

@@ -1,0 +1,205 @@
+//! A process, as its embedder sees it.
+
+use crate::instances::Instances;
+use crate::options::ProcessOptions;
+use crate::table::{Table, Tid};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use wasmtime::{Error, Exit, SharedMemory, ThreadHandle, ThreadId, ThreadStats};
+
+/// A running program: its threads, and the memory that they share. Made by
+/// [`Program::spawn`](crate::Program::spawn).
+///
+/// A handle, for any OS thread: the threads are the store's, and go on if it is dropped.
+#[derive(Clone)]
+pub struct Process {
+    shared: Arc<Shared>,
+    main: ThreadId,
+}
+
+/// How a process was ended.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// The thread that has ended it.
+    pub thread: ThreadId,
+    /// What the guest calls that thread: [`Tid::MAIN`] for its first one.
+    pub tid: Tid,
+    /// How that thread ended. [`Exit::Returned`] only if it was the first one. WASI's
+    /// `proc_exit` is an [`Exit::Trapped`], with the error that the host function has
+    /// made of it: wasmtime-wasi's is an `I32Exit`, with the status.
+    pub exit: Exit,
+}
+
+impl Outcome {
+    /// The error, if it was ended by a trap or by one of a host function.
+    pub fn error(&self) -> Option<&Error> {
+        match &self.exit {
+            Exit::Trapped(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// What a process has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// How many threads have been started by `thread-spawn`.
+    pub started: u64,
+    /// How many times `thread-spawn` has returned an error.
+    pub refused: u64,
+    /// The most threads that there were at a time, the first one included.
+    pub most_threads: usize,
+    /// How many instances were made, or could not be, the first thread's included.
+    pub instances: usize,
+    /// [`ThreadStats::cpu_time`] of the threads that have ended, as are those below.
+    pub cpu_time: Duration,
+    /// [`ThreadStats::fuel_consumed`].
+    pub fuel_consumed: u64,
+    /// [`ThreadStats::dispatches`].
+    pub dispatches: u64,
+    /// [`ThreadStats::preemptions`].
+    pub preemptions: u64,
+}
+
+impl Stats {
+    /// Adds what a thread has used.
+    pub(crate) fn add(&mut self, thread: &ThreadStats) {
+        self.cpu_time += thread.cpu_time;
+        self.fuel_consumed = self.fuel_consumed.saturating_add(thread.fuel_consumed);
+        self.dispatches += thread.dispatches;
+        self.preemptions += thread.preemptions;
+    }
+}
+
+/// What all of a process shares.
+pub(crate) struct Shared {
+    pub(crate) options: ProcessOptions,
+    pub(crate) memories: Vec<SharedMemory>,
+    state: Mutex<State>,
+}
+
+pub(crate) struct State {
+    pub(crate) threads: Table,
+    pub(crate) instances: Instances,
+    /// Whether an instance is being made.
+    pub(crate) instantiating: bool,
+    pub(crate) outcome: Option<Arc<Outcome>>,
+    pub(crate) stats: Stats,
+}
+
+impl Shared {
+    pub(crate) fn new(options: ProcessOptions, memories: Vec<SharedMemory>) -> Shared {
+        let state = Mutex::new(State {
+            threads: Table::new(options.max_threads),
+            instances: Instances::new(options.max_instances),
+            instantiating: false,
+            outcome: None,
+            stats: Stats::default(),
+        });
+        Shared {
+            options,
+            memories,
+            state,
+        }
+    }
+
+    /// For a moment, in which no guest and nothing of the embedder runs.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the process, if it was not ended before, by what a thread of it did. That
+    /// thread is in the table no more.
+    pub(crate) fn end(&self, outcome: Outcome) {
+        let mut state = self.lock();
+        if state.outcome.is_none() {
+            state.outcome = Some(Arc::new(outcome));
+        }
+        self.kill(state);
+    }
+
+    fn kill(&self, state: MutexGuard<'_, State>) {
+        let handles: Vec<ThreadHandle> = state
+            .threads
+            .handles()
+            .map(|(_, handle)| handle.clone())
+            .collect();
+        drop(state);
+        handles.iter().for_each(ThreadHandle::kill);
+    }
+}
+
+impl Process {
+    pub(crate) fn new(shared: Arc<Shared>, main: ThreadId) -> Process {
+        Process { shared, main }
+    }
+
+    /// The first thread, which has called `_start`.
+    ///
+    /// The process has the [hook](wasmtime::Store::wasm_thread_exit_hook) of its end,
+    /// which must not be replaced, and takes its exit: see [`Process::outcome`].
+    pub fn main(&self) -> ThreadId {
+        self.main
+    }
+
+    /// The memory that the threads share: the first one, if the module imports several,
+    /// and `None` if it imports none that is shared.
+    pub fn memory(&self) -> Option<&SharedMemory> {
+        self.shared.memories.first()
+    }
+
+    /// All memories that the threads share, in the order in which they are imported.
+    pub fn memories(&self) -> &[SharedMemory] {
+        &self.shared.memories
+    }
+
+    /// The threads that have not ended, in the order of their numbers.
+    pub fn threads(&self) -> Vec<(Tid, ThreadId)> {
+        let state = self.shared.lock();
+        let thread = |(tid, handle): (Tid, &ThreadHandle)| (tid, handle.id());
+        state.threads.handles().map(thread).collect()
+    }
+
+    /// How the process was ended. `None` if it was not.
+    ///
+    /// Its other threads may be about to end: see [`Process::has_ended`].
+    pub fn outcome(&self) -> Option<Arc<Outcome>> {
+        self.shared.lock().outcome.clone()
+    }
+
+    /// Whether all threads have ended.
+    pub fn has_ended(&self) -> bool {
+        self.shared.lock().threads.len() == 0
+    }
+
+    /// Ends all threads.
+    ///
+    /// Returns at once. If a run of the store is on, the threads are ended in it, and
+    /// else at the beginning of the next. Of no effect on a process that has ended.
+    pub fn kill(&self) {
+        self.shared.kill(self.shared.lock());
+    }
+
+    /// What the process has done so far.
+    pub fn stats(&self) -> Stats {
+        let state = self.shared.lock();
+        Stats {
+            instances: state.instances.made(),
+            ..state.stats
+        }
+    }
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Process")
+            .field("name", &self.shared.options.name)
+            .field("main", &self.main)
+            .field("threads", &self.threads().len())
+            .field("outcome", &self.outcome())
+            .finish_non_exhaustive()
+    }
+}

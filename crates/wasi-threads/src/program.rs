@@ -1,0 +1,226 @@
+//! From a module to processes of it.
+
+use crate::guest::{self, Guest};
+use crate::options::ProcessOptions;
+use crate::process::{Process, Shared};
+use std::fmt;
+use std::sync::Arc;
+use wasmtime::error::Context as _;
+use wasmtime::{
+    AsContextMut, Caller, Engine, ExternType, FuncType, Linker, MemoryType, MemoryTypeBuilder,
+    Module, Result, SharedMemory, ValType, bail, ensure,
+};
+
+/// A shared memory that a module imports.
+#[derive(Clone, Debug)]
+struct Import {
+    module: String,
+    name: String,
+    ty: MemoryType,
+}
+
+/// A module that processes can be spawned of, and what it imports beside its memory and
+/// `thread-spawn`.
+pub struct Program<T: 'static> {
+    module: Module,
+    linker: Linker<T>,
+    memories: Vec<Import>,
+    has_threads: bool,
+}
+
+impl<T: 'static> Clone for Program<T> {
+    fn clone(&self) -> Program<T> {
+        Program {
+            module: self.module.clone(),
+            linker: self.linker.clone(),
+            memories: self.memories.clone(),
+            has_threads: self.has_threads,
+        }
+    }
+}
+
+impl<T: 'static> fmt::Debug for Program<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Program")
+            .field("module", &self.module.name())
+            .field("memories", &self.memories)
+            .field("has_threads", &self.has_threads)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: 'static> Program<T> {
+    /// Checks that `module` is a program. `linker` is to have what it imports, but for
+    /// shared memories and `wasi.thread-spawn`: each process gets its own of these.
+    ///
+    /// Where processes of one store are to have different contexts of WASI, say, give
+    /// each a linker of its own, and so a program.
+    ///
+    /// # Errors
+    ///
+    /// If the two are of different engines; `_start` is not exported; or `wasi.thread-spawn` is imported and a shared
+    /// memory is not, or `wasi_thread_start` is not exported; or if any of these is of
+    /// another type than that of the [ABI](crate#the-abi).
+    pub fn new(module: &Module, linker: &Linker<T>) -> Result<Program<T>> {
+        ensure!(
+            Engine::same(module.engine(), linker.engine()),
+            "the module and the linker are of different engines"
+        );
+        let function = |params: &[ValType], results: &[ValType]| {
+            FuncType::new(
+                module.engine(),
+                params.iter().cloned(),
+                results.iter().cloned(),
+            )
+        };
+        let i32 = ValType::I32;
+        ensure_export(module, "_start", &function(&[], &[]))?;
+
+        let spawn = module
+            .imports()
+            .find(|import| (import.module(), import.name()) == guest::THREAD_SPAWN);
+        let has_threads = spawn.is_some();
+        let memories: Vec<Import> = module
+            .imports()
+            .filter_map(|import| match import.ty() {
+                ExternType::Memory(ty) if ty.is_shared() => Some(Import {
+                    module: import.module().to_string(),
+                    name: import.name().to_string(),
+                    ty,
+                }),
+                _ => None,
+            })
+            .collect();
+        if let Some(spawn) = spawn {
+            let ty = function(std::slice::from_ref(&i32), std::slice::from_ref(&i32));
+            match spawn.ty() {
+                ExternType::Func(found) if FuncType::eq(&found, &ty) => {}
+                found => bail!(
+                    "the module imports `wasi.thread-spawn` as {}, which is {ty}",
+                    describe(&found)
+                ),
+            }
+            ensure!(
+                !memories.is_empty(),
+                "the module imports `wasi.thread-spawn`, and no shared memory that its \
+                 threads would have in common; link it with `--import-memory \
+                 --shared-memory`"
+            );
+            let ty = function(&[i32.clone(), i32], &[]);
+            ensure_export(module, guest::THREAD_START, &ty)
+                .context("the module imports `wasi.thread-spawn`")?;
+        }
+        Ok(Program {
+            module: module.clone(),
+            linker: linker.clone(),
+            memories,
+            has_threads,
+        })
+    }
+
+    /// The module.
+    pub fn module(&self) -> &Module {
+        &self.module
+    }
+
+    /// Whether it imports `wasi.thread-spawn`.
+    pub fn has_threads(&self) -> bool {
+        self.has_threads
+    }
+
+    /// Makes a process: its memory, an instance, in which the module's start function
+    /// runs, and the thread that is to call `_start`.
+    ///
+    /// # Errors
+    ///
+    /// If the store is of another engine; the linker does not have what the module imports, or has a shared memory or a
+    /// `wasi.thread-spawn` of the same name; a memory cannot be made, since
+    /// [`Config::shared_memory`](wasmtime::Config::shared_memory) is off, say, or its
+    /// minimum is more than [`ProcessOptions::max_memory`]; the module cannot be
+    /// instantiated; or as
+    /// [`Store::spawn_wasm_thread`](wasmtime::Store::spawn_wasm_thread). A store or a
+    /// linker for asynchronous host functions is one of these cases: those that wait
+    /// are for [`Linker::func_wrap_concurrent`].
+    pub fn spawn(
+        &self,
+        mut store: impl AsContextMut<Data = T>,
+        options: ProcessOptions,
+    ) -> Result<Process> {
+        let mut store = store.as_context_mut();
+        ensure!(
+            Engine::same(store.engine(), self.module.engine()),
+            "the program and the store are of different engines"
+        );
+        let mut linker = self.linker.clone();
+        let mut memories = Vec::new();
+        for import in &self.memories {
+            let (module, name) = (&import.module, &import.name);
+            let memory = import
+                .make(&self.module, options.max_memory)
+                .with_context(|| format!("cannot make the shared memory `{module}.{name}`"))?;
+            linker.define(&store, module, name, memory.clone())?;
+            memories.push(memory);
+        }
+        let shared = Arc::new(Shared::new(options, memories));
+        let guest = Guest::new(shared.clone(), |weak| {
+            let (module, name) = guest::THREAD_SPAWN;
+            if self.has_threads {
+                linker.func_wrap(module, name, move |caller: Caller<'_, T>, argument: i32| {
+                    match weak.upgrade() {
+                        Some(guest) => Guest::thread_spawn(&guest, caller, argument),
+                        None => Ok(guest::REFUSED),
+                    }
+                })?;
+            }
+            linker.instantiate_pre(&self.module)
+        })?;
+        let main = Guest::spawn_main(&guest, &mut store)?;
+        if !shared.options.notified_from_outside {
+            for memory in &shared.memories {
+                store.wasm_threads_own_memory(memory)?;
+            }
+        }
+        Ok(Process::new(shared, main))
+    }
+}
+
+impl Import {
+    fn make(&self, module: &Module, max: u64) -> Result<SharedMemory> {
+        let page = self.ty.page_size();
+        let most = (max / page).min(self.ty.maximum().unwrap_or(u64::MAX));
+        ensure!(
+            self.ty.minimum() <= most,
+            "it has at least {} pages of {page} bytes, and may have {max} bytes",
+            self.ty.minimum(),
+        );
+        let ty = MemoryTypeBuilder::new()
+            .memory64(self.ty.is_64())
+            .page_size_log2(self.ty.page_size_log2())
+            .shared(true)
+            .min(self.ty.minimum())
+            .max(Some(most))
+            .build()?;
+        SharedMemory::new(module.engine(), ty)
+    }
+}
+
+fn ensure_export(module: &Module, name: &str, ty: &FuncType) -> Result<()> {
+    match module.get_export(name) {
+        Some(ExternType::Func(found)) if FuncType::eq(&found, ty) => Ok(()),
+        Some(found) => bail!(
+            "the module exports `{name}` as {}, and not as {ty}",
+            describe(&found)
+        ),
+        None => bail!("the module does not export `{name}`, of type {ty}"),
+    }
+}
+
+fn describe(ty: &ExternType) -> String {
+    match ty {
+        ExternType::Func(ty) => ty.to_string(),
+        ExternType::Global(_) => "a global".to_string(),
+        ExternType::Table(_) => "a table".to_string(),
+        ExternType::Memory(_) => "a memory".to_string(),
+        ExternType::Tag(_) => "a tag".to_string(),
+    }
+}

@@ -1,0 +1,121 @@
+//! The threads of a process: their numbers, and how many there may be.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use wasmtime::ThreadHandle;
+
+/// What a guest calls one of its threads. Unique among those that its process has at a
+/// time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tid(u32);
+
+impl Tid {
+    /// The first thread. The guest does not see this number.
+    pub const MAIN: Tid = Tid(0);
+    /// The last number by the ABI.
+    const LAST: Tid = Tid((1 << 29) - 1);
+
+    /// The number.
+    pub fn as_u32(self) -> u32 {
+        self.0
+    }
+
+    /// As the guest gets it.
+    pub(crate) fn as_i32(self) -> i32 {
+        self.0.cast_signed()
+    }
+
+    fn next(self) -> Tid {
+        match self {
+            Tid::LAST => Tid(1),
+            Tid(n) => Tid(n + 1),
+        }
+    }
+}
+
+impl fmt::Display for Tid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The threads that have not ended.
+#[derive(Debug)]
+pub(crate) struct Table {
+    /// `None` for one that is being started.
+    threads: BTreeMap<Tid, Option<ThreadHandle>>,
+    last: Tid,
+    max: usize,
+}
+
+impl Table {
+    pub(crate) fn new(max: usize) -> Table {
+        Table {
+            threads: BTreeMap::new(),
+            last: Tid::MAIN,
+            max,
+        }
+    }
+
+    /// The number of the first thread, which starts.
+    pub(crate) fn reserve_main(&mut self) {
+        self.threads.insert(Tid::MAIN, None);
+    }
+
+    /// A number for a thread that starts. `None` if there are as many as there may be.
+    pub(crate) fn reserve(&mut self) -> Option<Tid> {
+        if self.threads.len() >= self.max || self.threads.len() > Tid::LAST.0 as usize {
+            return None;
+        }
+        let mut tid = self.last.next();
+        while self.threads.contains_key(&tid) {
+            tid = tid.next();
+        }
+        self.last = tid;
+        self.threads.insert(tid, None);
+        Some(tid)
+    }
+
+    /// It has started.
+    pub(crate) fn started(&mut self, tid: Tid, thread: ThreadHandle) {
+        self.threads.insert(tid, Some(thread));
+    }
+
+    /// It has ended, or was not started.
+    pub(crate) fn remove(&mut self, tid: Tid) {
+        self.threads.remove(&tid);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// In the order of their numbers.
+    pub(crate) fn handles(&self) -> impl Iterator<Item = (Tid, &ThreadHandle)> {
+        let started = |(tid, handle): (&Tid, _)| Some((*tid, Option::as_ref(handle)?));
+        self.threads.iter().filter_map(started)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_used_again_after_the_last() {
+        let mut table = Table::new(4);
+        table.reserve_main();
+        let first = table.reserve().unwrap();
+        assert_eq!(first, Tid(1));
+        table.last = Tid(Tid::LAST.0 - 1);
+        assert_eq!(table.reserve(), Some(Tid::LAST));
+        assert_eq!(table.reserve(), Some(Tid(2)), "1 is in use");
+        assert_eq!(table.reserve(), None, "there may be four");
+        table.remove(first);
+        assert_eq!(table.reserve(), Some(Tid(3)));
+        table.last = Tid::LAST;
+        table.remove(Tid(2));
+        assert_eq!(table.reserve(), Some(Tid(1)));
+        assert_eq!(table.len(), 4);
+    }
+}
