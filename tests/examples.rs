@@ -62,6 +62,7 @@ fn each_example_is_tested() {
         "priorities",
         "find_race",
         "tokio",
+        "pthreads",
     ];
     let tested: BTreeSet<String> = tested.map(str::to_string).into();
     assert_eq!(names.collect::<BTreeSet<String>>(), tested);
@@ -147,4 +148,13 @@ fn tokio_shows_that_stores_and_other_tasks_share_a_runtime() {
         assert!(line.contains(expected), "{line}");
     }
     line(&stdout, "a sleep of 2 ms took");
+}
+
+#[test]
+fn pthreads_runs_a_program_with_threads() {
+    let stdout = run("pthreads");
+    line(&stdout, "20000 items, sum 200010000");
+    line(&stdout, "AllFinished: 9 threads finished in ");
+    line(&stdout, "9 threads at a time, in 9 instances");
+    line(&stdout, "ended by thread 0: Returned([])");
 }
