@@ -78,6 +78,29 @@ fn nothing_of_it_runs_afterwards() {
     }
 }
 
+/// Under fuel, what the siblings of a thread that ends the process do is known exactly:
+/// nothing.
+#[test]
+fn no_sibling_is_dispatched_after_the_end() {
+    let engine = engine(Preemption::Fuel);
+    let mut store = Store::new(&engine, ());
+    store.wasm_thread_slice(Slice::Fuel(1_000_000)).unwrap();
+    store.trace_wasm_threads(1_000).unwrap();
+    let wat = r#"(module
+        (import "env" "memory" (memory 1 1 shared))
+        (import "wasi" "thread-spawn" (func $spawn (param i32) (result i32)))
+        (func (export "_start") (drop (call $spawn (i32.const 0))))
+        (func (export "wasi_thread_start") (param i32 i32)
+            (drop (i32.atomic.rmw.add (i32.const 0) (i32.const 1)))
+            (loop br 0)))"#;
+    let process = spawn_wat(&mut store, wat, ProcessOptions::new());
+    let run = store.run_wasm_threads_for(LONG).unwrap();
+    assert_eq!(run.end, RunEnd::AllFinished);
+    assert!(process.has_ended());
+    assert_eq!(word(&process, 0), 0, "the thread has run: {run:?}");
+    assert_eq!(run.dispatches, 1);
+}
+
 #[test]
 fn a_process_is_killed_while_its_threads_spin_and_wait() {
     for source in sources() {
