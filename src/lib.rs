@@ -5,6 +5,9 @@
 pub use preempt_policies as policies;
 /// What to make of a [`Trace`](wasmtime::Trace): pictures, statistics, proofs.
 pub use preempt_trace as trace;
+/// WASI whose waits park the guest thread that called.
+#[cfg(feature = "wasi")]
+pub use preempt_wasi as wasi;
 /// Guest programs with threads of their own, by the ABI of wasi-threads.
 pub use preempt_wasi_threads as wasi_threads;
 /// Wasmtime with preemptive guest threads: see

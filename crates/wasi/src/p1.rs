@@ -1,0 +1,286 @@
+//! WASI preview 1.
+
+use crate::poll::{Looked, Poll};
+use crate::stdio::{Stdio, Step, any_ready};
+use crate::wait::{block_on, wait};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task;
+use std::time::{Duration, Instant};
+use wasmtime::{Accessor, AsContextMut, Caller, Extern, Linker, Result, bail};
+use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::p1::types::{Errno, Error, Fd, Size};
+use wasmtime_wasi::p1::wasi_snapshot_preview1::{self as upstream, WasiSnapshotPreview1};
+use wiggle::{GuestMemory, GuestPtr};
+
+const MODULE: &str = "wasi_snapshot_preview1";
+
+/// Adds all functions of WASI preview 1 to `linker`; `get` finds the context in the
+/// store's data.
+///
+/// They are those of [`wasmtime_wasi::p1`], but what waits parks the guest thread that
+/// has called, and its siblings run on: `poll_oneoff` and with it `sleep` and `select`,
+/// `fd_read` from the standard input, `fd_write` to a standard stream that takes no more.
+/// `sched_yield` lets its siblings go first. Threads of one context may wait at the same
+/// time; those that wait for the same input get it in turns. The memory that a guest
+/// exports may be shared. Works in synchronous and asynchronous runs.
+///
+/// Files are read and written at once: the OS thread waits for them, for those that are
+/// pipes or devices as well.
+///
+/// # Plain calls
+///
+/// A call that is not of a guest thread, as that of a start function, keeps the OS thread
+/// while it waits, as upstream's synchronous functions do. Within a tokio runtime it keeps
+/// the store instead, which needs [`call_async`](wasmtime::Func::call_async): there, a
+/// synchronous call that would have to wait fails. So does that of a guest thread in a
+/// function that was called by a host function.
+///
+/// # Errors
+///
+/// If one of them is defined already.
+///
+/// # Errors that guests get
+///
+/// Those of upstream. A pointer out of bounds or misaligned traps, `poll_oneoff` without
+/// subscriptions is `inval`, with more than fit in
+/// [`hostcall_fuel`](wasmtime::Store::hostcall_fuel) `nomem`, and with a descriptor that is
+/// not open, or a directory, `badf`.
+pub fn add_to_linker<T: Send + 'static>(
+    linker: &mut Linker<T>,
+    get: impl Fn(&mut T) -> &mut WasiP1Ctx + Copy + Send + Sync + 'static,
+) -> Result<()> {
+    /// Upstream's functions, as they are.
+    macro_rules! functions {
+        ($($name:ident($($arg:ident: $ty:ty),*);)*) => {$(
+            functions!(@ $name, |f| f, $($arg: $ty),*);
+        )*};
+        (blocking $($name:ident($($arg:ident: $ty:ty),*);)*) => {$(
+            functions!(@ $name, block_on, $($arg: $ty),*);
+        )*};
+        (@ $name:ident, $run:expr, $($arg:ident: $ty:ty),*) => {
+            linker.func_wrap(
+                MODULE,
+                stringify!($name),
+                move |mut caller: Caller<'_, T>, $($arg: $ty),*| {
+                    with_guest(&mut caller, get, |context, memory, _| {
+                        let run = $run;
+                        run(upstream::$name(context, memory, $($arg),*))
+                    })
+                    .flatten()
+                },
+            )?;
+        };
+    }
+    functions! {
+        args_get(a: i32, b: i32);
+        args_sizes_get(a: i32, b: i32);
+        clock_res_get(a: i32, b: i32);
+        clock_time_get(a: i32, b: i64, c: i32);
+        environ_get(a: i32, b: i32);
+        environ_sizes_get(a: i32, b: i32);
+        fd_allocate(a: i32, b: i64, c: i64);
+        fd_fdstat_set_flags(a: i32, b: i32);
+        fd_fdstat_set_rights(a: i32, b: i64, c: i64);
+        fd_prestat_dir_name(a: i32, b: i32, c: i32);
+        fd_prestat_get(a: i32, b: i32);
+        fd_tell(a: i32, b: i32);
+        proc_exit(a: i32);
+        proc_raise(a: i32);
+        random_get(a: i32, b: i32);
+        sock_accept(a: i32, b: i32, c: i32);
+        sock_recv(a: i32, b: i32, c: i32, d: i32, e: i32, f: i32);
+        sock_send(a: i32, b: i32, c: i32, d: i32, e: i32);
+        sock_shutdown(a: i32, b: i32);
+    }
+    functions! { blocking
+        fd_advise(a: i32, b: i64, c: i64, d: i32);
+        fd_close(a: i32);
+        fd_datasync(a: i32);
+        fd_fdstat_get(a: i32, b: i32);
+        fd_filestat_get(a: i32, b: i32);
+        fd_filestat_set_size(a: i32, b: i64);
+        fd_filestat_set_times(a: i32, b: i64, c: i64, d: i32);
+        fd_pread(a: i32, b: i32, c: i32, d: i64, e: i32);
+        fd_pwrite(a: i32, b: i32, c: i32, d: i64, e: i32);
+        fd_readdir(a: i32, b: i32, c: i32, d: i64, e: i32);
+        fd_renumber(a: i32, b: i32);
+        fd_seek(a: i32, b: i64, c: i32, d: i32);
+        fd_sync(a: i32);
+        path_create_directory(a: i32, b: i32, c: i32);
+        path_filestat_get(a: i32, b: i32, c: i32, d: i32, e: i32);
+        path_filestat_set_times(a: i32, b: i32, c: i32, d: i32, e: i64, f: i64, g: i32);
+        path_link(a: i32, b: i32, c: i32, d: i32, e: i32, f: i32, g: i32);
+        path_open(
+            a: i32, b: i32, c: i32, d: i32, e: i32, f: i64, g: i64, h: i32, i: i32
+        );
+        path_readlink(a: i32, b: i32, c: i32, d: i32, e: i32, f: i32);
+        path_remove_directory(a: i32, b: i32, c: i32);
+        path_rename(a: i32, b: i32, c: i32, d: i32, e: i32, f: i32);
+        path_symlink(a: i32, b: i32, c: i32, d: i32, e: i32);
+        path_unlink_file(a: i32, b: i32, c: i32);
+    }
+    linker.func_wrap_concurrent(MODULE, "fd_read", move |accessor, args| {
+        Box::pin(wait(accessor, Guest { accessor, get }.fd_read(args)))
+    })?;
+    linker.func_wrap_concurrent(MODULE, "fd_write", move |accessor, args| {
+        Box::pin(wait(accessor, Guest { accessor, get }.fd_write(args)))
+    })?;
+    linker.func_wrap_concurrent(MODULE, "poll_oneoff", move |accessor, args| {
+        Box::pin(wait(accessor, Guest { accessor, get }.poll_oneoff(args)))
+    })?;
+    linker.func_wrap_concurrent(MODULE, "sched_yield", |accessor, ()| {
+        Box::pin(async move {
+            if accessor.current_wasm_thread()?.is_some() {
+                accessor.yield_now().await;
+            }
+            Ok(Errno::Success as i32)
+        })
+    })?;
+    Ok(())
+}
+
+/// The guest that has called a function which may wait.
+struct Guest<'a, T: 'static, G> {
+    accessor: &'a Accessor<T>,
+    get: G,
+}
+
+impl<T: 'static, G> Guest<'_, T, G>
+where
+    G: Fn(&mut T) -> &mut WasiP1Ctx + Copy,
+{
+    /// Calls `f` with its context, its memory, and how many bytes a host function may
+    /// allocate for it.
+    fn with<R>(
+        &self,
+        f: impl FnOnce(&mut WasiP1Ctx, &mut GuestMemory<'_>, usize) -> R,
+    ) -> Result<R> {
+        let get = self.get;
+        let with = |mut caller: Caller<'_, T>| with_guest(&mut caller, get, f);
+        self.accessor.with(with).flatten()
+    }
+
+    async fn fd_read(self, (fd, iovs, count, read): (i32, i32, i32, i32)) -> Result<i32> {
+        let mut attempts = 0;
+        loop {
+            let step = self.with(|context, memory, _| {
+                let stdio = Stdio::of(context)?;
+                let fd_read = upstream::fd_read(context, memory, fd, iovs, count, read);
+                Result::<_, wasmtime::Error>::Ok(stdio.drive(fd_read))
+            })??;
+            match step {
+                Step::Done(errno) => return errno,
+                Step::Asked(streams) => any_ready(&streams).await,
+            }
+            self.again(&mut attempts).await?;
+        }
+    }
+
+    async fn fd_write(self, (fd, iovs, count, written): (i32, i32, i32, i32)) -> Result<i32> {
+        let fd = Fd::from(fd);
+        let iovs = GuestPtr::new((iovs.cast_unsigned(), count.cast_unsigned()));
+        let (result, taken) = loop {
+            let (step, taken) = self.with(|context, memory, _| {
+                let stdio = Stdio::of(context)?;
+                let step = stdio.drive(context.fd_write(memory, fd, iovs));
+                Result::<_, wasmtime::Error>::Ok((step, stdio.take_written()))
+            })??;
+            match step {
+                Step::Done(result) => break (result, taken),
+                // It does not, as it only leaves what it writes to be taken.
+                Step::Asked(streams) => any_ready(&streams).await,
+            }
+        };
+        let result = match taken.write().await {
+            Ok(()) => result,
+            Err(error) => Err(error.into()),
+        };
+        self.give(result, written)
+    }
+
+    async fn poll_oneoff(
+        self,
+        (subscriptions, events, count, ready): (i32, i32, i32, i32),
+    ) -> Result<i32> {
+        let poll = self.with(|context, _, _| {
+            Poll::new(
+                context,
+                subscriptions.cast_unsigned(),
+                events.cast_unsigned(),
+                count.cast_unsigned(),
+            )
+        })??;
+        let mut attempts = 0;
+        let result = loop {
+            let looked = self.with(|context, memory, fuel| poll.look(context, memory, fuel))?;
+            let (until, streams) = match looked {
+                Ok(Looked::Ready(count)) => break Ok(count),
+                Ok(Looked::NotYet(until, streams)) => (until, streams),
+                Err(error) => break Err(error),
+            };
+            let mut time_up = pin!(self.sleep_until(until));
+            let mut any_ready = pin!(any_ready(&streams));
+            poll_fn(|cx| match time_up.as_mut().poll(cx) {
+                task::Poll::Pending => any_ready.as_mut().poll(cx).map(Ok),
+                ready => ready,
+            })
+            .await?;
+            self.again(&mut attempts).await?;
+        };
+        self.give(result, ready)
+    }
+
+    async fn sleep_until(&self, end: Option<Instant>) -> Result<()> {
+        match end {
+            Some(end) => self.accessor.sleep_until(end).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// After something was ready. Others may have been faster, and some streams are ready
+    /// and have nothing: not for ever in a tight loop.
+    async fn again(&self, attempts: &mut u32) -> Result<()> {
+        *attempts += 1;
+        if *attempts > 10 {
+            self.accessor.sleep(Duration::from_millis(1)).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives the guest a result, and its place in memory.
+    fn give(&self, result: Result<Size, Error>, place: i32) -> Result<i32> {
+        match result {
+            Ok(size) => {
+                let place = GuestPtr::<Size>::new(place.cast_unsigned());
+                self.with(|_, memory, _| memory.write(place, size))??;
+                Ok(Errno::Success as i32)
+            }
+            Err(error) => Ok(error.downcast()? as i32),
+        }
+    }
+}
+
+/// Calls `f` with the context and the memory of the guest that has called, and with how
+/// many bytes a host function may allocate for it.
+fn with_guest<T: 'static, R>(
+    caller: &mut Caller<'_, T>,
+    get: impl Fn(&mut T) -> &mut WasiP1Ctx,
+    f: impl FnOnce(&mut WasiP1Ctx, &mut GuestMemory<'_>, usize) -> R,
+) -> Result<R> {
+    let fuel = caller.as_context_mut().hostcall_fuel();
+    match caller.get_export("memory") {
+        Some(Extern::Memory(memory)) => {
+            let (memory, data) = memory.data_and_store_mut(caller);
+            let context = get(data);
+            context.set_hostcall_fuel(fuel);
+            Ok(f(context, &mut GuestMemory::Unshared(memory), fuel))
+        }
+        Some(Extern::SharedMemory(memory)) => {
+            let context = get(caller.data_mut());
+            context.set_hostcall_fuel(fuel);
+            Ok(f(context, &mut GuestMemory::Shared(memory.data()), fuel))
+        }
+        _ => bail!("a guest of WASI must export its memory as `memory`"),
+    }
+}

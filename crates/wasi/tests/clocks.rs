@@ -1,0 +1,104 @@
+//! Sleeping guest threads sleep at the same time.
+
+use crate::support::*;
+use std::time::{Instant, SystemTime};
+use wasmtime::{Exit, RunEnd, ThreadState, WaitFor};
+
+#[test]
+fn sleeping_threads_overlap() {
+    for kind in kinds() {
+        let mut guests = Guests::new(kind, &[Subscription::After(MONOTONIC, ms(100))]);
+        let threads: Vec<_> = (0..20).map(|_| guests.spawn_poll(1)).collect();
+        let started = Instant::now();
+        guests.finish();
+        let took = started.elapsed();
+        assert!(took >= ms(100) && took < ms(200), "{kind:?}: {took:?}");
+        for (instance, id) in threads {
+            assert_eq!(guests.returned(id), 0);
+            assert_eq!(guests.events(instance), [(1, 0, 0)]);
+        }
+    }
+}
+
+#[test]
+fn earliest_of_many_clocks_ends_the_wait() {
+    for kind in kinds() {
+        let subscriptions = [
+            Subscription::Nanoseconds(MONOTONIC, u64::MAX),
+            Subscription::After(REALTIME, ms(30)),
+            Subscription::At(MONOTONIC, u64::MAX),
+            Subscription::At(REALTIME, u64::MAX),
+        ];
+        let mut guests = Guests::new(kind, &subscriptions);
+        let (instance, id) = guests.spawn_poll(subscriptions.len());
+        let started = Instant::now();
+        guests.finish();
+        assert!(started.elapsed() >= ms(30));
+        assert_eq!(guests.returned(id), 0);
+        assert_eq!(guests.events(instance), [(0, 0, 0)]);
+    }
+}
+
+#[test]
+fn times_that_are_past_are_ready_at_once_and_all_of_them() {
+    for kind in kinds() {
+        let subscriptions = [
+            Subscription::After(MONOTONIC, ms(0)),
+            Subscription::At(MONOTONIC, 0),
+            Subscription::At(REALTIME, 0),
+            Subscription::At(REALTIME, 1_000_000_000),
+            Subscription::After(REALTIME, ms(10_000)),
+        ];
+        let mut guests = Guests::new(kind, &subscriptions);
+        let (instance, id) = guests.spawn_poll(subscriptions.len());
+        guests.finish();
+        assert_eq!(guests.returned(id), 0);
+        assert_eq!(guests.events(instance).len(), 4);
+    }
+}
+
+#[test]
+fn absolute_time_is_waited_for() {
+    for kind in kinds() {
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap();
+        let at = Subscription::At(REALTIME, (now + ms(150)).as_nanos() as u64);
+        let mut guests = Guests::new(kind, &[at]);
+        let (_, id) = guests.spawn_poll(1);
+        guests.finish();
+        assert_eq!(guests.returned(id), 0);
+        let then = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap();
+        assert!(then >= now + ms(149), "{:?}", then - now);
+    }
+}
+
+#[test]
+fn end_of_time_never_comes_and_can_be_killed() {
+    for kind in kinds() {
+        let mut guests = Guests::new(kind, &[Subscription::Nanoseconds(MONOTONIC, u64::MAX)]);
+        let (_, id) = guests.spawn_poll(1);
+        assert_eq!(guests.run(ms(20)), RunEnd::TimeUp);
+        let thread = guests.store.wasm_thread(id).unwrap();
+        assert_eq!(thread.state, ThreadState::Parked);
+        assert!(matches!(thread.waits_for, Some(WaitFor::Time(_))));
+        guests.store.kill_wasm_thread(id).unwrap();
+        let exit = guests.store.take_wasm_thread_exit(id);
+        assert!(matches!(exit, Some(Exit::Killed)));
+    }
+}
+
+#[test]
+fn spinning_sibling_runs_while_one_sleeps() {
+    for kind in kinds() {
+        let mut guests = Guests::new(kind, &[Subscription::After(MONOTONIC, ms(50))]);
+        let (_, id) = guests.spawn_poll(1);
+        let spinning = guests.instance();
+        guests.spawn(spinning, "spin", &[]);
+        assert_eq!(guests.run(ms(150)), RunEnd::TimeUp);
+        assert_eq!(guests.returned(id), 0);
+        assert!(guests.turns(spinning) > 1000);
+    }
+}

@@ -1,0 +1,13 @@
+//! The tests of the crate, one file for each behaviour.
+
+mod support;
+
+mod bad_input;
+mod clocks;
+mod executors;
+mod files;
+mod linking;
+mod plain_calls;
+mod stdin;
+mod stdout;
+mod yielding;
