@@ -13,3 +13,5 @@ pub use preempt_wasi_threads as wasi_threads;
 /// Wasmtime with preemptive guest threads: see
 /// [`Store`](wasmtime::Store#preemptive-guest-threads).
 pub use wasmtime;
+
+pub mod imports;
