@@ -109,13 +109,16 @@ Guests:
   The quotes keep a shell from the parentheses. In arguments, space around them
   does not count, and `\\` takes the next character as it is: `(one\\, two)`.
   WASI guests get no folders and no network. What guests print comes out in
-  whole lines.
+  whole lines. One that sleeps or waits for input stops no other. Guests that
+  know of each other can import `preempt`: yield(), sleep(i64 nanoseconds),
+  current() -> i64, join(i64 thread).
 
 Exit status:
   0  all guests returned
   1  a guest trapped, exited with another status than 0, went over a limit, or
-     was stopped: by --for or by Ctrl-C, after which the report and all files
-     are written; a second Ctrl-C ends the command at once, with 130
+     was stopped: by --for, by Ctrl-C, or as guests wait for each other. Then the
+     report and all files are written; a second Ctrl-C ends the command at once,
+     with 130
   2  bad usage, or a guest that cannot be run";
 
 fn positive_duration(text: &str) -> Result<Duration> {

@@ -23,6 +23,8 @@ pub struct Live {
 /// What is shown of a thread.
 pub struct Row {
     pub state: String,
+    /// If it is parked.
+    pub waits_for: Option<String>,
     pub finished: bool,
     pub cpu_time: Duration,
     pub slices: u64,
@@ -66,12 +68,15 @@ impl Live {
         let shown = self.names.iter().zip(rows).map(move |(name, row)| {
             let share = share(row.cpu_time, total);
             let bar = "█".repeat((share * BAR as f64).round() as usize);
+            let waits_for = row.waits_for.as_ref();
+            let waits_for = waits_for.map(|what| format!("  waits for {what}"));
             format!(
-                "{name}  {:9} {bar:BAR$} {:3.0} % {:8.2} s {:>7} slices",
+                "{name}  {:9} {bar:BAR$} {:3.0} % {:8.2} s {:>7} slices{}",
                 row.state,
                 share * 100.0,
                 row.cpu_time.as_secs_f64(),
                 row.slices,
+                waits_for.unwrap_or_default(),
             )
         });
         let rest = &rows[self.names.len()..];
@@ -103,7 +108,8 @@ mod tests {
     fn row(cpu_ms: u64, state: &str) -> Row {
         Row {
             state: state.to_string(),
-            finished: state != "running",
+            waits_for: (state == "parked").then(|| "a host function".to_string()),
+            finished: !["running", "parked"].contains(&state),
             cpu_time: Duration::from_millis(cpu_ms),
             slices: cpu_ms / 10,
         }
@@ -118,6 +124,19 @@ mod tests {
             term.contents(),
             "1 guest.wat  running   ███████████████       75 %     1.50 s     150 slices\n\
              2 guest.wat  returned  █████                 25 %     0.50 s      50 slices"
+        );
+    }
+
+    #[test]
+    fn line_of_a_parked_thread_tells_what_it_waits_for() {
+        let term = InMemoryTerm::new(20, 120);
+        let live = live(&term, 1);
+        live.draw(&[row(0, "parked")]);
+        let line = term.contents();
+        assert!(line.contains("  parked  "), "{line}");
+        assert!(
+            line.ends_with("slices  waits for a host function"),
+            "{line}"
         );
     }
 

@@ -18,7 +18,7 @@ pub enum Outcome {
         backtrace: Vec<String>,
     },
     OverLimit(Limit),
-    /// The time was up, or there was a Ctrl-C.
+    /// The time was up, there was a Ctrl-C, or nobody could wake it.
     Stopped,
 }
 

@@ -16,6 +16,7 @@ use wasmtime::error::Context as _;
 use wasmtime::{
     Config, DEFAULT_INSTANCE_LIMIT, Engine, Linker, Result, Slice, Store, ThreadLimits, bail,
 };
+use wasmtime_preempt::imports;
 
 /// Guests that are known to be good, and the Store that they will run in.
 pub struct Prepared<'a> {
@@ -112,9 +113,10 @@ fn check_imports(store: &mut Store<Host>, guest: &Guest, linker: &Linker<Host>) 
     if !missing.is_empty() {
         bail!(
             "cannot run {file}: it imports {}, which is not there; guests can import \
-             WASI preview 1 (`{}`)",
+             WASI preview 1 (`{}`) and `{}`",
             missing.join(", "),
-            wasi::MODULE
+            wasi::MODULE,
+            imports::MODULE
         );
     }
     // The types of the imports.

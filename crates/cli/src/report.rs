@@ -31,7 +31,7 @@ pub struct Report {
     pub replayed: Option<Replayed>,
     #[serde(rename = "trace", skip_serializing_if = "Option::is_none")]
     pub traced: Option<Traced>,
-    /// Why the run ended: `all_finished`, `time_up` or `interrupted`.
+    /// Why the run ended: `all_finished`, `time_up`, `interrupted` or `deadlock`.
     pub end: &'static str,
     #[serde(rename = "elapsed_ms", serialize_with = "milliseconds")]
     pub elapsed: Duration,
@@ -76,6 +76,8 @@ pub struct Thread {
     /// function.
     pub thread: Option<u64>,
     pub guest: String,
+    /// What it was waiting for when it was stopped.
+    pub waits_for: Option<String>,
     #[serde(flatten)]
     pub outcome: Outcome,
     #[serde(rename = "cpu_time_ms", serialize_with = "milliseconds")]
@@ -188,6 +190,7 @@ impl Report {
         let end = match self.end {
             "time_up" => "the time was up",
             "interrupted" => "interrupted",
+            "deadlock" => "deadlock",
             _ => "all finished",
         };
         write!(
@@ -254,6 +257,12 @@ impl Report {
                     let (label, guest, used) = (thread.label(), &thread.guest, limit.used());
                     writeln!(text, "\nthread {label} ({guest}) went over {limit}: {used}")?;
                 }
+                (Outcome::Stopped, _) => {
+                    if let Some(what) = &thread.waits_for {
+                        let (label, guest) = (thread.label(), &thread.guest);
+                        writeln!(text, "\nthread {label} ({guest}) was waiting for {what}")?;
+                    }
+                }
                 _ => {}
             }
             if let Outcome::Trapped { error, backtrace } = &thread.outcome {
@@ -308,6 +317,7 @@ mod tests {
         Thread {
             thread: Some(id),
             guest: format!("guest{id}.wat:run"),
+            waits_for: None,
             outcome,
             cpu_time: Duration::from_micros(1500),
             slices: 4,
@@ -388,6 +398,24 @@ mod tests {
     }
 
     #[test]
+    fn those_who_wait_for_each_other_are_named() {
+        let mut report = report(vec![Outcome::Stopped, Outcome::Stopped]);
+        report.end = "deadlock";
+        for (thread, other) in report.threads.iter_mut().zip([2, 1]) {
+            thread.waits_for = Some(format!("guest thread {other}"));
+        }
+        let text = report.text(None);
+        assert!(text.contains("\ndeadlock after 2.000 s"), "{text}");
+        let expected = "\nthread 1 (guest1.wat:run) was waiting for guest thread 2\n\
+            \nthread 2 (guest2.wat:run) was waiting for guest thread 1\n";
+        assert!(text.ends_with(expected), "{text}");
+        assert!(!report.all_returned());
+        let json = serde_json::to_value(report).unwrap();
+        assert_eq!(json["end"], "deadlock");
+        assert_eq!(json["threads"][0]["waits_for"], "guest thread 2");
+    }
+
+    #[test]
     fn narrow_terminal_gets_a_narrow_table() {
         for line in every_outcome().table(Some(60)).lines() {
             assert!(line.chars().count() <= 60, "{line}");
@@ -421,6 +449,7 @@ mod tests {
                 "error",
                 "backtrace",
                 "limit",
+                "waits_for",
                 "share",
                 "fuel",
             ] {

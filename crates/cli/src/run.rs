@@ -44,8 +44,8 @@ pub struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Runs the guests until all have finished, the time is up, or there is a
-    /// Ctrl-C.
+    /// Runs the guests until all have finished, the time is up, there is a
+    /// Ctrl-C, or they wait for each other.
     pub fn run(mut self) -> Ran {
         let totals = self.run_in_view();
         // Also after an error: the trace may tell of its cause.
@@ -155,6 +155,10 @@ impl Run<'_> {
             .map(|guest| Thread {
                 thread: guest.thread.map(ThreadId::as_u64),
                 guest: guest.text,
+                waits_for: match guest.outcome {
+                    Some(_) => None,
+                    None => guest.waits_for.map(|wait| wait.to_string()),
+                },
                 outcome: guest.outcome.unwrap_or(Outcome::Stopped),
                 cpu_time: guest.stats.cpu_time,
                 slices: guest.stats.dispatches,
@@ -170,6 +174,7 @@ impl Run<'_> {
             slice: self.slice,
             end: match threads.iter().any(stopped) {
                 true if self.interrupt.happened() => "interrupted",
+                true if totals.deadlock => "deadlock",
                 true => "time_up",
                 false => "all_finished",
             },
@@ -193,6 +198,8 @@ impl Run<'_> {
 struct Totals {
     dispatches: u64,
     preemptions: u64,
+    /// The last step ended as nothing could wake anybody.
+    deadlock: bool,
     elapsed: Duration,
     interleaving: Option<Interleaving>,
 }
@@ -201,5 +208,6 @@ impl Totals {
     fn add(&mut self, step: &RunSummary) {
         self.dispatches += step.dispatches;
         self.preemptions += step.preemptions;
+        self.deadlock = step.end == RunEnd::Deadlock;
     }
 }

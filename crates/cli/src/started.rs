@@ -5,7 +5,7 @@ use crate::load::Guest;
 use crate::outcome::Outcome;
 use crate::wasi::Host;
 use wasmtime::error::Context as _;
-use wasmtime::{Linker, Result, Store, ThreadId, ThreadOptions, ThreadStats, Trap};
+use wasmtime::{Linker, Result, Store, ThreadId, ThreadOptions, ThreadStats, Trap, WaitFor};
 
 /// A guest that has been started.
 pub struct Started {
@@ -13,6 +13,8 @@ pub struct Started {
     /// `None` if it trapped before it became a thread.
     pub thread: Option<ThreadId>,
     pub stats: ThreadStats,
+    /// What it waits for, while it is parked.
+    pub waits_for: Option<WaitFor>,
     /// `None` while it runs.
     pub outcome: Option<Outcome>,
 }
@@ -42,6 +44,7 @@ impl Started {
             text: guest.spec.text,
             thread,
             stats: ThreadStats::default(),
+            waits_for: None,
             outcome,
         })
     }
@@ -53,6 +56,7 @@ impl Started {
         };
         if let Some(thread) = store.wasm_thread(id) {
             self.stats = thread.stats;
+            self.waits_for = thread.waits_for;
         }
         self.outcome = store.take_wasm_thread_exit(id).map(Outcome::from);
     }
@@ -68,8 +72,10 @@ impl Started {
         Row {
             state: match &self.outcome {
                 Some(outcome) => outcome.word(),
+                None if self.waits_for.is_some() => "parked".to_string(),
                 None => "running".to_string(),
             },
+            waits_for: self.waits_for.map(|wait| wait.to_string()),
             finished: self.outcome.is_some(),
             cpu_time: self.stats.cpu_time,
             slices: self.stats.dispatches,

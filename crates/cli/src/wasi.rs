@@ -1,5 +1,6 @@
-//! WASI preview 1 for each guest that imports it: its own arguments,
-//! environment and standard streams.
+//! What guests can import. WASI preview 1 for each that imports it, with its own
+//! arguments, environment and standard streams; those that know of guest threads have
+//! `preempt`.
 
 use crate::args::RunArgs;
 use crate::console::{Console, Stream, Target};
@@ -13,8 +14,9 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite};
 use wasmtime::error::Context as _;
 use wasmtime::{Engine, Linker, Result, bail};
-use wasmtime_wasi::cli::{InputFile, IsTerminal, StdinStream, StdoutStream};
-use wasmtime_wasi::p1::{self, WasiP1Ctx};
+use wasmtime_preempt::imports;
+use wasmtime_wasi::cli::{AsyncStdinStream, InputFile, IsTerminal, StdinStream, StdoutStream};
+use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
 use wasmtime_wasi::{WasiCtxBuilder, async_trait};
 
@@ -31,10 +33,11 @@ impl Host {
     /// A linker for a guest of its own: what it imports acts on `context`.
     pub fn linker(&mut self, engine: &Engine, context: Option<WasiP1Ctx>) -> Result<Linker<Host>> {
         let mut linker = Linker::new(engine);
+        imports::add_to_linker(&mut linker)?;
         if let Some(context) = context {
             let index = self.contexts.len();
             self.contexts.push(context);
-            p1::add_to_linker_sync(&mut linker, move |host: &mut Host| {
+            preempt_wasi::p1::add_to_linker(&mut linker, move |host: &mut Host| {
                 &mut host.contexts[index]
             })?;
         }
@@ -102,7 +105,11 @@ fn context(number: usize, argv: &[String], args: &RunArgs, console: &Console) ->
     match args.stdin.iter().rfind(|stdin| is_for(stdin.guest)) {
         Some(stdin) => {
             let file = open(&stdin.value).with_context(|| format!("--stdin {}", stdin.text))?;
-            builder.stdin(InputFile::new(file));
+            match file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+                true => builder.stdin(InputFile::new(file)),
+                // A pipe, or a device: it may have to be waited for.
+                false => builder.stdin(AsyncStdinStream::new(tokio::fs::File::from_std(file))),
+            };
         }
         None => {
             builder.stdin(Prompted(stdout.clone()));

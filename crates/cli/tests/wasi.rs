@@ -8,8 +8,10 @@ use common::{each_mode, file};
 #[test]
 fn guests_have_their_own_arguments() {
     for mode in each_mode() {
+        // Nobody has to wait for a file.
+        let stdin = format!("--stdin={}", file("empty.txt", ""));
         let ran = mode
-            .run_one_by_one(&["echo.wasm(one, two words)", r"echo.wasm(a\,b)"])
+            .run_one_by_one(&["echo.wasm(one, two words)", r"echo.wasm(a\,b)", &stdin])
             .expect(0);
         let args: Vec<&str> = ran
             .stdout
@@ -36,6 +38,7 @@ fn guests_have_their_own_environment_and_not_the_hosts() {
             .run_one_by_one(&[
                 "echo.wasm(first)",
                 "echo.wasm(second)",
+                &format!("--stdin={}", file("nothing.txt", "")),
                 "--env=ALL=x",
                 "--env=1:ONE=y",
                 "--env=2:ALL=z",
