@@ -148,3 +148,36 @@ fn a_thread_that_has_finished_or_never_was_gets_none() {
     let error = store.wasm_thread_exit_hook(ThreadId::from_u64(9), log_end);
     assert!(error.unwrap_err().to_string().contains("no guest thread 9"));
 }
+
+#[test]
+fn whom_it_kills_is_not_dispatched_again() {
+    for source in [Preemption::Fuel, Preemption::for_this_host()] {
+        let (engine, module) = engine(source);
+        let mut store = Store::new(&engine, Ends::new());
+        let first = spawn(&mut store, &module, "answer", ThreadOptions::new());
+        let spin = spawn(&mut store, &module, "spin", ThreadOptions::new());
+        store
+            .wasm_thread_exit_hook(first, move |mut store, _| {
+                store.kill_wasm_thread(spin).unwrap();
+            })
+            .unwrap();
+        let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
+        assert_eq!((run.end, run.finished), (RunEnd::AllFinished, 2));
+        assert_eq!(run.dispatches, 1, "{source}");
+    }
+}
+
+#[test]
+fn whom_it_kills_outside_of_a_run_is_ended_at_once() {
+    let (engine, module) = engine(Preemption::Fuel);
+    let mut store = Store::new(&engine, Ends::new());
+    let spins = [(); 2].map(|()| spawn(&mut store, &module, "spin", ThreadOptions::new()));
+    store
+        .wasm_thread_exit_hook(spins[0], move |mut store, _| {
+            store.kill_wasm_thread(spins[1]).unwrap();
+        })
+        .unwrap();
+    store.kill_wasm_thread(spins[0]).unwrap();
+    let state = store.wasm_thread(spins[1]).unwrap().state;
+    assert_eq!(state, ThreadState::Finished);
+}

@@ -158,7 +158,7 @@ pub(super) fn kill(store: &mut StoreOpaque, id: ThreadId) -> Result<()> {
     }
     let mut run = Run::begin(store, Instant::now())?;
     run.end_thread(id, None);
-    run.call_exit_hooks();
+    run.end_and_tell();
     Ok(())
 }
 
@@ -236,8 +236,7 @@ impl<'a> Run<'a> {
             let thread = match kept.take() {
                 Some(fiber) => OnCpu::keep_on(self.store, fiber, self.now),
                 None => {
-                    summary.finished += self.end_those_due();
-                    self.call_exit_hooks();
+                    summary.finished += self.end_and_tell();
                     if let Some(threads) = self.store.preempt_mut() {
                         threads.wake_those_due(Some(self.now));
                     }
@@ -316,6 +315,23 @@ impl<'a> Run<'a> {
         self.now = Instant::now();
         if let Some(threads) = self.store.preempt() {
             threads.remote.sleep_no_more();
+        }
+    }
+
+    /// Ends the threads that are to end, and calls the hooks of those that have, until
+    /// there is neither: a hook may ask for the end of more. Returns how many were ended.
+    fn end_and_tell(&mut self) -> u64 {
+        let mut ended = 0;
+        loop {
+            ended += self.end_those_due();
+            self.call_exit_hooks();
+            if !self
+                .store
+                .preempt()
+                .is_some_and(|t| t.remote.anything_asked())
+            {
+                return ended;
+            }
         }
     }
 
