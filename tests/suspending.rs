@@ -7,6 +7,7 @@ for_each_preemption!(
     a_suspended_thread_does_not_run_until_it_is_resumed,
     a_run_ends_when_all_are_suspended,
     a_thread_that_is_running_is_suspended_when_its_slice_is_over,
+    one_that_has_the_cpu_to_itself_is_too,
     one_thread_is_killed_wherever_it_is,
     a_host_function_kills_a_sibling_and_its_own_thread,
     a_resumed_thread_runs_after_those_that_are_ready,
@@ -80,6 +81,18 @@ fn a_thread_that_is_running_is_suspended_when_its_slice_is_over(preemption: Pree
     store.run_wasm_threads_for(ms(20)).unwrap();
     assert!(stats(&store, id).dispatches > 1);
     assert!(!finished(&store, spinner));
+}
+
+fn one_that_has_the_cpu_to_itself_is_too(preemption: Preemption) {
+    let (mut store, id, spinner) = calling(preemption, |mut caller| {
+        let me = caller.current_wasm_thread().unwrap();
+        caller.as_context_mut().suspend_wasm_thread(me).unwrap();
+    });
+    store.kill_wasm_thread(spinner).unwrap();
+    let run = store.run_wasm_threads_for(ms(5_000)).unwrap();
+    assert_eq!(run.end, RunEnd::AllSuspended);
+    assert!(run.elapsed < ms(4_000), "{:?}", run.elapsed);
+    assert_eq!(store.wasm_thread(id).unwrap().state, ThreadState::Suspended);
 }
 
 fn one_thread_is_killed_wherever_it_is(preemption: Preemption) {

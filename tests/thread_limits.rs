@@ -533,3 +533,31 @@ fn a_thousand_loops_under_50_ms_are_ended_after_50_to_52_ms() {
         assert!(least >= ms(50) && most <= ms(52), "{least:?} to {most:?}");
     }
 }
+
+#[test]
+fn a_limit_that_a_thread_alone_on_the_cpu_is_given_ends_it() {
+    for source in timed() {
+        for wall in [false, true] {
+            let (mut store, _) = new_store(&config(source));
+            let host = Func::wrap(&mut store, move |mut caller: Caller<'_, ()>| {
+                let me = caller.current_wasm_thread().unwrap();
+                let limits = match wall {
+                    true => ThreadLimits::new().wall_time(ms(30)),
+                    false => ThreadLimits::new().cpu_time(ms(30)),
+                };
+                let mut store = caller.as_context_mut();
+                store.set_wasm_thread_limits(me, limits).unwrap();
+            });
+            let wat = r#"(module (import "" "" (func $host))
+                (func (export "run") (call $host) (loop (br 0))))"#;
+            let module = Module::new(store.engine(), wat).unwrap();
+            let instance = Instance::new(&mut store, &module, &[host.into()]).unwrap();
+            let run = instance.get_func(&mut store, "run").unwrap();
+            let id = store.spawn_wasm_thread(run, &[]).unwrap();
+            let run = store.run_wasm_threads_for(ms(5_000)).unwrap();
+            assert_eq!(run.end, RunEnd::AllFinished, "{source}");
+            assert!(run.elapsed < ms(4_000), "{source}: {:?}", run.elapsed);
+            over(&mut store, id);
+        }
+    }
+}

@@ -57,7 +57,10 @@ impl<T: 'static> StoreContextMut<'_, T> {
     /// See [`Store::set_wasm_thread_limits`].
     pub fn set_wasm_thread_limits(&mut self, id: ThreadId, limits: ThreadLimits) -> Result<()> {
         limits.validate(self.0.engine().tunables().consume_fuel, false)?;
-        self.0.preemptive_threads()?.set_limits(id, limits)
+        let threads = self.0.preemptive_threads()?;
+        threads.set_limits(id, limits)?;
+        threads.remote.end_slice();
+        Ok(())
     }
 
     /// See [`Store::wasm_thread_group_limits`].
@@ -67,7 +70,9 @@ impl<T: 'static> StoreContextMut<'_, T> {
             group != 0,
             "group 0 is that of the threads in no group: it has no limits"
         );
-        self.0.preemptive_threads()?.set_group_limits(group, limits);
+        let threads = self.0.preemptive_threads()?;
+        threads.set_group_limits(group, limits);
+        threads.remote.end_slice();
         Ok(())
     }
 
@@ -92,7 +97,9 @@ impl<T: 'static> StoreContextMut<'_, T> {
 
     /// See [`Store::suspend_wasm_thread`].
     pub fn suspend_wasm_thread(&mut self, id: ThreadId) -> Result<()> {
-        self.0.preemptive_threads()?.suspend(id)
+        self.0.preemptive_threads()?.suspend(id)?;
+        self.0.running_is_alone_no_more();
+        Ok(())
     }
 
     /// See [`Store::resume_wasm_thread`].
@@ -307,7 +314,8 @@ impl<T: 'static> Store<T> {
 
     /// Changes what a thread may use in all. What it has used stays used; wall time
     /// counts from when it was spawned, or from now if it had no such limit before.
-    /// Of effect from its next dispatch on.
+    /// Of effect from its next dispatch on. Where slices are time, this ends the slice of
+    /// the thread on the CPU.
     ///
     /// # Errors
     ///

@@ -176,7 +176,7 @@ impl StoreOpaque {
             return;
         };
         let epoch = &threads.epoch;
-        let end = if threads.anyone_ready() {
+        let end = if threads.slice_has_end() {
             epoch.slice_end
         } else {
             let alarm = threads.next_alarm();

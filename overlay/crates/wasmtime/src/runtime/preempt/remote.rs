@@ -117,18 +117,21 @@ impl Remote {
     pub(super) fn ask(&self, id: ThreadId, request: Request) {
         let mut inbox = lock(&self.inbox);
         if !inbox.requests.contains(&(id, request)) {
-            inbox.requests.push((id, request));
+            inbox.requests.push_back((id, request));
         }
         self.any.store(true, Ordering::SeqCst);
         Self::wake_sleeper(inbox);
         // Whoever it is: the run is to look at the request.
-        self.kick(|on_cpu| on_cpu != 0);
+        self.end_slice();
     }
 
     /// Makes `id` ready if it is parked.
     pub(super) fn wake(&self, id: ThreadId) {
         let mut inbox = lock(&self.inbox);
-        inbox.woken.push(id);
+        // The running thread may wake itself any number of times before anybody looks.
+        if inbox.woken.last() != Some(&id) {
+            inbox.woken.push(id);
+        }
         self.any_woken.store(true, Ordering::SeqCst);
         Self::wake_sleeper(inbox);
         // A thread whose slice has an end leaves the CPU soon enough. `id` itself may be
@@ -213,6 +216,11 @@ impl Remote {
 
     pub(super) fn set_interrupt(&self, interrupt: Interrupt) {
         *lock(&self.interrupt) = interrupt;
+    }
+
+    /// Ends the slice of the thread on the CPU, if there is one.
+    pub(super) fn end_slice(&self) {
+        self.kick(|on_cpu| on_cpu != 0);
     }
 
     /// Ends the slice of the thread on the CPU if it is `whom`.

@@ -264,7 +264,7 @@ impl StoreOpaque {
     fn next_signal(&self) -> u64 {
         self.preempt().map_or(NEVER, |threads| {
             let signal = &threads.signal;
-            let end = if threads.anyone_ready() {
+            let end = if threads.slice_has_end() {
                 signal.slice_end
             } else {
                 let alarm = threads.next_alarm().zip(signal.start);

@@ -717,6 +717,16 @@ impl PreemptiveThreads {
         self.ready > 0
     }
 
+    /// Whether the running thread's slice has an end: somebody waits for the CPU, or it is
+    /// to be suspended.
+    pub(super) fn slice_has_end(&self) -> bool {
+        let is_suspended = |running: &Running| {
+            let thread = self.threads.get(&running.id);
+            thread.is_some_and(|thread| thread.suspended)
+        };
+        self.ready > 0 || self.running.as_ref().is_some_and(is_suspended)
+    }
+
     /// Whether there is a thread that has not finished.
     pub(super) fn anyone_live(&self) -> bool {
         self.live > 0
@@ -837,11 +847,12 @@ impl StoreOpaque {
         self.running_is_alone_no_more();
     }
 
-    /// A thread has become ready, perhaps beside one that had the CPU to itself.
+    /// A thread has become ready, perhaps beside one that had the CPU to itself, or that
+    /// one is to be suspended.
     pub(super) fn running_is_alone_no_more(&mut self) {
         if let Some(threads) = self.preempt()
             && threads.running.is_some()
-            && threads.ready > 0
+            && threads.slice_has_end()
         {
             threads.remote.set_alone(false);
             self.preempt_alone_no_more();
