@@ -186,6 +186,10 @@ impl<'a> Run<'a> {
 
     /// Goes on with one that a pending host future has kept.
     pub(super) fn resume(store: &'a mut StoreOpaque, now: Instant) -> Run<'a> {
+        if let Some(threads) = store.preempt_mut() {
+            // It is, unless the poll before has failed.
+            threads.in_run = true;
+        }
         Run { store, now }
     }
 
@@ -468,6 +472,9 @@ impl<'a> OnCpu<'a> {
         fiber: Box<StoreFiber<'static>>,
         now: Instant,
     ) -> OnCpu<'a> {
+        if let Some(threads) = store.preempt_mut() {
+            threads.keep_on(now);
+        }
         store.arm_epoch(now);
         store.start_signal_slice(now);
         OnCpu {
@@ -509,6 +516,9 @@ impl<'a> OnCpu<'a> {
                 return self.stop(*now).map_or(Left::Finished, Left::Off);
             }
             Err(StoreFiberYield::KeepStore) => {
+                if let Some(threads) = self.store.preempt_mut() {
+                    threads.keep();
+                }
                 return self.fiber.take().map_or(Left::Finished, Left::Kept);
             }
         }

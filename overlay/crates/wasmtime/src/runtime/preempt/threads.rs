@@ -229,6 +229,8 @@ pub(super) struct Running {
     pub(super) over: Option<OverLimit>,
     since: Instant,
     cpu_since: Option<Duration>,
+    /// What it has used of the CPU before it went on after keeping the store.
+    cpu_before: Duration,
     /// `VMStoreContext::fuel_consumed` when the fuel was last handed out. What
     /// it has grown by since is not in `fuel_consumed` yet.
     pub(super) fuel_armed: i64,
@@ -444,6 +446,7 @@ impl PreemptiveThreads {
             over,
             since: now,
             cpu_since,
+            cpu_before: Duration::ZERO,
             fuel_armed: 0,
             fuel_consumed: 0,
             fuel_held: thread.fuel_held.take(),
@@ -581,6 +584,31 @@ impl PreemptiveThreads {
             self.record(Some(now), Some(id), what);
             let used = self.used(&running, now);
             self.tell(Some(now), |policy, now| policy.finished(now, id, used));
+        }
+    }
+
+    /// The running thread keeps the store, and the OS thread may do something else.
+    pub(super) fn keep(&mut self) {
+        if let Some(running) = &mut self.running
+            && let Some(since) = running.cpu_since
+        {
+            let now = thread_cpu_time().unwrap_or(since);
+            running.cpu_before += now.saturating_sub(since);
+        }
+    }
+
+    /// It goes on, perhaps on another OS thread.
+    pub(super) fn keep_on(&mut self, now: Instant) {
+        let Some(thread) = self.running.as_ref().and_then(|r| self.threads.get(&r.id)) else {
+            return;
+        };
+        let (allowance, _) = self.allowance(thread, now);
+        if let Some(running) = &mut self.running {
+            running.allowance = allowance;
+            running.allowance.time = allowance
+                .time
+                .map(|time| time.saturating_sub(running.cpu_before));
+            running.cpu_since = running.cpu_since.and_then(|_| thread_cpu_time());
         }
     }
 

@@ -25,7 +25,9 @@ impl Thread {
             return;
         }
         let cpu_time = match running.cpu_since {
-            Some(since) => thread_cpu_time().map_or(time, |now| now.saturating_sub(since)),
+            Some(since) => {
+                thread_cpu_time().map_or(time, |now| running.cpu_before + now.saturating_sub(since))
+            }
             None => time,
         };
         if let Some(budget) = self.budget_mut() {
