@@ -1,11 +1,12 @@
 //! Runs as futures: on tokio, beside its other tasks, and dropped halfway.
 
-use crate::support::{GUESTS, config, ms};
+use crate::support::{GUESTS, after, config, ms, must_end_within, os_thread_cpu_time};
 use std::future;
-use std::pin::pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 use wasmtime::*;
@@ -358,5 +359,329 @@ fn a_store_goes_to_the_back_of_a_workers_queue() {
         assert!(polls > 3, "{source}: {polls}");
         assert_eq!(starved, 0, "{source}: of {polls} polls");
         runtime.shutdown_background();
+    }
+}
+
+#[test]
+fn what_others_do_while_a_thread_keeps_the_store_is_not_its_cpu_time() {
+    for source in sources() {
+        let engine = Engine::new(&config(source)).unwrap();
+        let mut linker = Linker::<()>::new(&engine);
+        linker
+            .func_wrap_async("host", "f", |_: Caller<'_, ()>, ()| Box::new(after(ms(5))))
+            .unwrap();
+        let wat = r#"(module
+            (import "host" "f" (func $f))
+            (func (export "f") (local i32)
+              (call $f)
+              (local.set 0 (i32.const 20000000))
+              (loop $again
+                (local.set 0 (i32.sub (local.get 0) (i32.const 1)))
+                (br_if $again (local.get 0)))))"#;
+        let module = Module::new(&engine, wat).unwrap();
+        let mut store = Store::new(&engine, ());
+        let instance = linker.instantiate_async(&mut store, &module);
+        let instance = one_worker().block_on(instance).unwrap();
+        let func = instance.get_func(&mut store, "f").unwrap();
+        let options = ThreadOptions::new().cpu_limit(ms(100));
+        let id = store.spawn_wasm_thread_with(func, &[], options).unwrap();
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut run = Box::pin(store.run_wasm_threads());
+        assert!(run.as_mut().poll(&mut cx).is_pending());
+        // Other tasks have this OS thread.
+        let start = os_thread_cpu_time();
+        while os_thread_cpu_time() - start < ms(150) {}
+        let run = one_worker().block_on(run);
+        assert_eq!(run.unwrap().end, RunEnd::AllFinished, "{source}");
+        let exit = store.take_wasm_thread_exit(id);
+        assert!(
+            matches!(exit, Some(Exit::Returned(_))),
+            "{source}: {exit:?}"
+        );
+    }
+}
+
+/// Runs its future wherever it is woken, at once.
+struct Inline {
+    future: Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>,
+}
+
+impl Wake for Inline {
+    fn wake(self: Arc<Self>) {
+        let waker = Waker::from(self.clone());
+        // It is being polled: this one wakes for nothing.
+        let Ok(mut future) = self.future.try_lock() else {
+            return;
+        };
+        if let Some(polled) = &mut *future
+            && polled
+                .as_mut()
+                .poll(&mut Context::from_waker(&waker))
+                .is_ready()
+        {
+            *future = None;
+        }
+    }
+}
+
+const WAITER: &str = r#"
+(module
+  (import "" "memory" (memory 1 1 shared))
+  (func (export "wait") (result i32)
+    (memory.atomic.wait32 (i32.const 0) (i32.const 0) (i64.const -1))))
+"#;
+
+/// A store with threads that wait for the first atomic of the memory.
+fn waiters(source: Preemption, count: usize) -> (Store<()>, SharedMemory, Vec<ThreadId>) {
+    let mut config = config(source);
+    config.shared_memory(true);
+    let engine = Engine::new(&config).unwrap();
+    let module = Module::new(&engine, WAITER).unwrap();
+    let memory = SharedMemory::new(&engine, MemoryType::shared(1, 1)).unwrap();
+    let mut store = Store::new(&engine, ());
+    let spawn = |_| {
+        let instance = Instance::new(&mut store, &module, &[memory.clone().into()]).unwrap();
+        let func = instance.get_func(&mut store, "wait").unwrap();
+        store.spawn_wasm_thread(func, &[]).unwrap()
+    };
+    let ids = (0..count).map(spawn).collect();
+    (store, memory, ids)
+}
+
+#[test]
+fn an_executor_may_poll_where_it_is_woken() {
+    for source in sources() {
+        must_end_within(Duration::from_secs(20), move || {
+            let (mut store, memory, _) = waiters(source, 2);
+            let done = Arc::new(AtomicUsize::new(0));
+            let finished = done.clone();
+            let task = Arc::new(Inline {
+                future: Mutex::new(Some(Box::pin(async move {
+                    let run = store.run_wasm_threads().await.unwrap();
+                    assert_eq!(run.end, RunEnd::AllFinished);
+                    finished.store(1, Ordering::SeqCst);
+                }))),
+            });
+            task.clone().wake();
+            // The OS thread that notifies is the one that runs the threads.
+            assert_eq!(memory.atomic_notify(0, 1).unwrap(), 1);
+            assert_eq!(done.load(Ordering::SeqCst), 0);
+            assert_eq!(memory.atomic_notify(0, 9).unwrap(), 1);
+            assert_eq!(done.load(Ordering::SeqCst), 1, "{source}");
+        });
+    }
+}
+
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        panic!("of a waker");
+    }
+}
+
+#[test]
+fn a_waker_that_panics_breaks_nothing_for_others() {
+    for source in sources() {
+        must_end_within(Duration::from_secs(20), move || {
+            let waker = Waker::from(Arc::new(Panics));
+            let mut cx = Context::from_waker(&waker);
+            let (mut store, memory, _) = waiters(source, 2);
+            {
+                let mut run = Box::pin(store.run_wasm_threads_for_async(ms(10)));
+                assert!(run.as_mut().poll(&mut cx).is_pending());
+                // Its alarm goes off meanwhile.
+                thread::sleep(ms(40));
+            }
+            let runtime = Builder::new_current_thread().build().unwrap();
+            let run = runtime.block_on(store.run_wasm_threads_for_async(ms(20)));
+            assert_eq!(run.unwrap().end, RunEnd::TimeUp, "{source}");
+            {
+                let mut run = pin!(store.run_wasm_threads());
+                assert!(run.as_mut().poll(&mut cx).is_pending());
+                let notify = || memory.atomic_notify(0, 9);
+                let notify = std::panic::AssertUnwindSafe(notify);
+                let _ = std::panic::catch_unwind(notify);
+            }
+            let _ = memory.atomic_notify(0, 9);
+            let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
+            assert_eq!(run.end, RunEnd::AllFinished, "{source}");
+        });
+    }
+}
+
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Polls `run` once it was woken, and not before, until it is ready.
+fn finish<F: Future + Unpin>(mut run: F, polls: usize) -> F::Output {
+    let woken = Arc::new(Woken(AtomicUsize::new(1)));
+    let waker = Waker::from(woken.clone());
+    let start = Instant::now();
+    let mut polled = 0;
+    loop {
+        assert!(start.elapsed() < ms(10_000), "nobody has woken it");
+        if woken.0.swap(0, Ordering::SeqCst) == 0 {
+            thread::sleep(ms(1));
+            continue;
+        }
+        polled += 1;
+        assert!(polled <= polls, "polled {polled} times");
+        if let Poll::Ready(output) = Pin::new(&mut run).poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+    }
+}
+
+#[test]
+fn a_future_that_is_idle_is_woken_by_each_thing_that_it_waits_for() {
+    for source in sources() {
+        // A notification and a request from another OS thread.
+        let (mut store, memory, ids) = waiters(source, 2);
+        let handle = store.wasm_thread_handle(ids[1]).unwrap();
+        let other = thread::spawn(move || {
+            thread::sleep(ms(20));
+            assert_eq!(memory.atomic_notify(0, 1).unwrap(), 1);
+            thread::sleep(ms(20));
+            handle.kill();
+        });
+        let run = finish(store.run_wasm_threads(), 4).unwrap();
+        other.join().unwrap();
+        assert_eq!(
+            (run.end, run.finished),
+            (RunEnd::AllFinished, 2),
+            "{source}"
+        );
+        assert!(matches!(
+            store.take_wasm_thread_exit(ids[1]),
+            Some(Exit::Killed)
+        ));
+
+        // The end of the run's time.
+        let (mut store, _, ids) = waiters(source, 1);
+        let run = finish(store.run_wasm_threads_for_async(ms(30)), 4).unwrap();
+        assert_eq!(run.end, RunEnd::TimeUp, "{source}");
+        assert!(run.elapsed >= ms(30), "{source}: {:?}", run.elapsed);
+
+        // The end of a thread's time.
+        let limits = ThreadLimits::new().wall_time(ms(30));
+        store.set_wasm_thread_limits(ids[0], limits).unwrap();
+        let run = finish(store.run_wasm_threads(), 4).unwrap();
+        assert_eq!(run.end, RunEnd::AllFinished, "{source}");
+        let exit = store.take_wasm_thread_exit(ids[0]);
+        assert!(matches!(exit, Some(Exit::OverLimit(_))), "{exit:?}");
+    }
+}
+
+#[test]
+fn a_future_that_is_dropped_while_idle_is_woken_no_more() {
+    for source in sources() {
+        let (mut store, memory, _) = waiters(source, 1);
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(woken.clone());
+        {
+            let mut run = Box::pin(store.run_wasm_threads_for_async(ms(20)));
+            let mut cx = Context::from_waker(&waker);
+            assert!(run.as_mut().poll(&mut cx).is_pending());
+        }
+        thread::sleep(ms(40));
+        assert_eq!(memory.atomic_notify(0, 9).unwrap(), 1);
+        assert_eq!(woken.0.load(Ordering::SeqCst), 0, "{source}");
+        let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
+        assert_eq!(run.end, RunEnd::AllFinished, "{source}");
+    }
+}
+
+#[test]
+fn a_guest_may_run_another_store_to_its_end() {
+    for source in sources() {
+        let engine = Engine::new(&config(source)).unwrap();
+        let guests = Module::new(&engine, GUESTS).unwrap();
+        let mut linker = Linker::<()>::new(&engine);
+        let inner = engine.clone();
+        linker
+            .func_wrap_concurrent("host", "f", move |accessor, ()| {
+                let (mut store, _) = store(&inner, &guests, &[("sum", &[Val::I64(3_000_000)])]);
+                Box::pin(async move {
+                    // The inner run is a part of the outer thread's future.
+                    let run = store.run_wasm_threads().await?;
+                    assert_eq!(run.end, RunEnd::AllFinished);
+                    // And one that takes no turns with anybody, with the outer store in use.
+                    accessor.with(|_| store.run_wasm_threads_for(Duration::MAX))??;
+                    Ok(())
+                })
+            })
+            .unwrap();
+        let wat = r#"(module (import "host" "f" (func $f)) (func (export "f") (call $f)))"#;
+        let module = Module::new(&engine, wat).unwrap();
+        let mut store = Store::new(&engine, ());
+        for _ in 0..4 {
+            let instance = linker.instantiate(&mut store, &module).unwrap();
+            let func = instance.get_func(&mut store, "f").unwrap();
+            store.spawn_wasm_thread(func, &[]).unwrap();
+        }
+        let run = one_worker().block_on(store.run_wasm_threads()).unwrap();
+        assert_eq!(
+            (run.end, run.finished),
+            (RunEnd::AllFinished, 4),
+            "{source}"
+        );
+    }
+}
+
+#[test]
+fn stores_whose_threads_sleep_and_compute_move_between_workers() {
+    for source in sources() {
+        let mut config = config(source);
+        config.async_stack_size(1 << 20);
+        let engine = Engine::new(&config).unwrap();
+        let mut linker = Linker::<u64>::new(&engine);
+        linker
+            .func_wrap_concurrent("host", "f", |accessor, (micros,): (u32,)| {
+                Box::pin(async move {
+                    accessor.sleep(Duration::from_micros(micros.into())).await?;
+                    accessor.with(|mut caller| *caller.data_mut() += 1)
+                })
+            })
+            .unwrap();
+        let wat = r#"(module
+            (import "host" "f" (func $f (param i32)))
+            (func (export "f") (param i32)
+              (local $turns i32) (local $burn i32)
+              (local.set $turns (i32.const 20))
+              (loop $again
+                (call $f (local.get 0))
+                (local.set $burn (i32.const 200000))
+                (loop $more
+                  (br_if $more (local.tee $burn (i32.sub (local.get $burn) (i32.const 1)))))
+                (br_if $again (local.tee $turns (i32.sub (local.get $turns) (i32.const 1)))))))"#;
+        let module = Module::new(&engine, wat).unwrap();
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(3)
+            .build()
+            .unwrap();
+        let tasks = (0..8).map(|_| {
+            let mut store = Store::new(&engine, 0);
+            for i in 0..5 {
+                let instance = linker.instantiate(&mut store, &module).unwrap();
+                let func = instance.get_func(&mut store, "f").unwrap();
+                store.spawn_wasm_thread(func, &[Val::I32(100 * i)]).unwrap();
+            }
+            runtime.spawn(async move {
+                let run = store.run_wasm_threads().await.unwrap();
+                (run.end, run.finished, *store.data())
+            })
+        });
+        for task in tasks.collect::<Vec<_>>() {
+            let run = runtime.block_on(task).unwrap();
+            assert_eq!(run, (RunEnd::AllFinished, 5, 100), "{source}");
+        }
     }
 }

@@ -181,3 +181,17 @@ fn whom_it_kills_outside_of_a_run_is_ended_at_once() {
     let state = store.wasm_thread(spins[1]).unwrap().state;
     assert_eq!(state, ThreadState::Finished);
 }
+
+fn a_shutdown_calls_those_that_a_panic_has_left() {
+    let (engine, module) = engine(Preemption::Fuel);
+    let mut store = Store::new(&engine, Ends::new());
+    let ids = [(); 2].map(|()| spawn(&mut store, &module, "spin", ThreadOptions::new()));
+    store
+        .wasm_thread_exit_hook(ids[0], |_, _| panic!("of the hook"))
+        .unwrap();
+    store.wasm_thread_exit_hook(ids[1], log_end).unwrap();
+    let shutdown = || store.shutdown_wasm_threads();
+    assert!(panic::catch_unwind(AssertUnwindSafe(shutdown)).is_err());
+    store.shutdown_wasm_threads();
+    assert_eq!(*store.data(), [(2, "killed".to_string())]);
+}

@@ -35,6 +35,7 @@ mod recycling;
 mod results;
 mod round_robin;
 mod scheduler;
+mod scheduler_notices;
 mod sharing;
 mod shutdown;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]

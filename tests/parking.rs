@@ -1,10 +1,12 @@
 //! Guest threads that wait in concurrent host functions: their siblings run on.
 
-use crate::support::{config, ms};
+use crate::support::{config, in_own_process, ms, resident_kib};
 use std::future;
+use std::panic::{self, AssertUnwindSafe};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 use wasmtime::*;
@@ -243,7 +245,7 @@ fn join_waits_for_the_end_whichever_way_it_comes() {
         let sleeper = guests.spawn("sleep", &[Val::I32(30)]);
         let spin = guests.spawn("spin", &[]);
         let joins = [sleeper, spin].map(|id| guests.spawn("join", &[Val::I64(id.as_u64() as i64)]));
-        let run = guests.run(ms(100));
+        let run = guests.run(ms(300));
         assert_eq!(run.end, RunEnd::TimeUp, "{source}");
         assert_eq!(guests.state(joins[0]), ThreadState::Finished, "{source}");
         let waits_for = guests.store.wasm_thread(joins[1]).unwrap().waits_for;
@@ -429,4 +431,452 @@ fn gc_references_are_refused_when_the_function_is_defined() {
         error.contains("neither take nor return GC references"),
         "{error}"
     );
+}
+
+/// A store whose `run` calls the concurrent host function `func`, and how to spawn one.
+struct Caller1<T: 'static> {
+    store: Store<T>,
+    instance: Instance,
+}
+
+const CALLER: &str = r#"
+(module
+  (import "host" "f" (func $f))
+  (import "host" "memory" (memory 1 1 shared))
+  (global $turns (export "turns") (mut i64) (i64.const 0))
+  (func (export "run") (call $f))
+  (func (export "run_for_ever") (loop (call $f) (br 0)))
+  (func (export "run_times") (param i32)
+    (loop $again
+      (call $f)
+      (local.set 0 (i32.sub (local.get 0) (i32.const 1)))
+      (br_if $again (local.get 0))))
+  (func (export "wait") (param i64) (result i32)
+    (memory.atomic.wait32 (i32.const 0) (i32.const 0) (local.get 0)))
+  (func (export "notify_and_mismatch")
+    (drop (memory.atomic.notify (i32.const 0) (i32.const 1)))
+    (drop (memory.atomic.wait32 (i32.const 0) (i32.const 1) (i64.const -1))))
+  (func (export "spin")
+    (loop $again
+      (global.set $turns (i64.add (global.get $turns) (i64.const 1)))
+      (br $again))))
+"#;
+
+impl<T: 'static> Caller1<T> {
+    fn new<F>(source: Preemption, data: T, func: F) -> Caller1<T>
+    where
+        F: Fn(&Accessor<T>, ()) -> Pin<Box<dyn Future<Output = Result<()>> + Send + '_>>
+            + Send
+            + Sync
+            + 'static,
+    {
+        let mut config = config(source);
+        config.shared_memory(true);
+        let engine = Engine::new(&config).unwrap();
+        let mut linker = Linker::<T>::new(&engine);
+        linker.func_wrap_concurrent("host", "f", func).unwrap();
+        let mut store = Store::new(&engine, data);
+        let memory = SharedMemory::new(&engine, MemoryType::shared(1, 1)).unwrap();
+        linker.define(&store, "host", "memory", memory).unwrap();
+        let module = Module::new(&engine, CALLER).unwrap();
+        let instance = linker.instantiate(&mut store, &module).unwrap();
+        Caller1 { store, instance }
+    }
+
+    fn spawn(&mut self, name: &str, params: &[Val]) -> ThreadId {
+        self.spawn_with(name, params, ThreadOptions::new())
+    }
+
+    fn spawn_with(&mut self, name: &str, params: &[Val], options: ThreadOptions) -> ThreadId {
+        let func = self.instance.get_func(&mut self.store, name).unwrap();
+        self.store
+            .spawn_wasm_thread_with(func, params, options)
+            .unwrap()
+    }
+
+    fn run(&mut self, time: Duration) -> RunSummary {
+        self.store.run_wasm_threads_for(time).unwrap()
+    }
+
+    fn state(&self, id: ThreadId) -> ThreadState {
+        self.store.wasm_thread(id).unwrap().state
+    }
+}
+
+#[test]
+fn a_wake_within_a_poll_is_not_lost_by_what_a_nested_guest_does() {
+    for source in sources() {
+        let mut guests = Caller1::new(source, None, |accessor, ()| {
+            let mut polls = 0;
+            Box::pin(future::poll_fn(move |cx| {
+                polls += 1;
+                if polls == 2 {
+                    return Poll::Ready(Ok(()));
+                }
+                cx.waker().wake_by_ref();
+                let nested = accessor.with(|mut caller| {
+                    let nested: Option<TypedFunc<(), ()>> = caller.data().clone();
+                    nested.unwrap().call(&mut caller, ())
+                });
+                nested.flatten().unwrap();
+                Poll::Pending
+            }))
+        });
+        let nested = guests
+            .instance
+            .get_typed_func(&mut guests.store, "notify_and_mismatch")
+            .unwrap();
+        *guests.store.data_mut() = Some(nested);
+        guests.spawn("wait", &[Val::I64(-1)]);
+        let caller = guests.spawn("run", &[]);
+        let run = guests.run(ms(300));
+        assert_eq!(guests.state(caller), ThreadState::Finished, "{source}");
+        assert_eq!(run.end, RunEnd::AllFinished, "{source}");
+    }
+}
+
+#[test]
+fn threads_that_are_suspended_while_they_sleep_keep_no_run_from_ending() {
+    for source in sources() {
+        let mut guests = Guests::new(source);
+        let sleeper = guests.spawn("sleep", &[Val::I32(3_600_000)]);
+        let passer = guests.spawn("pass", &[]);
+        let joiner = guests.spawn("join", &[Val::I64(sleeper.as_u64() as i64)]);
+        assert_eq!(guests.run(ms(10)).end, RunEnd::TimeUp, "{source}");
+        for id in [sleeper, passer] {
+            guests.store.suspend_wasm_thread(id).unwrap();
+            assert_eq!(guests.state(id), ThreadState::Suspended);
+        }
+        let run = guests.run(ms(2_000));
+        assert_eq!(run.end, RunEnd::AllSuspended, "{source}");
+        assert_eq!(guests.state(joiner), ThreadState::Parked);
+        guests.store.resume_wasm_thread(passer).unwrap();
+        assert_eq!(guests.state(passer), ThreadState::Parked);
+        assert_eq!(guests.run(ms(10)).end, RunEnd::TimeUp, "{source}");
+    }
+}
+
+#[test]
+fn one_that_waits_for_a_thread_with_a_wall_time_limit_is_not_deadlocked() {
+    for source in sources() {
+        let mut guests = Guests::new(source);
+        // Nobody opens the gate any more.
+        let stuck = guests.spawn("pass", &[]);
+        guests.run(ms(1));
+        guests.store.data().gate.0.lock().unwrap().1.clear();
+        let limits = ThreadLimits::new().wall_time(ms(50));
+        guests.store.set_wasm_thread_limits(stuck, limits).unwrap();
+        let joiner = guests.spawn("join", &[Val::I64(stuck.as_u64() as i64)]);
+        let run = guests.run(Duration::from_secs(10));
+        assert_eq!(run.end, RunEnd::AllFinished, "{source}");
+        let exit = guests.store.take_wasm_thread_exit(joiner);
+        assert!(matches!(exit, Some(Exit::Returned(_))), "{exit:?}");
+    }
+}
+
+/// Panics when it is dropped.
+struct PanicsOnDrop;
+
+impl Drop for PanicsOnDrop {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            panic!("of a destructor");
+        }
+    }
+}
+
+#[test]
+fn a_future_that_panics_while_it_is_dropped_loses_no_request() {
+    for source in sources() {
+        let mut guests = Caller1::new(source, (), |_, ()| {
+            let panics = PanicsOnDrop;
+            Box::pin(async move {
+                let _panics = panics;
+                future::pending().await
+            })
+        });
+        let ids = [(); 3].map(|()| guests.spawn("run", &[]));
+        assert_eq!(guests.run(ms(100)).end, RunEnd::Deadlock, "{source}");
+        for id in ids {
+            guests.store.wasm_thread_handle(id).unwrap().kill();
+        }
+        for left in (0..3).rev() {
+            let run = || guests.store.run_wasm_threads_for(ms(100));
+            assert!(
+                panic::catch_unwind(AssertUnwindSafe(run)).is_err(),
+                "{source}: {left} left"
+            );
+        }
+        assert_eq!(guests.run(ms(100)).end, RunEnd::AllFinished, "{source}");
+    }
+}
+
+#[test]
+fn a_future_that_panics_in_a_poll_ends_its_thread_only() {
+    for source in sources() {
+        let mut guests = Caller1::new(source, (), |accessor, ()| {
+            Box::pin(async move {
+                accessor.sleep(ms(5)).await?;
+                panic!("of a future")
+            })
+        });
+        let ids = [(); 2].map(|()| guests.spawn("run", &[]));
+        for id in ids {
+            let run = || guests.store.run_wasm_threads_for(Duration::MAX);
+            assert!(panic::catch_unwind(AssertUnwindSafe(run)).is_err());
+            assert_eq!(guests.state(id), ThreadState::Finished, "{source}");
+        }
+        assert_eq!(guests.run(Duration::MAX).end, RunEnd::AllFinished);
+    }
+}
+
+/// The waker of a part of a future, as a combinator makes them.
+struct PartWaker {
+    whole: Mutex<Waker>,
+    woken: AtomicBool,
+    _alive: Counted,
+}
+
+impl Wake for PartWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.woken.store(true, Ordering::SeqCst);
+        self.whole.lock().unwrap().wake_by_ref();
+    }
+}
+
+/// Polls each of `parts` only when its own waker was woken, until `enough` are ready.
+async fn each_with_its_own_waker<'a, R>(
+    parts: Vec<Pin<Box<dyn Future<Output = R> + Send + 'a>>>,
+    enough: usize,
+    alive: Arc<AtomicUsize>,
+) -> Vec<R> {
+    let mut parts: Vec<_> = parts.into_iter().map(Some).collect();
+    let mut wakers: Vec<Arc<PartWaker>> = Vec::new();
+    let mut results = Vec::new();
+    future::poll_fn(move |cx| {
+        if wakers.is_empty() {
+            wakers.extend(parts.iter().map(|_| {
+                alive.fetch_add(1, Ordering::SeqCst);
+                Arc::new(PartWaker {
+                    whole: Mutex::new(cx.waker().clone()),
+                    woken: AtomicBool::new(true),
+                    _alive: Counted(alive.clone()),
+                })
+            }));
+        }
+        for (part, waker) in parts.iter_mut().zip(&wakers) {
+            *waker.whole.lock().unwrap() = cx.waker().clone();
+            if let Some(future) = part
+                && waker.woken.swap(false, Ordering::SeqCst)
+            {
+                let waker = Waker::from(waker.clone());
+                if let Poll::Ready(result) = future.as_mut().poll(&mut Context::from_waker(&waker))
+                {
+                    results.push(result);
+                    *part = None;
+                }
+            }
+        }
+        match results.len() >= enough {
+            true => Poll::Ready(std::mem::take(&mut results)),
+            false => Poll::Pending,
+        }
+    })
+    .await
+}
+
+#[test]
+fn sleeping_and_joining_work_with_wakers_of_combinators() {
+    for source in sources() {
+        let mut guests = Caller1::new(source, (), |accessor, ()| {
+            Box::pin(async move {
+                let first = ThreadId::from_u64(1);
+                let me = accessor.current_wasm_thread()?.unwrap();
+                if me == first {
+                    return accessor.sleep(ms(40)).await;
+                }
+                let start = Instant::now();
+                let parts: Vec<Pin<Box<dyn Future<Output = Result<()>> + Send>>> = vec![
+                    Box::pin(accessor.sleep(ms(10))),
+                    Box::pin(accessor.sleep(ms(20))),
+                    Box::pin(accessor.join(first)),
+                    Box::pin(async {
+                        accessor.yield_now().await;
+                        Ok(())
+                    }),
+                ];
+                let all = each_with_its_own_waker(parts, 4, Arc::default()).await;
+                assert!(start.elapsed() >= ms(20));
+                all.into_iter().collect()
+            })
+        });
+        let ids = [(); 3].map(|()| guests.spawn("run", &[]));
+        let run = guests.run(Duration::from_secs(20));
+        assert_eq!(run.end, RunEnd::AllFinished, "{source}");
+        assert!(run.elapsed >= ms(40) && run.elapsed < ms(5_000));
+        assert!(run.dispatches < 60, "{source}: {}", run.dispatches);
+        for id in ids {
+            let exit = guests.store.take_wasm_thread_exit(id);
+            assert!(matches!(exit, Some(Exit::Returned(_))), "{exit:?}");
+        }
+    }
+}
+
+#[test]
+fn joins_that_were_given_up_leave_nothing_behind() {
+    for source in sources() {
+        let alive = Arc::new(AtomicUsize::new(0));
+        let count = alive.clone();
+        let mut guests = Caller1::new(source, (), move |accessor, ()| {
+            let count = count.clone();
+            Box::pin(async move {
+                let parts: Vec<Pin<Box<dyn Future<Output = Result<()>> + Send>>> = vec![
+                    Box::pin(accessor.join(ThreadId::from_u64(1))),
+                    Box::pin(async { Ok(()) }),
+                ];
+                let first = each_with_its_own_waker(parts, 1, count).await;
+                first.into_iter().collect()
+            })
+        });
+        guests.spawn("wait", &[Val::I64(-1)]);
+        let caller = guests.spawn("run_times", &[Val::I32(2_000)]);
+        guests.run(ms(300));
+        assert_eq!(guests.state(caller), ThreadState::Finished, "{source}");
+        let left = alive.load(Ordering::SeqCst);
+        assert!(left < 20, "{source}: {left} wakers are still there");
+    }
+}
+
+#[test]
+fn a_thread_that_wakes_itself_for_ever_takes_no_memory() {
+    let name = "a_thread_that_wakes_itself_for_ever_takes_no_memory";
+    in_own_process(module_path!(), name, || {
+        let mut guests = Caller1::new(Preemption::Epoch, (), |_, ()| {
+            Box::pin(future::poll_fn(|cx| {
+                cx.waker().wake_by_ref();
+                Poll::Ready(Ok(()))
+            }))
+        });
+        guests.spawn("run_for_ever", &[]);
+        guests.run(ms(10));
+        let before = resident_kib();
+        guests.run(ms(400));
+        let grown = resident_kib().saturating_sub(before);
+        assert!(grown < 2_000, "{grown} KiB");
+    });
+}
+
+#[test]
+fn a_run_that_sleeps_is_woken_by_requests_and_limits() {
+    for source in sources() {
+        let mut guests = Guests::new(source);
+        let killed = guests.spawn("sleep", &[Val::I32(3_600_000)]);
+        let limited = guests.spawn("pass", &[]);
+        let limits = ThreadLimits::new().wall_time(ms(60));
+        guests
+            .store
+            .set_wasm_thread_limits(limited, limits)
+            .unwrap();
+        let handle = guests.store.wasm_thread_handle(killed).unwrap();
+        let killer = thread::spawn(move || {
+            thread::sleep(ms(20));
+            handle.kill();
+        });
+        let run = guests.run(Duration::from_secs(20));
+        killer.join().unwrap();
+        assert_eq!(run.end, RunEnd::AllFinished, "{source}");
+        assert!(run.elapsed >= ms(60) && run.elapsed < ms(10_000));
+        assert!(run.dispatches <= 4, "{source}: {}", run.dispatches);
+        let exit = guests.store.take_wasm_thread_exit(killed);
+        assert!(matches!(exit, Some(Exit::Killed)), "{exit:?}");
+        let exit = guests.store.take_wasm_thread_exit(limited);
+        assert!(matches!(exit, Some(Exit::OverLimit(_))), "{exit:?}");
+        // Who had its waker may wake it all the same.
+        guests.store.data().gate.open();
+    }
+}
+
+#[test]
+fn wakers_outlive_the_thread_and_the_store() {
+    for source in sources() {
+        let mut guests = Guests::new(source);
+        let gate = guests.store.data().gate.clone();
+        let killed = guests.spawn("pass", &[]);
+        guests.spawn("pass", &[]);
+        guests.run(ms(5));
+        guests.store.kill_wasm_thread(killed).unwrap();
+        drop(guests);
+        assert_eq!(gate.waiting(), 2, "{source}");
+        thread::spawn(move || gate.open()).join().unwrap();
+    }
+}
+
+#[test]
+fn a_thread_that_is_woken_while_suspended_goes_on_when_it_is_resumed() {
+    for source in sources() {
+        let mut guests = Guests::new(source);
+        let ids = [(); 2].map(|()| guests.spawn("pass", &[]));
+        guests.run(ms(5));
+        for id in ids {
+            guests.store.suspend_wasm_thread(id).unwrap();
+        }
+        // One is resumed before it is woken, and one after that.
+        guests.store.resume_wasm_thread(ids[0]).unwrap();
+        guests.store.data().gate.open();
+        let run = guests.run(ms(1_000));
+        assert_eq!(run.end, RunEnd::AllSuspended, "{source}");
+        assert_eq!(guests.state(ids[0]), ThreadState::Finished);
+        guests.store.resume_wasm_thread(ids[1]).unwrap();
+        assert_eq!(guests.state(ids[1]), ThreadState::Ready);
+        assert_eq!(guests.run(ms(1_000)).end, RunEnd::AllFinished, "{source}");
+    }
+}
+
+#[test]
+fn what_a_parked_thread_holds_is_not_collected() {
+    for source in [Preemption::Fuel, Preemption::Epoch] {
+        let mut config = config(source);
+        config.wasm_gc(true).wasm_function_references(true);
+        let engine = Engine::new(&config).unwrap();
+        let mut linker = Linker::<()>::new(&engine);
+        linker
+            .func_wrap_concurrent("host", "f", |accessor, ()| {
+                Box::pin(async move {
+                    accessor.sleep(ms(5)).await?;
+                    accessor.with(|mut caller| caller.gc(None))?
+                })
+            })
+            .unwrap();
+        let wat = r#"(module
+            (import "host" "f" (func $f))
+            (type $box (struct (field i32)))
+            (func (export "f") (param i32) (result i32)
+              (local $box (ref null $box))
+              (local.set $box (struct.new $box (local.get 0)))
+              (call $f)
+              (drop (struct.new $box (i32.const -1)))
+              (call $f)
+              (struct.get $box 0 (local.get $box))))"#;
+        let module = Module::new(&engine, wat).unwrap();
+        let mut store = Store::new(&engine, ());
+        let ids = [1, 2, 3, 4].map(|n| {
+            let instance = linker.instantiate(&mut store, &module).unwrap();
+            let func = instance.get_func(&mut store, "f").unwrap();
+            (n, store.spawn_wasm_thread(func, &[Val::I32(n)]).unwrap())
+        });
+        while store.run_wasm_threads_for(ms(1)).unwrap().end == RunEnd::TimeUp {
+            store.gc(None).unwrap();
+        }
+        for (n, id) in ids {
+            let exit = store.take_wasm_thread_exit(id);
+            let Some(Exit::Returned(values)) = exit else {
+                panic!("{exit:?}");
+            };
+            assert_eq!(values[0].unwrap_i32(), n, "{source}");
+        }
+    }
 }

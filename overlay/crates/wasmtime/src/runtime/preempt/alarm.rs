@@ -1,6 +1,7 @@
 //! Wakers that are woken at a time, where there is no OS thread that sleeps until then:
 //! one OS thread for all of them, which ends when there are none.
 
+use super::park;
 use crate::prelude::*;
 use core::task::Waker;
 use core::time::Duration;
@@ -82,7 +83,7 @@ fn watch() {
                 let waker = alarms.wakers.remove(&key);
                 drop(alarms);
                 if let Some(waker) = waker {
-                    waker.wake();
+                    park::wake(waker);
                 }
                 alarms = self::alarms();
                 continue;

@@ -25,6 +25,7 @@ use super::alarm::Alarm;
 use super::park::{self, Park};
 use super::spawn::in_lifo_scope;
 use super::thread::ThreadId;
+use super::threads::EndWaker;
 use crate::prelude::*;
 use crate::runtime::vm::{
     self, StoreBox, VMArrayCallHostFuncContext, VMContext, VMOpaqueContext, VMStore,
@@ -44,6 +45,7 @@ use core::pin::Pin;
 use core::ptr::{self, NonNull};
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 type BoxFuture<'a, R> = Pin<Box<dyn Future<Output = R> + Send + 'a>>;
@@ -206,6 +208,7 @@ impl<T: 'static> Accessor<T> {
     /// If there never was such a thread, it is the one that waits, or this is not a guest
     /// thread. And as [`Accessor::with`].
     pub async fn join(&self, id: ThreadId) -> Result<()> {
+        let mut at_end: Option<Arc<EndWaker>> = None;
         core::future::poll_fn(|cx| {
             let joined = self.with_polled(|mut polled| {
                 // SAFETY: I15. As in `with`.
@@ -226,8 +229,15 @@ impl<T: 'static> Accessor<T> {
                 let wishes = unsafe { polled.wishes.as_ref() };
                 if wishes.is_of(cx) {
                     wishes.joins.borrow_mut().push(id);
+                } else if let Some(waker) = &at_end {
+                    let new = cx.waker().clone();
+                    let mut waker = waker.lock().unwrap_or_else(PoisonError::into_inner);
+                    let old = core::mem::replace(&mut *waker, new);
+                    drop(waker);
+                    drop(old);
                 } else {
-                    threads.wake_at_end(id, cx.waker().clone());
+                    let waker = at_end.insert(Arc::new(EndWaker::new(cx.waker().clone())));
+                    threads.wake_at_end(id, waker);
                 }
                 Ok(false)
             });

@@ -362,8 +362,11 @@ impl<'a> Run<'a> {
         if let Some(threads) = self.store.preempt()
             && threads.remote.anything_asked()
         {
-            for (id, Request::Kill) in threads.remote.take_requests() {
-                ended += self.end_thread(id, None);
+            for _ in 0..threads.remote.asked() {
+                let threads = self.store.preempt();
+                if let Some((id, Request::Kill)) = threads.and_then(|t| t.remote.next_request()) {
+                    ended += self.end_thread(id, None);
+                }
             }
         }
         loop {

@@ -27,6 +27,7 @@ use crate::runtime::vm::VMStore;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::Waker;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::task::Wake;
 use std::time::Instant;
@@ -108,11 +109,21 @@ impl Wake for ThreadWaker {
     }
 }
 
-/// The waker of the running thread, with earlier wakes forgotten.
+/// The waker of the running thread, with earlier wakes forgotten. Not in a nested entry:
+/// they may be what the thread's own code is to look at.
 pub(super) fn fresh_waker(store: &mut dyn VMStore) -> Option<Waker> {
+    let in_own_code = blocking::available(store);
     let waker = store.preempt_mut().as_mut()?.running_waker()?;
-    waker.reset();
+    if in_own_code {
+        waker.reset();
+    }
     Some(Waker::from(waker))
+}
+
+/// Wakes a waker of somebody else's. If it panics, which the panic hook has reported, those
+/// that are to be woken after it are all the same.
+pub(super) fn wake(waker: Waker) {
+    let _ = panic::catch_unwind(AssertUnwindSafe(|| waker.wake()));
 }
 
 /// Suspends the running guest thread, whose `context` this is, until it is woken, and

@@ -14,12 +14,14 @@
 //! A request for a thread that is not on the CPU is carried out before the next
 //! dispatch, or by the next run.
 
+use super::park;
 use super::thread::ThreadId;
 use super::timer::Kick;
 use crate::prelude::*;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::task::Waker;
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A guest thread, for any OS thread: see
@@ -91,7 +93,7 @@ pub(super) struct Remote {
 
 #[derive(Default)]
 struct Inbox {
-    requests: Vec<(ThreadId, Request)>,
+    requests: VecDeque<(ThreadId, Request)>,
     woken: Vec<ThreadId>,
     /// The run, if it sleeps because all threads wait.
     sleeper: Option<Waker>,
@@ -146,7 +148,7 @@ impl Remote {
         // An executor may do anything when it is told.
         drop(inbox);
         if let Some(sleeper) = sleeper {
-            sleeper.wake();
+            park::wake(sleeper);
         }
     }
 
@@ -155,10 +157,19 @@ impl Remote {
         self.any.load(Ordering::SeqCst)
     }
 
-    pub(super) fn take_requests(&self) -> Vec<(ThreadId, Request)> {
+    /// How many requests there are.
+    pub(super) fn asked(&self) -> usize {
+        lock(&self.inbox).requests.len()
+    }
+
+    /// The first of them. One at a time: what carries it out may panic.
+    pub(super) fn next_request(&self) -> Option<(ThreadId, Request)> {
         let mut inbox = lock(&self.inbox);
-        self.any.store(false, Ordering::SeqCst);
-        core::mem::take(&mut inbox.requests)
+        let request = inbox.requests.pop_front();
+        if inbox.requests.is_empty() {
+            self.any.store(false, Ordering::SeqCst);
+        }
+        request
     }
 
     /// Whether a thread was woken. Cheap.

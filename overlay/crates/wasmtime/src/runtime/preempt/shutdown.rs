@@ -32,6 +32,12 @@ pub(super) fn shutdown(store: &mut StoreOpaque) -> Result<usize> {
     let mut killed = 0;
     let mut panicked = None;
     loop {
+        let hooks = || run.call_exit_hooks();
+        if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(hooks)) {
+            panicked.get_or_insert(panic);
+            // There may be more.
+            continue;
+        }
         let live = run.store.preempt().map_or(Vec::new(), |t| t.live());
         if live.is_empty() {
             break;
@@ -50,10 +56,6 @@ pub(super) fn shutdown(store: &mut StoreOpaque) -> Result<usize> {
                     panicked.get_or_insert(panic);
                 }
             }
-        }
-        let hooks = || run.call_exit_hooks();
-        if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(hooks)) {
-            panicked.get_or_insert(panic);
         }
     }
     drop(run);

@@ -66,10 +66,9 @@ use crate::runtime::vm::VMStore;
 use crate::store::{InstanceId, StoreOpaque};
 use crate::{Func, SharedMemory};
 use core::hash::BuildHasherDefault;
-use core::task::Waker;
 use core::time::Duration;
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 mod limiting;
@@ -77,6 +76,7 @@ mod parking;
 mod recording;
 mod scheduling;
 
+pub(super) use self::parking::EndWaker;
 use self::scheduling::enqueue;
 
 /// The part of a store that a store without guest threads does not have.
@@ -95,7 +95,7 @@ pub(crate) struct PreemptiveThreads {
     /// Who waits for the end of whom.
     joiners: HashMap<ThreadId, Vec<ThreadId>>,
     /// Whom else to wake at whose end.
-    end_wakers: HashMap<ThreadId, Vec<Waker>>,
+    end_wakers: HashMap<ThreadId, Vec<Weak<EndWaker>>>,
     /// Those that have finished and whose hooks are to be called.
     exited: VecDeque<Exited>,
     /// The shared memories that nobody else uses, by their address.

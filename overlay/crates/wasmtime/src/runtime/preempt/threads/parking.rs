@@ -2,12 +2,16 @@
 
 use super::{PreemptiveThreads, Thread};
 use crate::prelude::*;
-use crate::runtime::preempt::park::{Park, ThreadWaker, WaitFor};
+use crate::runtime::preempt::park::{self, Park, ThreadWaker, WaitFor};
 use crate::runtime::preempt::thread::ThreadId;
 use crate::runtime::preempt::trace::Traced;
+use core::sync::atomic::{Ordering, fence};
 use core::task::Waker;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
+
+/// A waker that is woken at a thread's end, unless whoever has this drops it before.
+pub(in crate::runtime::preempt) type EndWaker = Mutex<Waker>;
 
 impl Thread {
     /// What it waits for, if it is parked.
@@ -27,7 +31,10 @@ impl Thread {
     /// Whether somebody else has its waker.
     fn has_lent_its_waker(&self) -> bool {
         let waker = self.waker.as_ref();
-        waker.is_some_and(|waker| Arc::strong_count(waker) > 1)
+        let lent = waker.is_some_and(|waker| Arc::strong_count(waker) > 1);
+        // Who has given it back may have woken it before that, which is then seen.
+        fence(Ordering::Acquire);
+        lent
     }
 }
 
@@ -86,20 +93,26 @@ impl PreemptiveThreads {
         true
     }
 
-    /// Arrow 10.
-    pub(super) fn wake(&mut self, id: ThreadId, now: Option<Instant>) {
+    /// Returns whether `id` has become ready, of which the policy was not told.
+    fn wake(&mut self, id: ThreadId, now: Option<Instant>) -> bool {
         if !self.unpark(id) {
-            return;
+            return false;
         }
         let run_clock = self.run_clock(now);
-        let Some(thread) = self.threads.get_mut(&id) else {
-            return;
-        };
-        // Whoever suspended it is to resume it.
-        if thread.is_ready() {
-            thread.ready_since = run_clock;
-            self.make_ready(id);
-            self.record(now, Some(id), Traced::Woken);
+        match self.threads.get_mut(&id) {
+            // Whoever suspended it is to resume it.
+            Some(thread) if thread.is_ready() => thread.ready_since = run_clock,
+            _ => return false,
+        }
+        self.make_ready(id);
+        self.record(now, Some(id), Traced::Woken);
+        true
+    }
+
+    /// Wakes `ids`. The policy, which may panic, is told when all of them are awake.
+    fn wake_all(&mut self, mut ids: Vec<ThreadId>, now: Option<Instant>) {
+        ids.retain(|id| self.wake(*id, now));
+        for id in ids {
             self.tell(now, |policy, now| policy.woken(now, id));
         }
     }
@@ -107,16 +120,15 @@ impl PreemptiveThreads {
     /// Wakes those that were woken by a waker, and, if `now` is given, whose time it is.
     pub(in crate::runtime::preempt) fn wake_those_due(&mut self, now: Option<Instant>) {
         if self.remote.anybody_woken() {
-            for id in self.remote.take_woken() {
-                self.wake(id, now);
-            }
+            let woken = self.remote.take_woken();
+            self.wake_all(woken, now);
         }
         while let Some(now) = now
             && let Some((until, id)) = self.alarms.first()
             && *until <= now
         {
             let id = *id;
-            self.wake(id, Some(now));
+            self.wake_all(vec![id], Some(now));
         }
     }
 
@@ -133,35 +145,47 @@ impl PreemptiveThreads {
     /// Wakes those that wait for the end of `id`.
     pub(super) fn wake_joiners(&mut self, id: ThreadId, now: Instant) {
         if !self.joiners.is_empty() {
-            for joiner in self.joiners.remove(&id).unwrap_or_default() {
-                self.wake(joiner, Some(now));
-            }
+            let joiners = self.joiners.remove(&id).unwrap_or_default();
+            self.wake_all(joiners, Some(now));
         }
         if !self.end_wakers.is_empty() {
             let wakers = self.end_wakers.remove(&id).unwrap_or_default();
-            wakers.into_iter().for_each(Waker::wake);
+            for waker in wakers.iter().filter_map(Weak::upgrade) {
+                let waker = waker.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                park::wake(waker);
+            }
         }
     }
 
     /// Wakes `waker` at the end of `id`, which is live.
-    pub(in crate::runtime::preempt) fn wake_at_end(&mut self, id: ThreadId, waker: Waker) {
+    pub(in crate::runtime::preempt) fn wake_at_end(&mut self, id: ThreadId, waker: &Arc<EndWaker>) {
         let wakers = self.end_wakers.entry(id).or_default();
-        if !wakers.iter().any(|other| other.will_wake(&waker)) {
-            wakers.push(waker);
+        if wakers.len() == wakers.capacity() {
+            // Room for as many again, so that this is seldom.
+            wakers.retain(|waker| waker.strong_count() > 0);
+            wakers.reserve(wakers.len() + 8);
         }
+        wakers.push(Arc::downgrade(waker));
     }
 
-    /// Whether a parked thread may be woken, as far as is known: by its time, by whoever
-    /// has its waker, or by somebody else who uses the same shared memory.
+    /// Whether a parked thread may be woken and go on, as far as is known: by its time, by
+    /// whoever has its waker, by somebody else who uses the same shared memory, or by the
+    /// end of a thread that has a wall time limit.
     pub(in crate::runtime::preempt) fn anyone_may_be_woken(&self) -> bool {
+        let is_suspended = |id: &ThreadId| self.threads.get(id).is_some_and(|t| t.suspended);
+        let will_end = |id: &ThreadId| {
+            let extra = self.threads.get(id).and_then(|t| t.extra.as_ref());
+            extra.is_some_and(|extra| extra.timeout.is_some())
+        };
         let may = |thread: &Thread| match &thread.park {
+            Some(_) if thread.suspended => false,
             Some(park) => match park.atomic {
                 Some((_, from_outside)) => from_outside,
-                None => thread.has_lent_its_waker(),
+                None => thread.has_lent_its_waker() || park.joins.iter().any(will_end),
             },
             None => false,
         };
-        !self.alarms.is_empty() || self.threads.values().any(may)
+        self.alarms.iter().any(|(_, id)| !is_suspended(id)) || self.threads.values().any(may)
     }
 
     /// Whether the embedder has suspended a thread.
