@@ -1,6 +1,6 @@
 //! A guest thread that waits for an atomic is parked: its siblings run on.
 
-use crate::support::{config, ms};
+use crate::support::{config, ms, sources};
 use std::thread;
 use std::time::{Duration, Instant};
 use wasmtime::*;
@@ -86,12 +86,6 @@ fn a_thread_is_parked_until_it_is_notified_under_each_source() {
         a_thread_is_parked_until_it_is_notified(source);
         a_plain_call_waits_as_it_always_did(source);
     }
-}
-
-fn sources() -> impl Iterator<Item = Preemption> {
-    let all = [Preemption::Fuel, Preemption::Epoch, Preemption::Signal];
-    let works = |source: &Preemption| Engine::new(&config(*source)).is_ok();
-    all.into_iter().filter(works)
 }
 
 /// What there is to wait with, over the memory that it is given.

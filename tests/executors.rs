@@ -1,6 +1,6 @@
 //! Runs as futures: on tokio, beside its other tasks, and dropped halfway.
 
-use crate::support::{GUESTS, after, config, ms, must_end_within, os_thread_cpu_time};
+use crate::support::{GUESTS, after, config, ms, must_end_within, os_thread_cpu_time, sources};
 use std::future;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,13 +10,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 use wasmtime::*;
-
-const ALL: [Preemption; 3] = [Preemption::Fuel, Preemption::Epoch, Preemption::Signal];
-
-fn sources() -> impl Iterator<Item = Preemption> {
-    let works = |source: &Preemption| Engine::new(&config(*source)).is_ok();
-    ALL.into_iter().filter(works)
-}
 
 fn one_worker() -> Runtime {
     Builder::new_current_thread().enable_time().build().unwrap()

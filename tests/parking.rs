@@ -1,6 +1,6 @@
 //! Guest threads that wait in concurrent host functions: their siblings run on.
 
-use crate::support::{config, in_own_process, ms, resident_kib};
+use crate::support::{config, in_own_process, ms, resident_kib, sources};
 use std::future;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
@@ -10,13 +10,6 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 use wasmtime::*;
-
-const ALL: [Preemption; 3] = [Preemption::Fuel, Preemption::Epoch, Preemption::Signal];
-
-fn sources() -> impl Iterator<Item = Preemption> {
-    let works = |source: &Preemption| Engine::new(&config(*source)).is_ok();
-    ALL.into_iter().filter(works)
-}
 
 /// What tests look at.
 #[derive(Default)]

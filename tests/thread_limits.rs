@@ -536,7 +536,7 @@ fn a_thousand_loops_under_50_ms_are_ended_after_50_to_52_ms() {
 
 #[test]
 fn a_limit_that_a_thread_alone_on_the_cpu_is_given_ends_it() {
-    for source in timed() {
+    for source in timed_sources() {
         for wall in [false, true] {
             let (mut store, _) = new_store(&config(source));
             let host = Func::wrap(&mut store, move |mut caller: Caller<'_, ()>| {
