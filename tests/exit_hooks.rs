@@ -182,6 +182,7 @@ fn whom_it_kills_outside_of_a_run_is_ended_at_once() {
     assert_eq!(state, ThreadState::Finished);
 }
 
+#[test]
 fn a_shutdown_calls_those_that_a_panic_has_left() {
     let (engine, module) = engine(Preemption::Fuel);
     let mut store = Store::new(&engine, Ends::new());
