@@ -247,3 +247,59 @@ fn a_suspended_thread_is_killed_beside_one_that_has_the_cpu_to_itself() {
         assert!(stats(&store, spinner).dispatches > 1);
     }
 }
+
+/// Asks for a thread to be killed right after it was picked: nobody is on the CPU then
+/// who could be interrupted.
+#[derive(Default)]
+struct KillsWhatItPicks {
+    ready: Vec<ThreadId>,
+    victim: Option<ThreadHandle>,
+}
+
+impl ThreadScheduler for KillsWhatItPicks {
+    fn spawned(&mut self, _: u64, thread: ThreadId, _: &ThreadParams) {
+        self.ready.push(thread);
+    }
+    fn preempted(&mut self, _: u64, thread: ThreadId, _: u64) {
+        self.ready.push(thread);
+    }
+    fn yielded(&mut self, _: u64, thread: ThreadId, _: u64) {
+        self.ready.push(thread);
+    }
+    fn parked(&mut self, _: u64, _: ThreadId, _: u64) {}
+    fn woken(&mut self, _: u64, _: ThreadId) {}
+    fn changed(&mut self, _: u64, _: ThreadId, _: &ThreadParams) {}
+    fn finished(&mut self, _: u64, thread: ThreadId, _: u64) {
+        self.ready.retain(|ready| *ready != thread);
+    }
+    fn next(&mut self, _: u64) -> Option<Pick> {
+        let thread = self.ready.pop()?;
+        if let Some(victim) = self.victim.take() {
+            victim.kill();
+        }
+        Some(Pick {
+            thread,
+            slice: None,
+        })
+    }
+}
+
+#[test]
+fn a_kill_between_the_pick_and_the_dispatch_is_not_lost() {
+    for preemption in timed_sources() {
+        let (mut store, module) = patient(preemption);
+        let scheduler = KillsWhatItPicks::default();
+        store.set_wasm_thread_scheduler(scheduler).unwrap();
+        let (id, _) = spawn_spinner(&mut store, &module);
+        let handle = store.wasm_thread_handle(id).unwrap();
+        let scheduler = store.wasm_thread_scheduler_mut::<KillsWhatItPicks>();
+        scheduler.unwrap().victim = Some(handle);
+        let run = store.run_wasm_threads_for(Duration::from_secs(10)).unwrap();
+        assert_eq!((run.end, run.finished), (RunEnd::AllFinished, 1));
+        assert!(
+            run.elapsed < Duration::from_secs(5),
+            "{preemption}: {run:?}"
+        );
+        assert_killed(&mut store, id);
+    }
+}
