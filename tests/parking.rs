@@ -1,6 +1,6 @@
 //! Guest threads that wait in concurrent host functions: their siblings run on.
 
-use crate::support::{config, in_own_process, ms, resident_kib, sources};
+use crate::support::{config, in_own_process, ms, sources};
 use std::future;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;

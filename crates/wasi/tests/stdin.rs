@@ -15,7 +15,7 @@ fn waiting_for_input_stops_nobody() {
         let spinning = guests.instance();
         let spinner = guests.spawn(spinning, "spin", &[]);
         let (_, sleeper) = guests.spawn_poll(1);
-        assert_eq!(guests.run(ms(80)), RunEnd::TimeUp);
+        assert_eq!(guests.run(ms(400)), RunEnd::TimeUp);
         assert_eq!(guests.returned(sleeper), 0);
         assert!(guests.turns(spinning) > 1000);
         let thread = guests.store.wasm_thread(reader).unwrap();
