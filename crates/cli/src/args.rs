@@ -25,7 +25,8 @@ pub enum Command {
 ///
 /// Each GUEST gets an instance of its own, and a thread which runs until its
 /// slice is used up; then it is the turn of the next one. No guest has to
-/// yield.
+/// yield. Guests may start threads of their own, which take turns with all
+/// others.
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = AFTER_HELP)]
 pub struct RunArgs {
@@ -112,6 +113,11 @@ Guests:
   whole lines. One that sleeps or waits for input stops no other. Guests that
   know of each other can import `preempt`: yield(), sleep(i64 nanoseconds),
   current() -> i64, join(i64 thread).
+
+  A WASI command that imports `wasi.thread-spawn` (clang's wasm32-wasip1-threads)
+  is a process: all its threads share its memory, and end with it. That is when
+  `_start` returns, or one of them traps, exits or goes over a limit. Limits are
+  for all of them together; a weight or a priority is that of each one.
 
 Exit status:
   0  all guests returned

@@ -13,6 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// the next redraw.
 const MOST_HELD: usize = 64 * 1024;
 
+/// The most bytes that are held back for [`Console::release`].
+const MOST_HELD_FOR_RELEASE: usize = 1024 * 1024;
+
 /// Which of this process' streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -52,6 +55,14 @@ struct State {
     /// Lines for the next redraw, in the order in which they were written.
     waiting: Vec<(Target, Vec<u8>)>,
     waiting_bytes: usize,
+    /// What is not to be written yet, perhaps never.
+    held: Option<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    lines: Vec<(Target, Vec<u8>)>,
+    bytes: usize,
 }
 
 /// One stream of one guest. Clones are the same stream.
@@ -63,6 +74,30 @@ pub struct Stream {
 }
 
 impl Console {
+    /// A console that writes nothing before [`Console::release`], and of very much the
+    /// beginning only.
+    pub fn holding() -> Console {
+        let state = State {
+            held: Some(Held::default()),
+            ..State::default()
+        };
+        Console(Arc::new(Mutex::new(state)))
+    }
+
+    /// Writes what was held back.
+    pub fn release(&self) -> io::Result<()> {
+        let Some(held) = self.state().held.take() else {
+            return Ok(());
+        };
+        for (target, bytes) in &held.lines {
+            target.write(bytes)?;
+        }
+        if held.bytes > MOST_HELD_FOR_RELEASE {
+            Target::Stderr.write(b"[and more, which is left out]\n")?;
+        }
+        Ok(())
+    }
+
     /// From now on `view` is on the screen.
     pub fn attach(&self, view: ProgressBar) {
         self.state().view = Some(view);
@@ -94,7 +129,7 @@ impl Console {
             let (target, mut line) = mem::replace(&mut state.lines[i], (Target::Stdout, vec![]));
             if !line.is_empty() {
                 line.push(b'\n');
-                target.write(&line)?;
+                state.write(target, line)?;
             }
         }
         Ok(())
@@ -137,6 +172,13 @@ impl Stream {
 
 impl State {
     fn write(&mut self, target: Target, bytes: Vec<u8>) -> io::Result<()> {
+        if let Some(held) = &mut self.held {
+            held.bytes = held.bytes.saturating_add(bytes.len());
+            if held.bytes <= MOST_HELD_FOR_RELEASE {
+                held.lines.push((target, bytes));
+            }
+            return Ok(());
+        }
         if self.view.is_none() {
             return target.write(&bytes);
         }

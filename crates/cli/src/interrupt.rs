@@ -1,8 +1,8 @@
 //! Ctrl-C ends the guests, and with them the run, so that its report and its
 //! trace are written. A second one ends the command.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use wasmtime::error::Context as _;
 use wasmtime::{Result, ThreadHandle};
 
@@ -11,28 +11,51 @@ const ENDED_BY_SIGINT: i32 = 130;
 
 /// Whether there was a Ctrl-C.
 #[derive(Clone, Default)]
-pub struct Interrupt(Arc<AtomicBool>);
+pub struct Interrupt(Arc<State>);
+
+#[derive(Default)]
+struct State {
+    asked: AtomicBool,
+    /// Whether Ctrl-C comes here.
+    waits: AtomicBool,
+    guests: Mutex<Vec<ThreadHandle>>,
+}
+
+impl State {
+    fn guests(&self) -> MutexGuard<'_, Vec<ThreadHandle>> {
+        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Interrupt {
-    /// From now on a Ctrl-C ends these guests. Once in a process.
+    /// From now on a Ctrl-C ends these guests, and those of an earlier call no more.
+    /// For one `Interrupt` in a process.
     ///
     /// # Errors
     ///
     /// If the OS has no thread to wait for it.
-    pub fn ends(guests: Vec<ThreadHandle>) -> Result<Interrupt> {
-        let interrupt = Interrupt::default();
-        let asked = interrupt.clone();
+    pub fn ends(&self, guests: Vec<ThreadHandle>) -> Result<()> {
+        let mut current = self.0.guests();
+        *current = guests;
+        if self.happened() {
+            current.iter().for_each(ThreadHandle::kill);
+        }
+        drop(current);
+        if self.0.waits.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let state = self.0.clone();
         let end = move || {
-            if asked.0.swap(true, Ordering::Relaxed) {
+            let guests = state.guests();
+            if state.asked.swap(true, Ordering::Relaxed) {
                 std::process::exit(ENDED_BY_SIGINT);
             }
             guests.iter().for_each(ThreadHandle::kill);
         };
-        ctrlc::set_handler(end).context("cannot wait for Ctrl-C")?;
-        Ok(interrupt)
+        ctrlc::set_handler(end).context("cannot wait for Ctrl-C")
     }
 
     pub fn happened(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.asked.load(Ordering::Relaxed)
     }
 }

@@ -16,6 +16,7 @@ mod prepare;
 mod report;
 mod run;
 mod schedule;
+mod search;
 mod settings;
 mod started;
 mod stoppable;
@@ -45,7 +46,11 @@ pub fn main() -> ExitCode {
 
 /// Returns whether all guests returned.
 fn run(args: &RunArgs) -> wasmtime::Result<bool> {
-    let prepared = prepare::prepare(args)?;
+    let setup = prepare::set_up(args)?;
+    if let Some(seeds) = setup.seeds.clone() {
+        return search::run(args, &setup, seeds);
+    }
+    let prepared = setup.prepare(args.schedule.seed)?;
     // Before a guest has run in vain.
     let outputs = Outputs::create(args)?;
     let ran = prepared.start()?.run();

@@ -12,7 +12,8 @@ use wasmtime::{OverLimit, Result, ThreadLimits, bail, format_err};
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitArgs {
-    /// End a guest that has been on the CPU for so long, such as 50ms
+    /// End a guest that has been on the CPU for so long, such as 50ms: all its
+    /// threads together
     ///
     /// Without GUEST=, each one, as with all options of this form: GUEST is a
     /// guest's name or its number, as in the table, the option may be repeated,
@@ -21,7 +22,7 @@ pub struct LimitArgs {
     #[arg(long, value_name = "[GUEST=]DURATION", value_parser = time)]
     pub cpu_limit: Vec<Setting<Duration>>,
 
-    /// End a guest that has used so many units of fuel
+    /// End a guest that has used so many units of fuel: all its threads together
     ///
     /// Makes compiled code count fuel, under every --preemption.
     #[arg(long, value_name = "[GUEST=]UNITS", value_parser = fuel)]
@@ -41,25 +42,52 @@ impl LimitArgs {
     }
 
     /// The limits of each guest.
-    pub fn of(&self, guests: &[String]) -> Result<Vec<ThreadLimits>> {
+    pub fn of(&self, guests: &[String]) -> Result<Vec<GuestLimits>> {
         let cpu = settings::for_each("--cpu-limit", &self.cpu_limit, guests)?;
         let fuel = settings::for_each("--fuel-limit", &self.fuel_limit, guests)?;
         let wall = settings::for_each("--timeout", &self.timeout, guests)?;
         let limits = cpu.into_iter().zip(fuel).zip(wall);
-        let limits = limits.map(|((cpu, fuel), wall)| {
-            let mut limits = ThreadLimits::new();
-            if let Some(time) = cpu {
-                limits = limits.cpu_time(time);
-            }
-            if let Some(units) = fuel {
-                limits = limits.fuel(units);
-            }
-            if let Some(time) = wall {
-                limits = limits.wall_time(time);
-            }
-            limits
-        });
+        let limits = limits.map(|((cpu, fuel), wall)| GuestLimits { cpu, fuel, wall });
         Ok(limits.collect())
+    }
+}
+
+/// What a guest may use.
+#[derive(Clone, Copy, Debug)]
+pub struct GuestLimits {
+    cpu: Option<Duration>,
+    fuel: Option<u64>,
+    wall: Option<Duration>,
+}
+
+impl GuestLimits {
+    /// For a guest that is one thread.
+    pub fn of_thread(&self) -> ThreadLimits {
+        self.with_wall(self.of_group().unwrap_or_default())
+    }
+
+    /// For all threads of a guest together. `None` if they may use what they like.
+    pub fn of_group(&self) -> Option<ThreadLimits> {
+        let mut limits = ThreadLimits::new();
+        if let Some(time) = self.cpu {
+            limits = limits.cpu_time(time);
+        }
+        if let Some(units) = self.fuel {
+            limits = limits.fuel(units);
+        }
+        (self.cpu.is_some() || self.fuel.is_some()).then_some(limits)
+    }
+
+    /// For the first thread of a guest, which takes the others along.
+    pub fn of_first(&self) -> ThreadLimits {
+        self.with_wall(ThreadLimits::new())
+    }
+
+    fn with_wall(&self, limits: ThreadLimits) -> ThreadLimits {
+        match self.wall {
+            Some(time) => limits.wall_time(time),
+            None => limits,
+        }
     }
 }
 

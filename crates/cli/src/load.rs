@@ -7,12 +7,16 @@ use crate::mode::Mode;
 use crate::stoppable;
 use crate::values;
 use crate::wasi;
+use preempt_wasi_threads::Program;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use wasmtime::error::Context as _;
-use wasmtime::{Engine, ExternType, FuncType, Module, Result, Val, bail, format_err};
+use wasmtime::{
+    Engine, ExternType, FuncType, ImportType, Linker, Module, Result, Val, bail, format_err,
+};
 
 /// A guest that is ready to be given an instance.
+#[derive(Clone)]
 pub struct Guest {
     pub spec: GuestSpec,
     pub module: Module,
@@ -20,6 +24,16 @@ pub struct Guest {
     pub args: Vec<Val>,
     /// The program's `argv`; `None` for a module that does not import WASI.
     pub argv: Option<Vec<String>>,
+    /// Whether it is to be a process, with a memory that its threads share.
+    pub is_process: bool,
+}
+
+/// Whether a host has to make this for each process.
+pub fn is_of_process(import: &ImportType<'_>) -> bool {
+    match import.ty() {
+        ExternType::Memory(ty) => ty.is_shared(),
+        _ => (import.module(), import.name()) == ("wasi", "thread-spawn"),
+    }
 }
 
 /// Compiles each file once, however many guests it is given for.
@@ -50,6 +64,11 @@ impl<'a> Loader<'a> {
 
         // A command's arguments are its `argv`, whatever else it exports.
         let is_command = export == "_start" && ty.params().len() == 0;
+        let is_process = is_command && module.imports().any(|import| is_of_process(&import));
+        if is_process {
+            Program::<()>::new(&module, &Linker::new(self.engine))
+                .with_context(|| format!("cannot run {file}"))?;
+        }
         let given = spec.args.as_deref().unwrap_or_default();
         let (args, argv) = if is_command {
             if !uses_wasi && !given.is_empty() {
@@ -73,6 +92,7 @@ impl<'a> Loader<'a> {
             export,
             args,
             argv,
+            is_process,
             spec,
         })
     }

@@ -80,12 +80,12 @@ impl Outcome {
     }
 }
 
-impl From<Exit> for Outcome {
-    fn from(exit: Exit) -> Self {
+impl From<&Exit> for Outcome {
+    fn from(exit: &Exit) -> Self {
         match exit {
-            Exit::Returned(results) => Outcome::Returned(results),
-            Exit::Trapped(error) => Outcome::from(&error),
-            Exit::OverLimit(over) => Outcome::OverLimit(Limit(over)),
+            Exit::Returned(results) => Outcome::Returned(results.clone()),
+            Exit::Trapped(error) => Outcome::from(error),
+            Exit::OverLimit(over) => Outcome::OverLimit(Limit(*over)),
             _ => Outcome::Stopped,
         }
     }

@@ -35,7 +35,7 @@ impl Policy {
     /// # Errors
     ///
     /// If the options make no sense, or the schedule to replay cannot be read.
-    pub fn of(args: &RunArgs, slice: Slice) -> Result<Policy> {
+    pub fn of(args: &RunArgs, slice: Slice, seed: Option<u64>) -> Result<Policy> {
         let given = &args.schedule;
         let name = given.name()?;
         given.check(name)?;
@@ -43,7 +43,7 @@ impl Policy {
         Ok(Policy {
             name,
             seed: match name {
-                Name::Random | Name::Pct => Some(given.seed.unwrap_or_else(any_seed)),
+                Name::Random | Name::Pct => Some(seed.unwrap_or_else(any_seed)),
                 _ => None,
             },
             guests: given.options(args)?,

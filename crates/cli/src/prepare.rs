@@ -5,18 +5,39 @@ use crate::args::RunArgs;
 use crate::console::Console;
 use crate::guest::GuestSpec;
 use crate::interrupt::Interrupt;
-use crate::load::{Guest, Loader};
+use crate::limits::GuestLimits;
+use crate::load::{self, Guest, Loader};
 use crate::mode::Mode;
 use crate::policy::Policy;
 use crate::run::Run;
+use crate::schedule::Name;
 use crate::started::Started;
 use crate::wasi::{self, Host};
+use std::ops::RangeInclusive;
 use std::path::Path;
 use wasmtime::error::Context as _;
 use wasmtime::{
-    Config, DEFAULT_INSTANCE_LIMIT, Engine, Linker, Result, Slice, Store, ThreadLimits, bail,
+    Config, DEFAULT_INSTANCE_LIMIT, Engine, ExternType, Linker, Result, SharedMemory, Slice, Store,
+    ThreadLimits, bail,
 };
 use wasmtime_preempt::imports;
+
+/// How many threads a guest may have at a time.
+const MOST_THREADS: usize = 1_000;
+
+/// What all runs have in common.
+pub struct Setup<'a> {
+    args: &'a RunArgs,
+    engine: Engine,
+    guests: Vec<Guest>,
+    slice: Slice,
+    limits: Vec<GuestLimits>,
+    trace_events: Option<usize>,
+    count_fuel: bool,
+    /// With which `--search` is to run the guests.
+    pub seeds: Option<RangeInclusive<u64>>,
+    pub interrupt: Interrupt,
+}
 
 /// Guests that are known to be good, and the Store that they will run in.
 pub struct Prepared<'a> {
@@ -25,18 +46,21 @@ pub struct Prepared<'a> {
     guests: Vec<(Guest, Linker<Host>)>,
     slice: Slice,
     policy: Policy,
-    limits: Vec<ThreadLimits>,
-    console: Console,
+    limits: Vec<GuestLimits>,
+    pub console: Console,
+    interrupt: Interrupt,
 }
 
-/// Reads and checks all that was given; nothing of a guest has run after it.
+/// Reads what was given.
 ///
 /// # Errors
 ///
 /// Bad usage, or a guest that cannot be run.
-pub fn prepare(args: &RunArgs) -> Result<Prepared<'_>> {
+pub fn set_up(args: &RunArgs) -> Result<Setup<'_>> {
     let mut config = Config::new();
-    config.preemption(args.preemption.into());
+    config
+        .preemption(args.preemption.into())
+        .shared_memory(true);
     if args.guests.len() > DEFAULT_INSTANCE_LIMIT {
         bail!(
             "{} guests are too many: a Store holds {DEFAULT_INSTANCE_LIMIT} instances",
@@ -47,7 +71,9 @@ pub fn prepare(args: &RunArgs) -> Result<Prepared<'_>> {
         Some(text) => args.preemption.parse_slice(text)?,
         None => args.preemption.default_slice(),
     };
-    let policy = Policy::of(args, slice)?;
+    // For what is wrong with it.
+    let policy = Policy::of(args, slice, args.schedule.seed)?;
+    let seeds = args.schedule.seeds(args.preemption)?;
     let limits = args.limits.of(&args.guests)?;
     let trace_events = args.outputs.trace_events()?;
     let count_fuel = args.limits.need_fuel(args.preemption);
@@ -65,47 +91,99 @@ pub fn prepare(args: &RunArgs) -> Result<Prepared<'_>> {
         .iter()
         .map(|text| loader.load(GuestSpec::parse(text, |path| Path::new(path).exists())?))
         .collect::<Result<Vec<Guest>>>()?;
-
-    let console = Console::default();
-    let contexts = wasi::contexts(&guests, args, &console)?;
-    let mut store = Store::new(&engine, Host::default());
-    let guests = guests
-        .into_iter()
-        .zip(contexts)
-        .map(|(guest, context)| {
-            let linker = store.data_mut().linker(&engine, context)?;
-            check_imports(&mut store, &guest, &linker)?;
-            Ok((guest, linker))
-        })
-        .collect::<Result<Vec<_>>>()?;
-
-    store
-        .wasm_thread_slice(slice)
-        .with_context(|| format!("--slice {}", args.slice.as_deref().unwrap_or_default()))?;
-    store.wasm_thread_limit(guests.len())?;
-    if count_fuel {
-        store.set_fuel(u64::MAX)?;
+    if policy.name == Name::Fair {
+        check_groups(args, &guests, &limits)?;
     }
-    if let Some(events) = trace_events {
-        store
-            .trace_wasm_threads(events)
-            .with_context(|| format!("--trace-events {events}"))?;
-    }
-    Ok(Prepared {
+    Ok(Setup {
         args,
-        store,
+        engine,
         guests,
         slice,
-        policy,
         limits,
-        console,
+        trace_events,
+        count_fuel,
+        seeds,
+        interrupt: Interrupt::default(),
     })
+}
+
+impl<'a> Setup<'a> {
+    /// Checks all that is left; nothing of a guest has run after it.
+    ///
+    /// # Errors
+    ///
+    /// Bad usage, or a guest that cannot be run.
+    pub fn prepare(&self, seed: Option<u64>) -> Result<Prepared<'a>> {
+        let args = self.args;
+        let console = match &self.seeds {
+            Some(_) => Console::holding(),
+            None => Console::default(),
+        };
+        let contexts = wasi::contexts(&self.guests, args, &console)?;
+        let mut store = Store::new(&self.engine, Host::default());
+        let guests = self
+            .guests
+            .iter()
+            .zip(contexts)
+            .map(|(guest, context)| {
+                let linker = store.data_mut().linker(&self.engine, context)?;
+                check_imports(&mut store, guest, &linker)?;
+                Ok((guest.clone(), linker))
+            })
+            .collect::<Result<Vec<_>>>()?;
+
+        store
+            .wasm_thread_slice(self.slice)
+            .with_context(|| format!("--slice {}", args.slice.as_deref().unwrap_or_default()))?;
+        let threads = |guest: &Guest| match guest.is_process {
+            true => MOST_THREADS,
+            false => 1,
+        };
+        store.wasm_thread_limit(self.guests.iter().map(threads).sum())?;
+        if self.count_fuel {
+            store.set_fuel(u64::MAX)?;
+        }
+        if let Some(events) = self.trace_events {
+            store
+                .trace_wasm_threads(events)
+                .with_context(|| format!("--trace-events {events}"))?;
+        }
+        Ok(Prepared {
+            args,
+            store,
+            guests,
+            slice: self.slice,
+            policy: Policy::of(args, self.slice, seed)?,
+            limits: self.limits.clone(),
+            console,
+            interrupt: self.interrupt.clone(),
+        })
+    }
+}
+
+/// What the threads of a guest may use together, they may as a group, which is what
+/// `--policy fair` shares the CPU by.
+fn check_groups(args: &RunArgs, guests: &[Guest], limits: &[GuestLimits]) -> Result<()> {
+    for (guest, limits) in guests.iter().zip(limits) {
+        let given = args.schedule.weight.first().map(|_| "--weight");
+        let given = given.or(args.schedule.group.first().map(|_| "--group"));
+        if let (true, Some(_), Some(given)) = (guest.is_process, limits.of_group(), given) {
+            bail!(
+                "{given}: guest `{}` has threads of its own, and with --cpu-limit or \
+                 --fuel-limit they are a group of their own under --policy fair; leave one \
+                 of the two away",
+                guest.spec.text
+            );
+        }
+    }
+    Ok(())
 }
 
 fn check_imports(store: &mut Store<Host>, guest: &Guest, linker: &Linker<Host>) -> Result<()> {
     let missing: Vec<String> = guest
         .module
         .imports()
+        .filter(|import| !(guest.is_process && load::is_of_process(import)))
         .filter(|import| linker.get_by_import(&mut *store, import).is_none())
         .map(|import| format!("{}::{}", import.module(), import.name()))
         .collect();
@@ -113,13 +191,28 @@ fn check_imports(store: &mut Store<Host>, guest: &Guest, linker: &Linker<Host>) 
     if !missing.is_empty() {
         bail!(
             "cannot run {file}: it imports {}, which is not there; guests can import \
-             WASI preview 1 (`{}`) and `{}`",
+             WASI preview 1 (`{}`) and `{}`{}",
             missing.join(", "),
             wasi::MODULE,
-            imports::MODULE
+            imports::MODULE,
+            match guest.module.imports().any(|i| load::is_of_process(&i)) && !guest.is_process {
+                true => ", and for `_start` shared memories and `wasi::thread-spawn`",
+                false => "",
+            }
         );
     }
-    // The types of the imports.
+    // The types of the imports, with what takes the place of those of a process.
+    let mut linker = linker.clone();
+    if guest.is_process {
+        for import in guest.module.imports().filter(load::is_of_process) {
+            if let ExternType::Memory(ty) = import.ty() {
+                let memory = SharedMemory::new(store.engine(), ty)
+                    .with_context(|| format!("cannot run {file}"))?;
+                linker.define(&mut *store, import.module(), import.name(), memory)?;
+            }
+        }
+        linker.define_unknown_imports_as_traps(&guest.module)?;
+    }
     linker
         .instantiate_pre(&guest.module)
         .with_context(|| format!("cannot run {file}"))?;
@@ -135,26 +228,43 @@ impl<'a> Prepared<'a> {
     /// If a guest cannot be started, and that is not its doing: out of memory.
     pub fn start(mut self) -> Result<Run<'a>> {
         let mut guests = Vec::new();
-        for ((guest, linker), options) in self.guests.into_iter().zip(self.policy.guests.drain(..))
-        {
+        let given = self.guests.into_iter().zip(self.policy.guests.drain(..));
+        for (index, ((guest, linker), options)) in given.enumerate() {
+            let options = match self.limits[index].of_group() {
+                Some(_) if guest.is_process => options.group(group(index)),
+                _ => options,
+            };
             let started = Started::start(&mut self.store, guest, &linker, options)?;
             guests.push(started);
         }
         let (policy, seed) = (self.policy.name, self.policy.seed);
-        if let (Some(seed), None) = (seed, self.args.schedule.seed) {
+        if let (Some(seed), None) = (seed, self.args.schedule.seed)
+            && self.args.schedule.search.is_none()
+        {
             eprintln!("--policy {policy}: --seed {seed} makes the same picks again");
         }
         // Only now: times start after all start functions.
         let record = self.args.outputs.record.is_some();
         let ask = self.policy.install(&mut self.store, record)?;
         let mut handles = Vec::new();
-        for (guest, limits) in guests.iter().zip(self.limits) {
+        for (index, (guest, limits)) in guests.iter().zip(self.limits).enumerate() {
             let Some(id) = guest.thread else { continue };
+            let limits = match (guest.is_process(), limits.of_group()) {
+                (false, _) => limits.of_thread(),
+                (true, None) => limits.of_first(),
+                (true, Some(together)) => {
+                    self.store
+                        .wasm_thread_group_limits(group(index), together)?;
+                    limits.of_first()
+                }
+            };
             if limits != ThreadLimits::new() {
                 self.store.set_wasm_thread_limits(id, limits)?;
             }
+            // The end of a process's first thread is that of all.
             handles.push(self.store.wasm_thread_handle(id)?);
         }
+        self.interrupt.ends(handles)?;
         Ok(Run {
             args: self.args,
             store: self.store,
@@ -164,7 +274,12 @@ impl<'a> Prepared<'a> {
             seed,
             ask,
             console: self.console,
-            interrupt: Interrupt::ends(handles)?,
+            interrupt: self.interrupt,
         })
     }
+}
+
+/// The group of the threads of the guest of this index, which has none of `--group`.
+fn group(index: usize) -> u64 {
+    u64::MAX - index as u64
 }

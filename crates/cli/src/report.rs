@@ -14,6 +14,12 @@ use std::time::Duration;
 use wasmtime::error::Context as _;
 use wasmtime::{Result, Slice, Trace};
 
+/// The column of the threads' number.
+const THREADS: usize = 4;
+
+/// The most threads of a guest that are named one by one.
+const MOST_OTHERS: usize = 20;
+
 /// The result of a run.
 #[derive(Serialize)]
 pub struct Report {
@@ -31,6 +37,9 @@ pub struct Report {
     pub replayed: Option<Replayed>,
     #[serde(rename = "trace", skip_serializing_if = "Option::is_none")]
     pub traced: Option<Traced>,
+    /// What came of the runs before, and of this one.
+    #[serde(rename = "search", skip_serializing_if = "Option::is_none")]
+    pub searched: Option<Searched>,
     /// Why the run ended: `all_finished`, `time_up`, `interrupted` or `deadlock`.
     pub end: &'static str,
     #[serde(rename = "elapsed_ms", serialize_with = "milliseconds")]
@@ -69,6 +78,32 @@ impl Traced {
     }
 }
 
+/// What came of `--search`.
+#[derive(Clone, Copy, Serialize)]
+pub struct Searched {
+    pub first_seed: u64,
+    /// How many seeds were tried.
+    pub runs: u64,
+    /// The last of them, if something went wrong with it.
+    pub found: Option<u64>,
+}
+
+/// One of a guest's threads.
+#[derive(Clone, Serialize)]
+pub struct Which {
+    pub thread: u64,
+    /// The guest's, with a number for all but its first thread.
+    pub name: String,
+}
+
+/// A thread that has not ended.
+#[derive(Serialize)]
+pub struct Other {
+    #[serde(flatten)]
+    pub thread: Which,
+    pub waits_for: Option<String>,
+}
+
 /// One line of the table.
 #[derive(Serialize)]
 pub struct Thread {
@@ -76,15 +111,22 @@ pub struct Thread {
     /// function.
     pub thread: Option<u64>,
     pub guest: String,
+    /// How many threads it has had, for a guest that can start some.
+    pub threads: Option<u64>,
+    /// Which of them ended it.
+    pub ended_by: Option<Which>,
+    /// Those but for its first one that were stopped.
+    #[serde(rename = "other_threads")]
+    pub others: Vec<Other>,
     /// What it was waiting for when it was stopped.
     pub waits_for: Option<String>,
     #[serde(flatten)]
     pub outcome: Outcome,
     #[serde(rename = "cpu_time_ms", serialize_with = "milliseconds")]
     pub cpu_time: Duration,
-    /// How often the thread was given the CPU.
+    /// How often its threads were given the CPU.
     pub slices: u64,
-    /// How often it was taken from it.
+    /// How often it was taken from them.
     pub preemptions: u64,
     /// Of the CPU time of all threads, from 0 to 1.
     pub share: f64,
@@ -131,30 +173,48 @@ impl Report {
     /// there is none.
     pub fn text(&self, width: Option<u16>) -> String {
         let mut text = String::new();
+        if let Some(Searched {
+            first_seed,
+            runs,
+            found: None,
+        }) = self.searched
+            && self.all_returned()
+        {
+            let last = first_seed + (runs - 1);
+            return format!("none of {runs} seeds, {first_seed} to {last}, went wrong\n");
+        }
         writeln!(text, "{}", self.table(width))
             .and_then(|()| self.summary(&mut text))
             .and_then(|()| self.schedule(&mut text))
             .and_then(|()| self.charts(&mut text))
             .and_then(|()| self.failures(&mut text))
+            .and_then(|()| self.search(&mut text))
             .expect("writing to a string cannot fail");
         text
     }
 
     fn table(&self, width: Option<u16>) -> Table {
+        // Where no guest can have others it would say nothing.
+        let counts_threads = self.threads.iter().any(|thread| thread.threads.is_some());
+        let columns = |cells: [String; 9]| {
+            let cells = cells.into_iter().enumerate();
+            cells.filter_map(move |(i, cell)| (i != THREADS || counts_threads).then_some(cell))
+        };
         let mut table = Table::new();
         let rule = LineStyle::none().fill('─').junction('─');
         table
             .load_style(TableStyle::new().header_separator(rule))
-            .set_header([
-                "thread",
-                "guest",
-                "exit",
-                "results",
-                "CPU time",
-                "slices",
-                "preemptions",
-                "share",
-            ]);
+            .set_header(columns([
+                "thread".to_string(),
+                "guest".to_string(),
+                "exit".to_string(),
+                "results".to_string(),
+                "threads".to_string(),
+                "CPU time".to_string(),
+                "slices".to_string(),
+                "preemptions".to_string(),
+                "share".to_string(),
+            ]));
         if let Some(width) = width {
             table
                 .set_content_arrangement(ContentArrangement::Dynamic)
@@ -167,18 +227,19 @@ impl Report {
                 }
                 _ => String::new(),
             };
-            table.add_row([
+            table.add_row(columns([
                 thread.label(),
                 thread.guest.clone(),
                 thread.outcome.shown(),
                 results,
+                thread.threads.unwrap_or(1).to_string(),
                 format!("{:.3} s", thread.cpu_time.as_secs_f64()),
                 thread.slices.to_string(),
                 thread.preemptions.to_string(),
                 format!("{:.1} %", thread.share * 100.0),
-            ]);
+            ]));
         }
-        for column in [0, 4, 5, 6, 7] {
+        for column in [0, 4, 5, 6, 7, 8] {
             if let Some(column) = table.column_mut(column) {
                 column.set_cell_alignment(CellAlignment::Right);
             }
@@ -243,6 +304,32 @@ impl Report {
         write!(text, "\n{}", whole.chart("the whole run", &labels))
     }
 
+    /// What `--search` has found.
+    fn search(&self, text: &mut String) -> std::fmt::Result {
+        let Some(Searched {
+            runs,
+            found: Some(seed),
+            ..
+        }) = self.searched
+        else {
+            return Ok(());
+        };
+        let bad = |thread: &&Thread| !matches!(thread.outcome, Outcome::Returned(_));
+        let what = match (self.end, self.threads.iter().find(bad)) {
+            ("deadlock", _) => "deadlock".to_string(),
+            (_, Some(thread)) => format!("{} {}", thread.guest, thread.outcome.word()),
+            (_, None) => "all returned".to_string(),
+        };
+        let nth = match runs {
+            1 => "the first seed".to_string(),
+            _ => format!("after {} that did not go wrong", runs - 1),
+        };
+        writeln!(
+            text,
+            "\nseed {seed}: {what} ({nth}); --seed {seed} without --search is this run again"
+        )
+    }
+
     /// What the table has no room for.
     fn failures(&self, text: &mut String) -> std::fmt::Result {
         for thread in &self.threads {
@@ -250,18 +337,19 @@ impl Report {
                 (Outcome::Trapped { .. }, None) => {
                     write!(text, "\n{} trapped before it ran: ", thread.guest)?;
                 }
-                (Outcome::Trapped { .. }, Some(id)) => {
-                    write!(text, "\nthread {id} ({}) trapped: ", thread.guest)?;
+                (Outcome::Trapped { .. }, Some(_)) => {
+                    write!(text, "\nthread {} trapped: ", thread.culprit())?;
                 }
                 (Outcome::OverLimit(limit), _) => {
-                    let (label, guest, used) = (thread.label(), &thread.guest, limit.used());
-                    writeln!(text, "\nthread {label} ({guest}) went over {limit}: {used}")?;
+                    let (culprit, used) = (thread.culprit(), limit.used());
+                    writeln!(text, "\nthread {culprit} went over {limit}: {used}")?;
                 }
                 (Outcome::Stopped, _) => {
                     if let Some(what) = &thread.waits_for {
                         let (label, guest) = (thread.label(), &thread.guest);
                         writeln!(text, "\nthread {label} ({guest}) was waiting for {what}")?;
                     }
+                    thread.others(text)?;
                 }
                 _ => {}
             }
@@ -277,6 +365,28 @@ impl Report {
 }
 
 impl Thread {
+    /// The one of a guest's threads that ended it.
+    fn culprit(&self) -> String {
+        match &self.ended_by {
+            Some(Which { thread, name }) => format!("{thread} ({name})"),
+            None => format!("{} ({})", self.label(), self.guest),
+        }
+    }
+
+    fn others(&self, text: &mut String) -> std::fmt::Result {
+        let waiting = self.others.iter().filter_map(|other| {
+            let what = other.waits_for.as_ref()?;
+            Some((&other.thread, what))
+        });
+        for (Which { thread, name }, what) in waiting.clone().take(MOST_OTHERS) {
+            writeln!(text, "\nthread {thread} ({name}) was waiting for {what}")?;
+        }
+        match waiting.count().saturating_sub(MOST_OTHERS) {
+            0 => Ok(()),
+            more => writeln!(text, "\n{more} more of its threads were waiting"),
+        }
+    }
+
     fn label(&self) -> String {
         self.thread.map_or("-".to_string(), |id| id.to_string())
     }
@@ -317,6 +427,9 @@ mod tests {
         Thread {
             thread: Some(id),
             guest: format!("guest{id}.wat:run"),
+            threads: None,
+            ended_by: None,
+            others: Vec::new(),
             waits_for: None,
             outcome,
             cpu_time: Duration::from_micros(1500),
@@ -337,6 +450,7 @@ mod tests {
             seed: None,
             replayed: None,
             traced: None,
+            searched: None,
             end: "time_up",
             elapsed: Duration::from_secs(2),
             cpu_time: Duration::from_millis(6),
@@ -413,6 +527,60 @@ mod tests {
         let json = serde_json::to_value(report).unwrap();
         assert_eq!(json["end"], "deadlock");
         assert_eq!(json["threads"][0]["waits_for"], "guest thread 2");
+    }
+
+    #[test]
+    fn threads_of_a_guest_are_named() {
+        let mut report = report(vec![
+            Outcome::Trapped {
+                error: "no more".to_string(),
+                backtrace: Vec::new(),
+            },
+            Outcome::Stopped,
+        ]);
+        let which = |thread, name: &str| Which {
+            thread,
+            name: name.to_string(),
+        };
+        report.threads[0].threads = Some(3);
+        report.threads[0].ended_by = Some(which(4, "guest1.wat:run#2"));
+        let other = |thread| Other {
+            thread: which(thread, &format!("guest2.wat:run#{thread}")),
+            waits_for: Some("the atomic at 0x8".to_string()),
+        };
+        report.threads[1].others = (10..10 + MOST_OTHERS as u64 + 2).map(other).collect();
+        let text = report.text(None);
+        for part in [
+            "   threads   ",
+            "\nthread 4 (guest1.wat:run#2) trapped: no more\n",
+            "\nthread 29 (guest2.wat:run#29) was waiting for the atomic at 0x8\n",
+            "\n2 more of its threads were waiting\n",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(!text.contains("thread 30 "), "{text}");
+    }
+
+    #[test]
+    fn search_is_told_of_at_last() {
+        let search = |outcome, found| {
+            let mut report = report(vec![Outcome::Returned(vec![]), outcome]);
+            report.searched = Some(Searched {
+                first_seed: 5,
+                runs: 3,
+                found,
+            });
+            report.text(None)
+        };
+        let text = search(Outcome::Exited(3), Some(7));
+        let expected = "\nseed 7: guest2.wat:run exited 3 (after 2 that did not go wrong); \
+            --seed 7 without --search is this run again\n";
+        assert!(text.ends_with(expected), "{text}");
+        let text = search(Outcome::Returned(vec![]), None);
+        assert_eq!(text, "none of 3 seeds, 5 to 7, went wrong\n");
+        // By Ctrl-C.
+        let text = search(Outcome::Stopped, None);
+        assert!(!text.contains("seed"), "{text}");
     }
 
     #[test]

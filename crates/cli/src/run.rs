@@ -53,8 +53,10 @@ impl Run<'_> {
         let mut trace = self.store.take_wasm_thread_trace();
         if let Some(trace) = &mut trace {
             // The Store has forgotten those whose exit was taken.
-            let name = |guest: &Started| Some((guest.thread?, guest.text.clone()));
-            trace.names = self.guests.iter().filter_map(name).collect();
+            let known = self.guests.iter().flat_map(Started::threads);
+            trace.names.extend(known);
+            trace.names.sort_unstable_by_key(|(id, _)| *id);
+            trace.names.dedup_by_key(|(id, _)| *id);
         }
         let Made { schedule, replayed } = (self.ask)(&mut self.store);
         let (mode, slice, policy) = (self.args.preemption, self.slice, &self.policy);
@@ -72,8 +74,8 @@ impl Run<'_> {
 
     fn run_in_view(&mut self) -> Result<Totals> {
         let names: Vec<String> = self.guests.iter().map(Started::name).collect();
-        let live =
-            (!self.args.outputs.json && Target::Stdout.is_terminal()).then(|| Live::new(&names));
+        let is_watched = !self.args.outputs.json && self.args.schedule.search.is_none();
+        let live = (is_watched && Target::Stdout.is_terminal()).then(|| Live::new(&names));
         if let Some(live) = &live {
             self.console.attach(live.view());
         }
@@ -153,6 +155,9 @@ impl Run<'_> {
             .guests
             .into_iter()
             .map(|guest| Thread {
+                threads: guest.started(),
+                ended_by: guest.ended_by.clone(),
+                others: guest.stuck_others(),
                 thread: guest.thread.map(ThreadId::as_u64),
                 guest: guest.text,
                 waits_for: match guest.outcome {
@@ -186,6 +191,7 @@ impl Run<'_> {
             seed: self.seed,
             replayed: None,
             traced: None,
+            searched: None,
             interleaving_step,
             interleaving,
             threads,

@@ -5,6 +5,7 @@ use crate::mode::{Amount, Mode};
 use crate::settings::{self, Setting};
 use clap::{Args, ValueEnum};
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use wasmtime::{Result, ThreadOptions, bail};
 
@@ -57,8 +58,20 @@ pub struct ScheduleArgs {
     /// What chance makes of it: the same seed, the same picks (random, pct)
     ///
     /// Without it one is drawn, and shown, so that the run can be repeated.
+    /// --search finds one.
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
+
+    /// Look for the seed with which something goes wrong: try N of them, from
+    /// --seed on or from 0, until a guest traps, exits with another status than 0,
+    /// or waits for ever (random, pct)
+    ///
+    /// Each is a run of its own, from the beginning. Only the last one is told of,
+    /// and only if it went wrong does it print. With its seed as --seed, and the
+    /// same other options, it is there again: that takes --preemption fuel. A short
+    /// --slice is the more likely to find something.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub search: Option<u64>,
 
     /// How many slices the guests take together, about: then they go on in turns
     /// (pct). 1000 without it
@@ -180,6 +193,7 @@ impl ScheduleArgs {
             ("--patience", self.patience.clone(), &[Name::Priority]),
             ("--deadline", first(&self.deadline), &[Name::Deadline]),
             ("--seed", number(self.seed), &[Name::Random, Name::Pct]),
+            ("--search", number(self.search), &[Name::Random, Name::Pct]),
             ("--steps", number(self.steps), &[Name::Pct]),
             ("--depth", number(self.depth.map(u64::from)), &[Name::Pct]),
         ] {
@@ -196,6 +210,28 @@ impl ScheduleArgs {
             }
         }
         Ok(())
+    }
+
+    /// The seeds of `--search`.
+    ///
+    /// # Errors
+    ///
+    /// If there are not so many, or they would not be of use.
+    pub fn seeds(&self, mode: Mode) -> Result<Option<RangeInclusive<u64>>> {
+        let Some(count) = self.search else {
+            return Ok(None);
+        };
+        if mode != Mode::Fuel {
+            bail!(
+                "--search {count}: under --preemption {mode} a seed is another run each time; \
+                 use --preemption fuel"
+            );
+        }
+        let first = self.seed.unwrap_or(0);
+        match first.checked_add(count - 1) {
+            Some(last) => Ok(Some(first..=last)),
+            None => bail!("--search {count}: from --seed {first} on there are not so many"),
+        }
     }
 
     /// `--patience`, in ticks.

@@ -1,22 +1,34 @@
-//! A guest with an instance and a thread of its own.
+//! A guest with an instance and a thread of its own, or with several.
 
 use crate::live::Row;
 use crate::load::Guest;
 use crate::outcome::Outcome;
+use crate::report::{Other, Which};
 use crate::wasi::Host;
+use preempt_wasi_threads::{Process, ProcessOptions, Program, Tid};
+use std::collections::BTreeMap;
 use wasmtime::error::Context as _;
 use wasmtime::{Linker, Result, Store, ThreadId, ThreadOptions, ThreadStats, Trap, WaitFor};
 
 /// A guest that has been started.
 pub struct Started {
     pub text: String,
-    /// `None` if it trapped before it became a thread.
+    /// The first one. `None` if the guest trapped before it became a thread.
     pub thread: Option<ThreadId>,
+    /// Of a guest that can have other threads, too.
+    process: Option<Process>,
+    /// Of all its threads together.
     pub stats: ThreadStats,
-    /// What it waits for, while it is parked.
+    /// What the first one waits for, while it is parked.
     pub waits_for: Option<WaitFor>,
+    /// The others that have not ended, and what they wait for.
+    others: Vec<(ThreadId, Option<WaitFor>)>,
+    /// The names of the others that were seen.
+    names: BTreeMap<ThreadId, String>,
     /// `None` while it runs.
     pub outcome: Option<Outcome>,
+    /// Which of its threads ended it, if it is a process.
+    pub ended_by: Option<Which>,
 }
 
 impl Started {
@@ -27,9 +39,27 @@ impl Started {
         linker: &Linker<Host>,
         options: ThreadOptions,
     ) -> Result<Started> {
-        let (thread, outcome) = match spawn(store, &guest, linker, options) {
-            Ok(thread) => (Some(thread), None),
-            Err(error) => match Outcome::from(&error) {
+        let mut started = Started {
+            text: guest.spec.text.clone(),
+            thread: None,
+            process: None,
+            stats: ThreadStats::default(),
+            waits_for: None,
+            others: Vec::new(),
+            names: BTreeMap::new(),
+            outcome: None,
+            ended_by: None,
+        };
+        let spawned = if guest.is_process {
+            spawn_process(store, &guest, linker, options).map(|process| {
+                started.thread = Some(process.main());
+                started.process = Some(process);
+            })
+        } else {
+            spawn(store, &guest, linker, options).map(|thread| started.thread = Some(thread))
+        };
+        if let Err(error) = spawned {
+            match Outcome::from(&error) {
                 // Out of memory, say, rather than something in the guest.
                 Outcome::Trapped { backtrace, .. }
                     if backtrace.is_empty() && !error.is::<Trap>() =>
@@ -37,20 +67,22 @@ impl Started {
                     let guest = &guest.spec.text;
                     return Err(error).with_context(|| format!("cannot start guest `{guest}`"));
                 }
-                outcome => (None, Some(outcome)),
-            },
-        };
-        Ok(Started {
-            text: guest.spec.text,
-            thread,
-            stats: ThreadStats::default(),
-            waits_for: None,
-            outcome,
-        })
+                outcome => started.outcome = Some(outcome),
+            }
+        }
+        Ok(started)
     }
 
-    /// Looks at what the thread has done.
+    /// Whether it can have several threads.
+    pub fn is_process(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// Looks at what its threads have done.
     pub fn update(&mut self, store: &mut Store<Host>) {
+        if let Some(process) = self.process.clone() {
+            return self.update_process(store, &process);
+        }
         let (Some(id), None) = (self.thread, &self.outcome) else {
             return;
         };
@@ -58,7 +90,74 @@ impl Started {
             self.stats = thread.stats;
             self.waits_for = thread.waits_for;
         }
-        self.outcome = store.take_wasm_thread_exit(id).map(Outcome::from);
+        let exit = store.take_wasm_thread_exit(id);
+        self.outcome = exit.as_ref().map(Outcome::from);
+    }
+
+    fn update_process(&mut self, store: &mut Store<Host>, process: &Process) {
+        let ended = process.stats();
+        self.stats.cpu_time = ended.cpu_time;
+        self.stats.fuel_consumed = ended.fuel_consumed;
+        self.stats.dispatches = ended.dispatches;
+        self.stats.preemptions = ended.preemptions;
+        self.waits_for = None;
+        self.others.clear();
+        for (tid, id) in process.threads() {
+            let Some(thread) = store.wasm_thread(id) else {
+                continue;
+            };
+            self.stats.cpu_time += thread.stats.cpu_time;
+            self.stats.fuel_consumed += thread.stats.fuel_consumed;
+            self.stats.dispatches += thread.stats.dispatches;
+            self.stats.preemptions += thread.stats.preemptions;
+            if tid == Tid::MAIN {
+                self.waits_for = thread.waits_for;
+            } else {
+                self.others.push((id, thread.waits_for));
+                self.names
+                    .entry(id)
+                    .or_insert_with(|| self.text.clone() + &suffix(tid));
+            }
+        }
+        if let Some(outcome) = process.outcome() {
+            self.outcome = Some(Outcome::from(&outcome.exit));
+            self.ended_by = Some(Which {
+                thread: outcome.thread.as_u64(),
+                name: self.text.clone() + &suffix(outcome.tid),
+            });
+            if outcome.tid != Tid::MAIN {
+                let name = self.text.clone() + &suffix(outcome.tid);
+                self.names.insert(outcome.thread, name);
+            }
+        }
+    }
+
+    /// How many threads it has had, if it is a process.
+    pub fn started(&self) -> Option<u64> {
+        let process = self.process.as_ref();
+        process.map(|process| 1 + process.stats().started)
+    }
+
+    /// The threads that are known, with their names.
+    pub fn threads(&self) -> Vec<(ThreadId, String)> {
+        let first = self.thread.map(|id| (id, self.text.clone()));
+        let others = self.names.iter().map(|(id, name)| (*id, name.clone()));
+        first.into_iter().chain(others).collect()
+    }
+
+    /// Its threads but for the first one which were stopped.
+    pub fn stuck_others(&self) -> Vec<Other> {
+        let other = |(id, waits_for): &(ThreadId, Option<WaitFor>)| Other {
+            thread: Which {
+                thread: id.as_u64(),
+                name: self.names.get(id).cloned().unwrap_or_default(),
+            },
+            waits_for: waits_for.map(|wait| wait.to_string()),
+        };
+        match self.outcome {
+            Some(_) => Vec::new(),
+            None => self.others.iter().map(other).collect(),
+        }
     }
 
     pub fn name(&self) -> String {
@@ -101,4 +200,25 @@ fn spawn(
         .ok_or_else(|| wasmtime::format_err!("its instance has no export `{}`", guest.export))?;
     let options = options.name(guest.spec.text.clone());
     store.spawn_wasm_thread_with(function, &guest.args, options)
+}
+
+/// A guest whose threads share a memory.
+fn spawn_process(
+    store: &mut Store<Host>,
+    guest: &Guest,
+    linker: &Linker<Host>,
+    options: ThreadOptions,
+) -> wasmtime::Result<Process> {
+    let options = ProcessOptions::new()
+        .name(guest.spec.text.clone())
+        .threads(options);
+    Program::new(&guest.module, linker)?.spawn(store, options)
+}
+
+/// What follows a guest's name in that of its thread.
+fn suffix(tid: Tid) -> String {
+    match tid {
+        Tid::MAIN => String::new(),
+        tid => format!("#{tid}"),
+    }
 }

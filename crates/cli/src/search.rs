@@ -1,0 +1,48 @@
+//! Runs with one seed after the other, until something goes wrong.
+
+use crate::args::RunArgs;
+use crate::outputs::Outputs;
+use crate::prepare::Setup;
+use crate::report::{Report, Searched};
+use std::ops::RangeInclusive;
+use wasmtime::Result;
+
+/// Runs the guests with each of `seeds`, in a Store of its own, and tells of the last
+/// run. Returns whether all guests returned in all of them.
+///
+/// # Errors
+///
+/// Bad usage, or a guest that cannot be run.
+pub fn run(args: &RunArgs, setup: &Setup<'_>, seeds: RangeInclusive<u64>) -> Result<bool> {
+    let (first_seed, last) = (*seeds.start(), *seeds.end());
+    let mut seed = first_seed;
+    let mut prepared = setup.prepare(Some(seed))?;
+    // Before a guest has run in vain.
+    let outputs = Outputs::create(args)?;
+    loop {
+        let console = prepared.console.clone();
+        let mut ran = prepared.start()?.run();
+        let went_well = ran.report.as_ref().is_ok_and(Report::all_returned);
+        if went_well && seed < last && !setup.interrupt.happened() {
+            seed += 1;
+            prepared = setup.prepare(Some(seed))?;
+            continue;
+        }
+
+        if !went_well {
+            console.release()?;
+        }
+        if let Ok(report) = &mut ran.report {
+            report.searched = Some(Searched {
+                first_seed,
+                runs: seed - first_seed + 1,
+                found: (!went_well && !setup.interrupt.happened()).then_some(seed),
+            });
+        }
+        let written = outputs.write(&ran);
+        let report = ran.report?;
+        report.print(args.outputs.json)?;
+        written?;
+        return Ok(went_well && seed == last);
+    }
+}
