@@ -120,7 +120,7 @@ Guests:
   for all of them together; a weight or a priority is that of each one.
 
 Exit status:
-  0  all guests returned
+  0  all guests returned, with --search in each run
   1  a guest trapped, exited with another status than 0, went over a limit, or
      was stopped: by --for, by Ctrl-C, or as guests wait for each other. Then the
      report and all files are written; a second Ctrl-C ends the command at once,

@@ -118,7 +118,7 @@ pub struct Thread {
     /// Those but for its first one that were stopped.
     #[serde(rename = "other_threads")]
     pub others: Vec<Other>,
-    /// What it was waiting for when it was stopped.
+    /// What its first thread was waiting for when it was stopped.
     pub waits_for: Option<String>,
     #[serde(flatten)]
     pub outcome: Outcome,

@@ -63,13 +63,15 @@ pub struct ScheduleArgs {
     pub seed: Option<u64>,
 
     /// Look for the seed with which something goes wrong: try N of them, from
-    /// --seed on or from 0, until a guest traps, exits with another status than 0,
-    /// or waits for ever (random, pct)
+    /// --seed on or from 0, until with one a guest does not return (random, pct)
     ///
-    /// Each is a run of its own, from the beginning. Only the last one is told of,
-    /// and only if it went wrong does it print. With its seed as --seed, and the
-    /// same other options, it is there again: that takes --preemption fuel. A short
-    /// --slice is the more likely to find something.
+    /// But traps, say, or exits with another status than 0, waits for ever, or
+    /// is stopped by --for. Each seed is a run of its own, from the beginning; only
+    /// the last one is reported and written to files, and only if it went wrong is
+    /// what guests have printed shown. With its seed as --seed, and the same other
+    /// options, it is there again: that takes --preemption fuel. A short --slice is
+    /// the more likely to find something. Guests that read should be given a
+    /// --stdin: that of this process can be read once.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub search: Option<u64>,
 
