@@ -36,7 +36,7 @@ use wasmtime_environ::{
 type Definition = usize;
 
 /// The number of a definition.
-type Item = u32;
+type Item = usize;
 
 /// What the threads of a store have in common, and whether they may.
 #[derive(Default)]
@@ -61,8 +61,7 @@ impl Sharing {
             *self.numbers.entry(definition).or_insert_with(|| {
                 self.definitions.push(definition);
                 self.users.push(0);
-                // There are fewer instances than that.
-                (self.users.len() - 1) as Item
+                self.users.len() - 1
             })
         };
         let footprint = footprint.into_iter().map(number).collect();
@@ -78,21 +77,21 @@ impl Sharing {
         if self.allowed {
             return None;
         }
-        let in_use = |item: &&Item| self.users[**item as usize] > 0;
+        let in_use = |item: &&Item| self.users[**item] > 0;
         footprint.iter().find(in_use).copied()
     }
 
     /// A thread of `instance` is there.
     pub(super) fn enter(&mut self, instance: InstanceId) {
         for item in self.footprints[instance.index()].iter().flatten() {
-            self.users[*item as usize] += 1;
+            self.users[*item] += 1;
         }
     }
 
     /// A thread of `instance` has finished.
     pub(super) fn leave(&mut self, instance: InstanceId) {
         for item in self.footprints[instance.index()].iter().flatten() {
-            self.users[*item as usize] -= 1;
+            self.users[*item] -= 1;
         }
     }
 }
@@ -129,7 +128,7 @@ impl StoreOpaque {
         let user = user.unwrap_or_else(|| "another one".to_string());
         let definition = self
             .preempt()
-            .map(|threads| threads.sharing.definitions[item as usize]);
+            .map(|threads| threads.sharing.definitions[item]);
         let what = describe(self, instance, definition);
         format_err!(
             "cannot spawn a guest thread: it would share with {user}, which has not finished, \
