@@ -473,6 +473,7 @@ impl<T: 'static> Caller1<T> {
         let mut linker = Linker::<T>::new(&engine);
         linker.func_wrap_concurrent("host", "f", func).unwrap();
         let mut store = Store::new(&engine, data);
+        store.wasm_thread_sharing(true).unwrap();
         let memory = SharedMemory::new(&engine, MemoryType::shared(1, 1)).unwrap();
         linker.define(&store, "host", "memory", memory).unwrap();
         let module = Module::new(&engine, CALLER).unwrap();
