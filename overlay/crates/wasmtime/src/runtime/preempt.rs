@@ -107,7 +107,7 @@ struct Suspension {
     #[cfg_attr(not(feature = "call-hook"), expect(dead_code))]
     from_host: bool,
     /// What it waits for.
-    park: Option<park::Park>,
+    park: Option<Box<park::Park>>,
 }
 
 impl Suspension {

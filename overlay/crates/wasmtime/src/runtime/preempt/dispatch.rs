@@ -502,7 +502,9 @@ impl<'a> OnCpu<'a> {
 
     /// Runs the thread until it leaves the CPU, at `now`, or keeps the store.
     fn dispatch(mut self, waker: &Waker, now: &mut Instant) -> Left {
-        if let Some(over) = self.store.running_thread().and_then(|running| running.over) {
+        if let Some(running) = self.store.running_thread()
+            && let Some(over) = running.over.as_deref().copied()
+        {
             *now = self.kill(OwnedExit::OverLimit(over));
             return Left::Finished;
         }

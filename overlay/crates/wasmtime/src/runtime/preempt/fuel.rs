@@ -201,7 +201,7 @@ pub(crate) fn out_of_gas(store: &mut dyn VMStore) -> Result<bool> {
     let over = store.preempt().filter(|_| spent);
     if let Some(over) = over.and_then(|threads| threads.over_fuel_limit()) {
         if let Some(running) = store.running_thread_mut() {
-            running.over = Some(over);
+            running.over = Some(Box::new(over));
         }
         return Err(over.into());
     }

@@ -142,7 +142,7 @@ pub(super) fn park(
         preempted: false,
         fuel_in_register: false,
         from_host,
-        park: Some(park),
+        park: Some(Box::new(park)),
     };
     preemptive_yield(store, context, why)
 }

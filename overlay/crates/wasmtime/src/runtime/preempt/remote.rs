@@ -138,9 +138,8 @@ impl Remote {
         Self::wake_sleeper(inbox);
         // A thread whose slice has an end leaves the CPU soon enough. `id` itself may be
         // on its way to being parked.
-        if self.alone.load(Ordering::SeqCst) {
-            self.kick(|on_cpu| on_cpu != 0 && on_cpu != id.as_u64());
-        }
+        let is_alone = || self.alone.load(Ordering::SeqCst);
+        self.kick(|on_cpu| on_cpu != 0 && on_cpu != id.as_u64() && is_alone());
     }
 
     fn wake_sleeper(mut inbox: MutexGuard<'_, Inbox>) {
@@ -208,7 +207,8 @@ impl Remote {
     /// nobody on the CPU to interrupt.
     pub(super) fn start(&self, id: ThreadId, alone: bool) {
         self.kicked.store(false, Ordering::Relaxed);
-        self.alone.store(alone, Ordering::SeqCst);
+        // Who finds `id` below finds this too.
+        self.alone.store(alone, Ordering::Relaxed);
         self.on_cpu.store(id.as_u64(), Ordering::SeqCst);
         if self.anything_asked() || (alone && self.anybody_woken()) {
             self.kicked.store(true, Ordering::SeqCst);

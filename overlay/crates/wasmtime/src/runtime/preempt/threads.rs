@@ -226,7 +226,7 @@ pub(super) struct Running {
     /// What is left of its limits.
     pub(super) allowance: Allowance,
     /// Why it is to be ended as soon as it can be.
-    pub(super) over: Option<OverLimit>,
+    pub(super) over: Option<Box<OverLimit>>,
     since: Instant,
     cpu_since: Option<Duration>,
     /// What it has used of the CPU before it went on after keeping the store.
@@ -242,7 +242,7 @@ pub(super) struct Running {
     /// Whether its code may have had the counter in a register then.
     pub(super) fuel_in_register: bool,
     /// What it suspended to wait for.
-    pub(super) park: Option<Park>,
+    pub(super) park: Option<Box<Park>>,
     /// Its function, and what that returned.
     results: Option<(Func, Values)>,
 }
@@ -411,13 +411,22 @@ impl PreemptiveThreads {
         why: Start,
     ) -> Option<Box<StoreFiber<'static>>> {
         let run_clock = self.run_clock(Some(now));
-        let (allowance, over) = match why {
-            Start::Dispatch => self.allowance(self.threads.get(&id)?, now),
-            Start::End => (Allowance::default(), None),
+        // One that is dispatched is ready.
+        let was_ready = match why {
+            Start::Dispatch => true,
+            Start::End => {
+                let was_ready = self.threads.get(&id)?.is_ready();
+                self.unpark(id);
+                was_ready
+            }
         };
-        let was_ready = self.threads.get(&id)?.is_ready();
-        self.unpark(id);
         let thread = self.threads.get_mut(&id)?;
+        // Most threads have no limits.
+        let is_limited = thread.extra.is_some() || !self.timeouts.is_empty();
+        let (allowance, over) = match why {
+            Start::Dispatch if is_limited => thread.allowance(&self.groups, &self.timeouts, now),
+            _ => (Allowance::default(), None),
+        };
         let fiber = thread.fiber.take()?;
         thread.place = 0;
         let slice = match slice {
@@ -475,13 +484,22 @@ impl PreemptiveThreads {
         fuel_held: Option<i64>,
         now: Instant,
     ) -> Option<Off> {
-        let mut running = self.running.take()?;
+        // Left where it is: it was just written to, field by field, and to move it would wait
+        // for that.
+        let running = self.running.as_mut()?;
         self.remote.stop();
         self.fuel_clock = self.fuel_clock.saturating_add(running.fuel_consumed);
         let (id, preempted) = (running.id, running.preempted);
+        let parked = match running.park.take() {
+            Some(park) => self.park(id, park),
+            None => false,
+        };
         let run_clock = self.run_clock(Some(now));
+        let running = self.running.as_ref()?;
+        let used = self.used(running, now);
         let thread = self.threads.get_mut(&id)?;
-        thread.charge(&running, now, &mut self.groups);
+        thread.charge(running, now, &mut self.groups);
+        self.running = None;
         thread.fiber = Some(fiber);
         thread.fuel_held = fuel_held;
         thread.ready_since = run_clock;
@@ -491,8 +509,6 @@ impl PreemptiveThreads {
             thread.stats.yields += 1;
         }
         let limited = thread.extra.is_some();
-        let parked = running.park.take().is_some_and(|park| self.park(id, park));
-        let thread = self.threads.get_mut(&id)?;
         let blocked = parked || thread.suspended;
         if !blocked {
             self.ready += 1;
@@ -507,7 +523,6 @@ impl PreemptiveThreads {
             if blocked {
                 self.record(Some(now), Some(id), Traced::Parked);
             }
-            let used = self.used(&running, now);
             self.tell(Some(now), |policy, now| match (blocked, preempted) {
                 (true, _) => policy.parked(now, id, used),
                 (false, true) => policy.preempted(now, id, used),
@@ -545,9 +560,9 @@ impl PreemptiveThreads {
         {
             self.timeouts.remove(&(end, id));
         }
-        let exit = match (exit, running.over) {
+        let exit = match (exit, running.over.take()) {
             // It was unwound because of this.
-            (Some(OwnedExit::Trapped(_)), Some(over)) => Some(OwnedExit::OverLimit(over)),
+            (Some(OwnedExit::Trapped(_)), Some(over)) => Some(OwnedExit::OverLimit(*over)),
             (Some(exit), _) => Some(exit),
             (None, _) => running
                 .results
@@ -602,7 +617,7 @@ impl PreemptiveThreads {
         let Some(thread) = self.running.as_ref().and_then(|r| self.threads.get(&r.id)) else {
             return;
         };
-        let (allowance, _) = self.allowance(thread, now);
+        let (allowance, _) = thread.allowance(&self.groups, &self.timeouts, now);
         if let Some(running) = &mut self.running {
             running.allowance = allowance;
             running.allowance.time = allowance

@@ -7,10 +7,36 @@ use crate::runtime::preempt::limits::{
 };
 use crate::runtime::preempt::thread::ThreadId;
 use core::time::Duration;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
 impl Thread {
+    /// What it may use in the dispatch that begins `now`, and the limit that it is over
+    /// already.
+    pub(super) fn allowance(
+        &self,
+        groups: &HashMap<u64, Budget>,
+        timeouts: &BTreeSet<(Instant, ThreadId)>,
+        now: Instant,
+    ) -> (Allowance, Option<Box<OverLimit>>) {
+        let mut allowance = Allowance::default();
+        let mut over = None;
+        if let Some(budget) = self.budget() {
+            allowance = budget.allowance();
+            over = budget.over(false);
+        }
+        if !groups.is_empty()
+            && let Some(budget) = groups.get(&self.group())
+        {
+            allowance = allowance.and(budget.allowance());
+            over = over.or(budget.over(true));
+        }
+        if let Some((end, _)) = timeouts.first() {
+            allowance = allowance.until(*end, now);
+        }
+        (allowance, over.map(Box::new))
+    }
+
     /// Accounts for what it has used in the dispatch that ends `now`.
     pub(super) fn charge(
         &mut self,
@@ -40,31 +66,6 @@ impl Thread {
 }
 
 impl PreemptiveThreads {
-    /// What `thread` may use in the dispatch that begins `now`, and the limit that it is
-    /// over already.
-    pub(super) fn allowance(
-        &self,
-        thread: &Thread,
-        now: Instant,
-    ) -> (Allowance, Option<OverLimit>) {
-        let mut allowance = Allowance::default();
-        let mut over = None;
-        if let Some(budget) = thread.budget() {
-            allowance = budget.allowance();
-            over = budget.over(false);
-        }
-        if !self.groups.is_empty()
-            && let Some(budget) = self.groups.get(&thread.group())
-        {
-            allowance = allowance.and(budget.allowance());
-            over = over.or(budget.over(true));
-        }
-        if let Some((end, _)) = self.timeouts.first() {
-            allowance = allowance.until(*end, now);
-        }
-        (allowance, over)
-    }
-
     pub(in crate::runtime::preempt) fn set_limits(
         &mut self,
         id: ThreadId,

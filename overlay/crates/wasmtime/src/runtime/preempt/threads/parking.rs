@@ -50,7 +50,7 @@ impl PreemptiveThreads {
 
     /// The second half of arrow 3, for a thread that waits. Returns whether it does: it
     /// may have been woken since it last looked.
-    pub(super) fn park(&mut self, id: ThreadId, park: Park) -> bool {
+    pub(super) fn park(&mut self, id: ThreadId, park: Box<Park>) -> bool {
         let thread = self.threads.get(&id);
         let waker = thread.and_then(|thread| thread.waker.as_ref());
         let has_ended = |id: &ThreadId| !self.is_live(*id);
@@ -64,7 +64,7 @@ impl PreemptiveThreads {
             self.joiners.entry(*join).or_default().push(id);
         }
         if let Some(thread) = self.threads.get_mut(&id) {
-            thread.park = Some(Box::new(park));
+            thread.park = Some(park);
         }
         true
     }
