@@ -15,3 +15,8 @@ pub use preempt_wasi_threads as wasi_threads;
 pub use wasmtime;
 
 pub mod imports;
+
+/// Its code is tested as this page's is.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/waiting.md")]
+struct Waiting;
