@@ -104,7 +104,10 @@ struct Suspension {
     /// Where compiled code may have the fuel counter in a register.
     fuel_in_register: bool,
     /// In a host function, and not in Wasm.
-    #[cfg_attr(not(feature = "call-hook"), expect(dead_code))]
+    #[cfg_attr(
+        not(feature = "call-hook"),
+        expect(dead_code, reason = "call hooks look at it")
+    )]
     from_host: bool,
     /// What it waits for.
     park: Option<Box<park::Park>>,

@@ -865,6 +865,7 @@ impl StoreOpaque {
     }
 
     /// The running thread is about to wake others: they need not interrupt it.
+    #[cfg(feature = "threads")]
     pub(crate) fn start_waking_guest_threads(&mut self) {
         if let Some(threads) = self.preempt()
             && threads.running.is_some()
@@ -874,6 +875,7 @@ impl StoreOpaque {
     }
 
     /// The running thread may have woken others, which are ready now.
+    #[cfg(feature = "threads")]
     pub(crate) fn finish_waking_guest_threads(&mut self) {
         let Some(threads) = self.preempt_mut() else {
             return;
