@@ -43,7 +43,8 @@
 //!
 //! 1. `threads`, `ready`, `policy` and `running` change only here and in the modules
 //!    below: scheduling.rs asks the policy, parking.rs has those that wait,
-//!    limiting.rs charges and judges, recording.rs keeps clocks and the trace.
+//!    limiting.rs charges and judges, recording.rs keeps clocks and the trace,
+//!    listing.rs shows.
 //! 2. A `Ready` thread is known to the policy as such and its `fiber` is here. How
 //!    many there are is in `ready`, whatever the policy says.
 //! 3. At most one thread is `Running`. Its fiber is on the stack of
@@ -51,14 +52,14 @@
 //! 4. An id is given out once. The counter is 64 bits wide and never wraps.
 
 use super::exit::{Exit, OwnedExit, Values};
-use super::limits::{Allowance, Budget, LimitHook, OverLimit, ThreadLimits, thread_cpu_time};
+use super::limits::{Allowance, Budget, LimitHook, OverLimit, thread_cpu_time};
 use super::park::{Park, ThreadWaker};
 use super::policy::{Place, Policy, RoundRobin, ThreadParams};
 use super::remote::Remote;
 use super::sharing::Sharing;
 use super::slice::{Preemption, Slice};
 use super::spawn::ThreadOptions;
-use super::thread::{IdHasher, ThreadId, ThreadInfo, ThreadState, ThreadStats};
+use super::thread::{IdHasher, ThreadId, ThreadInfo, ThreadStats};
 use super::trace::{Ring, Traced};
 use crate::fiber::StoreFiber;
 use crate::prelude::*;
@@ -72,6 +73,7 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 mod limiting;
+mod listing;
 mod parking;
 mod recording;
 mod scheduling;
@@ -602,31 +604,6 @@ impl PreemptiveThreads {
         }
     }
 
-    /// The running thread keeps the store, and the OS thread may do something else.
-    pub(super) fn keep(&mut self) {
-        if let Some(running) = &mut self.running
-            && let Some(since) = running.cpu_since
-        {
-            let now = thread_cpu_time().unwrap_or(since);
-            running.cpu_before += now.saturating_sub(since);
-        }
-    }
-
-    /// It goes on, perhaps on another OS thread.
-    pub(super) fn keep_on(&mut self, now: Instant) {
-        let Some(thread) = self.running.as_ref().and_then(|r| self.threads.get(&r.id)) else {
-            return;
-        };
-        let (allowance, _) = thread.allowance(&self.groups, &self.timeouts, now);
-        if let Some(running) = &mut self.running {
-            running.allowance = allowance;
-            running.allowance.time = allowance
-                .time
-                .map(|time| time.saturating_sub(running.cpu_before));
-            running.cpu_since = running.cpu_since.and_then(|_| thread_cpu_time());
-        }
-    }
-
     /// Gives up a thread that keeps the store and whose fiber was leaked, with the future of
     /// the run, by `mem::forget`. It never runs again.
     pub(super) fn give_up_running(&mut self) {
@@ -688,27 +665,6 @@ impl PreemptiveThreads {
     /// If there is no such thread, or it has finished.
     pub(super) fn ensure_live(&mut self, id: ThreadId, to_be: &str) -> Result<()> {
         self.live_mut(id, to_be).map(|_| ())
-    }
-
-    /// The threads that have not finished, in the order of their spawning.
-    pub(super) fn live(&self) -> Vec<ThreadId> {
-        let threads = self.threads.iter();
-        sorted(
-            threads
-                .filter(|(_, thread)| thread.exit.is_none())
-                .map(|(id, _)| *id),
-        )
-    }
-
-    /// Whether there is such a thread, and it has not finished.
-    pub(super) fn is_live(&self, id: ThreadId) -> bool {
-        let thread = self.threads.get(&id);
-        thread.is_some_and(|thread| thread.exit.is_none())
-    }
-
-    /// Whether there was ever such a thread.
-    pub(super) fn was_spawned(&self, id: ThreadId) -> bool {
-        (1..=self.last_id).contains(&id.0)
     }
 
     /// Sets what is called when `id` has finished.
@@ -782,42 +738,6 @@ impl PreemptiveThreads {
         Ok(())
     }
 
-    pub(super) fn get(&self, id: ThreadId) -> Option<ThreadInfo<'_>> {
-        Some(self.info(id, self.threads.get(&id)?))
-    }
-
-    /// All threads, in the order of their spawning.
-    pub(super) fn list(&self) -> impl Iterator<Item = ThreadInfo<'_>> {
-        let ids = sorted(self.threads.keys().copied());
-        ids.into_iter().filter_map(|id| self.get(id))
-    }
-
-    fn info<'a>(&'a self, id: ThreadId, thread: &'a Thread) -> ThreadInfo<'a> {
-        let mut stats = thread.stats;
-        if thread.exit.is_none() {
-            stats.wall_time = self.run_clock(None).saturating_sub(thread.spawned);
-        }
-        ThreadInfo {
-            id,
-            name: thread.name.as_deref(),
-            state: if thread.exit.is_some() {
-                ThreadState::Finished
-            } else if self.running.as_ref().is_some_and(|r| r.id == id) {
-                ThreadState::Running
-            } else if thread.suspended {
-                ThreadState::Suspended
-            } else if thread.park.is_some() {
-                ThreadState::Parked
-            } else {
-                ThreadState::Ready
-            },
-            waits_for: thread.waits_for(),
-            slice: thread.slice.unwrap_or(self.slice),
-            limits: thread.budget().map_or(ThreadLimits::new(), Budget::limits),
-            stats,
-        }
-    }
-
     /// The suspended fibers, for the garbage collector (rule I3). The running
     /// one's frames are found from the activations of the OS thread.
     #[cfg(feature = "gc")]
@@ -856,55 +776,6 @@ impl StoreOpaque {
         }
     }
 
-    /// Whether nobody but guest threads of this store notifies waiters of the shared
-    /// memory at `base`.
-    #[cfg(feature = "threads")]
-    pub(super) fn threads_own_memory(&self, base: usize) -> bool {
-        self.preempt()
-            .is_some_and(|threads| threads.own_memories.contains_key(&base))
-    }
-
-    /// The running thread is about to wake others: they need not interrupt it.
-    #[cfg(feature = "threads")]
-    pub(crate) fn start_waking_guest_threads(&mut self) {
-        if let Some(threads) = self.preempt()
-            && threads.running.is_some()
-        {
-            threads.remote.set_alone(false);
-        }
-    }
-
-    /// The running thread may have woken others, which are ready now.
-    #[cfg(feature = "threads")]
-    pub(crate) fn finish_waking_guest_threads(&mut self) {
-        let Some(threads) = self.preempt_mut() else {
-            return;
-        };
-        if threads.running.is_none() {
-            return;
-        }
-        threads.wake_those_due(None);
-        if threads.ready == 0 {
-            threads.remote.set_alone(true);
-            // Another OS thread may have woken one meanwhile, and not have interrupted.
-            threads.wake_those_due(None);
-        }
-        self.running_is_alone_no_more();
-    }
-
-    /// A thread has become ready, perhaps beside one that had the CPU to itself, or that
-    /// one is to be suspended.
-    pub(super) fn running_is_alone_no_more(&mut self) {
-        if let Some(threads) = self.preempt()
-            && threads.running.is_some()
-            && threads.slice_has_end()
-        {
-            threads.remote.set_alone(false);
-            self.preempt_alone_no_more();
-            self.watch_alone_no_more();
-        }
-    }
-
     pub(super) fn running_thread(&self) -> Option<&Running> {
         self.preempt()?.running()
     }
@@ -920,11 +791,4 @@ impl StoreOpaque {
     pub(super) fn take_owned_exit(&mut self, id: ThreadId) -> Option<OwnedExit> {
         self.preempt_mut().as_mut()?.take_exit(id)
     }
-}
-
-/// In the order of their spawning.
-fn sorted(ids: impl Iterator<Item = ThreadId>) -> Vec<ThreadId> {
-    let mut ids: Vec<ThreadId> = ids.collect();
-    ids.sort_unstable();
-    ids
 }

@@ -66,6 +66,31 @@ impl Thread {
 }
 
 impl PreemptiveThreads {
+    /// The running thread keeps the store, and the OS thread may do something else.
+    pub(in crate::runtime::preempt) fn keep(&mut self) {
+        if let Some(running) = &mut self.running
+            && let Some(since) = running.cpu_since
+        {
+            let now = thread_cpu_time().unwrap_or(since);
+            running.cpu_before += now.saturating_sub(since);
+        }
+    }
+
+    /// It goes on, perhaps on another OS thread.
+    pub(in crate::runtime::preempt) fn keep_on(&mut self, now: Instant) {
+        let Some(thread) = self.running.as_ref().and_then(|r| self.threads.get(&r.id)) else {
+            return;
+        };
+        let (allowance, _) = thread.allowance(&self.groups, &self.timeouts, now);
+        if let Some(running) = &mut self.running {
+            running.allowance = allowance;
+            running.allowance.time = allowance
+                .time
+                .map(|time| time.saturating_sub(running.cpu_before));
+            running.cpu_since = running.cpu_since.and_then(|_| thread_cpu_time());
+        }
+    }
+
     pub(in crate::runtime::preempt) fn set_limits(
         &mut self,
         id: ThreadId,

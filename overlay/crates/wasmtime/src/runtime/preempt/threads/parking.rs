@@ -5,6 +5,7 @@ use crate::prelude::*;
 use crate::runtime::preempt::park::{self, Park, ThreadWaker, WaitFor};
 use crate::runtime::preempt::thread::ThreadId;
 use crate::runtime::preempt::trace::Traced;
+use crate::store::StoreOpaque;
 use core::sync::atomic::{Ordering, fence};
 use core::task::Waker;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -198,5 +199,56 @@ impl PreemptiveThreads {
     pub(in crate::runtime::preempt) fn parked(&self) -> Vec<(ThreadId, WaitFor)> {
         let waits_for = |id: ThreadId| Some((id, self.threads.get(&id)?.waits_for()?));
         self.live().into_iter().filter_map(waits_for).collect()
+    }
+}
+
+impl StoreOpaque {
+    /// Whether nobody but guest threads of this store notifies waiters of the shared
+    /// memory at `base`.
+    #[cfg(feature = "threads")]
+    pub(in crate::runtime::preempt) fn threads_own_memory(&self, base: usize) -> bool {
+        self.preempt()
+            .is_some_and(|threads| threads.own_memories.contains_key(&base))
+    }
+
+    /// The running thread is about to wake others: they need not interrupt it.
+    #[cfg(feature = "threads")]
+    pub(crate) fn start_waking_guest_threads(&mut self) {
+        if let Some(threads) = self.preempt()
+            && threads.running.is_some()
+        {
+            threads.remote.set_alone(false);
+        }
+    }
+
+    /// The running thread may have woken others, which are ready now.
+    #[cfg(feature = "threads")]
+    pub(crate) fn finish_waking_guest_threads(&mut self) {
+        let Some(threads) = self.preempt_mut() else {
+            return;
+        };
+        if threads.running.is_none() {
+            return;
+        }
+        threads.wake_those_due(None);
+        if threads.ready == 0 {
+            threads.remote.set_alone(true);
+            // Another OS thread may have woken one meanwhile, and not have interrupted.
+            threads.wake_those_due(None);
+        }
+        self.running_is_alone_no_more();
+    }
+
+    /// A thread has become ready, perhaps beside one that had the CPU to itself, or that
+    /// one is to be suspended.
+    pub(in crate::runtime::preempt) fn running_is_alone_no_more(&mut self) {
+        if let Some(threads) = self.preempt()
+            && threads.running.is_some()
+            && threads.slice_has_end()
+        {
+            threads.remote.set_alone(false);
+            self.preempt_alone_no_more();
+            self.watch_alone_no_more();
+        }
     }
 }

@@ -1,0 +1,72 @@
+//! Threads as they are seen from outside.
+
+use super::{PreemptiveThreads, Thread};
+use crate::prelude::*;
+use crate::runtime::preempt::limits::{Budget, ThreadLimits};
+use crate::runtime::preempt::thread::{ThreadId, ThreadInfo, ThreadState};
+
+impl PreemptiveThreads {
+    /// The threads that have not finished, in the order of their spawning.
+    pub(in crate::runtime::preempt) fn live(&self) -> Vec<ThreadId> {
+        let threads = self.threads.iter();
+        sorted(
+            threads
+                .filter(|(_, thread)| thread.exit.is_none())
+                .map(|(id, _)| *id),
+        )
+    }
+
+    /// Whether there is such a thread, and it has not finished.
+    pub(in crate::runtime::preempt) fn is_live(&self, id: ThreadId) -> bool {
+        let thread = self.threads.get(&id);
+        thread.is_some_and(|thread| thread.exit.is_none())
+    }
+
+    /// Whether there was ever such a thread.
+    pub(in crate::runtime::preempt) fn was_spawned(&self, id: ThreadId) -> bool {
+        (1..=self.last_id).contains(&id.0)
+    }
+
+    pub(in crate::runtime::preempt) fn get(&self, id: ThreadId) -> Option<ThreadInfo<'_>> {
+        Some(self.info(id, self.threads.get(&id)?))
+    }
+
+    /// All threads, in the order of their spawning.
+    pub(in crate::runtime::preempt) fn list(&self) -> impl Iterator<Item = ThreadInfo<'_>> {
+        let ids = sorted(self.threads.keys().copied());
+        ids.into_iter().filter_map(|id| self.get(id))
+    }
+
+    fn info<'a>(&'a self, id: ThreadId, thread: &'a Thread) -> ThreadInfo<'a> {
+        let mut stats = thread.stats;
+        if thread.exit.is_none() {
+            stats.wall_time = self.run_clock(None).saturating_sub(thread.spawned);
+        }
+        ThreadInfo {
+            id,
+            name: thread.name.as_deref(),
+            state: if thread.exit.is_some() {
+                ThreadState::Finished
+            } else if self.running.as_ref().is_some_and(|r| r.id == id) {
+                ThreadState::Running
+            } else if thread.suspended {
+                ThreadState::Suspended
+            } else if thread.park.is_some() {
+                ThreadState::Parked
+            } else {
+                ThreadState::Ready
+            },
+            waits_for: thread.waits_for(),
+            slice: thread.slice.unwrap_or(self.slice),
+            limits: thread.budget().map_or(ThreadLimits::new(), Budget::limits),
+            stats,
+        }
+    }
+}
+
+/// In the order of their spawning.
+fn sorted(ids: impl Iterator<Item = ThreadId>) -> Vec<ThreadId> {
+    let mut ids: Vec<ThreadId> = ids.collect();
+    ids.sort_unstable();
+    ids
+}
