@@ -176,7 +176,9 @@ fn a_run_ends_in_time_while_all_sleep_and_the_next_goes_on() {
     for source in sources() {
         let mut guests = Guests::new(source);
         let sleeper = guests.spawn("sleep", &[Val::I32(100)]);
+        let before = Instant::now();
         let run = guests.run(ms(20));
+        let after = Instant::now();
         assert_eq!(run.end, RunEnd::TimeUp, "{source}");
         assert!(
             run.elapsed >= ms(20) && run.elapsed < ms(90),
@@ -185,7 +187,10 @@ fn a_run_ends_in_time_while_all_sleep_and_the_next_goes_on() {
         );
         let info = guests.store.wasm_thread(sleeper).unwrap();
         assert_eq!(info.state, ThreadState::Parked);
-        assert!(matches!(info.waits_for, Some(WaitFor::Time(_))), "{info:?}");
+        let Some(WaitFor::Time(until)) = info.waits_for else {
+            panic!("{info:?}");
+        };
+        assert!(until >= before + ms(100) && until < after + ms(100));
         assert_eq!(guests.run(Duration::MAX).end, RunEnd::AllFinished);
     }
 }

@@ -82,7 +82,9 @@ fn siblings_of_a_thread_that_is_ended_go_on() {
         let limited = spin(&mut store, &module, ThreadOptions::new().cpu_limit(ms(5)));
         let (free, turns) = spawn_spinner(&mut store, &module);
         let fib = spawn(&mut store, &module, "fib", &[Val::I32(15)]);
-        store.run_wasm_threads_for(ms(100)).unwrap();
+        while !finished(&store, limited) || !finished(&store, fib) {
+            store.run_wasm_threads_for(ms(20)).unwrap();
+        }
         cpu(over(&mut store, limited));
         assert_eq!(returned(&mut store, fib)[0].unwrap_i32(), 610);
         let before = turns.get(&mut store).unwrap_i64();

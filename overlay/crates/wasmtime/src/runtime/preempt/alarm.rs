@@ -1,6 +1,7 @@
 //! Wakers that are woken at a time, where there is no OS thread that sleeps until then:
 //! one OS thread for all of them, which ends when there are none.
 
+use super::clock::Moment;
 use super::park;
 use crate::prelude::*;
 use core::task::Waker;
@@ -8,7 +9,6 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Instant;
 
 /// Wakes a waker at a time, unless it is dropped before.
 pub(super) struct Alarm {
@@ -16,7 +16,7 @@ pub(super) struct Alarm {
 }
 
 /// The number tells alarms of the same time apart.
-type Key = (Instant, u64);
+type Key = (Moment, u64);
 
 #[derive(Default)]
 struct Alarms {
@@ -45,7 +45,7 @@ impl Alarm {
     /// # Errors
     ///
     /// If the OS refuses to make the OS thread.
-    pub(super) fn set(time: Instant, waker: Waker) -> Result<Alarm> {
+    pub(super) fn set(time: Moment, waker: Waker) -> Result<Alarm> {
         let mut alarms = alarms();
         if !alarms.watched {
             thread::Builder::new()
@@ -76,7 +76,7 @@ impl Drop for Alarm {
 fn watch() {
     let mut alarms = alarms();
     loop {
-        let now = Instant::now();
+        let now = Moment::now();
         let first = alarms.wakers.keys().next().copied();
         let wait = match first {
             Some(key) if key.0 <= now => {
@@ -88,7 +88,7 @@ fn watch() {
                 alarms = self::alarms();
                 continue;
             }
-            Some((time, _)) => time - now,
+            Some((time, _)) => time.left(now),
             None => LINGER,
         };
         let waited = CHANGED

@@ -4,6 +4,7 @@
 //! whoever notifies wakes them in the order in which they came, whether that is a
 //! sibling, another store, or the embedder.
 
+use super::clock::Moment;
 use super::park::{self, Park};
 use crate::prelude::*;
 use crate::runtime::vm::parking_spot::Waiter;
@@ -12,7 +13,6 @@ use crate::store::InstanceId;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use core::task::Waker;
 use core::time::Duration;
-use std::time::Instant;
 use wasmtime_environ::DefinedMemoryIndex;
 
 /// The value of an atomic for which a thread is to wait.
@@ -107,7 +107,7 @@ pub(crate) fn wait<E: Expected>(
     let base = atomic.addr() - usize::try_from(address).unwrap_or(0);
     let from_outside = !store.threads_own_memory(base);
     // A time that the clock cannot hold never comes.
-    let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let until = timeout.and_then(|timeout| Moment::now().checked_add(timeout));
     let mut queued = Queued {
         memory,
         key: atomic.expose_provenance() as u64,
@@ -119,7 +119,7 @@ pub(crate) fn wait<E: Expected>(
         return Ok(Some(WaitResult::Mismatch));
     }
     while !queued.was_notified() {
-        if until.is_some_and(|until| Instant::now() >= until) {
+        if until.is_some_and(|until| Moment::now() >= until) {
             // Unless it is notified at this moment.
             return Ok(Some(match queued.leave() {
                 true => WaitResult::Ok,

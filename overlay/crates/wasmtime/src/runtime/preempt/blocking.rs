@@ -119,6 +119,7 @@ pub(super) fn is_outermost() -> bool {
 
 /// Runs `resume`, which resumes a guest thread of `store`, as the current
 /// dispatch of this OS thread.
+#[inline(always)]
 pub(super) fn dispatching<R>(
     store: &mut StoreOpaque,
     resume: impl FnOnce(&mut StoreOpaque) -> R,
@@ -236,6 +237,7 @@ fn may_suspend(store: &StoreOpaque) -> bool {
 /// # Errors
 ///
 /// If it was cancelled while it was suspended: the caller must unwind.
+#[inline(always)]
 pub(super) fn suspend(mut context: Taken) -> Result<()> {
     context.get_mut().suspend(StoreFiberYield::ReleaseStore)
 }

@@ -22,6 +22,7 @@
 //! embedder's, so it has no scope, and takes and returns no GC references.
 
 use super::alarm::Alarm;
+use super::clock::Moment;
 use super::park::{self, Park};
 use super::spawn::in_lifo_scope;
 use super::thread::ThreadId;
@@ -81,7 +82,7 @@ struct Polled {
 struct Wishes {
     /// The waker of the guest thread. `None` if this is not one's own code.
     waker: Option<Waker>,
-    until: Cell<Option<Instant>>,
+    until: Cell<Option<Moment>>,
     joins: RefCell<Vec<ThreadId>>,
 }
 
@@ -92,7 +93,7 @@ impl Wishes {
         waker.is_some_and(|waker| waker.will_wake(cx.waker()))
     }
 
-    fn wake_at(&self, time: Instant) {
+    fn wake_at(&self, time: Moment) {
         let until = self.until.get().map_or(time, |until| until.min(time));
         self.until.set(Some(until));
     }
@@ -159,16 +160,14 @@ impl<T: 'static> Accessor<T> {
         self.with(|caller| caller.current_wasm_thread())
     }
 
-    /// Waits for `time`. A time that the clock cannot hold never comes.
+    /// Waits for `time`.
     ///
     /// # Errors
     ///
     /// As [`Accessor::with`].
     pub async fn sleep(&self, time: Duration) -> Result<()> {
-        match Instant::now().checked_add(time) {
-            Some(end) => self.sleep_until(end).await,
-            None => core::future::pending().await,
-        }
+        self.sleep_until_moment(Moment::now().saturating_add(time))
+            .await
     }
 
     /// Waits until `end`.
@@ -177,9 +176,13 @@ impl<T: 'static> Accessor<T> {
     ///
     /// As [`Accessor::with`].
     pub async fn sleep_until(&self, end: Instant) -> Result<()> {
+        self.sleep_until_moment(Moment::from_instant(end)).await
+    }
+
+    async fn sleep_until_moment(&self, end: Moment) -> Result<()> {
         let mut alarm = None;
         core::future::poll_fn(|cx| {
-            if Instant::now() >= end {
+            if Moment::now() >= end {
                 return Poll::Ready(Ok(()));
             }
             let polled = self.with_polled(|polled| {

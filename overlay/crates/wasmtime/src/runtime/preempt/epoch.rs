@@ -23,14 +23,14 @@
 
 use super::Suspension;
 use super::blocking;
+use super::clock::{Moment, nanos};
 use super::remote::Interrupt;
-use super::slice::{Preemption, Slice, nanos};
+use super::slice::{Preemption, Slice};
 use super::timer::Slot;
 use crate::prelude::*;
 use crate::runtime::vm::VMStore;
 use crate::store::StoreOpaque;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// How soon a thread is looked at again that was interrupted where it could not be
 /// switched away from, in nanoseconds.
@@ -45,7 +45,7 @@ pub(crate) struct EpochState {
     deadline: Option<u64>,
     /// Where the timer is told what to do, while a run is on.
     slot: Option<Arc<Slot>>,
-    /// When the slice and the run are over, in the timer's time.
+    /// When the slice and the run are over, on the monotonic clock in nanoseconds.
     slice_end: u64,
     run_end: u64,
     /// When somebody has to look at the running thread's limits.
@@ -103,14 +103,14 @@ impl StoreOpaque {
     /// # Errors
     ///
     /// If the OS refuses to make the timer's thread.
-    pub(super) fn start_epochs(&mut self, end: Option<Instant>) -> Result<()> {
+    pub(super) fn start_epochs(&mut self, end: Option<Moment>) -> Result<()> {
         if !self.slices_are_epochs() {
             return Ok(());
         }
         let timer = self.engine().epoch_timer();
         let slot = timer.register()?;
         let interrupt = Interrupt::Epoch(timer.kick(&slot));
-        let run_end = end.map_or(Slot::NEVER, |end| timer.time_of(end));
+        let run_end = end.map_or(Slot::NEVER, Moment::as_nanos);
         let threads = self.preemptive_threads()?;
         threads.remote.set_interrupt(interrupt);
         threads.epoch.slot = Some(slot);
@@ -131,11 +131,11 @@ impl StoreOpaque {
     }
 
     /// The running thread starts a slice at `now`.
-    pub(super) fn arm_epoch(&mut self, now: Instant) {
+    pub(super) fn arm_epoch(&mut self, now: Moment) {
         if !self.slices_are_epochs() {
             return;
         }
-        let now = self.engine().epoch_timer().time_of(now);
+        let now = now.as_nanos();
         let Some(threads) = self.preempt_mut() else {
             return;
         };
@@ -153,8 +153,8 @@ impl StoreOpaque {
     }
 
     /// The running thread goes on for another slice, whoever waits.
-    fn arm_next_slice(&mut self, now: Instant) {
-        let now = self.engine().epoch_timer().time_of(now);
+    fn arm_next_slice(&mut self, now: Moment) {
+        let now = now.as_nanos();
         let Some(threads) = self.preempt() else {
             return;
         };
@@ -179,10 +179,7 @@ impl StoreOpaque {
         let end = if threads.slice_has_end() {
             epoch.slice_end
         } else {
-            let alarm = threads.next_alarm();
-            alarm.map_or(Slot::NEVER, |alarm| {
-                self.engine().epoch_timer().time_of(alarm)
-            })
+            threads.next_alarm().map_or(Slot::NEVER, Moment::as_nanos)
         };
         let end = end.min(epoch.run_end).min(epoch.limit_end);
         if let Some(slot) = &epoch.slot {
@@ -212,6 +209,7 @@ impl StoreOpaque {
 /// The part of the `new_epoch` libcall that is for guest threads, and for stores
 /// beside them. Returns the next deadline, or `None` if it is the embedder's
 /// that was reached.
+#[inline]
 pub(crate) fn new_epoch(store: &mut dyn VMStore) -> Result<Option<u64>> {
     if !store.slices_are_epochs() {
         return Ok(None);
@@ -231,7 +229,7 @@ pub(crate) fn new_epoch(store: &mut dyn VMStore) -> Result<Option<u64>> {
     } else {
         // A nested entry, which must not be switched away from (I1): look again
         // after another slice, even if the run should be over by then.
-        store.arm_next_slice(Instant::now());
+        store.arm_next_slice(Moment::now());
         store.arm_epoch_deadline();
     }
     Ok(Some(store.get_epoch_deadline()))

@@ -18,6 +18,7 @@
 //! one gets.
 
 use super::alarm::Alarm;
+use super::clock::Moment;
 use super::dispatch::{OnCpu, Run, RunSummary, Stop};
 use super::exit::OwnedExit;
 use crate::fiber::StoreFiber;
@@ -30,7 +31,6 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use core::task::{Context, Poll};
 use core::time::Duration;
 use std::panic::{self, AssertUnwindSafe};
-use std::time::Instant;
 
 /// In which all futures with something to do, on one OS thread, get one poll.
 const LATENCY: Duration = Duration::from_millis(10);
@@ -51,8 +51,8 @@ pub struct RunWasmThreads<'a, T: 'static> {
 }
 
 struct Begun {
-    start: Instant,
-    deadline: Option<Instant>,
+    start: Moment,
+    deadline: Option<Moment>,
     summary: RunSummary,
     /// The thread that keeps the store, which is on the CPU.
     kept: Option<Box<StoreFiber<'static>>>,
@@ -132,7 +132,7 @@ impl<T: 'static> Future for RunWasmThreads<'_, T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let now = Instant::now();
+        let now = Moment::now();
         let begun = this.begun.get_or_insert_with(|| Begun {
             start: now,
             // A time that the clock cannot hold never comes.
@@ -144,7 +144,7 @@ impl<T: 'static> Future for RunWasmThreads<'_, T> {
         });
         begun.alarm = None;
         begun.busy.get_or_insert_with(Busy::new);
-        let pause = now + Busy::budget();
+        let pause = now.saturating_add(Busy::budget());
         let deadline = begun.deadline;
 
         let store = this.store.as_context_mut().0;
@@ -165,7 +165,7 @@ impl<T: 'static> Future for RunWasmThreads<'_, T> {
         match stop? {
             Stop::Over(end) => {
                 begun.summary.end = end;
-                begun.summary.elapsed = run.now - begun.start;
+                begun.summary.elapsed = run.now.left(begun.start);
                 begun.busy = None;
                 Poll::Ready(Ok(begun.summary.clone()))
             }
@@ -199,7 +199,7 @@ impl<T: 'static> Drop for RunWasmThreads<'_, T> {
         let Some(fiber) = self.begun.as_mut().and_then(|begun| begun.kept.take()) else {
             return;
         };
-        let mut run = Run::resume(store, Instant::now());
+        let mut run = Run::resume(store, Moment::now());
         // A panic of host code has been reported by the panic hook, and must not make a
         // destructor panic.
         let end = || {

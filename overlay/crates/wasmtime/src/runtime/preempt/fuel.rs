@@ -42,8 +42,9 @@ impl StoreOpaque {
             return;
         }
         let Some(held) = self.running_thread().and_then(|running| running.fuel_held) else {
-            self.start_thread_fuel();
-            self.arm_fuel();
+            let fuel = self.fuel_left();
+            let interval = self.slice_interval(fuel);
+            self.inject_fuel(interval, fuel);
             return;
         };
         self.fold_fuel();
@@ -173,20 +174,22 @@ fn counter_after(interval: Option<NonZeroU64>, fuel: u64) -> i64 {
 
 /// The part of the `out_of_gas` libcall that is for guest threads. Returns
 /// whether one is running, in which case it has been given new fuel.
+#[inline]
 pub(crate) fn out_of_gas(store: &mut dyn VMStore) -> Result<bool> {
-    if store.running_thread().is_none() {
+    let opaque = store.store_opaque_mut();
+    if opaque.running_thread().is_none() {
         return Ok(false);
     }
-    if store.get_fuel()? == 0 {
+    if opaque.get_fuel()? == 0 {
         return Err(Trap::OutOfFuel.into());
     }
-    store.count_thread_fuel();
-    let spent = store
+    opaque.count_thread_fuel();
+    let spent = opaque
         .preempt()
         .is_some_and(|threads| threads.fuel_allowance_is_spent());
-    let preempted = spent || store.slices_are_fuel();
-    if preempted || store.fuel_yield_interval.is_some() {
-        if let Some(context) = blocking::take(store) {
+    let preempted = spent || opaque.slices_are_fuel();
+    if preempted || opaque.fuel_yield_interval.is_some() {
+        if let Some(context) = blocking::take(opaque) {
             // The dispatch that ends this has injected the next slice.
             let why = Suspension {
                 preempted,

@@ -13,12 +13,12 @@
 //! the time of a dispatch includes what other processes took. Asking costs a system
 //! call at either end of a dispatch, and is done for threads with such a limit only.
 
+use super::clock::Moment;
 use super::thread::ThreadId;
 use crate::prelude::*;
 use crate::runtime::vm::VMStore;
 use core::fmt;
 use core::time::Duration;
-use std::time::Instant;
 
 /// What is called at a soft limit: the embedder's, of the store's own type.
 pub(super) type LimitHook = Box<dyn FnMut(&mut dyn VMStore, SoftLimit) -> Result<()> + Send + Sync>;
@@ -226,8 +226,8 @@ impl Allowance {
         }
     }
 
-    pub(super) fn until(self, end: Instant, now: Instant) -> Allowance {
-        let left = end.saturating_duration_since(now);
+    pub(super) fn until(self, end: Moment, now: Moment) -> Allowance {
+        let left = end.left(now);
         Allowance {
             time: Some(self.time.map_or(left, |time| time.min(left))),
             ..self

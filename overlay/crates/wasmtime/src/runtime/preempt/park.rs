@@ -19,6 +19,7 @@
 //! parked, makes it yield instead. So whoever parks looks again when it returns.
 
 use super::blocking::{self, Taken};
+use super::clock::Moment;
 use super::remote::Remote;
 use super::thread::ThreadId;
 use super::{Suspension, preemptive_yield};
@@ -61,7 +62,7 @@ impl fmt::Display for WaitFor {
 #[derive(Debug, Default)]
 pub(super) struct Park {
     /// When it is to be woken, whatever else happens.
-    pub(super) until: Option<Instant>,
+    pub(super) until: Option<Moment>,
     /// The threads whose end wakes it.
     pub(super) joins: Vec<ThreadId>,
     /// The address of the atomic, and whether somebody else than a guest thread of this

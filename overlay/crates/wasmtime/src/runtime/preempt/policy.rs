@@ -133,6 +133,11 @@ impl RoundRobin {
         self.last
     }
 
+    /// How many places there are, those of threads that are no longer ready among them.
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
     pub(super) fn pop(&mut self) -> Option<(Place, ThreadId)> {
         self.places.pop_front()
     }

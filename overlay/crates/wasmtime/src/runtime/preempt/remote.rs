@@ -15,6 +15,7 @@
 //! dispatch, or by the next run.
 
 use super::park;
+use super::slice::Preemption;
 use super::thread::ThreadId;
 use super::timer::Kick;
 use crate::prelude::*;
@@ -205,7 +206,13 @@ impl Remote {
     /// `id` is on the CPU, and its slice is over already if there is a request, or if it
     /// has the CPU to itself and somebody was woken: who has done that may have seen
     /// nobody on the CPU to interrupt.
-    pub(super) fn start(&self, id: ThreadId, alone: bool) {
+    #[inline]
+    pub(super) fn start(&self, id: ThreadId, alone: bool, preemption: Preemption) {
+        if preemption == Preemption::Fuel {
+            // Nothing interrupts it, so nobody needs to be seen in time.
+            self.on_cpu.store(id.as_u64(), Ordering::Relaxed);
+            return;
+        }
         self.kicked.store(false, Ordering::Relaxed);
         // Who finds `id` below finds this too.
         self.alone.store(alone, Ordering::Relaxed);

@@ -12,12 +12,12 @@
 //!
 //! A store that is dropped goes through the same steps, but that a panic stops there.
 
+use super::clock::Moment;
 use super::dispatch::{OnCpu, Run};
 use super::exit::OwnedExit;
 use crate::prelude::*;
 use crate::store::StoreOpaque;
 use std::panic::{self, AssertUnwindSafe};
-use std::time::Instant;
 
 /// Returns how many threads were ended.
 ///
@@ -28,7 +28,7 @@ pub(super) fn shutdown(store: &mut StoreOpaque) -> Result<usize> {
     if store.preempt().is_none() {
         return Ok(0);
     }
-    let mut run = Run::begin(store, Instant::now())?;
+    let mut run = Run::begin(store, Moment::now())?;
     let mut killed = 0;
     let mut panicked = None;
     loop {

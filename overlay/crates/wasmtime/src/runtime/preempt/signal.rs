@@ -40,8 +40,9 @@
 
 use super::Suspension;
 use super::blocking;
+use super::clock::{Moment, nanos};
 use super::remote::Interrupt;
-use super::slice::{Preemption, Slice, nanos};
+use super::slice::{Preemption, Slice};
 use super::threads::PreemptiveThreads;
 use crate::Module;
 use crate::prelude::*;
@@ -51,7 +52,6 @@ use crate::store::StoreOpaque;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, compiler_fence};
-use std::time::Instant;
 
 mod code;
 mod handler;
@@ -126,7 +126,11 @@ impl Watch {
 
     /// Makes the signal come in time for this watch, which is now the current
     /// one.
+    #[inline]
     pub(super) fn arm(&self) {
+        if self.slice_end() == NEVER {
+            return;
+        }
         loop {
             let end = self.slice_end();
             os_timer::arm_by(end);
@@ -148,8 +152,8 @@ pub(crate) struct SignalState {
     run_end: u64,
     /// When somebody has to look at the running thread's limits.
     limit_end: u64,
-    /// The start of the run, on both clocks.
-    start: Option<(Instant, u64)>,
+    /// Whether a run is on.
+    started: bool,
 }
 
 impl Default for SignalState {
@@ -159,7 +163,7 @@ impl Default for SignalState {
             slice_end: NEVER,
             run_end: NEVER,
             limit_end: NEVER,
-            start: None,
+            started: false,
         }
     }
 }
@@ -201,20 +205,19 @@ impl StoreOpaque {
     /// # Errors
     ///
     /// If the signal could not come.
-    pub(super) fn start_signals(&mut self, start: Instant, end: Option<Instant>) -> Result<()> {
+    pub(super) fn start_signals(&mut self, end: Option<Moment>) -> Result<()> {
         if !self.slices_are_signals() {
             return Ok(());
         }
         handler::ensure_installed()?;
         os_timer::ensure_timer()?;
-        let now = os_timer::now();
         let threads = self.preemptive_threads()?;
         threads
             .remote
             .set_interrupt(Interrupt::Signal(os_timer::thread()));
         let signal = &mut threads.signal;
-        signal.run_end = end.map_or(NEVER, |end| signal_time(end, (start, now)));
-        signal.start = Some((start, now));
+        signal.run_end = end.map_or(NEVER, Moment::as_nanos);
+        signal.started = true;
         RUNS.fetch_add(1, Relaxed);
         Ok(())
     }
@@ -226,7 +229,7 @@ impl StoreOpaque {
                 threads.signal.slice_end = NEVER;
                 threads.signal.run_end = NEVER;
                 threads.signal.limit_end = NEVER;
-                let started = threads.signal.start.take().is_some();
+                let started = core::mem::take(&mut threads.signal.started);
                 if started {
                     threads.remote.set_interrupt(Interrupt::None);
                 }
@@ -243,15 +246,14 @@ impl StoreOpaque {
     }
 
     /// The running thread starts a slice at `now`.
-    pub(super) fn start_signal_slice(&mut self, now: Instant) {
+    pub(super) fn start_signal_slice(&mut self, now: Moment) {
         let Some(threads) = self.preempt_mut() else {
             return;
         };
-        let (Some(running), Some((start, start_nanos))) = (threads.running(), threads.signal.start)
-        else {
+        let Some(running) = threads.running().filter(|_| threads.signal.started) else {
             return;
         };
-        let now = signal_time(now, (start, start_nanos));
+        let now = now.as_nanos();
         let (slice, allowed) = (running.slice, running.allowance.time);
         if let Slice::Time(slice) = slice {
             threads.signal.slice_end = now.saturating_add(nanos(slice));
@@ -267,27 +269,26 @@ impl StoreOpaque {
             let end = if threads.slice_has_end() {
                 signal.slice_end
             } else {
-                let alarm = threads.next_alarm().zip(signal.start);
-                alarm.map_or(NEVER, |(alarm, start)| signal_time(alarm, start))
+                threads.next_alarm().map_or(NEVER, Moment::as_nanos)
             };
             end.min(signal.run_end).min(signal.limit_end)
         })
     }
 
     /// What the handler is to watch in the dispatch that is about to begin.
+    #[inline(always)]
     pub(super) fn watch(&mut self) -> Watch {
-        let watch = Watch::none();
-        if self.slices_are_signals() {
-            watch.slice_end.store(self.next_signal(), Relaxed);
-            watch.code.store(self.current_code(), Relaxed);
-            let kicked = |threads: &PreemptiveThreads| NonNull::from(&threads.remote.kicked);
-            return Watch {
-                store: Some(self.traitobj()),
-                kicked: self.preempt().map(kicked),
-                ..watch
-            };
+        if !self.slices_are_signals() {
+            return Watch::none();
         }
-        watch
+        let kicked = |threads: &PreemptiveThreads| NonNull::from(&threads.remote.kicked);
+        Watch {
+            slice_end: AtomicU64::new(self.next_signal()),
+            code: AtomicPtr::new(self.current_code()),
+            store: Some(self.traitobj()),
+            kicked: self.preempt().map(kicked),
+            ..Watch::none()
+        }
     }
 
     fn code_is_current(&self) -> bool {
@@ -323,11 +324,6 @@ impl StoreOpaque {
             blocking::with_dispatch(|dispatch| dispatch.watch.bring_slice_end_to(end));
         }
     }
-}
-
-/// `instant` on the monotonic clock, of which `start` is known on both.
-fn signal_time(instant: Instant, (start, start_nanos): (Instant, u64)) -> u64 {
-    start_nanos.saturating_add(nanos(instant.saturating_duration_since(start)))
 }
 
 /// Makes the handler run on `thread`, an OS thread of this process.

@@ -177,8 +177,3 @@ impl fmt::Display for Slice {
         }
     }
 }
-
-/// `time` in nanoseconds, as far as they fit.
-pub(super) fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}

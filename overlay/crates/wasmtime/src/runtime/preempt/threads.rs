@@ -51,6 +51,7 @@
 //!    `dispatch.rs`, which gives it back with arrow 3 or drops it with 4.
 //! 4. An id is given out once. The counter is 64 bits wide and never wraps.
 
+use super::clock::Moment;
 use super::exit::{Exit, OwnedExit, Values};
 use super::limits::{Allowance, Budget, LimitHook, OverLimit, thread_cpu_time};
 use super::park::{Park, ThreadWaker};
@@ -70,7 +71,6 @@ use core::hash::BuildHasherDefault;
 use core::time::Duration;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Weak};
-use std::time::Instant;
 
 mod limiting;
 mod listing;
@@ -89,11 +89,13 @@ pub(crate) struct PreemptiveThreads {
     ready: usize,
     /// How many have not finished, and so have a stack.
     live: usize,
-    running: Option<Running>,
+    /// Of the thread on the CPU, while there is one.
+    running: Running,
+    is_running: bool,
     last_id: u64,
     groups: HashMap<u64, Budget>,
     /// When parked threads are to be woken.
-    alarms: BTreeSet<(Instant, ThreadId)>,
+    alarms: BTreeSet<(Moment, ThreadId)>,
     /// Who waits for the end of whom.
     joiners: HashMap<ThreadId, Vec<ThreadId>>,
     /// Whom else to wake at whose end.
@@ -103,14 +105,15 @@ pub(crate) struct PreemptiveThreads {
     /// The shared memories that nobody else uses, by their address.
     pub(super) own_memories: HashMap<usize, SharedMemory>,
     /// When threads with a wall time limit are over it.
-    timeouts: BTreeSet<(Instant, ThreadId)>,
+    timeouts: BTreeSet<(Moment, ThreadId)>,
     /// The origin of the clock that policies and traces see, if slices are time.
-    start: Instant,
+    start: Moment,
     /// That clock, if they are fuel: what all threads together have used.
     fuel_clock: u64,
-    /// When the run began that is on, and how long all before it took together.
-    run_start: Option<Instant>,
-    run_time: Duration,
+    /// When the run began that is on, and how long all before it took together, in
+    /// nanoseconds.
+    run_start: Option<Moment>,
+    run_time: u64,
     trace: Option<Ring>,
     /// Whether the trace has the beginning of the run that is on.
     run_is_traced: bool,
@@ -152,10 +155,10 @@ pub(super) struct Thread {
     /// Its place in the queue of `RoundRobin`, or 0.
     place: Place,
     /// When it was spawned, by [`PreemptiveThreads::run_clock`].
-    spawned: Duration,
+    spawned: u64,
     /// Since when it has been ready, by [`PreemptiveThreads::run_clock`].
-    ready_since: Duration,
-    stats: ThreadStats,
+    ready_since: u64,
+    usage: Usage,
     /// The fuel counter that its code may have in a register.
     fuel_held: Option<i64>,
 }
@@ -166,7 +169,7 @@ struct Extra {
     params: ThreadParams,
     budget: Option<Budget>,
     /// When it was spawned and is to end, if it has a wall time limit.
-    timeout: Option<(Instant, Instant)>,
+    timeout: Option<(Moment, Moment)>,
     exit_hook: Option<ExitHook>,
 }
 
@@ -212,6 +215,34 @@ impl Thread {
     }
 }
 
+/// What a thread has used. Times are in nanoseconds: see [`ThreadStats`].
+#[derive(Clone, Copy, Default)]
+struct Usage {
+    cpu_time: u64,
+    wall_time: u64,
+    dispatches: u64,
+    preemptions: u64,
+    yields: u64,
+    ready_time: u64,
+    longest_wait: u64,
+    fuel_consumed: u64,
+}
+
+impl Usage {
+    fn stats(&self) -> ThreadStats {
+        ThreadStats {
+            cpu_time: Duration::from_nanos(self.cpu_time),
+            wall_time: Duration::from_nanos(self.wall_time),
+            dispatches: self.dispatches,
+            preemptions: self.preemptions,
+            yields: self.yields,
+            ready_time: Duration::from_nanos(self.ready_time),
+            longest_wait: Duration::from_nanos(self.longest_wait),
+            fuel_consumed: self.fuel_consumed,
+        }
+    }
+}
+
 /// Why a thread is put on the CPU.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Start {
@@ -221,7 +252,8 @@ enum Start {
     End,
 }
 
-/// The thread on the CPU.
+/// The thread on the CPU. Stays where it is, and is written field by field: to move it
+/// would wait for these stores at every dispatch.
 pub(super) struct Running {
     pub(super) id: ThreadId,
     pub(super) slice: Slice,
@@ -229,7 +261,7 @@ pub(super) struct Running {
     pub(super) allowance: Allowance,
     /// Why it is to be ended as soon as it can be.
     pub(super) over: Option<Box<OverLimit>>,
-    since: Instant,
+    since: Moment,
     cpu_since: Option<Duration>,
     /// What it has used of the CPU before it went on after keeping the store.
     cpu_before: Duration,
@@ -249,6 +281,27 @@ pub(super) struct Running {
     results: Option<(Func, Values)>,
 }
 
+impl Running {
+    fn nobody() -> Running {
+        Running {
+            id: ThreadId(0),
+            slice: Slice::Fuel(0),
+            allowance: Allowance::default(),
+            over: None,
+            since: Moment::now(),
+            cpu_since: None,
+            cpu_before: Duration::ZERO,
+            fuel_armed: 0,
+            fuel_consumed: 0,
+            fuel_held: None,
+            preempted: false,
+            fuel_in_register: false,
+            park: None,
+            results: None,
+        }
+    }
+}
+
 /// A thread that went off the CPU.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Off {
@@ -265,13 +318,14 @@ impl PreemptiveThreads {
     const DEFAULT_LIMIT: usize = 10_000;
 
     pub(super) fn new(preemption: Preemption) -> PreemptiveThreads {
-        let now = Instant::now();
+        let now = Moment::now();
         PreemptiveThreads {
             threads: HashMap::default(),
             policy: Policy::RoundRobin(RoundRobin::default()),
             ready: 0,
             live: 0,
-            running: None,
+            running: Running::nobody(),
+            is_running: false,
             last_id: 0,
             groups: HashMap::new(),
             alarms: BTreeSet::new(),
@@ -283,7 +337,7 @@ impl PreemptiveThreads {
             start: now,
             fuel_clock: 0,
             run_start: None,
-            run_time: Duration::ZERO,
+            run_time: 0,
             trace: None,
             run_is_traced: false,
             limit_hook: None,
@@ -334,7 +388,7 @@ impl PreemptiveThreads {
         let extra = options.attributes.map(|attributes| {
             let limits = attributes.limits;
             let timeout = limits.wall_time.and_then(|time| {
-                let now = Instant::now();
+                let now = Moment::now();
                 Some((now, now.checked_add(time)?))
             });
             if let Some((_, end)) = timeout {
@@ -364,7 +418,7 @@ impl PreemptiveThreads {
                 place: 0,
                 spawned: ready_since,
                 ready_since,
-                stats: ThreadStats::default(),
+                usage: Usage::default(),
                 fuel_held: None,
             },
         );
@@ -395,7 +449,7 @@ impl PreemptiveThreads {
     /// # Errors
     ///
     /// If the embedder's policy has made no sense.
-    pub(super) fn start_next(&mut self, now: Instant) -> Result<Option<Box<StoreFiber<'static>>>> {
+    pub(super) fn start_next(&mut self, now: Moment) -> Result<Option<Box<StoreFiber<'static>>>> {
         let Some((id, slice)) = self.pick(now)? else {
             return Ok(None);
         };
@@ -405,11 +459,12 @@ impl PreemptiveThreads {
     }
 
     /// Puts `id` on the CPU. `None` if it is not there for that.
+    #[inline]
     fn start(
         &mut self,
         id: ThreadId,
         slice: Option<u64>,
-        now: Instant,
+        now: Moment,
         why: Start,
     ) -> Option<Box<StoreFiber<'static>>> {
         let run_clock = self.run_clock(Some(now));
@@ -423,50 +478,48 @@ impl PreemptiveThreads {
             }
         };
         let thread = self.threads.get_mut(&id)?;
-        // Most threads have no limits.
-        let is_limited = thread.extra.is_some() || !self.timeouts.is_empty();
-        let (allowance, over) = match why {
-            Start::Dispatch if is_limited => thread.allowance(&self.groups, &self.timeouts, now),
-            _ => (Allowance::default(), None),
-        };
         let fiber = thread.fiber.take()?;
         thread.place = 0;
-        let slice = match slice {
+
+        let running = &mut self.running;
+        // Most threads have no limits.
+        running.allowance = Allowance::default();
+        running.over = None;
+        running.cpu_since = None;
+        if why == Start::Dispatch {
+            if thread.extra.is_some() || !self.timeouts.is_empty() {
+                let (allowance, over) = thread.allowance(&self.groups, &self.timeouts, now);
+                running.allowance = allowance;
+                running.over = over;
+                if allowance.count_cpu_time {
+                    running.cpu_since = thread_cpu_time();
+                }
+            }
+            let waited = run_clock.saturating_sub(thread.ready_since);
+            thread.usage.ready_time += waited;
+            thread.usage.longest_wait = thread.usage.longest_wait.max(waited);
+            thread.usage.dispatches += 1;
+        }
+        running.id = id;
+        running.slice = match slice {
             Some(ticks) => Slice::nearest(ticks, self.preemption),
             None => thread.slice.unwrap_or(self.slice),
         };
+        running.since = now;
+        running.cpu_before = Duration::ZERO;
+        running.fuel_armed = 0;
+        running.fuel_consumed = 0;
+        running.fuel_held = thread.fuel_held.take();
+        running.preempted = false;
+        running.fuel_in_register = false;
+        running.park = None;
+        running.results = None;
+        self.is_running = true;
+
         if was_ready {
             self.ready -= 1;
         }
-        if why == Start::Dispatch {
-            let waited = run_clock.saturating_sub(thread.ready_since);
-            thread.stats.ready_time += waited;
-            thread.stats.longest_wait = thread.stats.longest_wait.max(waited);
-            thread.stats.dispatches += 1;
-        }
-
-        let cpu_since = if allowance.count_cpu_time {
-            thread_cpu_time()
-        } else {
-            None
-        };
-        self.running = Some(Running {
-            id,
-            slice,
-            allowance,
-            over,
-            since: now,
-            cpu_since,
-            cpu_before: Duration::ZERO,
-            fuel_armed: 0,
-            fuel_consumed: 0,
-            fuel_held: thread.fuel_held.take(),
-            preempted: false,
-            fuel_in_register: false,
-            park: None,
-            results: None,
-        });
-        self.remote.start(id, self.ready == 0);
+        self.remote.start(id, self.ready == 0, self.preemption);
         Some(fiber)
     }
 
@@ -474,7 +527,7 @@ impl PreemptiveThreads {
     pub(super) fn start_ending(
         &mut self,
         id: ThreadId,
-        now: Instant,
+        now: Moment,
     ) -> Option<Box<StoreFiber<'static>>> {
         self.start(id, None, now, Start::End)
     }
@@ -484,31 +537,28 @@ impl PreemptiveThreads {
         &mut self,
         fiber: Box<StoreFiber<'static>>,
         fuel_held: Option<i64>,
-        now: Instant,
+        now: Moment,
     ) -> Option<Off> {
-        // Left where it is: it was just written to, field by field, and to move it would wait
-        // for that.
-        let running = self.running.as_mut()?;
+        if !core::mem::take(&mut self.is_running) {
+            return None;
+        }
         self.remote.stop();
-        self.fuel_clock = self.fuel_clock.saturating_add(running.fuel_consumed);
-        let (id, preempted) = (running.id, running.preempted);
-        let parked = match running.park.take() {
+        self.fuel_clock = self.fuel_clock.saturating_add(self.running.fuel_consumed);
+        let (id, preempted) = (self.running.id, self.running.preempted);
+        let parked = match self.running.park.take() {
             Some(park) => self.park(id, park),
             None => false,
         };
         let run_clock = self.run_clock(Some(now));
-        let running = self.running.as_ref()?;
-        let used = self.used(running, now);
         let thread = self.threads.get_mut(&id)?;
-        thread.charge(running, now, &mut self.groups);
-        self.running = None;
+        thread.charge(&self.running, now, &mut self.groups);
         thread.fiber = Some(fiber);
         thread.fuel_held = fuel_held;
         thread.ready_since = run_clock;
         if preempted {
-            thread.stats.preemptions += 1;
+            thread.usage.preemptions += 1;
         } else {
-            thread.stats.yields += 1;
+            thread.usage.yields += 1;
         }
         let limited = thread.extra.is_some();
         let blocked = parked || thread.suspended;
@@ -525,6 +575,7 @@ impl PreemptiveThreads {
             if blocked {
                 self.record(Some(now), Some(id), Traced::Parked);
             }
+            let used = self.used(now);
             self.tell(Some(now), |policy, now| match (blocked, preempted) {
                 (true, _) => policy.parked(now, id, used),
                 (false, true) => policy.preempted(now, id, used),
@@ -540,19 +591,19 @@ impl PreemptiveThreads {
 
     /// Arrow 4. `None` stands for the values that
     /// the thread's function left in [`Running::results`].
-    pub(super) fn finish(&mut self, exit: Option<OwnedExit>, now: Instant) {
-        let Some(mut running) = self.running.take() else {
+    pub(super) fn finish(&mut self, exit: Option<OwnedExit>, now: Moment) {
+        if !core::mem::take(&mut self.is_running) {
             return;
-        };
+        }
         self.remote.stop();
-        self.fuel_clock = self.fuel_clock.saturating_add(running.fuel_consumed);
-        let id = running.id;
+        self.fuel_clock = self.fuel_clock.saturating_add(self.running.fuel_consumed);
+        let id = self.running.id;
         let run_clock = self.run_clock(Some(now));
         let Some(thread) = self.threads.get_mut(&id) else {
             return;
         };
-        thread.charge(&running, now, &mut self.groups);
-        thread.stats.wall_time = run_clock.saturating_sub(thread.spawned);
+        thread.charge(&self.running, now, &mut self.groups);
+        thread.usage.wall_time = run_clock.saturating_sub(thread.spawned);
         self.live -= 1;
         if let Some(instance) = thread.instance.take() {
             self.sharing.leave(instance);
@@ -562,11 +613,12 @@ impl PreemptiveThreads {
         {
             self.timeouts.remove(&(end, id));
         }
-        let exit = match (exit, running.over.take()) {
+        let exit = match (exit, self.running.over.take()) {
             // It was unwound because of this.
             (Some(OwnedExit::Trapped(_)), Some(over)) => Some(OwnedExit::OverLimit(*over)),
             (Some(exit), _) => Some(exit),
-            (None, _) => running
+            (None, _) => self
+                .running
                 .results
                 .take()
                 .map(|(func, values)| OwnedExit::Returned(func, values)),
@@ -599,7 +651,7 @@ impl PreemptiveThreads {
         }
         if self.is_watched() {
             self.record(Some(now), Some(id), what);
-            let used = self.used(&running, now);
+            let used = self.used(now);
             self.tell(Some(now), |policy, now| policy.finished(now, id, used));
         }
     }
@@ -608,8 +660,8 @@ impl PreemptiveThreads {
     /// the run, by `mem::forget`. It never runs again.
     pub(super) fn give_up_running(&mut self) {
         self.in_run = false;
-        if let Some(running) = self.running.take()
-            && let Some(thread) = self.threads.get_mut(&running.id)
+        if core::mem::take(&mut self.is_running)
+            && let Some(thread) = self.threads.get_mut(&self.running.id)
         {
             self.remote.stop();
             self.live -= 1;
@@ -693,12 +745,14 @@ impl PreemptiveThreads {
         Some(exit)
     }
 
+    #[inline]
     pub(super) fn running(&self) -> Option<&Running> {
-        self.running.as_ref()
+        self.is_running.then_some(&self.running)
     }
 
+    #[inline]
     pub(super) fn running_mut(&mut self) -> Option<&mut Running> {
-        self.running.as_mut()
+        self.is_running.then_some(&mut self.running)
     }
 
     /// Whether there is none, finished ones included.
@@ -723,7 +777,7 @@ impl PreemptiveThreads {
             let thread = self.threads.get(&running.id);
             thread.is_some_and(|thread| thread.suspended)
         };
-        self.ready > 0 || self.running.as_ref().is_some_and(is_suspended)
+        self.ready > 0 || self.running().is_some_and(is_suspended)
     }
 
     /// Whether there is a thread that has not finished.
@@ -763,8 +817,8 @@ impl StoreOpaque {
             (Some(threads), _) => Ok(threads),
             (None, None) => bail!(
                 "guest threads need an engine that can preempt them: call \
-                 `Config::preemption` with `Preemption::Fuel` or \
-                 `Preemption::Epoch`"
+                 `Config::preemption` with `Preemption::Fuel`, `Preemption::Epoch` or \
+                 `Preemption::Signal`"
             ),
         }
     }

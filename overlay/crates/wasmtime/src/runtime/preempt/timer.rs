@@ -13,16 +13,16 @@
 //! Rejected: a tick at a fixed rate. It wakes an idle machine, and a slice that
 //! starts between two ticks is too short or too long by up to a period.
 
+use super::clock::Moment;
 use crate::prelude::*;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
 
 /// When a run wants the next tick.
 pub(super) struct Slot {
-    /// Nanoseconds since [`Shared::start`], or one of the two below.
+    /// A [`Moment`] in nanoseconds, or one of the two below.
     time: AtomicU64,
 }
 
@@ -59,8 +59,6 @@ pub(crate) struct EpochTimer {
 struct Shared {
     /// The engine's epoch, which compiled code looks at.
     epoch: Arc<AtomicU64>,
-    /// The origin of all times here.
-    start: Instant,
     /// What the thread sleeps until. Written under the lock of `state`.
     asleep_until: AtomicU64,
     state: Mutex<State>,
@@ -80,7 +78,6 @@ impl EpochTimer {
         EpochTimer {
             shared: Arc::new(Shared {
                 epoch,
-                start: Instant::now(),
                 asleep_until: AtomicU64::new(Slot::NEVER),
                 state: Mutex::new(State {
                     slots: Vec::new(),
@@ -101,16 +98,6 @@ impl EpochTimer {
     pub(super) fn epoch_and_ticks(&self) -> (u64, u64) {
         let state = self.shared.lock();
         (self.epoch(), state.ticks)
-    }
-
-    /// `instant` in this timer's time, capped to what a slot can say.
-    pub(super) fn time_of(&self, instant: Instant) -> u64 {
-        let nanos = instant
-            .saturating_duration_since(self.shared.start)
-            .as_nanos();
-        u64::try_from(nanos)
-            .unwrap_or(u64::MAX)
-            .min(Slot::FIRED - 1)
     }
 
     /// Adds a slot, and starts the thread if this is the first one ever.
@@ -193,17 +180,13 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn now(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
-    }
-
     /// The thread.
     fn run(&self) {
         ask_for_low_latency();
         let mut state = self.lock();
         while !state.stop {
             let next = self.announce(&state);
-            let now = self.now();
+            let now = Moment::now().as_nanos();
             if next <= now {
                 self.tick(&mut state, now);
                 continue;

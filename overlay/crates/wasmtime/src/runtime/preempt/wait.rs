@@ -1,6 +1,7 @@
 //! Waiting on an OS thread for a waker: what a synchronous run does while a
 //! pending host future keeps the store, or all threads wait.
 
+use super::clock::Moment;
 use core::cell::Cell;
 use core::mem;
 use core::ops::Deref;
@@ -9,7 +10,6 @@ use core::task::Waker;
 use std::sync::Arc;
 use std::task::Wake;
 use std::thread::{self, Thread};
-use std::time::Instant;
 
 /// Something that an OS thread can sleep on until its waker is woken.
 pub(super) struct Waiter {
@@ -56,13 +56,13 @@ impl Waiter {
     }
 
     /// Sleeps until the waker was woken since the last call or `reset`, or until `end`.
-    pub(super) fn wait(&self, end: Option<Instant>) {
+    pub(super) fn wait(&self, end: Option<Moment>) {
         while !self.shared.woken.swap(false, Ordering::Acquire) {
             let Some(end) = end else {
                 thread::park();
                 continue;
             };
-            let left = end.saturating_duration_since(Instant::now());
+            let left = end.left(Moment::now());
             if left.is_zero() {
                 return;
             }

@@ -5,6 +5,7 @@ use super::os_timer::{self, SIGNAL, token};
 use super::x86_64::Interrupted;
 use super::{NEVER, RETRY};
 use crate::prelude::*;
+use crate::runtime::preempt::clock::Moment;
 use core::cell::Cell;
 use core::mem::{self, MaybeUninit};
 use core::ptr;
@@ -135,7 +136,7 @@ fn on_timer(mut interrupted: Interrupted<'_>) {
     blocking::with_dispatch(|dispatch| {
         let watch = &dispatch.watch;
         let end = watch.slice_end();
-        let now = os_timer::now();
+        let now = Moment::now().as_nanos();
         if end == NEVER {
             return;
         }

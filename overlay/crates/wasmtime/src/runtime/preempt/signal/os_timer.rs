@@ -7,6 +7,7 @@
 
 use super::NEVER;
 use crate::prelude::*;
+use crate::runtime::preempt::clock::Moment;
 use core::cell::Cell;
 use core::mem::{self, MaybeUninit};
 use core::ptr;
@@ -128,21 +129,6 @@ pub(super) fn token() -> *mut libc::c_void {
     ptr::from_ref(&TOKEN).cast_mut().cast()
 }
 
-/// Nanoseconds on the monotonic clock.
-pub(super) fn now() -> u64 {
-    let mut time = MaybeUninit::<libc::timespec>::uninit();
-    // SAFETY: the clock exists, and the pointer is to a local, which is written.
-    // This is one of the functions that a handler may call.
-    let time = unsafe {
-        libc::clock_gettime(libc::CLOCK_MONOTONIC, time.as_mut_ptr());
-        time.assume_init()
-    };
-    u64::try_from(time.tv_sec)
-        .unwrap_or(0)
-        .saturating_mul(1_000_000_000)
-        .saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
-}
-
 /// Makes the signal come at `time`, or before: the handler sorts that out.
 pub(super) fn arm_by(time: u64) {
     if time < ARMED.get() {
@@ -159,7 +145,7 @@ pub(super) fn disarm() {
 
 /// Whether the signal should have come by now.
 pub(super) fn is_due() -> bool {
-    ARMED.get() <= now()
+    ARMED.get() <= Moment::now().as_nanos()
 }
 
 /// The signal has come, so that the timer is no longer set.

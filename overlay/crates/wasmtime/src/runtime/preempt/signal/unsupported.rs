@@ -2,9 +2,9 @@
 //! error that says so.
 
 use crate::prelude::*;
+use crate::runtime::preempt::clock::Moment;
 use crate::runtime::vm::VMStore;
 use crate::store::StoreOpaque;
-use std::time::Instant;
 
 pub(crate) mod host {
     use crate::Config;
@@ -42,13 +42,13 @@ impl StoreOpaque {
         Ok(())
     }
 
-    pub(super) fn start_signals(&mut self, _: Instant, _: Option<Instant>) -> Result<()> {
+    pub(super) fn start_signals(&mut self, _: Option<Moment>) -> Result<()> {
         Ok(())
     }
 
     pub(super) fn stop_signals(&mut self) {}
 
-    pub(super) fn start_signal_slice(&mut self, _: Instant) {}
+    pub(super) fn start_signal_slice(&mut self, _: Moment) {}
 
     pub(super) fn watch(&mut self) -> Watch {
         Watch

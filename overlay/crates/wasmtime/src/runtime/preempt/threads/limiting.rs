@@ -2,13 +2,13 @@
 
 use super::{PreemptiveThreads, Running, Thread};
 use crate::prelude::*;
+use crate::runtime::preempt::clock::Moment;
 use crate::runtime::preempt::limits::{
     Allowance, Budget, OverLimit, SoftLimit, ThreadLimits, thread_cpu_time,
 };
 use crate::runtime::preempt::thread::ThreadId;
 use core::time::Duration;
 use std::collections::{BTreeSet, HashMap};
-use std::time::Instant;
 
 impl Thread {
     /// What it may use in the dispatch that begins `now`, and the limit that it is over
@@ -16,8 +16,8 @@ impl Thread {
     pub(super) fn allowance(
         &self,
         groups: &HashMap<u64, Budget>,
-        timeouts: &BTreeSet<(Instant, ThreadId)>,
-        now: Instant,
+        timeouts: &BTreeSet<(Moment, ThreadId)>,
+        now: Moment,
     ) -> (Allowance, Option<Box<OverLimit>>) {
         let mut allowance = Allowance::default();
         let mut over = None;
@@ -41,15 +41,16 @@ impl Thread {
     pub(super) fn charge(
         &mut self,
         running: &Running,
-        now: Instant,
+        now: Moment,
         groups: &mut HashMap<u64, Budget>,
     ) {
-        let time = now.saturating_duration_since(running.since);
-        self.stats.cpu_time += time;
-        self.stats.fuel_consumed += running.fuel_consumed;
+        let time = now.since(running.since);
+        self.usage.cpu_time += time;
+        self.usage.fuel_consumed += running.fuel_consumed;
         if self.extra.is_none() {
             return;
         }
+        let time = Duration::from_nanos(time);
         let cpu_time = match running.cpu_since {
             Some(since) => {
                 thread_cpu_time().map_or(time, |now| running.cpu_before + now.saturating_sub(since))
@@ -68,7 +69,7 @@ impl Thread {
 impl PreemptiveThreads {
     /// The running thread keeps the store, and the OS thread may do something else.
     pub(in crate::runtime::preempt) fn keep(&mut self) {
-        if let Some(running) = &mut self.running
+        if let Some(running) = self.running_mut()
             && let Some(since) = running.cpu_since
         {
             let now = thread_cpu_time().unwrap_or(since);
@@ -77,12 +78,12 @@ impl PreemptiveThreads {
     }
 
     /// It goes on, perhaps on another OS thread.
-    pub(in crate::runtime::preempt) fn keep_on(&mut self, now: Instant) {
-        let Some(thread) = self.running.as_ref().and_then(|r| self.threads.get(&r.id)) else {
+    pub(in crate::runtime::preempt) fn keep_on(&mut self, now: Moment) {
+        let Some(thread) = self.running().and_then(|r| self.threads.get(&r.id)) else {
             return;
         };
         let (allowance, _) = thread.allowance(&self.groups, &self.timeouts, now);
-        if let Some(running) = &mut self.running {
+        if let Some(running) = self.running_mut() {
             running.allowance = allowance;
             running.allowance.time = allowance
                 .time
@@ -97,15 +98,16 @@ impl PreemptiveThreads {
         limits: ThreadLimits,
     ) -> Result<()> {
         let thread = self.live_mut(id, "limited")?;
-        let stats = thread.stats;
+        let usage = thread.usage;
         let extra = thread.extra_mut();
         let old = extra.timeout.take();
-        let spawned = old.map_or_else(Instant::now, |(spawned, _)| spawned);
+        let spawned = old.map_or_else(Moment::now, |(spawned, _)| spawned);
         extra.timeout = limits
             .wall_time
             .and_then(|time| Some((spawned, spawned.checked_add(time)?)));
         let new = extra.timeout;
-        let used = || Budget::with_used(stats.fuel_consumed, stats.cpu_time);
+        let cpu_used = Duration::from_nanos(usage.cpu_time);
+        let used = || Budget::with_used(usage.fuel_consumed, cpu_used);
         extra.budget.get_or_insert_with(used).set_limits(limits);
         if let Some((_, end)) = old {
             self.timeouts.remove(&(end, id));
@@ -130,7 +132,7 @@ impl PreemptiveThreads {
 
     /// Whether the running thread has used the fuel that it was allowed.
     pub(in crate::runtime::preempt) fn fuel_allowance_is_spent(&self) -> bool {
-        self.running.as_ref().is_some_and(|running| {
+        self.running().is_some_and(|running| {
             running
                 .allowance
                 .fuel
@@ -140,7 +142,7 @@ impl PreemptiveThreads {
 
     /// The fuel limit that the running thread has reached.
     pub(in crate::runtime::preempt) fn over_fuel_limit(&self) -> Option<OverLimit> {
-        let running = self.running.as_ref()?;
+        let running = self.running()?;
         let thread = self.threads.get(&running.id)?;
         let over = |budget: &Budget, group| {
             let mut budget = *budget;
@@ -172,13 +174,13 @@ impl PreemptiveThreads {
     /// The thread that is over its wall time limit, and that.
     pub(in crate::runtime::preempt) fn timed_out(
         &self,
-        now: Instant,
+        now: Moment,
     ) -> Option<(ThreadId, OverLimit)> {
         let (_, id) = *self.timeouts.first().filter(|(end, _)| *end <= now)?;
         let (spawned, end) = self.threads.get(&id)?.extra.as_ref()?.timeout?;
         let over = OverLimit::WallTime {
-            limit: end - spawned,
-            used: now.saturating_duration_since(spawned),
+            limit: end.left(spawned),
+            used: now.left(spawned),
         };
         Some((id, over))
     }

@@ -38,16 +38,16 @@ impl PreemptiveThreads {
     }
 
     fn info<'a>(&'a self, id: ThreadId, thread: &'a Thread) -> ThreadInfo<'a> {
-        let mut stats = thread.stats;
+        let mut usage = thread.usage;
         if thread.exit.is_none() {
-            stats.wall_time = self.run_clock(None).saturating_sub(thread.spawned);
+            usage.wall_time = self.run_clock(None).saturating_sub(thread.spawned);
         }
         ThreadInfo {
             id,
             name: thread.name.as_deref(),
             state: if thread.exit.is_some() {
                 ThreadState::Finished
-            } else if self.running.as_ref().is_some_and(|r| r.id == id) {
+            } else if self.running().is_some_and(|r| r.id == id) {
                 ThreadState::Running
             } else if thread.suspended {
                 ThreadState::Suspended
@@ -59,7 +59,7 @@ impl PreemptiveThreads {
             waits_for: thread.waits_for(),
             slice: thread.slice.unwrap_or(self.slice),
             limits: thread.budget().map_or(ThreadLimits::new(), Budget::limits),
-            stats,
+            stats: usage.stats(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{PreemptiveThreads, Thread};
 use crate::prelude::*;
+use crate::runtime::preempt::clock::Moment;
 use crate::runtime::preempt::park::{self, Park, ThreadWaker, WaitFor};
 use crate::runtime::preempt::thread::ThreadId;
 use crate::runtime::preempt::trace::Traced;
@@ -9,7 +10,6 @@ use crate::store::StoreOpaque;
 use core::sync::atomic::{Ordering, fence};
 use core::task::Waker;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Instant;
 
 /// A waker that is woken at a thread's end, unless whoever has this drops it before.
 pub(in crate::runtime::preempt) type EndWaker = Mutex<Waker>;
@@ -23,7 +23,7 @@ impl Thread {
             _ if self.has_lent_its_waker() => WaitFor::Future,
             (None, until) => match (park.joins.first(), until) {
                 (Some(id), _) => WaitFor::Thread(*id),
-                (None, Some(until)) => WaitFor::Time(until),
+                (None, Some(until)) => WaitFor::Time(until.to_instant()),
                 (None, None) => WaitFor::Future,
             },
         })
@@ -42,7 +42,7 @@ impl Thread {
 impl PreemptiveThreads {
     /// The waker of the running thread, made on first use.
     pub(in crate::runtime::preempt) fn running_waker(&mut self) -> Option<Arc<ThreadWaker>> {
-        let id = self.running.as_ref()?.id;
+        let id = self.running()?.id;
         let remote = &self.remote;
         let waker = &mut self.threads.get_mut(&id)?.waker;
         let new = || ThreadWaker::new(id, remote.clone());
@@ -95,7 +95,7 @@ impl PreemptiveThreads {
     }
 
     /// Returns whether `id` has become ready, of which the policy was not told.
-    fn wake(&mut self, id: ThreadId, now: Option<Instant>) -> bool {
+    fn wake(&mut self, id: ThreadId, now: Option<Moment>) -> bool {
         if !self.unpark(id) {
             return false;
         }
@@ -111,7 +111,7 @@ impl PreemptiveThreads {
     }
 
     /// Wakes `ids`. The policy, which may panic, is told when all of them are awake.
-    fn wake_all(&mut self, mut ids: Vec<ThreadId>, now: Option<Instant>) {
+    fn wake_all(&mut self, mut ids: Vec<ThreadId>, now: Option<Moment>) {
         ids.retain(|id| self.wake(*id, now));
         for id in ids {
             self.tell(now, |policy, now| policy.woken(now, id));
@@ -119,7 +119,7 @@ impl PreemptiveThreads {
     }
 
     /// Wakes those that were woken by a waker, and, if `now` is given, whose time it is.
-    pub(in crate::runtime::preempt) fn wake_those_due(&mut self, now: Option<Instant>) {
+    pub(in crate::runtime::preempt) fn wake_those_due(&mut self, now: Option<Moment>) {
         if self.remote.anybody_woken() {
             let woken = self.remote.take_woken();
             self.wake_all(woken, now);
@@ -133,18 +133,28 @@ impl PreemptiveThreads {
         }
     }
 
+    /// Whether anybody is to be ended, woken or told of before the next dispatch. Cheap.
+    #[inline]
+    pub(in crate::runtime::preempt) fn anything_due(&self, now: Moment) -> bool {
+        self.remote.anything_asked()
+            || self.remote.anybody_woken()
+            || !self.exited.is_empty()
+            || self.next_alarm().is_some_and(|alarm| alarm <= now)
+            || self.next_timeout().is_some_and(|end| end <= now)
+    }
+
     /// When the first thread is to be woken.
-    pub(in crate::runtime::preempt) fn next_alarm(&self) -> Option<Instant> {
+    pub(in crate::runtime::preempt) fn next_alarm(&self) -> Option<Moment> {
         self.alarms.first().map(|(until, _)| *until)
     }
 
     /// When the first thread is over its wall time limit.
-    pub(in crate::runtime::preempt) fn next_timeout(&self) -> Option<Instant> {
+    pub(in crate::runtime::preempt) fn next_timeout(&self) -> Option<Moment> {
         self.timeouts.first().map(|(end, _)| *end)
     }
 
     /// Wakes those that wait for the end of `id`.
-    pub(super) fn wake_joiners(&mut self, id: ThreadId, now: Instant) {
+    pub(super) fn wake_joiners(&mut self, id: ThreadId, now: Moment) {
         if !self.joiners.is_empty() {
             let joiners = self.joiners.remove(&id).unwrap_or_default();
             self.wake_all(joiners, Some(now));
@@ -215,7 +225,7 @@ impl StoreOpaque {
     #[cfg(feature = "threads")]
     pub(crate) fn start_waking_guest_threads(&mut self) {
         if let Some(threads) = self.preempt()
-            && threads.running.is_some()
+            && threads.is_running
         {
             threads.remote.set_alone(false);
         }
@@ -227,7 +237,7 @@ impl StoreOpaque {
         let Some(threads) = self.preempt_mut() else {
             return;
         };
-        if threads.running.is_none() {
+        if !threads.is_running {
             return;
         }
         threads.wake_those_due(None);
@@ -243,7 +253,7 @@ impl StoreOpaque {
     /// one is to be suspended.
     pub(in crate::runtime::preempt) fn running_is_alone_no_more(&mut self) {
         if let Some(threads) = self.preempt()
-            && threads.running.is_some()
+            && threads.is_running
             && threads.slice_has_end()
         {
             threads.remote.set_alone(false);

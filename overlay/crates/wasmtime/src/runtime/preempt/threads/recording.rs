@@ -1,43 +1,42 @@
 //! Threads and their clocks, and the record of what happened to them.
 
-use super::{PreemptiveThreads, Running};
+use super::PreemptiveThreads;
 use crate::prelude::*;
+use crate::runtime::preempt::clock::{Moment, nanos};
 use crate::runtime::preempt::policy::{Place, Policy};
-use crate::runtime::preempt::slice::{Preemption, Slice, nanos};
+use crate::runtime::preempt::slice::{Preemption, Slice};
 use crate::runtime::preempt::thread::{ThreadId, ThreadInfo};
 use crate::runtime::preempt::trace::{Ring, Trace, TraceEvent, Traced};
-use core::time::Duration;
 use std::collections::HashMap;
-use std::time::Instant;
 
 impl PreemptiveThreads {
     /// The clock that policies and traces see.
-    pub(super) fn ticks(&self, now: Option<Instant>) -> u64 {
+    pub(super) fn ticks(&self, now: Option<Moment>) -> u64 {
         if self.preemption == Preemption::Fuel {
             return self.fuel_clock;
         }
-        let now = now.unwrap_or_else(Instant::now);
-        nanos(now.saturating_duration_since(self.start))
+        let now = now.unwrap_or_else(Moment::now);
+        now.since(self.start)
     }
 
-    /// The clock that goes while a run is on.
-    pub(super) fn run_clock(&self, now: Option<Instant>) -> Duration {
-        let in_run = self.run_start.map_or(Duration::ZERO, |start| {
-            let now = now.unwrap_or_else(Instant::now);
-            now.saturating_duration_since(start)
-        });
+    /// The clock that goes while a run is on, in nanoseconds.
+    #[inline]
+    pub(super) fn run_clock(&self, now: Option<Moment>) -> u64 {
+        let in_run = self
+            .run_start
+            .map_or(0, |start| now.unwrap_or_else(Moment::now).since(start));
         self.run_time + in_run
     }
 
     /// A run begins.
-    pub(in crate::runtime::preempt) fn start_run(&mut self, now: Instant) {
+    pub(in crate::runtime::preempt) fn start_run(&mut self, now: Moment) {
         self.run_start = Some(now);
         self.run_is_traced = self.trace.is_some();
         self.record(Some(now), None, Traced::RunStarted);
     }
 
     /// The run, or what ends threads without one, is over.
-    pub(in crate::runtime::preempt) fn end_run(&mut self, now: Instant) {
+    pub(in crate::runtime::preempt) fn end_run(&mut self, now: Moment) {
         self.run_time = self.run_clock(Some(now));
         self.run_start = None;
         if core::mem::take(&mut self.run_is_traced) {
@@ -47,7 +46,7 @@ impl PreemptiveThreads {
 
     pub(in crate::runtime::preempt) fn record(
         &mut self,
-        now: Option<Instant>,
+        now: Option<Moment>,
         thread: Option<ThreadId>,
         what: Traced,
     ) {
@@ -64,20 +63,21 @@ impl PreemptiveThreads {
         }
     }
 
-    pub(super) fn record_dispatch(&mut self, now: Instant) {
+    pub(super) fn record_dispatch(&mut self, now: Moment) {
         if self.trace.is_some()
-            && let Some(running) = &self.running
+            && let Some(running) = self.running()
         {
             let (id, slice) = (running.id, in_ticks(running.slice));
             self.record(Some(now), Some(id), Traced::Dispatched { slice });
         }
     }
 
-    /// What `running` has used in this dispatch, in ticks.
-    pub(super) fn used(&self, running: &Running, now: Instant) -> u64 {
+    /// What the thread that is on the CPU, or was last, has used in this dispatch, in
+    /// ticks.
+    pub(super) fn used(&self, now: Moment) -> u64 {
         match self.preemption {
-            Preemption::Fuel => running.fuel_consumed,
-            _ => nanos(now.saturating_duration_since(running.since)),
+            Preemption::Fuel => self.running.fuel_consumed,
+            _ => now.since(self.running.since),
         }
     }
 
@@ -113,7 +113,7 @@ impl PreemptiveThreads {
                 self.record(None, Some(id), Traced::Parked);
             }
         }
-        self.record_dispatch(Instant::now());
+        self.record_dispatch(Moment::now());
         Ok(())
     }
 

@@ -2,16 +2,16 @@
 
 use super::{PreemptiveThreads, Thread};
 use crate::prelude::*;
+use crate::runtime::preempt::clock::Moment;
 use crate::runtime::preempt::policy::{Pick, Policy, ThreadParams, ThreadScheduler};
 use crate::runtime::preempt::thread::ThreadId;
 use core::any::Any;
-use std::time::Instant;
 
 impl PreemptiveThreads {
     /// Tells the embedder's policy, if there is one.
     pub(super) fn tell(
         &mut self,
-        now: Option<Instant>,
+        now: Option<Moment>,
         tell: impl FnOnce(&mut dyn ThreadScheduler, u64),
     ) {
         if matches!(self.policy, Policy::RoundRobin(_)) {
@@ -24,9 +24,14 @@ impl PreemptiveThreads {
     }
 
     /// The thread whose turn it is, and for how many ticks if the policy has said so.
-    pub(super) fn pick(&mut self, now: Instant) -> Result<Option<(ThreadId, Option<u64>)>> {
+    pub(super) fn pick(&mut self, now: Moment) -> Result<Option<(ThreadId, Option<u64>)>> {
         if let Policy::RoundRobin(queue) = &mut self.policy {
+            // If there are as many places as ready threads, all are places.
+            let all_are_places = queue.len() == self.ready;
             while let Some((place, id)) = queue.pop() {
+                if all_are_places {
+                    return Ok(Some((id, None)));
+                }
                 let thread = self.threads.get(&id);
                 if thread.is_some_and(|thread| thread.place == place) {
                     return Ok(Some((id, None)));

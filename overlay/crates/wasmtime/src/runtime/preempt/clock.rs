@@ -1,0 +1,107 @@
+//! The monotonic clock as one number: what is done at every dispatch is to cost an
+//! addition or a comparison.
+
+use core::time::Duration;
+use std::sync::OnceLock;
+use std::time::Instant;
+
+/// A point in time on the monotonic clock, in nanoseconds. Its origin is that of
+/// `CLOCK_MONOTONIC` on Linux, and else the first time that anybody asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Moment(u64);
+
+impl Moment {
+    #[inline]
+    pub(super) fn now() -> Moment {
+        Moment(clock())
+    }
+
+    /// `None` if the clock never gets there.
+    pub(super) fn checked_add(self, time: Duration) -> Option<Moment> {
+        let time = u64::try_from(time.as_nanos()).ok()?;
+        self.0.checked_add(time).map(Moment)
+    }
+
+    /// After 584 years on the clock nothing is later.
+    pub(super) fn saturating_add(self, time: Duration) -> Moment {
+        self.checked_add(time).unwrap_or(Moment(u64::MAX))
+    }
+
+    /// The nanoseconds from `earlier` until this, or 0 if that is later.
+    #[inline]
+    pub(super) fn since(self, earlier: Moment) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// How long it is from `now` until this.
+    pub(super) fn left(self, now: Moment) -> Duration {
+        Duration::from_nanos(self.since(now))
+    }
+
+    #[inline]
+    pub(super) fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// The same on the clock that embedders know: not earlier, and later by less than a
+    /// microsecond.
+    pub(super) fn from_instant(instant: Instant) -> Moment {
+        let (known, moment) = *known();
+        Moment(match instant.checked_duration_since(known) {
+            Some(later) => moment.0.saturating_add(nanos(later)),
+            None => moment.0.saturating_sub(nanos(known - instant)),
+        })
+    }
+
+    /// The reverse of [`from_instant`](Self::from_instant).
+    pub(super) fn to_instant(self) -> Instant {
+        let (known, moment) = *known();
+        let later = known.checked_add(self.left(moment));
+        later
+            .and_then(|later| later.checked_sub(moment.left(self)))
+            .unwrap_or(known)
+    }
+}
+
+/// `time` in nanoseconds, as far as they fit.
+pub(super) fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// One point in time on both clocks.
+fn known() -> &'static (Instant, Moment) {
+    static KNOWN: OnceLock<(Instant, Moment)> = OnceLock::new();
+    KNOWN.get_or_init(|| {
+        // The OS may run something else between two readings.
+        let readings = core::array::from_fn::<_, 8, _>(|_| {
+            let before = Moment::now();
+            let instant = Instant::now();
+            let after = Moment::now();
+            (after.since(before), instant, after)
+        });
+        let [first, rest @ ..] = readings;
+        let closest = rest
+            .into_iter()
+            .fold(first, |a, b| if b.0 < a.0 { b } else { a });
+        (closest.1, closest.2)
+    })
+}
+
+#[cfg(target_os = "linux")]
+#[inline]
+fn clock() -> u64 {
+    let mut time = core::mem::MaybeUninit::<libc::timespec>::uninit();
+    // SAFETY: the clock exists, and the pointer is to a local, which is written. A signal
+    // handler may call this.
+    let time = unsafe {
+        libc::clock_gettime(libc::CLOCK_MONOTONIC, time.as_mut_ptr());
+        time.assume_init()
+    };
+    time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn clock() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    nanos(START.get_or_init(Instant::now).elapsed())
+}
