@@ -20,6 +20,7 @@ mod fuel_budget;
 mod gc_roots;
 mod handles;
 mod host_functions;
+mod idle_stacks;
 mod imports;
 mod limits;
 mod listing;

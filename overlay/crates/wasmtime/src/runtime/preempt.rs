@@ -12,6 +12,7 @@
 //!    |                                             typed.rs  both, with Rust types
 //!    |                                             recycle.rs  instances once more
 //!    |                                             sharing.rs  who may interleave
+//!    |                                             stacks.rs  used again
 //!    |
 //!  threads.rs         their states                thread.rs  seen from outside
 //!   threads/*.rs      scheduling, limiting, recording
@@ -72,6 +73,7 @@ mod shutdown;
 pub(crate) mod signal;
 mod slice;
 mod spawn;
+mod stacks;
 mod thread;
 mod threads;
 mod timer;

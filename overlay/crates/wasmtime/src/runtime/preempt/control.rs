@@ -161,6 +161,11 @@ impl<T: 'static> StoreContextMut<'_, T> {
         self.0.preemptive_threads()?.stack_limit = bytes;
         Ok(())
     }
+
+    /// See [`Store::wasm_thread_idle_stacks`].
+    pub fn wasm_thread_idle_stacks(&mut self, max: usize) -> Result<()> {
+        self.0.keep_idle_stacks(max)
+    }
 }
 
 /// # Directing guest threads
@@ -214,6 +219,21 @@ impl<T: 'static> Store<T> {
     /// If the engine has no [`Preemption`].
     pub fn wasm_thread_stack_limit(&mut self, bytes: usize) -> Result<()> {
         self.as_context_mut().wasm_thread_stack_limit(bytes)
+    }
+
+    /// Sets how many stacks of threads that have finished are kept for the next ones,
+    /// beside the one that every store keeps: 64 unless this says otherwise. A kept stack
+    /// has the memory that its threads have touched.
+    ///
+    /// [`Store::shutdown_wasm_threads`] gives them back. Of no effect with the [pooling
+    /// allocator](crate::InstanceAllocationStrategy::Pooling), which keeps its stacks
+    /// itself.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has no [`Preemption`].
+    pub fn wasm_thread_idle_stacks(&mut self, max: usize) -> Result<()> {
+        self.as_context_mut().wasm_thread_idle_stacks(max)
     }
 
     /// Sets whether threads that are spawned from now on may share with others what is

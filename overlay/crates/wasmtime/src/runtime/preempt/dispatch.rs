@@ -576,6 +576,7 @@ impl<'a> OnCpu<'a> {
         if let Some(threads) = self.store.preempt_mut() {
             threads.finish(exit, now);
         }
+        self.store.keep_idle_stack();
     }
 }
 

@@ -5,7 +5,7 @@
 //! 2. The threads are taken one by one, in the order of their spawning. One that has started
 //!    is resumed with an error at the point where it is suspended, and its stack
 //!    unwinds as for a trap; one that has not returns at once.
-//! 3. Each leaves `Exit::Killed`, and its stack goes back to the allocator.
+//! 3. Each leaves `Exit::Killed`. All stacks but one go back to the allocator.
 //! 4. Threads that the host code of step 2 spawned are ended too.
 //! 5. If such host code panics, the others are ended all the same, and the first
 //!    panic goes on to the embedder.
@@ -59,6 +59,7 @@ pub(super) fn shutdown(store: &mut StoreOpaque) -> Result<usize> {
         }
     }
     drop(run);
+    store.drop_idle_stacks(0);
     if let Some(panic) = panicked {
         panic::resume_unwind(panic);
     }

@@ -150,6 +150,7 @@ pub(super) fn spawn<T: 'static>(
     store.0.ensure_signals_reach_all_code()?;
     let instance = store.0.ensure_nothing_is_shared(call.func)?;
 
+    store.0.offer_idle_stack();
     // SAFETY: I10. The fiber is `Send` if the store is: it is kept in the store
     // that it was made for, which drops it before it drops itself.
     let fiber = unsafe { fiber::make_fiber_unchecked(&mut *store.0, move |store| call.run(store)) }

@@ -60,6 +60,7 @@ use super::remote::Remote;
 use super::sharing::Sharing;
 use super::slice::{Preemption, Slice};
 use super::spawn::ThreadOptions;
+use super::stacks::IdleStacks;
 use super::thread::{IdHasher, ThreadId, ThreadInfo, ThreadStats};
 use super::trace::{Ring, Traced};
 use crate::fiber::StoreFiber;
@@ -130,6 +131,8 @@ pub(crate) struct PreemptiveThreads {
     pub(super) limit: usize,
     /// How many bytes their stacks may have together.
     pub(super) stack_limit: usize,
+    /// Of those that have finished.
+    pub(super) idle_stacks: IdleStacks,
     /// What they would have in common.
     pub(super) sharing: Sharing,
     /// Whether a run or a shutdown is on.
@@ -346,6 +349,7 @@ impl PreemptiveThreads {
             slice: Slice::default_for(preemption),
             limit: Self::DEFAULT_LIMIT,
             stack_limit: usize::MAX,
+            idle_stacks: IdleStacks::default(),
             sharing: Sharing::default(),
             in_run: false,
             epoch: super::epoch::EpochState::default(),

@@ -1,0 +1,72 @@
+//! Stacks of threads that have finished, kept for the next ones.
+//!
+//! A store keeps the last stack that was in use. That is enough for calls, of which there
+//! is one at a time; but many threads finish before the next are spawned, and with the
+//! on-demand allocator a stack is a mapping of its own: system calls and page faults take
+//! ten times as long as all the rest of a short thread. The pooling allocator keeps its
+//! stacks itself.
+
+use crate::InstanceAllocationStrategy;
+use crate::prelude::*;
+use crate::store::StoreOpaque;
+use wasmtime_fiber::FiberStack;
+
+/// How many stacks a store keeps unless `Store::wasm_thread_idle_stacks` says otherwise.
+const DEFAULT_MAX: usize = 64;
+
+pub(super) struct IdleStacks {
+    stacks: Vec<FiberStack>,
+    max: usize,
+}
+
+impl Default for IdleStacks {
+    fn default() -> IdleStacks {
+        IdleStacks {
+            stacks: Vec::new(),
+            max: DEFAULT_MAX,
+        }
+    }
+}
+
+impl StoreOpaque {
+    /// A thread is about to be made: it is to find a stack.
+    pub(super) fn offer_idle_stack(&mut self) {
+        if self.fiber_async_state_mut().last_fiber_stack().is_none()
+            && let Some(threads) = self.preempt_mut()
+            && let Some(stack) = threads.idle_stacks.stacks.pop()
+        {
+            *self.fiber_async_state_mut().last_fiber_stack() = Some(stack);
+        }
+    }
+
+    /// A thread has finished, and its stack is the store's last. The next to finish
+    /// would replace it.
+    pub(super) fn keep_idle_stack(&mut self) {
+        if let InstanceAllocationStrategy::OnDemand = self.engine().config().allocation_strategy
+            && let Some(threads) = self.preempt()
+            && threads.anyone_live()
+            && threads.idle_stacks.stacks.len() < threads.idle_stacks.max
+            && let Some(stack) = self.fiber_async_state_mut().last_fiber_stack().take()
+            && let Some(threads) = self.preempt_mut()
+        {
+            threads.idle_stacks.stacks.push(stack);
+        }
+    }
+
+    /// Keeps at most `max` from now on.
+    pub(super) fn keep_idle_stacks(&mut self, max: usize) -> Result<()> {
+        self.preemptive_threads()?.idle_stacks.max = max;
+        self.drop_idle_stacks(max);
+        Ok(())
+    }
+
+    /// Gives back all but `max`.
+    pub(super) fn drop_idle_stacks(&mut self, max: usize) {
+        while let Some(threads) = self.preempt_mut()
+            && threads.idle_stacks.stacks.len() > max
+            && let Some(stack) = threads.idle_stacks.stacks.pop()
+        {
+            self.deallocate_fiber_stack(stack);
+        }
+    }
+}
