@@ -66,7 +66,6 @@ pub fn export(git: &Git, base: &str, tip: &str, without: &[String]) -> Result<Ve
     let scratch = tempfile::tempdir()?;
     let mut command = git.command();
     for setting in [
-        "format.headers=",
         "format.coverLetter=false",
         "format.attach=",
         "format.useAutoBase=false",
@@ -88,6 +87,7 @@ pub fn export(git: &Git, base: &str, tip: &str, without: &[String]) -> Result<Ve
         "--no-to",
         "--no-cc",
         "--no-from",
+        "--no-add-header",
         "--no-renames",
         "--no-textconv",
         "--no-ext-diff",

@@ -18,7 +18,8 @@ fn save_exports_commits_and_pins_their_tree() {
     assert_eq!(patches(&fixture), ["0001-Count-in-words.patch"]);
     let patch = fixture.read(PATCH);
     assert!(patch.starts_with(&format!("From {}", "0".repeat(40))));
-    assert!(patch.contains("\nSubject: [PATCH] Count in words\n"));
+    // As plain `git format-patch` has it: one empty line.
+    assert!(patch.contains("\nSubject: [PATCH] Count in words\n\nA reason.\n"));
     assert!(patch.contains("\nUpstream-Status: local\n"));
     assert!(patch.contains(&format!("diff --git a/{LIB} b/{LIB}")));
     let tree = fixture.git(&["rev-parse", "HEAD^{tree}"]);
