@@ -4,6 +4,7 @@
 //! a repository upwards, so a lost `.git` there would make every command act
 //! on ours: the git directory and the work tree are therefore always given.
 
+use crate::pin::write_if_changed;
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,6 +14,11 @@ pub const NAME: &str = "wasmtime-preempt";
 pub const EMAIL: &str = "wasmtime-preempt@localhost";
 /// The date of the commit that holds upstream's files.
 const EPOCH: &str = "2000-01-01T00:00:00+0000";
+/// Over upstream's own: a tree id is of the bytes that are compiled, and not of
+/// what line endings and the like are normalised to.
+const ATTRIBUTES: &[u8] = b"* -text -eol -ident -filter -working-tree-encoding\n";
+/// Untracked, and nobody's work: what a build and editors leave.
+const LITTER: [&str; 6] = ["/target/", "*~", ".*.sw?", "#*#", ".#*", "*.bk"];
 
 pub struct Git {
     pub work_tree: PathBuf,
@@ -46,23 +52,35 @@ impl Git {
         })
     }
 
-    /// Makes a repository in `dir`. Commits made there later, by hand, get a
-    /// neutral author unless told otherwise.
+    /// Makes a repository in `dir`.
     pub fn init(dir: &Path) -> Result<Git> {
         let git = Git {
             work_tree: dir.to_path_buf(),
         };
         git.run(&["init", "--quiet", "--template=", "--initial-branch=main"])?;
+        git.configure()?;
+        Ok(git)
+    }
+
+    /// What holds for git commands that a person types there too: a neutral
+    /// author unless told otherwise, and none of the user's settings that would
+    /// fail a commit or change its files.
+    pub fn configure(&self) -> Result<()> {
         for (key, value) in [
             ("user.name", NAME),
             ("user.email", EMAIL),
+            ("commit.gpgSign", "false"),
             ("core.autocrlf", "false"),
+            ("core.hooksPath", "/dev/null"),
             ("rebase.autoSquash", "true"),
         ] {
-            git.run(&["config", key, value])?;
+            self.run(&["config", key, value])?;
         }
-        std::fs::create_dir_all(git.dir().join("info"))?;
-        Ok(git)
+        let info = self.dir().join("info");
+        if !info.join("exclude").exists() {
+            write_if_changed(&info.join("exclude"), b"")?;
+        }
+        write_if_changed(&info.join("attributes"), ATTRIBUTES)
     }
 
     pub fn dir(&self) -> PathBuf {
@@ -141,12 +159,7 @@ impl Git {
 
     /// Runs git for its list of NUL-terminated names.
     pub fn names(&self, args: &[&str]) -> Result<Vec<String>> {
-        let text = self.run(args)?;
-        Ok(text
-            .split('\0')
-            .filter(|name| !name.is_empty())
-            .map(str::to_string)
-            .collect())
+        Ok(split(&self.run(args)?))
     }
 
     pub fn head(&self) -> Result<String> {
@@ -175,32 +188,51 @@ impl Git {
     }
 
     /// What differs from HEAD: (two-letter state, path), overlay files left
-    /// out since they are excluded. With `rehash`, every file is read, where
-    /// otherwise an unchanged size and time are taken as proof.
+    /// out since they are excluded; `??` are new ones. With `rehash`, every file
+    /// is read, where otherwise an unchanged size and time are taken as proof.
     pub fn changes(&self, rehash: bool) -> Result<Vec<(String, String)>> {
         let scratch = tempfile::tempdir()?;
-        let mut command = self.command();
+        let index = match rehash {
+            true => scratch.path().join("index"),
+            false => self.dir().join("index"),
+        };
+        let with_index = || {
+            let mut command = self.command();
+            command.env("GIT_INDEX_FILE", &index);
+            command
+        };
         if rehash {
-            let index = scratch.path().join("index");
-            self.run_command(
-                self.command()
-                    .env("GIT_INDEX_FILE", &index)
-                    .args(["read-tree", "HEAD"]),
-            )?;
-            command.env("GIT_INDEX_FILE", index);
+            self.run_command(with_index().args(["read-tree", "HEAD"]))?;
         }
-        command.args([
+        let text = self.run_command(with_index().args([
             "status",
             "--porcelain",
             "-z",
-            "--untracked-files=all",
+            "--untracked-files=no",
             "--no-renames",
-        ]);
-        let text = self.run_command(&mut command)?;
-        Ok(text
+        ]))?;
+        let mut changes: Vec<(String, String)> = text
             .split('\0')
             .filter(|entry| entry.len() > 3)
             .map(|entry| (entry[..2].to_string(), entry[3..].to_string()))
-            .collect())
+            .collect();
+        // Upstream's own .gitignore does not count: it has names such as `tags` and
+        // `report/` in every directory, and what is there compiles as well.
+        let mut others = with_index();
+        others.args(["ls-files", "--others", "-z", "--exclude-from"]);
+        others.arg(self.dir().join("info/exclude"));
+        for litter in LITTER {
+            others.arg(format!("--exclude={litter}"));
+        }
+        let others = split(&self.run_command(&mut others)?);
+        changes.extend(others.into_iter().map(|file| ("??".to_string(), file)));
+        Ok(changes)
     }
+}
+
+fn split(text: &str) -> Vec<String> {
+    text.split('\0')
+        .filter(|name| !name.is_empty())
+        .map(str::to_string)
+        .collect()
 }

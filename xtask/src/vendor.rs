@@ -295,6 +295,7 @@ fn place_fresh(root: &Root, git: &Git, scratch: TempDir, stamp: &Stamp) -> Resul
 }
 
 fn update(root: &Root, there: &Git, mut old: Stamp, new: &Git, stamp: &Stamp) -> Result<()> {
+    there.configure()?;
     let from = new.dir();
     there.run_command(
         there

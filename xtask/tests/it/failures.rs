@@ -100,6 +100,17 @@ fn tampered_file_is_named() {
 }
 
 #[test]
+fn line_endings_are_no_less_tampered_with() {
+    let fixture = Fixture::pinned();
+    let lib = fixture.unpacked("wasmtime").join("src/lib.rs");
+    let text = fs::read_to_string(&lib).unwrap();
+    fs::write(&lib, text.replace('\n', "\r\n")).unwrap();
+    fixture
+        .xtask(&["vendor"])
+        .expect_error(&["`wasmtime` 1.0.0 has been tampered with: src/lib.rs differs"]);
+}
+
+#[test]
 fn tampered_archive_is_named() {
     let fixture = Fixture::pinned();
     let unpacked = fixture.unpacked("wasmtime-inner");

@@ -184,6 +184,48 @@ fn check_reads_every_file() {
 }
 
 #[test]
+fn check_sees_line_endings_and_files_that_upstream_ignores() {
+    let fixture = Fixture::patched();
+    let lib = fixture.read(&format!("vendor/wasmtime/{LIB}"));
+    fixture.write(
+        &format!("vendor/wasmtime/{LIB}"),
+        &lib.replace('\n', "\r\n"),
+    );
+    let ignored = "crates/wasmtime/src/target/mod.rs";
+    fixture.write(&format!("vendor/wasmtime/{ignored}"), "// New.\n");
+    fixture
+        .xtask(&["vendor", "--check"])
+        .expect_error(&[&format!("edited: {LIB}"), &format!("new: {ignored}")]);
+    fixture.write(&format!("vendor/wasmtime/{LIB}"), &lib);
+    fs::remove_file(fixture.wasmtime().join(ignored)).unwrap();
+
+    // What a build and an editor leave there is neither.
+    fixture.write("vendor/wasmtime/target/debug/x.rs", "");
+    fixture.write("vendor/wasmtime/crates/wasmtime/src/.lib.rs.swp", "");
+    fixture.xtask(&["vendor", "--check"]).expect_ok();
+}
+
+#[test]
+fn what_a_person_types_there_meets_no_setting_of_theirs() {
+    let fixture = Fixture::patched();
+    let hook = fixture.home().join("hooks/pre-commit");
+    fs::create_dir_all(hook.parent().unwrap()).unwrap();
+    fs::write(&hook, "#!/bin/sh\nexit 1\n").unwrap();
+    #[cfg(unix)]
+    fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let config = format!(
+        "[core]\nautocrlf = true\nhooksPath = {:?}\n[commit]\ngpgSign = true\n\
+         [user]\nuseConfigOnly = true\n",
+        hook.parent().unwrap()
+    );
+    fs::write(fixture.home().join(".gitconfig"), config).unwrap();
+    fixture.edit(LIB, "line 30\n", "line thirty\n");
+    fixture.commit("Count further");
+    fixture.xtask(&["patches", "save"]).expect_ok();
+    fixture.xtask(&["patches", "check"]).expect_ok();
+}
+
+#[test]
 fn check_finds_what_is_not_linked_or_committed() {
     let fixture = Fixture::patched();
     fixture.write("overlay/crates/wasmtime/src/new.rs", "// New.\n");
