@@ -35,7 +35,7 @@ fn save_locked(root: &Root) -> Result<()> {
     }
     let new = NewFiles::find(&git, &base)?;
     let all = new.all();
-    refuse_outside_of_crates(&all)?;
+    refuse_outside_of_code(&all)?;
     for file in &all {
         if root.overlay().join(file).exists() {
             bail!(
@@ -191,8 +191,8 @@ impl NewFiles {
     }
 }
 
-fn refuse_outside_of_crates(files: &[String]) -> Result<()> {
-    let dirs = ["crates/", "cranelift/", "pulley/", "winch/"];
+fn refuse_outside_of_code(files: &[String]) -> Result<()> {
+    let dirs = ["crates/", "cranelift/", "pulley/", "tests/", "winch/"];
     for file in files {
         if !dirs.iter().any(|dir| file.starts_with(dir)) {
             bail!(

@@ -72,6 +72,20 @@ fn save_moves_new_files_to_the_overlay() {
 }
 
 #[test]
+fn save_takes_new_files_wherever_code_may_be() {
+    let fixture = Fixture::patched();
+    // Upstream's .gitignore has the second one's directory.
+    for file in ["tests/all/ours.rs", "crates/wasmtime/src/target/mod.rs"] {
+        fixture.write(&format!("vendor/wasmtime/{file}"), "// New.\n");
+        fixture.xtask(&["patches", "save"]).expect_ok();
+        assert_eq!(fixture.read(&format!("overlay/{file}")), "// New.\n");
+        assert!(fixture.wasmtime().join(file).is_symlink());
+    }
+    fixture.xtask(&["patches", "check"]).expect_ok();
+    fixture.xtask(&["vendor", "--check"]).expect_ok();
+}
+
+#[test]
 fn save_takes_over_an_edit_that_replaced_a_link() {
     let fixture = Fixture::patched();
     let file = "crates/wasmtime/src/new.rs";
