@@ -4,7 +4,7 @@
 //! a repository upwards, so a lost `.git` there would make every command act
 //! on ours: the git directory and the work tree are therefore always given.
 
-use crate::pin::write_if_changed;
+use crate::files::write_if_changed;
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -2,6 +2,7 @@
 //! everything that needs it.
 
 mod demo;
+mod files;
 mod git;
 mod lint;
 mod local_work;

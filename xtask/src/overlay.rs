@@ -8,8 +8,8 @@
 //! Where a file system has no symbolic links they are copies, renewed on each
 //! run; overlay/ is then the side to edit.
 
+use crate::files::write_if_changed;
 use crate::git::Git;
-use crate::pin::write_if_changed;
 use crate::root::Root;
 use crate::upstream::files_below;
 use anyhow::{Context, Result, bail};

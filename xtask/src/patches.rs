@@ -1,9 +1,10 @@
 //! patches/ and overlay/, written back from `vendor/wasmtime` and compared
 //! with it.
 
+use crate::files::Batch;
 use crate::git::{self, Git};
 use crate::overlay;
-use crate::pin::{Pin, write_if_changed};
+use crate::pin::Pin;
 use crate::root::{Root, explain_full_disk};
 use crate::series::{self, Patch};
 use crate::stamp::{Stamp, inputs};
@@ -63,12 +64,11 @@ fn save_locked(root: &Root) -> Result<()> {
         println!("overlay/{file}");
     }
     overlay::sync(root, &git, &mut stamp.copies, false)?;
-    write(root, &patches)?;
     let pin = Pin {
         patched: git.tree_of("HEAD")?,
         ..pin
     };
-    pin.write(root)?;
+    write(root, &patches, &pin)?;
     Stamp {
         inputs: inputs(root, &pin, &patches)?,
         head: git.head()?,
@@ -297,15 +297,17 @@ fn copy_tree(copy: &Git, git: &Git) -> Result<String> {
     Ok("refs/xtask/saved".to_string())
 }
 
-fn write(root: &Root, patches: &[Patch]) -> Result<()> {
+/// Replaces the series and the pin.
+fn write(root: &Root, patches: &[Patch], pin: &Pin) -> Result<()> {
+    let mut batch = Batch::default();
     for patch in patches {
-        write_if_changed(&root.patches().join(&patch.name), &patch.bytes)?;
+        batch.write(&root.patches().join(&patch.name), &patch.bytes)?;
     }
+    batch.write(&Pin::path(root), pin.text().as_bytes())?;
     for old in series::read(root)? {
         if !patches.iter().any(|patch| patch.name == old.name) {
-            let path = root.patches().join(&old.name);
-            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+            batch.remove(root.patches().join(&old.name));
         }
     }
-    Ok(())
+    batch.commit()
 }

@@ -1,5 +1,6 @@
 //! `vendor/upstream/pin.toml`: what the layout and the patches must come to.
 
+use crate::files::write_if_changed;
 use crate::root::Root;
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -35,35 +36,17 @@ impl Pin {
         })
     }
 
-    pub fn write(&self, root: &Root) -> Result<()> {
-        let text = format!(
+    /// Its text, as [`Pin::path`] holds it.
+    pub fn text(&self) -> String {
+        format!(
             "# Written by `cargo xtask vendor --repin` and `cargo xtask patches save`.\n\
              # `base` and `patched` are git tree ids: see ../README.md.\n\
              version = \"{}\"\ncommit = \"{}\"\nbase = \"{}\"\npatched = \"{}\"\n",
             self.version, self.commit, self.base, self.patched
-        );
-        write_if_changed(&Pin::path(root), text.as_bytes())
+        )
     }
-}
 
-/// Writes a file in one step; an unchanged one keeps its time.
-pub fn write_if_changed(path: &std::path::Path, bytes: &[u8]) -> Result<()> {
-    if std::fs::read(path).is_ok_and(|old| old == bytes) {
-        return Ok(());
+    pub fn write(&self, root: &Root) -> Result<()> {
+        write_if_changed(&Pin::path(root), self.text().as_bytes())
     }
-    let write = || -> Result<()> {
-        let dir = path.parent().context("a file needs a directory")?;
-        std::fs::create_dir_all(dir)?;
-        let mut temp = tempfile::Builder::new()
-            .prefix(".xtask-")
-            .tempfile_in(dir)?;
-        std::io::Write::write_all(&mut temp, bytes)?;
-        // Temporary files are for their owner only.
-        #[cfg(unix)]
-        temp.as_file()
-            .set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
-        temp.persist(path)?;
-        Ok(())
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
 }

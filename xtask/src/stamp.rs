@@ -1,7 +1,8 @@
 //! What `vendor/wasmtime` was made from, to tell whether it is up to date.
 
+use crate::files::write_if_changed;
 use crate::git::Git;
-use crate::pin::{Pin, write_if_changed};
+use crate::pin::Pin;
 use crate::root::Root;
 use crate::series::{self, Patch};
 use crate::tamper;

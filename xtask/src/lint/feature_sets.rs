@@ -2,7 +2,7 @@
 //! the one that our workspace uses.
 
 use super::{Findings, Scope};
-use crate::pin::write_if_changed;
+use crate::files::write_if_changed;
 use crate::root::{Root, capture, cargo};
 use anyhow::{Context, Result};
 use std::path::Path;

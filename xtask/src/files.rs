@@ -1,0 +1,111 @@
+//! Files that are written in one step, or several of them as nearly so as a
+//! file system allows.
+
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+use tempfile::NamedTempFile;
+
+/// Writes a file in one step; an unchanged one keeps its time.
+pub fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut batch = Batch::default();
+    batch.write(path, bytes)?;
+    batch.commit()
+}
+
+/// Files to be written and removed together. What can fail for want of space
+/// happens before the first of them is replaced.
+#[derive(Default)]
+pub struct Batch {
+    written: Vec<(PathBuf, NamedTempFile)>,
+    removed: Vec<PathBuf>,
+}
+
+impl Batch {
+    pub fn write(&mut self, path: &Path, bytes: &[u8]) -> Result<()> {
+        if fs::read(path).is_ok_and(|old| old == bytes) {
+            return Ok(());
+        }
+        let temp = || -> Result<NamedTempFile> {
+            let dir = path.parent().context("a file needs a directory")?;
+            fs::create_dir_all(dir)?;
+            let mut temp = tempfile::Builder::new()
+                .prefix(".xtask-")
+                .tempfile_in(dir)?;
+            std::io::Write::write_all(&mut temp, bytes)?;
+            // Temporary files are for their owner only.
+            #[cfg(unix)]
+            temp.as_file()
+                .set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+            Ok(temp)
+        };
+        let temp = temp().with_context(|| format!("cannot write {}", path.display()))?;
+        self.written.push((path.to_path_buf(), temp));
+        Ok(())
+    }
+
+    pub fn remove(&mut self, path: PathBuf) {
+        self.removed.push(path);
+    }
+
+    pub fn commit(self) -> Result<()> {
+        let several = self.written.len() + self.removed.len() > 1;
+        let halfway = |error: anyhow::Error| match several {
+            true => error.context(
+                "only some of the files have been written; nothing is lost, and the same \
+                 command completes it",
+            ),
+            false => error,
+        };
+        for (path, temp) in self.written {
+            temp.persist(&path)
+                .with_context(|| format!("cannot write {}", path.display()))
+                .map_err(halfway)?;
+        }
+        for path in self.removed {
+            fs::remove_file(&path)
+                .with_context(|| format!("cannot remove {}", path.display()))
+                .map_err(halfway)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_replaced_when_one_file_cannot_be_prepared() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, file) = (dir.path().join("first"), dir.path().join("file"));
+        fs::write(&first, "old").unwrap();
+        fs::write(&file, "").unwrap();
+        let mut batch = Batch::default();
+        batch.write(&first, b"new").unwrap();
+        let error = batch.write(&file.join("second"), b"new").unwrap_err();
+        assert!(format!("{error:#}").starts_with("cannot write "));
+        drop(batch);
+        assert_eq!(fs::read_to_string(&first).unwrap(), "old");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn failure_in_the_middle_names_the_remedy_and_removes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        fs::write(path("old"), "old").unwrap();
+        // A file cannot take its place.
+        fs::create_dir_all(path("second/full")).unwrap();
+        let mut batch = Batch::default();
+        batch.write(&path("first"), b"new").unwrap();
+        batch.write(&path("second"), b"new").unwrap();
+        batch.remove(path("old"));
+        let error = format!("{:#}", batch.commit().unwrap_err());
+        assert!(error.contains("the same command completes it"), "{error}");
+        assert!(error.contains("cannot write "), "{error}");
+        assert_eq!(fs::read_to_string(path("first")).unwrap(), "new");
+        assert_eq!(fs::read_to_string(path("old")).unwrap(), "old");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
+    }
+}
