@@ -12,7 +12,7 @@ vendor *args:
     cargo xtask vendor "$@"
 
 # Save, check or list the patches.
-patches command:
+patches *args:
     cargo xtask patches "$@"
 
 # Run guests that never yield side by side in one Store.

@@ -6,6 +6,7 @@
 
 use crate::files::write_if_changed;
 use anyhow::{Context, Result, bail};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -191,18 +192,34 @@ impl Git {
     /// out since they are excluded; `??` are new ones. With `rehash`, every file
     /// is read, where otherwise an unchanged size and time are taken as proof.
     pub fn changes(&self, rehash: bool) -> Result<Vec<(String, String)>> {
+        self.status(rehash.then_some("HEAD"))
+    }
+
+    /// The files that are not as in `commit`, and those that it does not have.
+    pub fn differing(&self, commit: &str) -> Result<(BTreeSet<String>, BTreeSet<String>)> {
+        let changes = self.status(Some(commit))?.into_iter();
+        let (new, other): (Vec<_>, Vec<_>) = changes
+            // The first letter is of `commit` beside HEAD.
+            .filter(|(state, _)| !state.ends_with(' '))
+            .partition(|(state, _)| state == "??");
+        let names = |changes: Vec<(String, String)>| changes.into_iter().map(|c| c.1).collect();
+        Ok((names(other), names(new)))
+    }
+
+    /// As git has it of its index, or of a fresh one of this commit.
+    fn status(&self, of: Option<&str>) -> Result<Vec<(String, String)>> {
         let scratch = tempfile::tempdir()?;
-        let index = match rehash {
-            true => scratch.path().join("index"),
-            false => self.dir().join("index"),
+        let index = match of {
+            Some(_) => scratch.path().join("index"),
+            None => self.dir().join("index"),
         };
         let with_index = || {
             let mut command = self.command();
             command.env("GIT_INDEX_FILE", &index);
             command
         };
-        if rehash {
-            self.run_command(with_index().args(["read-tree", "HEAD"]))?;
+        if let Some(commit) = of {
+            self.run_command(with_index().args(["read-tree", commit]))?;
         }
         let text = self.run_command(with_index().args([
             "status",

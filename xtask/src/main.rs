@@ -3,6 +3,7 @@
 
 mod demo;
 mod files;
+mod foreign;
 mod git;
 mod lint;
 mod local_work;
@@ -44,7 +45,7 @@ enum Command {
         #[arg(long, conflicts_with_all = ["force", "repin"])]
         check: bool,
         /// Replace local edits and commits; they stay reachable in
-        /// vendor/wasmtime as refs/xtask/replaced.
+        /// vendor/wasmtime as refs/xtask/replaced-1, and so on.
         #[arg(long)]
         force: bool,
         /// After a change of vendor/upstream: compute the tree ids anew and
@@ -101,7 +102,12 @@ enum Command {
 enum PatchesCommand {
     /// Write vendor/wasmtime's commits to patches/, and its new files to
     /// overlay/.
-    Save,
+    Save {
+        /// Overwrite patches that were changed by other means, such as by
+        /// `git pull`.
+        #[arg(long)]
+        force: bool,
+    },
     /// Fail unless patches/ is what vendor/wasmtime exports, byte by byte.
     Check,
     /// Show the series.
@@ -130,7 +136,7 @@ fn run(cli: Cli) -> Result<()> {
             vendor::ensure_with(&root, vendor::Options { force, repin })
         }
         Command::Patches { command } => match command {
-            PatchesCommand::Save => patches::save(&root),
+            PatchesCommand::Save { force } => patches::save(&root, force),
             PatchesCommand::Check => patches::check(&root),
             PatchesCommand::List => patches::list(&root),
         },

@@ -220,7 +220,8 @@ fn place(root: &Root, git: &Git, file: &str, copies: &mut bool) -> Result<()> {
     Ok(())
 }
 
-fn remove(at: &Path) -> Result<()> {
+/// Removes a file, which need not be there.
+pub fn remove(at: &Path) -> Result<()> {
     match fs::remove_file(at) {
         Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             Err(error).with_context(|| format!("cannot remove {}", at.display()))

@@ -7,21 +7,21 @@ use crate::overlay;
 use crate::pin::Pin;
 use crate::root::{Root, explain_full_disk};
 use crate::series::{self, Patch};
-use crate::stamp::{Stamp, inputs};
+use crate::stamp::{Made, Stamp};
 use crate::summary::{STATUS, STATUSES, summarize};
-use crate::{local_work, vendor};
+use crate::{foreign, local_work, vendor};
 use anyhow::{Context, Result, bail};
 use std::fs;
 
-pub fn save(root: &Root) -> Result<()> {
+pub fn save(root: &Root, force: bool) -> Result<()> {
     git::require()?;
     let _lock = vendor::lock(root)?;
-    save_locked(root).map_err(explain_full_disk)
+    save_locked(root, force).map_err(explain_full_disk)
 }
 
-fn save_locked(root: &Root) -> Result<()> {
+fn save_locked(root: &Root, force: bool) -> Result<()> {
     let pin = Pin::read(root)?;
-    let Some((git, mut stamp)) = vendor::existing(root)? else {
+    let Some((git, mut stamp)) = vendor::completed(root)? else {
         bail!("there is no vendor/wasmtime to save from: `cargo xtask vendor` makes it");
     };
     local_work::refuse_halfway(&git)?;
@@ -48,6 +48,13 @@ fn save_locked(root: &Root) -> Result<()> {
 
     let patches = series::export(&git, &base, "HEAD", &new.committed)?;
     refuse_bad_patches(&patches)?;
+    if !force && let Some(change) = foreign::change(&stamp, &series::read(root)?, &patches) {
+        bail!(
+            "{change}, and saving would undo that: it has come by `git pull`, or by hand. {}. \
+             `cargo xtask patches save --force` undoes it",
+            foreign::rebase(&stamp)
+        );
+    }
     let applied = apply_again(root, &git, &base, &patches)?;
 
     // From here on files are written.
@@ -70,8 +77,7 @@ fn save_locked(root: &Root) -> Result<()> {
     };
     write(root, &patches, &pin)?;
     Stamp {
-        inputs: inputs(root, &pin, &patches)?,
-        head: git.head()?,
+        made: Made::from(root, &git, &pin, &patches)?,
         ..stamp
     }
     .write(&git)?;

@@ -19,6 +19,10 @@ impl Patch {
     pub fn text(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.bytes)
     }
+
+    pub fn hash(&self) -> String {
+        crate::tamper::hex(&Sha256::digest(&self.bytes))
+    }
 }
 
 /// The patches in patches/, in their order.
@@ -45,18 +49,6 @@ pub fn read(root: &Root) -> Result<Vec<Patch>> {
     }
     patches.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(patches)
-}
-
-/// A hash over names and contents.
-pub fn hash(patches: &[Patch]) -> String {
-    let mut hash = Sha256::new();
-    for patch in patches {
-        hash.update((patch.name.len() as u64).to_le_bytes());
-        hash.update(&patch.name);
-        hash.update((patch.bytes.len() as u64).to_le_bytes());
-        hash.update(&patch.bytes);
-    }
-    crate::tamper::hex(&hash.finalize())
 }
 
 /// Exports the commits after `base` up to `tip`, leaving the paths in

@@ -4,24 +4,48 @@ use crate::files::write_if_changed;
 use crate::git::Git;
 use crate::pin::Pin;
 use crate::root::Root;
-use crate::series::{self, Patch};
+use crate::series::Patch;
 use crate::tamper;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::fs;
+
+/// A state of `vendor/wasmtime`.
+#[derive(Serialize, Deserialize, Clone)]
+pub struct Made {
+    /// A hash of what is pinned, and of the patches.
+    pub inputs: String,
+    /// Each patch's file, and a hash of it.
+    #[serde(default)]
+    pub patches: BTreeMap<String, String>,
+    /// The last patch's commit.
+    pub head: String,
+}
+
+impl Made {
+    pub fn from(root: &Root, git: &Git, pin: &Pin, patches: &[Patch]) -> Result<Made> {
+        let patches_by_name = patches
+            .iter()
+            .map(|patch| (patch.name.clone(), patch.hash()));
+        Ok(Made {
+            inputs: inputs(root, pin, patches)?,
+            patches: patches_by_name.collect(),
+            head: git.head()?,
+        })
+    }
+}
 
 /// What `vendor/wasmtime` was made from: `.git/xtask.json` there.
 #[derive(Serialize, Deserialize, Clone)]
 pub struct Stamp {
-    /// A hash of the pin, the lock file and the patches.
-    pub inputs: String,
-    /// The last patch's commit.
-    pub head: String,
+    #[serde(flatten)]
+    pub made: Made,
     /// Overlay files are copies, not links.
     pub copies: bool,
-    /// An update to these inputs and this commit has begun.
-    pub updating: Option<(String, String)>,
+    /// An update to this has begun.
+    pub updating: Option<Made>,
 }
 
 impl Stamp {
@@ -38,15 +62,20 @@ impl Stamp {
     }
 }
 
+/// A hash of vendor/upstream and of the patches.
 pub fn inputs(root: &Root, pin: &Pin, patches: &[Patch]) -> Result<String> {
-    let lock = root.upstream().join("Cargo.lock");
-    let lock = fs::read(&lock).with_context(|| format!("cannot read {}", lock.display()))?;
     let mut hash = Sha256::new();
-    hash.update(Sha256::digest(&lock));
+    for name in ["Cargo.toml", "Cargo.lock"] {
+        let path = root.upstream().join(name);
+        let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        hash.update(Sha256::digest(&bytes));
+    }
     hash.update(format!(
         "{} {} {} {} ",
         pin.version, pin.commit, pin.base, pin.patched
     ));
-    hash.update(series::hash(patches));
+    for patch in patches {
+        hash.update(format!("{} {} ", patch.name, patch.hash()));
+    }
     Ok(tamper::hex(&hash.finalize()))
 }

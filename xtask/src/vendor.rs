@@ -17,7 +17,7 @@ use crate::overlay;
 use crate::pin::Pin;
 use crate::root::{Root, explain_full_disk};
 use crate::series;
-use crate::stamp::{Stamp, inputs};
+use crate::stamp::{Made, Stamp, inputs};
 use crate::tamper;
 use crate::upstream::Upstream;
 use anyhow::{Context, Result, bail};
@@ -62,22 +62,21 @@ pub fn ensure_with(root: &Root, options: Options) -> Result<()> {
 pub fn ensure_locked(root: &Root, options: Options) -> Result<()> {
     remove_leftovers(root)?;
     let patches = series::read(root)?;
-    let old = existing(root)?;
+    let old = completed(root)?;
 
     if !options.repin {
         let pin = Pin::read(root)?;
         if let Some((git, stamp)) = &old
             && !options.force
-            && stamp.inputs == inputs(root, &pin, &patches)?
+            && stamp.made.inputs == inputs(root, &pin, &patches)?
         {
             return sync_overlay(root, git, stamp.clone(), false);
         }
     }
-    if let Some((git, stamp)) = &old {
-        match options.force {
-            true => local_work::replace(root, git)?,
-            false => local_work::refuse(root, git, stamp, &patches)?,
-        }
+    if let Some((git, stamp)) = &old
+        && !options.force
+    {
+        local_work::refuse(root, git, stamp, &patches)?;
     }
 
     let upstream = Upstream::fetch(root)?;
@@ -105,15 +104,10 @@ pub fn ensure_locked(root: &Root, options: Options) -> Result<()> {
             Pin::path(root).display()
         ),
     };
-    let stamp = Stamp {
-        inputs: inputs(root, &pin, &patches)?,
-        head: git.head()?,
-        copies,
-        updating: None,
-    };
+    let made = Made::from(root, &git, &pin, &patches)?;
     match old {
-        None => place_fresh(root, &git, scratch, &stamp)?,
-        Some((there, old_stamp)) => update(root, &there, old_stamp, &git, &stamp)?,
+        None => place_fresh(root, &git, scratch, made, copies)?,
+        Some((there, stamp)) => update(root, &there, stamp, &git, made, options.force)?,
     }
     if options.repin {
         pin.write(root)?;
@@ -137,6 +131,9 @@ pub fn check(root: &Root) -> Result<()> {
     let Some((git, stamp)) = existing(root)? else {
         bail!("there is no vendor/wasmtime: `cargo xtask vendor` makes it");
     };
+    if stamp.updating.is_some() {
+        bail!("an update of vendor/wasmtime was interrupted: `cargo xtask vendor` completes it");
+    }
     let mut problems = Vec::new();
     let base = git.tree_of(&git.root_commit()?)?;
     if base != pin.base {
@@ -152,8 +149,8 @@ pub fn check(root: &Root) -> Result<()> {
             pin.patched
         ));
     }
-    if stamp.inputs != inputs(root, &pin, &patches)? {
-        problems.push("the pin or patches/ has changed since it was made".to_string());
+    if stamp.made.inputs != inputs(root, &pin, &patches)? {
+        problems.push("vendor/upstream or patches/ has changed since it was made".to_string());
     }
     for (state, file) in git.changes(true)? {
         problems.push(format!("{} {file}", local_work::describe(&state)));
@@ -173,8 +170,7 @@ pub fn check(root: &Root) -> Result<()> {
     Ok(())
 }
 
-/// The repository in `vendor/wasmtime`, if there is one, with an interrupted
-/// update completed.
+/// The repository in `vendor/wasmtime`, if there is one.
 pub fn existing(root: &Root) -> Result<Option<(Git, Stamp)>> {
     let dir = root.wasmtime();
     match fs::symlink_metadata(&dir) {
@@ -192,12 +188,21 @@ pub fn existing(root: &Root) -> Result<Option<(Git, Stamp)>> {
         )
     };
     let git = Git::open(&dir).with_context(foreign)?;
-    let mut stamp = Stamp::read(&git).with_context(foreign)?;
-    if let Some((inputs, head)) = stamp.updating.take() {
+    let stamp = Stamp::read(&git).with_context(foreign)?;
+    Ok(Some((git, stamp)))
+}
+
+/// The same, with an interrupted update completed.
+pub fn completed(root: &Root) -> Result<Option<(Git, Stamp)>> {
+    let Some((git, mut stamp)) = existing(root)? else {
+        return Ok(None);
+    };
+    if let Some(made) = stamp.updating.take() {
         eprintln!("vendor: completing an interrupted update");
-        git.run(&["reset", "--quiet", "--hard", &head])
+        local_work::keep_later_edits(root, &git, &stamp, &made.head)?;
+        git.run(&["reset", "--quiet", "--hard", &made.head])
             .map_err(explain_full_disk)?;
-        (stamp.inputs, stamp.head) = (inputs, head);
+        stamp.made = made;
         stamp.write(&git)?;
     }
     Ok(Some((git, stamp)))
@@ -285,7 +290,12 @@ fn remove_leftovers(root: &Root) -> Result<()> {
     Ok(())
 }
 
-fn place_fresh(root: &Root, git: &Git, scratch: TempDir, stamp: &Stamp) -> Result<()> {
+fn place_fresh(root: &Root, git: &Git, scratch: TempDir, made: Made, copies: bool) -> Result<()> {
+    let stamp = Stamp {
+        made,
+        copies,
+        updating: None,
+    };
     stamp.write(git)?;
     fs::rename(scratch.path(), root.wasmtime())
         .with_context(|| format!("cannot create {}", root.wasmtime().display()))?;
@@ -294,30 +304,43 @@ fn place_fresh(root: &Root, git: &Git, scratch: TempDir, stamp: &Stamp) -> Resul
     Ok(())
 }
 
-fn update(root: &Root, there: &Git, mut old: Stamp, new: &Git, stamp: &Stamp) -> Result<()> {
+fn update(
+    root: &Root,
+    there: &Git,
+    mut stamp: Stamp,
+    new: &Git,
+    made: Made,
+    force: bool,
+) -> Result<()> {
     there.configure()?;
-    let from = new.dir();
     there.run_command(
         there
             .command()
             .args(["fetch", "--quiet", "--no-tags"])
-            .arg(&from)
+            .arg(new.dir())
             .arg("+HEAD:refs/xtask/next"),
     )?;
+    let replaced = match force {
+        true => local_work::replace(root, there, &stamp)?,
+        false => Vec::new(),
+    };
     let before = there.head()?;
-    old.updating = Some((stamp.inputs.clone(), stamp.head.clone()));
-    old.write(there)?;
-    if let Err(error) = there.run(&["reset", "--quiet", "--hard", &stamp.head]) {
+    stamp.updating = Some(made.clone());
+    stamp.write(there)?;
+    if let Err(error) = there.run(&["reset", "--quiet", "--hard", &made.head]) {
         if there.run(&["reset", "--quiet", "--hard", &before]).is_ok() {
-            old.updating = None;
-            old.write(there)?;
+            stamp.updating = None;
+            stamp.write(there)?;
         }
         return Err(error.context("vendor/wasmtime could not be updated"));
     }
-    let stamp = Stamp {
-        copies: old.copies,
-        ..stamp.clone()
-    };
+    for file in replaced {
+        if !there.is_tracked(&file)? {
+            overlay::remove(&there.work_tree.join(file))?;
+        }
+    }
+    stamp.made = made;
+    stamp.updating = None;
     sync_overlay(root, there, stamp, true)
 }
 

@@ -69,19 +69,179 @@ fn edit_that_replaced_a_link_is_kept_and_named() {
 #[test]
 fn forced_update_keeps_what_it_replaces() {
     let fixture = Fixture::patched();
+    // Upstream's .gitignore has the second one's directory.
     let new = "crates/wasmtime/src/mine.rs";
+    let ignored = "crates/wasmtime/src/target/mine.rs";
     fixture.edit(LIB, "line 30\n", "line thirty\n");
     fixture.commit("Count further");
     fixture.edit(FIBER, "line 30\n", "line thirty\n");
-    fixture.write(&format!("vendor/wasmtime/{new}"), "// Mine.\n");
+    for file in [new, ignored] {
+        fixture.write(&format!("vendor/wasmtime/{file}"), "// Mine.\n");
+    }
     let run = fixture.xtask(&["vendor", "--force"]).expect_ok();
-    assert!(run.stderr.contains("refs/xtask/replaced"));
+    assert!(run.stderr.contains("refs/xtask/replaced-1"));
     let lib = fixture.read(&format!("vendor/wasmtime/{LIB}"));
     assert!(lib.contains("line ten\n") && !lib.contains("line thirty\n"));
-    for (file, text) in [(LIB, "line thirty"), (FIBER, "line thirty"), (new, "Mine")] {
-        let kept = fixture.git(&["show", &format!("refs/xtask/replaced:{file}")]);
+    for (file, text) in [
+        (LIB, "line thirty"),
+        (FIBER, "line thirty"),
+        (new, "Mine"),
+        (ignored, "Mine"),
+    ] {
+        let kept = fixture.git(&["show", &format!("refs/xtask/replaced-1:{file}")]);
         assert!(kept.contains(text), "{file}");
     }
+    fixture.xtask(&["vendor", "--check"]).expect_ok();
+}
+
+#[test]
+fn each_forced_update_keeps_what_it_replaces_by_itself() {
+    let fixture = Fixture::patched();
+    let kept = || {
+        fixture.git(&[
+            "for-each-ref",
+            "--format=%(refname)",
+            "refs/xtask/replaced-*",
+        ])
+    };
+    fixture.edit(LIB, "line 30\n", "line thirty\n");
+    fixture.xtask(&["vendor", "--force"]).expect_ok();
+    // There is nothing to keep.
+    let run = fixture.xtask(&["vendor", "--force"]).expect_ok();
+    assert!(!run.stderr.contains("is kept"), "{}", run.stderr);
+    assert_eq!(kept(), "refs/xtask/replaced-1\n");
+
+    fixture.edit(LIB, "line 31\n", "line thirty-one\n");
+    fixture.xtask(&["vendor", "--force"]).expect_ok();
+    // The same once more.
+    fixture.edit(LIB, "line 31\n", "line thirty-one\n");
+    fixture.xtask(&["vendor", "--force"]).expect_ok();
+    assert_eq!(kept(), "refs/xtask/replaced-1\nrefs/xtask/replaced-2\n");
+    for (number, text) in [(1, "line thirty\n"), (2, "line thirty-one\n")] {
+        let lib = fixture.git(&["show", &format!("refs/xtask/replaced-{number}:{LIB}")]);
+        assert!(lib.contains(text));
+    }
+}
+
+#[test]
+fn forced_update_that_fails_replaces_nothing() {
+    let fixture = Fixture::patched();
+    fixture.edit(LIB, "line 30\n", "line thirty\n");
+    fixture.write("patches/0002-prose.patch", "Only words.\n");
+    let before = fixture.snapshot();
+    fixture
+        .xtask(&["vendor", "--force"])
+        .expect_error(&["0002-prose.patch does not apply"]);
+    assert!(before == fixture.snapshot());
+}
+
+/// Somebody else's patch of `LIB` comes by `git pull`, with its pin, while
+/// there is a commit of one's own.
+fn pulled_beside_a_commit() -> (Fixture, String) {
+    let fixture = Fixture::patched();
+    let pin = fixture.read(PIN);
+    fixture.edit(LIB, "line 35\n", "line thirty-five\n");
+    fixture.commit("Pulled");
+    fixture.xtask(&["patches", "save"]).expect_ok();
+    let (pulled, new_pin) = (fixture.read(PULLED), fixture.read(PIN));
+    fs::remove_file(fixture.path(PULLED)).unwrap();
+    fixture.write(PIN, &pin);
+    fixture.xtask(&["vendor"]).expect_ok();
+
+    fixture.edit(FIBER, "line 30\n", "line thirty\n");
+    fixture.commit("Count fibers");
+    fixture.write(PULLED, &pulled);
+    fixture.write(PIN, &new_pin);
+    (fixture, pulled)
+}
+
+const PIN: &str = "vendor/upstream/pin.toml";
+const PULLED: &str = "patches/0002-Pulled.patch";
+
+#[test]
+fn pulled_patch_is_not_undone_by_save() {
+    let (fixture, pulled) = pulled_beside_a_commit();
+    let new_pin = fixture.read(PIN);
+    let rebase = ["0002-Pulled.patch is new", "vendor --force", "cherry-pick"];
+    fixture.xtask(&["vendor"]).expect_error(&rebase);
+    fixture.xtask(&["patches", "save"]).expect_error(&rebase);
+    assert_eq!((fixture.read(PULLED), fixture.read(PIN)), (pulled, new_pin));
+
+    // The way that they tell of leads to both.
+    let run = fixture.xtask(&["vendor", "--force"]).expect_ok();
+    let command = run
+        .stderr
+        .split('`')
+        .find(|part| part.starts_with("git -C"));
+    let range = command.unwrap().rsplit(' ').next().unwrap();
+    fixture.git(&["cherry-pick", range]);
+    fixture.xtask(&["patches", "save"]).expect_ok();
+    fixture.xtask(&["patches", "check"]).expect_ok();
+    assert!(fixture.path(PULLED).exists());
+    assert!(fixture.path("patches/0003-Count-fibers.patch").exists());
+}
+
+#[test]
+fn pulled_patch_is_undone_by_force_only() {
+    let (fixture, _) = pulled_beside_a_commit();
+    fixture.xtask(&["patches", "save", "--force"]).expect_ok();
+    assert!(!fixture.path(PULLED).exists());
+    assert!(fixture.path("patches/0002-Count-fibers.patch").exists());
+    fixture.xtask(&["patches", "check"]).expect_ok();
+}
+
+#[test]
+fn patch_that_was_edited_or_removed_is_not_undone_by_save() {
+    let fixture = Fixture::patched();
+    fixture.edit(FIBER, "line 30\n", "line thirty\n");
+    fixture.commit("Count fibers");
+    let patch = fixture.read(PATCH);
+    change_inputs(&fixture);
+    let edited = fixture.read(PATCH);
+    fixture
+        .xtask(&["patches", "save"])
+        .expect_error(&["0001-Count-in-words.patch is not as", "--force"]);
+    assert_eq!(fixture.read(PATCH), edited);
+    fs::remove_file(fixture.path(PATCH)).unwrap();
+    fixture
+        .xtask(&["patches", "save"])
+        .expect_error(&["0001-Count-in-words.patch has gone"]);
+    assert!(!fixture.path(PATCH).exists());
+    fixture.write(PATCH, &patch);
+    fixture.xtask(&["patches", "save"]).expect_ok();
+}
+
+#[test]
+fn save_that_was_interrupted_is_completed_by_the_next() {
+    let fixture = Fixture::patched();
+    fixture.edit(FIBER, "line 30\n", "line thirty\n");
+    fixture.commit("Count fibers");
+    fixture.git(&[
+        "-c",
+        "sequence.editor=sed -i '1{h;d};2G'",
+        "rebase",
+        "--quiet",
+        "--interactive",
+        "HEAD~2",
+    ]);
+    let exported = fixture.dir.path().join("exported");
+    let pin = fixture.read(PIN);
+    let stamp = fixture.read("vendor/wasmtime/.git/xtask.json");
+    let old = fixture.read(PATCH);
+    fixture.xtask(&["patches", "save"]).expect_ok();
+    let (first, second) = (
+        "patches/0001-Count-fibers.patch",
+        "patches/0002-Count-in-words.patch",
+    );
+    // As it is after the first of two patches.
+    fs::rename(fixture.path(second), &exported).unwrap();
+    fixture.write(PATCH, &old);
+    fixture.write(PIN, &pin);
+    fixture.write("vendor/wasmtime/.git/xtask.json", &stamp);
+    fixture.xtask(&["patches", "save"]).expect_ok();
+    assert!(fixture.path(first).exists() && !fixture.path(PATCH).exists());
+    assert_eq!(fixture.read(second), fs::read_to_string(&exported).unwrap());
+    fixture.xtask(&["patches", "check"]).expect_ok();
 }
 
 #[test]

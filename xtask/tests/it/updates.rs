@@ -140,30 +140,73 @@ fn overlay_file_that_upstream_has_is_refused() {
     assert_eq!(fixture.in_vendor(), ["upstream"]);
 }
 
-#[test]
-fn interrupted_update_is_completed() {
+/// As a run leaves it that is killed while git writes files: `FIBER` is to get
+/// a patch, and is half-written.
+fn interrupted() -> Fixture {
     let (fixture, patch) = with_second_patch();
     let pin = fixture.read("vendor/upstream/pin.toml");
     let stamp = fixture.wasmtime().join(".git/xtask.json");
-    let new = fs::read_to_string(&stamp).unwrap();
-    let new: serde_json::Value = serde_json::from_str(&new).unwrap();
+    let read = || -> serde_json::Value {
+        serde_json::from_str(&fs::read_to_string(&stamp).unwrap()).unwrap()
+    };
+    let new = read();
     fs::remove_file(fixture.path("patches/0002-Count-fibers.patch")).unwrap();
     fixture.xtask(&["vendor", "--repin"]).expect_ok();
     fixture.write("patches/0002-Count-fibers.patch", &patch);
     fixture.write("vendor/upstream/pin.toml", &pin);
-
-    // As a run leaves it that is killed while git writes files.
-    let old = fs::read_to_string(&stamp).unwrap();
-    let mut old: serde_json::Value = serde_json::from_str(&old).unwrap();
-    old["updating"] = serde_json::json!([new["inputs"], new["head"]]);
+    let mut old = read();
+    old["updating"] = new;
     fs::write(&stamp, old.to_string()).unwrap();
-    fixture.edit(FIBER, "line 10\n", "half a line");
+    fixture
+}
 
+#[test]
+fn interrupted_update_is_completed() {
+    let fixture = interrupted();
+    fixture.edit(FIBER, "line 10\n", "line ten\n");
     let run = fixture.xtask(&["vendor"]).expect_ok();
     assert!(run.stderr.contains("completing an interrupted update"));
+    assert!(!run.stderr.contains("replaced"), "{}", run.stderr);
     fixture.xtask(&["vendor", "--check"]).expect_ok();
     let fiber = fixture.read(&format!("vendor/wasmtime/{FIBER}"));
     assert!(fiber.contains("line ten\n"));
+}
+
+#[test]
+fn what_was_edited_since_an_interruption_is_kept() {
+    let fixture = interrupted();
+    fixture.edit(FIBER, "line 10\n", "half a line");
+    fixture.edit(LIB, "line 30\n", "line thirty\n");
+    let before = fixture.snapshot();
+    fixture
+        .xtask(&["vendor", "--check"])
+        .expect_error(&["was interrupted", "`cargo xtask vendor` completes it"]);
+    assert!(before == fixture.snapshot());
+
+    let run = fixture.xtask(&["vendor"]).expect_ok();
+    assert!(run.stderr.contains("kept as refs/xtask/replaced-1"));
+    assert!(run.stderr.contains(LIB) && run.stderr.contains(FIBER));
+    let kept = fixture.git(&["show", &format!("refs/xtask/replaced-1:{LIB}")]);
+    assert!(kept.contains("line thirty\n"));
+    fixture.xtask(&["vendor", "--check"]).expect_ok();
+    let fiber = fixture.read(&format!("vendor/wasmtime/{FIBER}"));
+    assert!(fiber.contains("line ten\n"));
+}
+
+#[test]
+fn change_of_the_pinned_crates_is_noticed() {
+    let fixture = Fixture::patched();
+    let manifest = fixture.read("vendor/upstream/Cargo.toml");
+    fixture.write(
+        "vendor/upstream/Cargo.toml",
+        &manifest.replace("wasmtime-inner = \"=1.0.0\"\n", ""),
+    );
+    fixture
+        .xtask(&["vendor", "--check"])
+        .expect_error(&["vendor/upstream or patches/ has changed"]);
+    fixture
+        .xtask(&["vendor"])
+        .expect_error(&["vendor/upstream/Cargo.lock does not fit"]);
 }
 
 #[test]
