@@ -4,7 +4,7 @@
 //! looks at the unpacked files again. The archive is still in its cache.
 
 use crate::root::Root;
-use crate::upstream::{Crate, Upstream, files_below};
+use crate::upstream::{Crate, files_below};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -24,16 +24,23 @@ struct Locked {
     checksum: Option<String>,
 }
 
-/// Sentences that name every crate which is not as it was published, and the
-/// remedy; empty when all are.
-pub fn explain(root: &Root, upstream: &Upstream) -> Result<String> {
+#[derive(Default)]
+pub struct Found {
+    /// A sentence for every crate that is not as it was published, with the
+    /// remedy.
+    pub differing: Vec<String>,
+    /// A sentence on those of which it cannot be told.
+    pub unknown: Option<String>,
+}
+
+pub fn find(root: &Root, crates: &[Crate]) -> Result<Found> {
     let path = root.upstream().join("Cargo.lock");
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("cannot read {}", path.display()))?;
     let lock: Lock = toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
-    let mut found = Vec::new();
+    let mut found = Found::default();
     let mut unknown = Vec::new();
-    for krate in &upstream.crates {
+    for krate in crates {
         let checksum = lock
             .package
             .iter()
@@ -41,22 +48,22 @@ pub fn explain(root: &Root, upstream: &Upstream) -> Result<String> {
             .and_then(|p| p.checksum.as_deref());
         let archive = archive_of(&krate.dir).filter(|archive| archive.is_file());
         match archive {
-            Some(archive) => found.extend(problem_of(krate, &archive, checksum)?),
+            Some(archive) => found
+                .differing
+                .extend(problem_of(krate, &archive, checksum)?),
             None => unknown.push(krate),
         }
     }
-    if let Some(krate) = unknown.first()
-        && found.is_empty()
-    {
-        found.push(format!(
+    found.unknown = unknown.first().map(|krate| {
+        format!(
             "which of {} crates differ cannot be told, as {} is not in a cache of cargo's with \
              archives to compare with. (A directory made by `cargo vendor` lacks some files; let \
              cargo take these crates from a registry.)",
             unknown.len(),
             krate.dir.display()
-        ));
-    }
-    Ok(found.join("\n"))
+        )
+    });
+    Ok(found)
 }
 
 fn problem_of(krate: &Crate, archive: &Path, checksum: Option<&str>) -> Result<Option<String>> {

@@ -1,7 +1,9 @@
 //! Upstream's published crates: fetching them, finding them in cargo's cache,
 //! and laying them out at the paths they have in upstream's repository.
 
+use crate::pin::Pin;
 use crate::root::{Root, capture, cargo};
+use crate::tamper;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -49,6 +51,25 @@ struct Dependency {
     name: String,
 }
 
+impl Metadata {
+    /// What vendor/upstream/Cargo.toml lists.
+    fn wanted(&self) -> impl Iterator<Item = &Dependency> {
+        let stub = self.packages.iter().find(|p| p.source.is_none());
+        stub.into_iter().flat_map(|stub| &stub.dependencies)
+    }
+}
+
+impl Package {
+    fn at(&self, dir: &Path, path: String) -> Crate {
+        Crate {
+            name: self.name.clone(),
+            version: self.version.clone(),
+            dir: dir.to_path_buf(),
+            path,
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct VcsInfo {
     git: Option<VcsGit>,
@@ -79,10 +100,11 @@ impl Upstream {
         }
         let metadata: Metadata = serde_json::from_slice(&metadata.stdout)
             .context("cannot read what `cargo metadata` printed")?;
-        Upstream::locate(metadata)
+        let located = Upstream::locate(&metadata);
+        located.or_else(|error| Err(blame_tampering(root, &metadata, error)?))
     }
 
-    fn locate(metadata: Metadata) -> Result<Upstream> {
+    fn locate(metadata: &Metadata) -> Result<Upstream> {
         let mut commit = None;
         let mut found = Vec::new();
         for package in &metadata.packages {
@@ -95,15 +117,7 @@ impl Upstream {
             if package.name == ROOT_CRATE {
                 commit = Some((package.version.clone(), git.sha1.clone()));
             }
-            found.push((
-                git.sha1,
-                Crate {
-                    name: package.name.clone(),
-                    version: package.version.clone(),
-                    dir: dir.to_path_buf(),
-                    path: info.path_in_vcs,
-                },
-            ));
+            found.push((git.sha1, package.at(dir, info.path_in_vcs)));
         }
         let Some((version, commit)) = commit else {
             bail!(
@@ -118,8 +132,7 @@ impl Upstream {
             .collect();
         crates.sort_by(|a, b| a.path.cmp(&b.path));
 
-        let stub = metadata.packages.iter().find(|p| p.source.is_none());
-        for wanted in stub.iter().flat_map(|stub| &stub.dependencies) {
+        for wanted in metadata.wanted() {
             if !crates.iter().any(|c| c.name == wanted.name) {
                 bail!(
                     "`{}` in vendor/upstream/Cargo.toml was not made from commit {commit}, \
@@ -127,6 +140,18 @@ impl Upstream {
                     wanted.name
                 );
             }
+        }
+        if let Some(astray) = crates
+            .iter()
+            .find(|c| !c.path.is_empty() && !is_plain(&c.path))
+        {
+            bail!(
+                "`{}` {} says that it is at `{}` in upstream's repository, which is no path \
+                 inside of one",
+                astray.name,
+                astray.version,
+                astray.path
+            );
         }
         if let Some(pair) = crates.windows(2).find(|pair| pair[0].path == pair[1].path) {
             bail!(
@@ -162,6 +187,15 @@ impl Crate {
             let Some(name) = self.name_upstream(&file) else {
                 continue;
             };
+            if !is_plain(name) {
+                bail!(
+                    "`{}` {} has been tampered with: {file} cannot be part of it; remove {}, \
+                     and cargo unpacks it anew",
+                    self.name,
+                    self.version,
+                    self.dir.display()
+                );
+            }
             copy(&self.dir.join(&file), &to.join(name)).with_context(|| {
                 format!("cannot lay out {file} of `{}` {}", self.name, self.version)
             })?;
@@ -179,6 +213,45 @@ impl Crate {
             _ => Some(file),
         }
     }
+}
+
+/// Whether this path leads into the tree and nowhere else, git's own directory
+/// included: it is not verified yet, and about to be written to.
+fn is_plain(path: &str) -> bool {
+    path.split('/').all(|part| {
+        !["", ".", ".."].contains(&part)
+            && !part.eq_ignore_ascii_case(".git")
+            && !part.contains(['\\', ':'])
+    })
+}
+
+/// `error`, with the crates that are not as published, which explains it.
+fn blame_tampering(
+    root: &Root,
+    metadata: &Metadata,
+    error: anyhow::Error,
+) -> Result<anyhow::Error> {
+    let commit = Pin::read(root).ok().map(|pin| pin.commit);
+    let mut suspects = Vec::new();
+    for package in &metadata.packages {
+        let Some(dir) = package.manifest_path.parent() else {
+            continue;
+        };
+        let claims = || -> Option<String> { Some(vcs_info(dir).ok()??.git?.sha1) };
+        if metadata.wanted().any(|wanted| wanted.name == package.name)
+            || commit.is_some() && claims() == commit
+        {
+            suspects.push(package.at(dir, String::new()));
+        }
+    }
+    let found = tamper::find(root, &suspects)?.differing;
+    Ok(match found.is_empty() {
+        true => error,
+        false => error.context(format!(
+            "Wasmtime's crates are not the published ones:\n{}\nIt was noticed by this",
+            found.join("\n")
+        )),
+    })
 }
 
 fn fetch(root: &Root) -> Result<()> {

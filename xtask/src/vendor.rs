@@ -248,9 +248,15 @@ fn lay_out(
     git.run(&["add", "--all", "--force", "."])?;
     let base = git.run(&["write-tree"])?;
     if !options.repin && base != pin.base {
-        let found = tamper::explain(root, upstream)?;
-        if !found.is_empty() {
-            bail!("Wasmtime's files are not the published ones:\n{found}");
+        let found = tamper::find(root, &upstream.crates)?;
+        if !found.differing.is_empty() {
+            bail!(
+                "Wasmtime's crates are not the published ones:\n{}",
+                found.differing.join("\n")
+            );
+        }
+        if let Some(unknown) = found.unknown {
+            bail!("Wasmtime's crates are not the published ones: {unknown}");
         }
         bail!(
             "the crates are as published, but lay out as tree {base} and not {}, which is pinned \

@@ -1,6 +1,6 @@
 //! Each failure has its message, and leaves nothing half-written.
 
-use crate::fixture::{COMMIT, Fixture, LARGE, LIB};
+use crate::fixture::{COMMIT, Fixture, LARGE, LIB, NEXT_COMMIT};
 use std::fs;
 
 #[test]
@@ -108,6 +108,56 @@ fn line_endings_are_no_less_tampered_with() {
     fixture
         .xtask(&["vendor"])
         .expect_error(&["`wasmtime` 1.0.0 has been tampered with: src/lib.rs differs"]);
+}
+
+/// Writes another text over the commit or the path that a crate states.
+fn tamper_with_origin(fixture: &Fixture, from: &str, to: &str) {
+    let info = fixture
+        .unpacked("wasmtime-inner")
+        .join(".cargo_vcs_info.json");
+    let text = fs::read_to_string(&info).unwrap();
+    assert!(text.contains(from));
+    fs::write(&info, text.replace(from, to)).unwrap();
+}
+
+#[test]
+fn crate_that_points_out_of_the_tree_writes_nothing() {
+    for path in ["../../../ESCAPED", "/ESCAPED", "crates/.git", "crates/./x"] {
+        let fixture = Fixture::pinned();
+        tamper_with_origin(&fixture, "crates/wasmtime/inner", path);
+        fixture.xtask(&["vendor"]).expect_error(&[
+            "`wasmtime-inner` 1.0.0 has been tampered with: .cargo_vcs_info.json differs",
+            &format!("says that it is at `{path}`"),
+        ]);
+        // Nor does it where the pin is not asked.
+        fixture
+            .xtask(&["vendor", "--repin"])
+            .expect_error(&["has been tampered with"]);
+        assert_eq!(fixture.in_vendor(), ["upstream"]);
+        assert!(!fixture.path("../ESCAPED").exists() && !fixture.path("ESCAPED").exists());
+    }
+}
+
+#[test]
+fn crate_with_files_of_a_repository_is_not_laid_out() {
+    let fixture = Fixture::pinned();
+    let git = fixture.unpacked("wasmtime-cli").join(".git");
+    fs::create_dir_all(&git).unwrap();
+    fs::write(git.join("config"), "[core]\nfsmonitor = evil\n").unwrap();
+    fixture
+        .xtask(&["vendor"])
+        .expect_error(&["`wasmtime-cli` 1.0.0 has been tampered with: .git/config"]);
+    assert_eq!(fixture.in_vendor(), ["upstream"]);
+}
+
+#[test]
+fn tampered_commit_is_explained() {
+    let fixture = Fixture::pinned();
+    tamper_with_origin(&fixture, COMMIT, NEXT_COMMIT);
+    fixture.xtask(&["vendor"]).expect_error(&[
+        "`wasmtime-inner` 1.0.0 has been tampered with: .cargo_vcs_info.json differs",
+        "was not made from commit",
+    ]);
 }
 
 #[test]
