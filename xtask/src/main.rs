@@ -2,6 +2,7 @@
 //! everything that needs it.
 
 mod demo;
+mod fetch;
 mod files;
 mod foreign;
 mod git;

@@ -46,6 +46,9 @@ pub struct Stamp {
     pub copies: bool,
     /// An update to this has begun.
     pub updating: Option<Made>,
+    /// A hash of our workspaces' lock files when all that they need was last
+    /// in cargo's cache.
+    pub fetched: Option<String>,
 }
 
 impl Stamp {

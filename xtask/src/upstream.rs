@@ -1,6 +1,7 @@
 //! Upstream's published crates: fetching them, finding them in cargo's cache,
 //! and laying them out at the paths they have in upstream's repository.
 
+use crate::fetch::{Fetched, fetch};
 use crate::pin::Pin;
 use crate::root::{Root, capture, cargo};
 use crate::tamper;
@@ -85,7 +86,13 @@ struct VcsGit {
 impl Upstream {
     /// Downloads what is not in cargo's cache, and finds the crates there.
     pub fn fetch(root: &Root) -> Result<Upstream> {
-        fetch(root)?;
+        if let Fetched::Unfit(reason) = fetch(&root.upstream(), "Wasmtime's")? {
+            bail!(
+                "vendor/upstream/Cargo.lock does not fit vendor/upstream/Cargo.toml: \
+                 `cargo generate-lockfile --manifest-path vendor/upstream/Cargo.toml` makes it \
+                 anew (cargo said: {reason})"
+            );
+        }
         let metadata = capture(cargo(&root.upstream()).args([
             "metadata",
             "--format-version=1",
@@ -252,32 +259,6 @@ fn blame_tampering(
             found.join("\n")
         )),
     })
-}
-
-fn fetch(root: &Root) -> Result<()> {
-    let upstream = root.upstream();
-    let offline = capture(cargo(&upstream).args(["fetch", "--locked", "--offline", "--quiet"]))?;
-    if offline.ok {
-        return Ok(());
-    }
-    if offline.stderr.contains("--locked") {
-        bail!(
-            "vendor/upstream/Cargo.lock does not fit vendor/upstream/Cargo.toml: \
-             `cargo generate-lockfile --manifest-path vendor/upstream/Cargo.toml` makes it anew \
-             (cargo said: {})",
-            offline.stderr
-        );
-    }
-    eprintln!("vendor: downloading Wasmtime's crates and what they depend on");
-    let status = cargo(&upstream).args(["fetch", "--locked"]).status()?;
-    if !status.success() {
-        bail!(
-            "Wasmtime's crates are not all in cargo's cache and cannot be downloaded \
-             (cargo's reason is above). Run `cargo xtask vendor` once with access to the crate \
-             registry; from then on no network is needed"
-        );
-    }
-    Ok(())
 }
 
 fn vcs_info(dir: &Path) -> Result<Option<VcsInfo>> {

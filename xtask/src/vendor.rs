@@ -8,9 +8,12 @@
 //! 5. Put it in place. Where there is one already, only the files that differ
 //!    are written: cargo compiles anew what has a new time.
 //!
+//! 6. Fetch what our own workspaces need, which cannot be read before.
+//!
 //! Up to step 5 nothing is touched that anybody uses. Local work in
 //! `vendor/wasmtime` is looked for before step 1.
 
+use crate::fetch;
 use crate::git::{self, Git};
 use crate::local_work;
 use crate::overlay;
@@ -56,10 +59,12 @@ pub fn ensure(root: &Root) -> Result<()> {
 pub fn ensure_with(root: &Root, options: Options) -> Result<()> {
     git::require()?;
     let _lock = lock(root)?;
-    ensure_locked(root, options).map_err(explain_full_disk)
+    ensure_locked(root, options)
+        .and_then(|()| fetch::workspaces(root))
+        .map_err(explain_full_disk)
 }
 
-pub fn ensure_locked(root: &Root, options: Options) -> Result<()> {
+fn ensure_locked(root: &Root, options: Options) -> Result<()> {
     remove_leftovers(root)?;
     let patches = series::read(root)?;
     let old = completed(root)?;
@@ -301,6 +306,7 @@ fn place_fresh(root: &Root, git: &Git, scratch: TempDir, made: Made, copies: boo
         made,
         copies,
         updating: None,
+        fetched: None,
     };
     stamp.write(git)?;
     fs::rename(scratch.path(), root.wasmtime())

@@ -90,18 +90,43 @@ impl Fixture {
     }
 
     pub fn lock_upstream(&self) {
-        self.cargo_in_upstream(&["generate-lockfile", "--quiet"]);
+        self.cargo_in("vendor/upstream", &["generate-lockfile", "--quiet"]);
+    }
+
+    /// A package at the root, as ours is, that depends on a crate of the
+    /// registry which upstream does not use.
+    pub fn add_workspace(&self) {
+        self.registry.publish(&Package {
+            name: "elsewhere",
+            version: "1.0.0",
+            commit: OTHER_COMMIT,
+            path: "",
+            dependencies: &[],
+            files: vec![file("src/lib.rs", "")],
+        });
+        self.write(
+            "Cargo.toml",
+            "[workspace]\nexclude = [\"vendor\"]\n[package]\nname = \"ours\"\n\
+             edition = \"2024\"\n[dependencies]\nelsewhere = \"1\"\nwasmtime = \"1\"\n\
+             [patch.crates-io]\nwasmtime = { path = \"vendor/wasmtime/crates/wasmtime\" }\n\
+             wasmtime-inner = { path = \"vendor/wasmtime/crates/wasmtime/inner\" }\n",
+        );
+        self.write("src/lib.rs", "");
+        self.cargo_in("", &["generate-lockfile", "--quiet"]);
     }
 
     /// Replaces the registry by a directory that `cargo vendor` made.
     pub fn vendor_by_cargo(&self) {
         let dir = self.dir.path().join("vendored");
-        self.cargo_in_upstream(&[
-            "vendor",
-            "--respect-source-config",
-            "--quiet",
-            dir.to_str().unwrap(),
-        ]);
+        self.cargo_in(
+            "vendor/upstream",
+            &[
+                "vendor",
+                "--respect-source-config",
+                "--quiet",
+                dir.to_str().unwrap(),
+            ],
+        );
         fs::remove_dir_all(self.cargo_home()).unwrap();
         fs::create_dir_all(self.cargo_home()).unwrap();
         let config = format!(
@@ -110,10 +135,10 @@ impl Fixture {
         fs::write(self.cargo_home().join("config.toml"), config).unwrap();
     }
 
-    fn cargo_in_upstream(&self, args: &[&str]) {
+    pub fn cargo_in(&self, dir: &str, args: &[&str]) {
         let output = self
             .isolate(Command::new(cargo()))
-            .current_dir(self.path("vendor/upstream"))
+            .current_dir(self.path(dir))
             .args(args)
             .output()
             .unwrap();

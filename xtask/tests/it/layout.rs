@@ -163,6 +163,44 @@ fn no_network_is_needed_once_the_cache_is_warm() {
 }
 
 #[test]
+fn no_network_is_needed_for_the_workspace_either() {
+    let fixture = Fixture::patched();
+    fixture.add_workspace();
+    fixture.empty_cargo_cache();
+    fs::remove_dir_all(fixture.wasmtime()).unwrap();
+    fixture.xtask(&["vendor"]).expect_ok();
+    fixture.registry.stop();
+    fixture.cargo_in("", &["fetch", "--locked", "--offline", "--quiet"]);
+    fixture.xtask(&["vendor"]).expect_ok();
+}
+
+#[test]
+fn workspace_that_cannot_be_fetched_leaves_a_complete_layout() {
+    let fixture = Fixture::patched();
+    fixture.add_workspace();
+    fixture.registry.stop();
+    for _ in 0..2 {
+        fixture.xtask(&["vendor"]).expect_error(&[
+            "the workspace's crates are not all in cargo's cache",
+            "once with access",
+        ]);
+        fixture.xtask(&["vendor", "--check"]).expect_ok();
+    }
+}
+
+#[test]
+fn workspace_whose_lock_file_is_behind_is_left_to_the_build() {
+    let fixture = Fixture::patched();
+    fixture.add_workspace();
+    fixture.registry.stop();
+    let manifest = fixture.read("Cargo.toml");
+    fixture.write("Cargo.toml", &manifest.replace("elsewhere = \"1\"\n", ""));
+    let lock = fixture.read("Cargo.lock");
+    fixture.xtask(&["vendor"]).expect_ok();
+    assert_eq!(fixture.read("Cargo.lock"), lock);
+}
+
+#[test]
 fn check_reads_every_file() {
     let fixture = Fixture::patched();
     fixture.write("overlay/crates/wasmtime/src/new.rs", "// New.\n");
