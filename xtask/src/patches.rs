@@ -226,14 +226,28 @@ fn refuse_bad_patches(patches: &[Patch]) -> Result<()> {
                  upstream has it, might want it, or why it will not (see patches/README.md)"
             );
         };
-        if !STATUSES
-            .iter()
-            .any(|word| status.split([' ', ':', ',']).next() == Some(word))
-        {
+        let end = status.find([' ', ':', ',']).unwrap_or(status.len());
+        let (word, remark) = status.split_at(end);
+        let Some((_, needed)) = STATUSES.iter().find(|(known, _)| *known == word) else {
             bail!(
                 "{name} says `{STATUS} {status}`, which does not begin with one of {} (see \
                  patches/README.md)",
-                STATUSES.join(", ")
+                STATUSES.map(|(known, _)| known).join(", ")
+            );
+        };
+        if let Some(needed) = needed
+            && !(needed.is_there)(remark)
+        {
+            bail!(
+                "{name} says `{STATUS} {status}`: add {} in that line, after `{word}` (see \
+                 patches/README.md)",
+                needed.what
+            );
+        }
+        if !summary.has_reason {
+            bail!(
+                "{name} does not say why: between the subject and `{STATUS}`, its message has to \
+                 say what it is needed for, and why that cannot be done from outside"
             );
         }
         if summary.files.is_empty() {

@@ -5,12 +5,42 @@ use std::ops::Range;
 /// The line in a patch's message that every patch must have.
 pub const STATUS: &str = "Upstream-Status:";
 
-/// What it begins with: see patches/README.md.
-pub const STATUSES: [&str; 4] = ["pending", "submitted", "backport", "local"];
+/// What it begins with, and what has to follow: see patches/README.md.
+pub const STATUSES: [(&str, Option<Remark>); 4] = [
+    ("pending", None),
+    (
+        "submitted",
+        Some(Remark {
+            what: "the pull request's address",
+            is_there: |text| text.contains("https://"),
+        }),
+    ),
+    (
+        "backport",
+        Some(Remark {
+            what: "the version that has it",
+            is_there: |text| text.contains(|c: char| c.is_ascii_digit()),
+        }),
+    ),
+    (
+        "local",
+        Some(Remark {
+            what: "the reason why upstream has no use for it",
+            is_there: |text| text.contains(char::is_alphabetic),
+        }),
+    ),
+];
+
+pub struct Remark {
+    pub what: &'static str,
+    pub is_there: fn(&str) -> bool,
+}
 
 #[derive(Debug, Default, PartialEq)]
 pub struct Summary {
     pub subject: String,
+    /// The message has text beside the subject and lines such as `Name: text`.
+    pub has_reason: bool,
     pub status: Option<String>,
     pub files: Vec<FileChange>,
 }
@@ -30,6 +60,7 @@ pub struct FileChange {
 pub fn summarize(text: &str) -> Summary {
     let mut summary = Summary::default();
     let mut lines = text.split('\n').peekable();
+    let mut in_message = false;
     while let Some(line) = lines.peek() {
         if line.starts_with("diff --git ") {
             break;
@@ -50,6 +81,10 @@ pub fn summarize(text: &str) -> Summary {
             let status = status.trim();
             summary.status = (!status.is_empty()).then(|| status.to_string());
         }
+        // Statistics follow.
+        in_message &= *line != "---";
+        summary.has_reason |= in_message && !line.trim().is_empty() && !is_trailer(line);
+        in_message |= line.is_empty() && !summary.subject.is_empty();
         lines.next();
     }
 
@@ -115,6 +150,13 @@ pub fn summarize(text: &str) -> Summary {
     summary
 }
 
+/// A line such as `Signed-off-by: somebody`.
+fn is_trailer(line: &str) -> bool {
+    line.split_once(": ").is_some_and(|(name, _)| {
+        name.contains('-') && name.chars().all(|c| c.is_alphanumeric() || c == '-')
+    })
+}
+
 /// `@@ -1,2 +3,4 @@` as ((1, 2), (3, 4)).
 fn hunk(line: &str) -> Option<((usize, usize), (usize, usize))> {
     let (ranges, _) = line.strip_prefix("@@ -")?.split_once(" @@")?;
@@ -143,6 +185,7 @@ mod tests {
         let summary = summarize(text);
         assert_eq!(summary.subject, "A long subject");
         assert_eq!(summary.status.as_deref(), Some("maybe"));
+        assert!(summary.has_reason);
         assert_eq!(
             summary.files,
             [
@@ -162,5 +205,16 @@ mod tests {
                 },
             ]
         );
+    }
+
+    #[test]
+    fn subject_trailers_and_statistics_are_no_reason() {
+        let head = "From: somebody\nSubject: [PATCH] Why not\n\n";
+        let tail = "Upstream-Status: pending\nSigned-off-by: a b <c@d>\n---\n x.rs | 2 +-\n\n\
+            diff --git a/x.rs b/x.rs\n";
+        assert!(!summarize(&format!("{head}{tail}")).has_reason);
+        for reason in ["Needed.\n", "See: the paper.\n"] {
+            assert!(summarize(&format!("{head}{reason}\n{tail}")).has_reason);
+        }
     }
 }

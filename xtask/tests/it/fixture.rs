@@ -215,7 +215,7 @@ impl Fixture {
 
     /// Commits all that is tracked in vendor/wasmtime, as a person would.
     pub fn commit(&self, subject: &str) {
-        let message = format!("{subject}\n\nA reason.\n\nUpstream-Status: local");
+        let message = format!("{subject}\n\nA reason.\n\nUpstream-Status: local, a test");
         self.commit_message(&message);
     }
 

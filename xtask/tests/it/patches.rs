@@ -20,7 +20,7 @@ fn save_exports_commits_and_pins_their_tree() {
     assert!(patch.starts_with(&format!("From {}", "0".repeat(40))));
     // As plain `git format-patch` has it: one empty line.
     assert!(patch.contains("\nSubject: [PATCH] Count in words\n\nA reason.\n"));
-    assert!(patch.contains("\nUpstream-Status: local\n"));
+    assert!(patch.contains("\nUpstream-Status: local, a test\n"));
     assert!(patch.contains(&format!("diff --git a/{LIB} b/{LIB}")));
     let tree = fixture.git(&["rev-parse", "HEAD^{tree}"]);
     let pin = fixture.read("vendor/upstream/pin.toml");
@@ -36,7 +36,7 @@ fn save_removes_patches_that_have_no_commit() {
         "--quiet",
         "--amend",
         "--message",
-        "Say ten\n\nUpstream-Status: pending, with tests",
+        "Say ten\n\nIt is a word.\n\nUpstream-Status: pending, with tests",
     ]);
     fixture.xtask(&["patches", "save"]).expect_ok();
     assert_eq!(patches(&fixture), ["0001-Say-ten.patch"]);
@@ -188,6 +188,36 @@ fn save_refuses_an_unknown_status() {
 }
 
 #[test]
+fn save_refuses_a_status_without_its_remark() {
+    for (status, missing, remark) in [
+        (
+            "submitted",
+            "the pull request's address",
+            ": https://example.org/1",
+        ),
+        ("backport", "the version that has it", " of 49.0.0"),
+        ("local: ", "the reason why", "no other has guest threads"),
+    ] {
+        let fixture = Fixture::patched();
+        fixture.edit(FIBER, "line 10\n", "line ten\n");
+        let message = format!("Count fibers\n\nA reason.\n\nUpstream-Status: {status}");
+        fixture.commit_message(&message);
+        refused(&fixture, &["0002-Count-fibers.patch says", missing]);
+        let message = format!("{message}{remark}");
+        fixture.git(&["commit", "--quiet", "--amend", "--message", &message]);
+        fixture.xtask(&["patches", "save"]).expect_ok();
+    }
+}
+
+#[test]
+fn save_refuses_a_commit_without_a_reason() {
+    let fixture = Fixture::patched();
+    fixture.edit(FIBER, "line 10\n", "line ten\n");
+    fixture.commit_message("Count fibers\n\nUpstream-Status: pending");
+    refused(&fixture, &["0002-Count-fibers.patch does not say why"]);
+}
+
+#[test]
 fn save_refuses_deletions_and_renames() {
     let fixture = Fixture::patched();
     fixture.git(&["rm", "--quiet", FIBER]);
@@ -267,7 +297,7 @@ fn check_refuses_a_patch_that_adds_a_file_or_has_no_status() {
 
     let fixture = Fixture::patched();
     let patch = fixture.read(PATCH);
-    fixture.write(PATCH, &patch.replace("Upstream-Status: local\n", ""));
+    fixture.write(PATCH, &patch.replace("Upstream-Status: local, a test\n", ""));
     fixture
         .xtask(&["patches", "check"])
         .expect_error(&["has no `Upstream-Status:`"]);
@@ -313,6 +343,6 @@ fn list_shows_the_series() {
     let run = fixture.xtask(&["patches", "list"]).expect_ok();
     assert_eq!(
         run.stdout,
-        format!("0001  Count in words  [local]\n        +1    -1    {LIB}\n")
+        format!("0001  Count in words  [local, a test]\n        +1    -1    {LIB}\n")
     );
 }
