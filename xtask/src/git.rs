@@ -140,6 +140,12 @@ impl Git {
     pub fn run_command(&self, command: &mut Command) -> Result<String> {
         let captured = crate::root::capture(command)?;
         if !captured.ok {
+            if let Some(lock) = lock_in_the_way(&captured.stderr) {
+                bail!(
+                    "{lock} is in the way: a git command is running there, or one was killed. If \
+                     none is running, remove that file and run the command again"
+                );
+            }
             let args: Vec<_> = command
                 .get_args()
                 .map(|a| a.to_string_lossy().into_owned())
@@ -252,4 +258,11 @@ fn split(text: &str) -> Vec<String> {
         .filter(|name| !name.is_empty())
         .map(str::to_string)
         .collect()
+}
+
+/// The lock file that a git command has found, if that is why it failed.
+fn lock_in_the_way(stderr: &str) -> Option<&str> {
+    let (_, from_path) = stderr.split_once("Unable to create '")?;
+    let (path, rest) = from_path.split_once("': ")?;
+    (path.ends_with(".lock") && rest.starts_with("File exists")).then_some(path)
 }

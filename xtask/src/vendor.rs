@@ -26,6 +26,8 @@ use crate::upstream::Upstream;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::io::ErrorKind;
+use std::path::Path;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// Directories that a killed run leaves behind start with this.
@@ -294,11 +296,30 @@ fn remove_leftovers(root: &Root) -> Result<()> {
     for entry in fs::read_dir(root.vendor()).context("cannot list vendor/")? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with(SCRATCH) {
-            fs::remove_dir_all(entry.path())
-                .with_context(|| format!("cannot remove {}", entry.path().display()))?;
+            remove_leftover(&entry.path())?;
         }
     }
     Ok(())
+}
+
+/// A git command of the killed run may still be writing there.
+fn remove_leftover(path: &Path) -> Result<()> {
+    for _ in 0..50 {
+        match fs::remove_dir_all(path) {
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot remove {}", path.display()));
+            }
+            _ => return Ok(()),
+        }
+    }
+    bail!(
+        "cannot remove {}, where something goes on writing files: a git command of a run that was \
+         killed? End it, and run the command again",
+        path.display()
+    )
 }
 
 fn place_fresh(root: &Root, git: &Git, scratch: TempDir, made: Made, copies: bool) -> Result<()> {

@@ -297,7 +297,10 @@ fn check_refuses_a_patch_that_adds_a_file_or_has_no_status() {
 
     let fixture = Fixture::patched();
     let patch = fixture.read(PATCH);
-    fixture.write(PATCH, &patch.replace("Upstream-Status: local, a test\n", ""));
+    fixture.write(
+        PATCH,
+        &patch.replace("Upstream-Status: local, a test\n", ""),
+    );
     fixture
         .xtask(&["patches", "check"])
         .expect_error(&["has no `Upstream-Status:`"]);

@@ -218,6 +218,59 @@ fn leftovers_of_a_killed_run_are_removed() {
 }
 
 #[test]
+fn leftovers_that_are_still_written_to_are_removed() {
+    let fixture = Fixture::pinned();
+    let leftover = fixture.path("vendor/.wasmtime-abc123");
+    fs::create_dir(&leftover).unwrap();
+    let git = std::thread::spawn(move || {
+        let end = std::time::Instant::now() + std::time::Duration::from_millis(700);
+        let mut number = 0;
+        while end > std::time::Instant::now() {
+            number += 1;
+            if fs::write(leftover.join(number.to_string()), "").is_err() {
+                break;
+            }
+        }
+    });
+    fixture.xtask(&["vendor"]).expect_ok();
+    git.join().unwrap();
+    assert_eq!(fixture.in_vendor(), ["upstream", "wasmtime"]);
+}
+
+#[test]
+fn lock_file_of_a_killed_git_is_named() {
+    let (fixture, _) = with_second_patch();
+    fs::remove_file(fixture.path("patches/0002-Count-fibers.patch")).unwrap();
+    let lock = fixture.wasmtime().join(".git/index.lock");
+    fs::write(&lock, "").unwrap();
+    for _ in 0..2 {
+        fixture.xtask(&["vendor", "--repin"]).expect_error(&[
+            &format!("{} is in the way", lock.display()),
+            "remove that file and run the command again",
+        ]);
+    }
+    fs::remove_file(&lock).unwrap();
+    fixture.xtask(&["vendor", "--repin"]).expect_ok();
+    fixture.xtask(&["vendor", "--check"]).expect_ok();
+}
+
+#[test]
+fn two_runs_at_once_lay_out_one_after_the_other() {
+    let fixture = Fixture::pinned();
+    std::thread::scope(|scope| {
+        let runs = [(); 2].map(|()| scope.spawn(|| fixture.xtask(&["vendor"]).expect_ok()));
+        let laid_out = runs
+            .map(|run| run.join().unwrap().stderr.contains("laying out"))
+            .iter()
+            .filter(|laid_out| **laid_out)
+            .count();
+        assert_eq!(laid_out, 1);
+    });
+    fixture.xtask(&["vendor", "--check"]).expect_ok();
+    assert_eq!(fixture.in_vendor(), ["upstream", "wasmtime"]);
+}
+
+#[test]
 fn repin_moves_to_another_version() {
     let fixture = Fixture::patched();
     fixture.publish_next("line twenty\n");
