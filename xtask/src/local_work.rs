@@ -177,7 +177,8 @@ pub fn describe(state: &str) -> &'static str {
     }
 }
 
-fn shorten(lines: &[String]) -> Vec<String> {
+/// The first of these lines, and how many there are beside.
+pub fn shorten(lines: &[String]) -> Vec<String> {
     let mut shown: Vec<String> = lines.iter().take(12).cloned().collect();
     if lines.len() > shown.len() {
         shown.push(format!("and {} more", lines.len() - shown.len()));

@@ -10,6 +10,7 @@
 
 use crate::files::write_if_changed;
 use crate::git::Git;
+use crate::local_work::shorten;
 use crate::root::Root;
 use crate::upstream::files_below;
 use anyhow::{Context, Result, bail};
@@ -149,20 +150,36 @@ pub fn problems(root: &Root, git: &Git, copies: bool) -> Result<Vec<String>> {
     Ok(problems)
 }
 
-/// An overlay file may not be one that upstream has.
+/// An overlay file may not be one that upstream has, nor in the way of one.
 pub fn refuse_upstream_paths<'a>(git: &Git, files: impl Iterator<Item = &'a String>) -> Result<()> {
-    let files: Vec<&str> = files.map(String::as_str).collect();
-    if files.is_empty() {
+    let mut files = files.peekable();
+    if files.peek().is_none() {
         return Ok(());
     }
-    let mut args = vec!["--literal-pathspecs", "ls-files", "-z", "--"];
-    args.extend(files);
-    let tracked = git.names(&args)?;
-    if !tracked.is_empty() {
+    let tracked: BTreeSet<String> = git.names(&["ls-files", "-z"])?.into_iter().collect();
+    let mut refused = Vec::new();
+    for file in files {
+        let below = format!("{file}/");
+        let mut parents = Path::new(file).ancestors().skip(1);
+        if tracked.contains(file) {
+            refused.push(format!("overlay/{file} exists in upstream's tree"));
+        } else if tracked
+            .range(below.clone()..)
+            .next()
+            .is_some_and(|f| f.starts_with(&below))
+        {
+            refused.push(format!("overlay/{file} is a directory in upstream's tree"));
+        } else if let Some(parent) = parents.find_map(|p| tracked.get(p.to_str()?)) {
+            refused.push(format!(
+                "overlay/{file} would be below {parent}, a file in upstream's tree"
+            ));
+        }
+    }
+    if !refused.is_empty() {
         bail!(
-            "overlay/{} exists in upstream's tree: overlay/ is for new files, \
-             and an edit to upstream's file is a patch (see vendor/README.md)",
-            tracked.join(", overlay/")
+            "{}: overlay/ is for new files, and an edit to upstream's file is a patch (see \
+             vendor/README.md)",
+            shorten(&refused).join(", ")
         );
     }
     Ok(())

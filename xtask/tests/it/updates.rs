@@ -161,6 +161,26 @@ fn interrupted() -> Fixture {
 }
 
 #[test]
+fn overlay_file_in_the_way_of_upstreams_is_named_alone() {
+    for (file, what) in [
+        ("crates/wasmtime", "is a directory in upstream's tree"),
+        (
+            "crates/wasmtime/src/lib.rs/mod.rs",
+            "would be below crates/wasmtime/src/lib.rs, a file in upstream's tree",
+        ),
+    ] {
+        let fixture = Fixture::patched();
+        fixture.write(&format!("overlay/{file}"), "// Ours.\n");
+        let before = fixture.snapshot();
+        let run = fixture
+            .xtask(&["vendor"])
+            .expect_error(&[&format!("overlay/{file} {what}: overlay/ is for new files")]);
+        assert!(run.stderr.lines().count() == 1, "{}", run.stderr);
+        assert!(before == fixture.snapshot());
+    }
+}
+
+#[test]
 fn interrupted_update_is_completed() {
     let fixture = interrupted();
     fixture.edit(FIBER, "line 10\n", "line ten\n");
