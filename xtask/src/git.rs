@@ -104,6 +104,8 @@ impl Git {
             .env("GIT_ATTR_NOSYSTEM", "1")
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_EDITOR", "true")
+            // Reading commands do without an index that they have refreshed.
+            .env("GIT_OPTIONAL_LOCKS", "0")
             .env("GIT_AUTHOR_NAME", NAME)
             .env("GIT_AUTHOR_EMAIL", EMAIL)
             .env("GIT_AUTHOR_DATE", EPOCH)

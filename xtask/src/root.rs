@@ -19,6 +19,13 @@ impl Root {
         let path = path
             .canonicalize()
             .with_context(|| format!("no repository at {}", path.display()))?;
+        if path.to_str().is_none() {
+            bail!(
+                "{}: cargo takes paths in UTF-8 only, and this one is not: move the checkout to \
+                 another",
+                path.display()
+            );
+        }
         let root = Root { path };
         if !root.upstream().join("Cargo.toml").is_file() {
             bail!(

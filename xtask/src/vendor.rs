@@ -132,7 +132,11 @@ fn ensure_locked(root: &Root, options: Options) -> Result<()> {
 /// Verifies all of `vendor/wasmtime`, file by file, and changes nothing.
 pub fn check(root: &Root) -> Result<()> {
     git::require()?;
-    let _lock = lock(root)?;
+    let _lock = match lock(root) {
+        // Nobody can change anything.
+        Err(error) if is_read_only(&error) => None,
+        lock => Some(lock?),
+    };
     let pin = Pin::read(root)?;
     let patches = series::read(root)?;
     let Some((git, stamp)) = existing(root)? else {
@@ -175,6 +179,16 @@ pub fn check(root: &Root) -> Result<()> {
         patches.len()
     );
     Ok(())
+}
+
+fn is_read_only(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<std::io::Error>();
+    error.is_some_and(|error| {
+        matches!(
+            error.kind(),
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem
+        )
+    })
 }
 
 /// The repository in `vendor/wasmtime`, if there is one.

@@ -342,3 +342,26 @@ fn directory_that_is_no_checkout() {
         .xtask(&["vendor"])
         .expect_error(&["is not a checkout of this project"]);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn checkout_at_a_path_that_is_not_utf8() {
+    use std::os::unix::ffi::OsStrExt;
+    let fixture = Fixture::pinned();
+    let moved = fixture
+        .dir
+        .path()
+        .join(std::ffi::OsStr::from_bytes(b"r\xf6\xf6t"));
+    fs::rename(fixture.root(), &moved).unwrap();
+    let run = std::process::Command::new(env!("CARGO_BIN_EXE_xtask"))
+        .arg("--root")
+        .arg(moved)
+        .arg("vendor")
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&run.stderr);
+    assert!(
+        !run.status.success() && stderr.contains("UTF-8 only"),
+        "{stderr}"
+    );
+}

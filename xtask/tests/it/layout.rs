@@ -263,6 +263,20 @@ fn what_a_person_types_there_meets_no_setting_of_theirs() {
     fixture.xtask(&["patches", "check"]).expect_ok();
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn check_needs_to_write_nothing() {
+    let fixture = Fixture::patched();
+    let lock = fixture.path("vendor/.lock");
+    fs::remove_file(&lock).unwrap();
+    // Not even root may create a file there.
+    std::os::unix::fs::symlink("/sys/.lock", &lock).unwrap();
+    fixture
+        .xtask(&["vendor"])
+        .expect_error(&["cannot create", "vendor/.lock"]);
+    fixture.xtask(&["vendor", "--check"]).expect_ok();
+}
+
 #[test]
 fn check_finds_what_is_not_linked_or_committed() {
     let fixture = Fixture::patched();
