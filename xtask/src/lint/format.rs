@@ -1,4 +1,4 @@
-//! rustfmt over what is ours: the workspace, xtask, overlay/, and the files of
+//! rustfmt over what is ours: the workspaces, overlay/, and the files of
 //! upstream's that are patched.
 
 use super::Scope;
@@ -34,10 +34,13 @@ pub fn check(root: &Root, scope: &Scope) -> Result<()> {
     }
     run(&mut fmt, "`cargo fmt --check` of the workspace")?;
 
-    let mut fmt = cargo(&root.path);
-    fmt.args(["fmt", "--check", "--manifest-path"])
-        .arg(root.xtask_manifest());
-    run(&mut fmt, "`cargo fmt --check` of xtask")?;
+    for dir in ["xtask", "benches/stock"] {
+        let mut fmt = cargo(&root.path.join(dir));
+        run(
+            fmt.args(["fmt", "--check"]),
+            &format!("`cargo fmt --check` of {dir}"),
+        )?;
+    }
 
     let git = Git::open(&root.wasmtime())?;
     let base = git.root_commit()?;
