@@ -46,13 +46,18 @@ pub fn lint(root: &Root) -> Result<()> {
     );
     let mut check = cargo(&root.path);
     check.args(["check", "--workspace", "--all-targets", "--keep-going"]);
-    scope.run_clippy(root, check, &mut findings, "the workspace")?;
+    scope.run_clippy(check, &mut findings, "the workspace")?;
     feature_sets::check(root, &scope, &mut findings)?;
     findings.report()
 }
 
 /// Which files count.
 pub struct Scope {
+    root: PathBuf,
+    /// vendor/wasmtime there.
+    wasmtime: PathBuf,
+    /// What cargo and build scripts have written is there, and does not count.
+    target: PathBuf,
     /// Below vendor/wasmtime: files linked to overlay/.
     pub overlay: BTreeSet<String>,
     /// Below vendor/wasmtime: upstream's files that are patched.
@@ -123,18 +128,20 @@ impl Scope {
             .map(|file| (file.path.clone(), file))
             .collect();
         Ok(Scope {
+            root: root.path.clone(),
+            wasmtime: root.wasmtime(),
+            target: root.target()?,
             overlay: overlay::files(root)?,
             patched,
         })
     }
 
-    fn run_clippy(
-        &self,
-        root: &Root,
-        mut check: Command,
-        findings: &mut Findings,
-        what: &str,
-    ) -> Result<()> {
+    /// Clippy's own: what it makes of a crate differs from what a build does.
+    fn target_dir(&self) -> PathBuf {
+        self.target.join("lint")
+    }
+
+    fn run_clippy(&self, mut check: Command, findings: &mut Findings, what: &str) -> Result<()> {
         let format = match std::io::stderr().is_terminal() {
             true => "--message-format=json-diagnostic-rendered-ansi",
             false => "--message-format=json",
@@ -143,7 +150,7 @@ impl Scope {
         let mut child = check
             .arg(format)
             .arg("--target-dir")
-            .arg(root.target().join("lint"))
+            .arg(self.target_dir())
             .env("RUSTC_WRAPPER", "clippy-driver")
             .env_remove("RUSTC_WORKSPACE_WRAPPER")
             // The separator that clippy's driver expects.
@@ -160,7 +167,7 @@ impl Scope {
             let Some(diagnostic) = message.message else {
                 continue;
             };
-            if diagnostic.level.starts_with("error") || self.counts(root, &diagnostic) {
+            if diagnostic.level.starts_with("error") || self.counts(&diagnostic) {
                 findings.add(diagnostic.rendered.as_deref().unwrap_or("(no text)\n"));
             }
         }
@@ -175,11 +182,11 @@ impl Scope {
     }
 
     /// Whether a warning is about our code.
-    fn counts(&self, root: &Root, diagnostic: &Diagnostic) -> bool {
+    fn counts(&self, diagnostic: &Diagnostic) -> bool {
         let lint = diagnostic.code.as_ref().map_or("", |code| &code.code);
         let mut spans: Vec<&Span> = diagnostic.spans.iter().filter(|s| s.is_primary).collect();
         while let Some(span) = spans.pop() {
-            if self.counts_at(root, lint, span) {
+            if self.counts_at(lint, span) {
                 return true;
             }
             // Code from a macro is as well at the place that uses the macro.
@@ -188,10 +195,10 @@ impl Scope {
         false
     }
 
-    fn counts_at(&self, root: &Root, lint: &str, span: &Span) -> bool {
-        let path = root.path.join(&span.file_name);
-        let Some(file) = below(&path, &root.wasmtime()) else {
-            return below(&path, &root.path).is_some() && below(&path, &root.target()).is_none();
+    fn counts_at(&self, lint: &str, span: &Span) -> bool {
+        let path = self.root.join(&span.file_name);
+        let Some(file) = below(&path, &self.wasmtime) else {
+            return below(&path, &self.root).is_some() && below(&path, &self.target).is_none();
         };
         if self.overlay.contains(&file) {
             return true;
@@ -210,4 +217,82 @@ impl Scope {
 fn below(path: &Path, dir: &Path) -> Option<String> {
     let file = path.strip_prefix(dir).ok()?;
     Some(file.to_string_lossy().replace('\\', "/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn scope() -> Scope {
+        let patched = "crates/wasmtime/src/config.rs";
+        let diff = format!(
+            "diff --git a/{patched} b/{patched}\n--- a/{patched}\n+++ b/{patched}\n\
+             @@ -10,0 +11,2 @@\n+ours\n+ours\n"
+        );
+        let file = summarize(&diff).files.remove(0);
+        Scope {
+            root: "/r".into(),
+            wasmtime: "/r/vendor/wasmtime".into(),
+            target: "/r/target".into(),
+            overlay: BTreeSet::from(["crates/wasmtime/src/preempt.rs".to_string()]),
+            patched: BTreeMap::from([(patched.to_string(), file)]),
+        }
+    }
+
+    fn span(file: &str, line: usize) -> serde_json::Value {
+        json!({
+            "file_name": file, "line_start": line, "line_end": line,
+            "is_primary": true, "expansion": null,
+        })
+    }
+
+    fn counts(lint: &str, span: serde_json::Value) -> bool {
+        let diagnostic = json!({
+            "level": "warning", "code": { "code": lint }, "spans": [span], "rendered": "",
+        });
+        scope().counts(&serde_json::from_value(diagnostic).unwrap())
+    }
+
+    #[test]
+    fn findings_count_in_our_files_alone() {
+        for (file, ours) in [
+            ("src/lib.rs", true),
+            ("/r/crates/cli/src/main.rs", true),
+            ("vendor/wasmtime/crates/wasmtime/src/preempt.rs", true),
+            ("vendor/wasmtime/crates/wasmtime/src/config.rs", true),
+            ("vendor/wasmtime/crates/wasmtime/src/engine.rs", false),
+            ("target/debug/build/x/out/generated.rs", false),
+            ("/elsewhere/registry/src/x/lib.rs", false),
+        ] {
+            assert_eq!(
+                counts("clippy::needless_return", span(file, 1)),
+                ours,
+                "{file}"
+            );
+        }
+    }
+
+    #[test]
+    fn our_own_lints_count_in_patched_lines_and_in_the_overlay() {
+        let lint = OURS[0];
+        let patched = "vendor/wasmtime/crates/wasmtime/src/config.rs";
+        for (line, ours) in [(10, false), (11, true), (12, true), (13, false)] {
+            assert_eq!(counts(lint, span(patched, line)), ours, "{line}");
+        }
+        let overlay = "vendor/wasmtime/crates/wasmtime/src/preempt.rs";
+        assert!(counts(lint, span(overlay, 99)));
+    }
+
+    #[test]
+    fn code_of_a_macro_counts_where_it_is_used() {
+        let upstream = "vendor/wasmtime/crates/wasmtime/src/macros.rs";
+        let used_at = |file: &str| {
+            let mut span = span(upstream, 1);
+            span["expansion"] = json!({ "span": self::span(file, 1) });
+            counts("unused", span)
+        };
+        assert!(used_at("src/lib.rs"));
+        assert!(!used_at("vendor/wasmtime/crates/wasmtime/src/engine.rs"));
+    }
 }

@@ -68,7 +68,7 @@ enum Command {
     },
     /// Run all tests: the workspace's, xtask's, and `patches check`.
     Test {
-        /// Run the ignored (long) tests too.
+        /// Run the ignored (long) tests too and, unless filtered, `lint`.
         #[arg(long)]
         full: bool,
         /// Run only tests whose name contains this.

@@ -1,7 +1,7 @@
 //! The `preempt` command, built and run.
 
 use crate::root::Root;
-use crate::tasks;
+use crate::tasks::{self, Profile};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::io::{BufRead, BufReader};
@@ -28,7 +28,7 @@ struct Target {
 /// ask for, and dev-dependencies count only where a test is selected. So all
 /// packages are selected here, and a test that takes a second to compile.
 pub fn build(root: &Root) -> Result<Command> {
-    let mut cargo = tasks::build(root)?
+    let mut cargo = tasks::build(root, Profile::Debug)?
         .args([
             "build",
             "--workspace",

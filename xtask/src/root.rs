@@ -1,6 +1,7 @@
 //! Where things are in the repository, and how cargo is called in it.
 
 use anyhow::{Context, Result, bail};
+use serde::Deserialize;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -60,12 +61,20 @@ impl Root {
         self.path.join("xtask/Cargo.toml")
     }
 
-    /// The target directory that cargo uses at the root of the repository.
-    pub fn target(&self) -> PathBuf {
-        match std::env::var_os("CARGO_TARGET_DIR") {
-            Some(dir) => self.path.join(dir),
-            None => self.path.join("target"),
+    /// The target directory that cargo uses at the root of the repository, by
+    /// whatever setting.
+    pub fn target(&self) -> Result<PathBuf> {
+        #[derive(Deserialize)]
+        struct Metadata {
+            target_directory: PathBuf,
         }
+        let args = ["metadata", "--no-deps", "--offline", "--format-version=1"];
+        let metadata = capture(cargo(&self.path).args(args))?;
+        if !metadata.ok {
+            bail!("`cargo metadata` failed: {}", metadata.stderr);
+        }
+        let metadata: Metadata = serde_json::from_slice(&metadata.stdout)?;
+        Ok(metadata.target_directory)
     }
 }
 

@@ -1,12 +1,13 @@
 //! The commands that build and run something.
 
 use crate::root::{Root, cargo, run as run_command};
-use crate::{patches, vendor};
+use crate::{lint, patches, vendor};
 use anyhow::Result;
+use std::path::Path;
 use std::process::Command;
 
 pub fn test(root: &Root, full: bool, filter: Option<&str>) -> Result<()> {
-    let mut workspace = build(root)?;
+    let mut workspace = build(root, Profile::Debug)?;
     // Lets tests/docs.rs be strict with the commands that it runs.
     workspace.env("XTASK_TEST", "1");
     workspace.args(["test", "--workspace"]).args(filter);
@@ -29,11 +30,15 @@ pub fn test(root: &Root, full: bool, filter: Option<&str>) -> Result<()> {
     run_command(&mut xtask, "`cargo test` of xtask")?;
 
     eprintln!("test: patches");
-    patches::check(root)
+    patches::check(root)?;
+    if full && filter.is_none() {
+        lint::lint(root)?;
+    }
+    Ok(())
 }
 
 pub fn bench(root: &Root, args: &[String]) -> Result<()> {
-    let mut bench = build(root)?;
+    let mut bench = build(root, Profile::Release)?;
     bench
         .args(["bench", "--package", "preempt-benches"])
         .args(args);
@@ -56,7 +61,7 @@ Writing:
 
 /// Runs in the directory that this process was started in: files are relative to it.
 pub fn paper(root: &Root, args: &[String]) -> Result<()> {
-    let mut paper = build(root)?;
+    let mut paper = build(root, Profile::Release)?;
     paper
         .current_dir(std::env::current_dir()?)
         .args(["run", "--release", "--package", "preempt-benches"])
@@ -67,16 +72,66 @@ pub fn paper(root: &Root, args: &[String]) -> Result<()> {
     run_command(&mut paper, "the measurement")
 }
 
+/// What is compiled apart from the rest: a directory of cargo's.
+#[derive(Clone, Copy)]
+pub enum Profile {
+    Debug,
+    Release,
+}
+
+impl Profile {
+    fn dir(self) -> &'static str {
+        match self {
+            Profile::Debug => "debug",
+            Profile::Release => "release",
+        }
+    }
+}
+
 /// A cargo command at the root of the repository, with vendor/wasmtime there.
-pub fn build(root: &Root) -> Result<Command> {
+pub fn build(root: &Root, profile: Profile) -> Result<Command> {
     vendor::ensure(root)?;
-    if !root.target().join("debug/.fingerprint").is_dir()
-        && !root.target().join("release/.fingerprint").is_dir()
-    {
+    if !has_compiled_wasmtime(&root.target()?.join(profile.dir())) {
         eprintln!(
             "build: the first one compiles Wasmtime, 5 to 15 minutes on two cores; \
              later ones take seconds"
         );
     }
     Ok(cargo(&root.path))
+}
+
+/// Whether cargo has begun to compile the crate `wasmtime` in this directory.
+fn has_compiled_wasmtime(dir: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(dir.join(".fingerprint")) else {
+        return false;
+    };
+    entries.flatten().any(|entry| {
+        // Others are `wasmtime-environ-`, and so on.
+        let name = entry.file_name();
+        let hash = name
+            .to_str()
+            .and_then(|name| name.strip_prefix("wasmtime-"));
+        hash.is_some_and(|hash| hash.bytes().all(|c| c.is_ascii_hexdigit()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_wasmtime_itself_tells_of_an_earlier_build() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!has_compiled_wasmtime(dir.path()));
+        for (crate_dir, is_it) in [
+            // By xtask, in a target directory that it shares.
+            ("xtask-0123456789abcdef", false),
+            ("wasmtime-environ-0123456789abcdef", false),
+            ("wasmtime-preempt-0123456789abcdef", false),
+            ("wasmtime-0123456789abcdef", true),
+        ] {
+            std::fs::create_dir_all(dir.path().join(".fingerprint").join(crate_dir)).unwrap();
+            assert_eq!(has_compiled_wasmtime(dir.path()), is_it, "{crate_dir}");
+        }
+    }
 }

@@ -49,7 +49,7 @@ const FEATURE_SETS: &[FeatureSet] = &[
 pub fn check(root: &Root, scope: &Scope, findings: &mut Findings) -> Result<()> {
     for set in FEATURE_SETS {
         eprintln!("lint: wasmtime with the feature set {}", set.name);
-        let dir = root.target().join("lint/feature-sets").join(set.name);
+        let dir = scope.target_dir().join("feature-sets").join(set.name);
         write_package(root, &dir, set)?;
         let mut check = cargo(&dir);
         check.args(["check", "--keep-going"]);
@@ -57,7 +57,7 @@ pub fn check(root: &Root, scope: &Scope, findings: &mut Findings) -> Result<()> 
         if offline.ok {
             check.arg("--offline");
         }
-        scope.run_clippy(root, check, findings, set.name)?;
+        scope.run_clippy(check, findings, set.name)?;
     }
     Ok(())
 }
