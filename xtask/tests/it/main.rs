@@ -1,5 +1,6 @@
 //! xtask against a small upstream: a crate registry on this machine, three
-//! crates of one repository, and one that is not part of it.
+//! crates of one repository, and one that is not part of it. And what must hold
+//! for the files of our own.
 
 mod failures;
 mod fixture;
@@ -7,4 +8,5 @@ mod layout;
 mod local_work;
 mod patches;
 mod registry;
+mod repository;
 mod updates;
