@@ -6,6 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
+/// What a file is called until it is complete.
+pub const TEMPORARY: &str = ".xtask-";
+
 /// Writes a file in one step; an unchanged one keeps its time.
 pub fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut batch = Batch::default();
@@ -30,7 +33,7 @@ impl Batch {
             let dir = path.parent().context("a file needs a directory")?;
             fs::create_dir_all(dir)?;
             let mut temp = tempfile::Builder::new()
-                .prefix(".xtask-")
+                .prefix(TEMPORARY)
                 .tempfile_in(dir)?;
             std::io::Write::write_all(&mut temp, bytes)?;
             // Temporary files are for their owner only.

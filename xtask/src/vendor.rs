@@ -14,6 +14,7 @@
 //! `vendor/wasmtime` is looked for before step 1.
 
 use crate::fetch;
+use crate::files;
 use crate::git::{self, Git};
 use crate::local_work;
 use crate::overlay;
@@ -306,11 +307,27 @@ fn scratch(root: &Root) -> Result<TempDir> {
     Ok(dir)
 }
 
+/// What a killed run has left behind.
 fn remove_leftovers(root: &Root) -> Result<()> {
-    for entry in fs::read_dir(root.vendor()).context("cannot list vendor/")? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(SCRATCH) {
-            remove_leftover(&entry.path())?;
+    for (dir, prefix) in [
+        (root.vendor(), SCRATCH),
+        (root.upstream(), files::TEMPORARY),
+        (root.patches(), files::TEMPORARY),
+    ] {
+        let entries = match fs::read_dir(&dir) {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            entries => entries.with_context(|| format!("cannot list {}", dir.display()))?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            if !entry.file_name().to_string_lossy().starts_with(prefix) {
+                continue;
+            }
+            let path = entry.path();
+            match entry.file_type()?.is_dir() {
+                true => remove_leftover(&path)?,
+                false => overlay::remove(&path)?,
+            }
         }
     }
     Ok(())

@@ -134,6 +134,17 @@ fn members_take_versions_of_upstreams_from_one_place() {
 }
 
 #[test]
+fn text_is_checked_out_with_one_line_end() {
+    if root().join(".git").exists() {
+        let mut git = Command::new("git");
+        git.current_dir(root()).args(["check-attr", "eol", "--"]);
+        let output = git.args(["README.md", "overlay/x.rs"]).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(said.matches(": lf\n").count(), 2, "{said}");
+    }
+}
+
+#[test]
 fn readme_is_short() {
     let lines = read("README.md").lines().count();
     assert!(lines <= 150, "{lines} lines");

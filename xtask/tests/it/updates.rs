@@ -233,8 +233,13 @@ fn change_of_the_pinned_crates_is_noticed() {
 fn leftovers_of_a_killed_run_are_removed() {
     let fixture = Fixture::pinned();
     fixture.write("vendor/.wasmtime-abc123/crates/x.rs", "");
+    let half = ["patches/.xtask-abc123", "vendor/upstream/.xtask-abc123"];
+    for file in half {
+        fixture.write(file, "Half of it");
+    }
     fixture.xtask(&["vendor"]).expect_ok();
     assert_eq!(fixture.in_vendor(), ["upstream", "wasmtime"]);
+    assert!(half.iter().all(|file| !fixture.path(file).exists()));
 }
 
 #[test]
