@@ -1,6 +1,8 @@
 //! patches/ and overlay/, written back from `vendor/wasmtime` and compared
 //! with it.
 
+mod rules;
+
 use crate::files::Batch;
 use crate::git::{self, Git};
 use crate::overlay;
@@ -8,7 +10,7 @@ use crate::pin::Pin;
 use crate::root::{Root, explain_full_disk};
 use crate::series::{self, Patch};
 use crate::stamp::{Made, Stamp};
-use crate::summary::{STATUS, STATUSES, summarize};
+use crate::summary::summarize;
 use crate::{foreign, local_work, vendor};
 use anyhow::{Context, Result, bail};
 use std::fs;
@@ -47,7 +49,7 @@ fn save_locked(root: &Root, force: bool) -> Result<()> {
     }
 
     let patches = series::export(&git, &base, "HEAD", &new.committed)?;
-    refuse_bad_patches(&patches)?;
+    rules::refuse_bad(&patches)?;
     if !force && let Some(change) = foreign::change(&stamp, &series::read(root)?, &patches) {
         bail!(
             "{change}, and saving would undo that: it has come by `git pull`, or by hand. {}. \
@@ -89,7 +91,7 @@ pub fn check(root: &Root) -> Result<()> {
     vendor::ensure(root)?;
     let _lock = vendor::lock(root)?;
     let patches = series::read(root)?;
-    refuse_bad_patches(&patches)?;
+    rules::refuse_bad(&patches)?;
     let pin = Pin::read(root)?;
     let (git, _) = vendor::existing(root)?.context("vendor/wasmtime has gone")?;
     overlay::refuse_upstream_paths(&git, overlay::files(root)?.iter())?;
@@ -211,68 +213,11 @@ fn refuse_outside_of_code(files: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn refuse_bad_patches(patches: &[Patch]) -> Result<()> {
-    for patch in patches {
-        let name = &patch.name;
-        let summary = summarize(&patch.text());
-        if summary.subject.starts_with("fixup!") || summary.subject.starts_with("squash!") {
-            bail!(
-                "{name} is a fixup: git -C vendor/wasmtime rebase --interactive --autosquash --root"
-            );
-        }
-        let Some(status) = summary.status else {
-            bail!(
-                "{name} has no `{STATUS}` line in its message: add one that says whether \
-                 upstream has it, might want it, or why it will not (see patches/README.md)"
-            );
-        };
-        let end = status.find([' ', ':', ',']).unwrap_or(status.len());
-        let (word, remark) = status.split_at(end);
-        let Some((_, needed)) = STATUSES.iter().find(|(known, _)| *known == word) else {
-            bail!(
-                "{name} says `{STATUS} {status}`, which does not begin with one of {} (see \
-                 patches/README.md)",
-                STATUSES.map(|(known, _)| known).join(", ")
-            );
-        };
-        if let Some(needed) = needed
-            && !(needed.is_there)(remark)
-        {
-            bail!(
-                "{name} says `{STATUS} {status}`: add {} in that line, after `{word}` (see \
-                 patches/README.md)",
-                needed.what
-            );
-        }
-        if !summary.has_reason {
-            bail!(
-                "{name} does not say why: between the subject and `{STATUS}`, its message has to \
-                 say what it is needed for, and why that cannot be done from outside"
-            );
-        }
-        if summary.files.is_empty() {
-            bail!("{name} changes no file");
-        }
-        for file in &summary.files {
-            if let Some(what) = file.beyond_edit {
-                bail!(
-                    "{name} {what} {}: a patch only edits files of upstream's; \
-                     new ones belong in overlay/",
-                    file.path
-                );
-            }
-        }
-    }
-    Ok(())
-}
-
 /// Applies the series to upstream's files, and fails unless that makes the
 /// same files, and exports to the same bytes. Returns the last commit, which
 /// is then in `git` as well.
 fn apply_again(root: &Root, git: &Git, base: &str, patches: &[Patch]) -> Result<String> {
-    let scratch = tempfile::Builder::new()
-        .prefix(".wasmtime-")
-        .tempdir_in(root.vendor())?;
+    let scratch = vendor::scratch::create(root)?;
     let copy = Git::init(scratch.path())?;
     fs::create_dir_all(copy.dir().join("objects/info"))?;
     fs::write(

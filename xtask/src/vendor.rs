@@ -7,14 +7,16 @@
 //! 4. Apply patches/; the tree id must be the pinned one.
 //! 5. Put it in place. Where there is one already, only the files that differ
 //!    are written: cargo compiles anew what has a new time.
-//!
 //! 6. Fetch what our own workspaces need, which cannot be read before.
 //!
 //! Up to step 5 nothing is touched that anybody uses. Local work in
 //! `vendor/wasmtime` is looked for before step 1.
 
+mod check;
+mod place;
+pub mod scratch;
+
 use crate::fetch;
-use crate::files;
 use crate::git::{self, Git};
 use crate::local_work;
 use crate::overlay;
@@ -25,14 +27,10 @@ use crate::stamp::{Made, Stamp, inputs};
 use crate::tamper;
 use crate::upstream::Upstream;
 use anyhow::{Context, Result, bail};
+pub use check::check;
+pub use place::{completed, existing};
 use std::fs;
-use std::io::ErrorKind;
-use std::path::Path;
-use std::time::Duration;
 use tempfile::TempDir;
-
-/// Directories that a killed run leaves behind start with this.
-const SCRATCH: &str = ".wasmtime-";
 
 #[derive(Default, Clone, Copy)]
 pub struct Options {
@@ -68,7 +66,7 @@ pub fn ensure_with(root: &Root, options: Options) -> Result<()> {
 }
 
 fn ensure_locked(root: &Root, options: Options) -> Result<()> {
-    remove_leftovers(root)?;
+    scratch::remove_leftovers(root)?;
     let patches = series::read(root)?;
     let old = completed(root)?;
 
@@ -78,7 +76,7 @@ fn ensure_locked(root: &Root, options: Options) -> Result<()> {
             && !options.force
             && stamp.made.inputs == inputs(root, &pin, &patches)?
         {
-            return sync_overlay(root, git, stamp.clone(), false);
+            return place::sync_overlay(root, git, stamp.clone(), false);
         }
     }
     if let Some((git, stamp)) = &old
@@ -88,7 +86,7 @@ fn ensure_locked(root: &Root, options: Options) -> Result<()> {
     }
 
     let upstream = Upstream::fetch(root)?;
-    let scratch = scratch(root)?;
+    let scratch = scratch::create(root)?;
     let (git, pin) = lay_out(root, &upstream, &scratch, options)?;
     let mut copies = false;
     overlay::sync(root, &git, &mut copies, true)?;
@@ -114,8 +112,8 @@ fn ensure_locked(root: &Root, options: Options) -> Result<()> {
     };
     let made = Made::from(root, &git, &pin, &patches)?;
     match old {
-        None => place_fresh(root, &git, scratch, made, copies)?,
-        Some((there, stamp)) => update(root, &there, stamp, &git, made, options.force)?,
+        None => place::fresh(root, &git, scratch, made, copies)?,
+        Some((there, stamp)) => place::update(root, &there, stamp, &git, made, options.force)?,
     }
     if options.repin {
         pin.write(root)?;
@@ -128,111 +126,6 @@ fn ensure_locked(root: &Root, options: Options) -> Result<()> {
         overlay::files(root)?.len()
     );
     Ok(())
-}
-
-/// Verifies all of `vendor/wasmtime`, file by file, and changes nothing.
-pub fn check(root: &Root) -> Result<()> {
-    git::require()?;
-    let _lock = match lock(root) {
-        // Nobody can change anything.
-        Err(error) if is_read_only(&error) => None,
-        lock => Some(lock?),
-    };
-    let pin = Pin::read(root)?;
-    let patches = series::read(root)?;
-    let Some((git, stamp)) = existing(root)? else {
-        bail!("there is no vendor/wasmtime: `cargo xtask vendor` makes it");
-    };
-    if stamp.updating.is_some() {
-        bail!("an update of vendor/wasmtime was interrupted: `cargo xtask vendor` completes it");
-    }
-    let mut problems = Vec::new();
-    let base = git.tree_of(&git.root_commit()?)?;
-    if base != pin.base {
-        problems.push(format!(
-            "upstream's files are tree {base}, and {} is pinned",
-            pin.base
-        ));
-    }
-    let patched = git.tree_of("HEAD")?;
-    if patched != pin.patched {
-        problems.push(format!(
-            "the patched files are tree {patched}, and {} is pinned",
-            pin.patched
-        ));
-    }
-    if stamp.made.inputs != inputs(root, &pin, &patches)? {
-        problems.push("vendor/upstream or patches/ has changed since it was made".to_string());
-    }
-    for (state, file) in git.changes(true)? {
-        problems.push(format!("{} {file}", local_work::describe(&state)));
-    }
-    problems.extend(overlay::problems(root, &git, stamp.copies)?);
-    if !problems.is_empty() {
-        bail!(
-            "vendor/wasmtime is not what vendor/upstream, overlay/ and patches/ make:\n  {}",
-            problems.join("\n  ")
-        );
-    }
-    println!(
-        "vendor/wasmtime is Wasmtime {} with {} patches: tree {patched}",
-        pin.version,
-        patches.len()
-    );
-    Ok(())
-}
-
-fn is_read_only(error: &anyhow::Error) -> bool {
-    let error = error.downcast_ref::<std::io::Error>();
-    error.is_some_and(|error| {
-        matches!(
-            error.kind(),
-            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem
-        )
-    })
-}
-
-/// The repository in `vendor/wasmtime`, if there is one.
-pub fn existing(root: &Root) -> Result<Option<(Git, Stamp)>> {
-    let dir = root.wasmtime();
-    match fs::symlink_metadata(&dir) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => {
-            return Err(error).with_context(|| format!("cannot look at {}", dir.display()));
-        }
-        Ok(_) => {}
-    }
-    let foreign = || {
-        format!(
-            "{} was not made by `cargo xtask vendor`, or its .git is damaged: \
-             move it away and run the command again",
-            dir.display()
-        )
-    };
-    let git = Git::open(&dir).with_context(foreign)?;
-    let stamp = Stamp::read(&git).with_context(foreign)?;
-    Ok(Some((git, stamp)))
-}
-
-/// The same, with an interrupted update completed.
-pub fn completed(root: &Root) -> Result<Option<(Git, Stamp)>> {
-    let Some((git, mut stamp)) = existing(root)? else {
-        return Ok(None);
-    };
-    if let Some(made) = stamp.updating.take() {
-        eprintln!("vendor: completing an interrupted update");
-        local_work::keep_later_edits(root, &git, &stamp, &made.head)?;
-        git.run(&["reset", "--quiet", "--hard", &made.head])
-            .map_err(explain_full_disk)?;
-        stamp.made = made;
-        stamp.write(&git)?;
-    }
-    Ok(Some((git, stamp)))
-}
-
-fn sync_overlay(root: &Root, git: &Git, mut stamp: Stamp, force: bool) -> Result<()> {
-    overlay::sync(root, git, &mut stamp.copies, force)?;
-    stamp.write(git)
 }
 
 fn lay_out(
@@ -291,121 +184,6 @@ fn lay_out(
     let subject = format!("Wasmtime {}", upstream.version);
     git.run(&["commit", "--quiet", "--message", &subject])?;
     Ok((git, Pin { base, ..pin }))
-}
-
-fn scratch(root: &Root) -> Result<TempDir> {
-    let dir = tempfile::Builder::new()
-        .prefix(SCRATCH)
-        .tempdir_in(root.vendor())
-        .context("cannot create a directory in vendor/")?;
-    // Temporary directories are for their owner only; this one will stay.
-    #[cfg(unix)]
-    fs::set_permissions(
-        dir.path(),
-        std::os::unix::fs::PermissionsExt::from_mode(0o755),
-    )?;
-    Ok(dir)
-}
-
-/// What a killed run has left behind.
-fn remove_leftovers(root: &Root) -> Result<()> {
-    for (dir, prefix) in [
-        (root.vendor(), SCRATCH),
-        (root.upstream(), files::TEMPORARY),
-        (root.patches(), files::TEMPORARY),
-    ] {
-        let entries = match fs::read_dir(&dir) {
-            Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            entries => entries.with_context(|| format!("cannot list {}", dir.display()))?,
-        };
-        for entry in entries {
-            let entry = entry?;
-            if !entry.file_name().to_string_lossy().starts_with(prefix) {
-                continue;
-            }
-            let path = entry.path();
-            match entry.file_type()?.is_dir() {
-                true => remove_leftover(&path)?,
-                false => overlay::remove(&path)?,
-            }
-        }
-    }
-    Ok(())
-}
-
-/// A git command of the killed run may still be writing there.
-fn remove_leftover(path: &Path) -> Result<()> {
-    for _ in 0..50 {
-        match fs::remove_dir_all(path) {
-            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
-                std::thread::sleep(Duration::from_millis(100));
-            }
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("cannot remove {}", path.display()));
-            }
-            _ => return Ok(()),
-        }
-    }
-    bail!(
-        "cannot remove {}, where something goes on writing files: a git command of a run that was \
-         killed? End it, and run the command again",
-        path.display()
-    )
-}
-
-fn place_fresh(root: &Root, git: &Git, scratch: TempDir, made: Made, copies: bool) -> Result<()> {
-    let stamp = Stamp {
-        made,
-        copies,
-        updating: None,
-        fetched: None,
-    };
-    stamp.write(git)?;
-    fs::rename(scratch.path(), root.wasmtime())
-        .with_context(|| format!("cannot create {}", root.wasmtime().display()))?;
-    // Its directory has gone; there is nothing left to clean up.
-    let _ = scratch.keep();
-    Ok(())
-}
-
-fn update(
-    root: &Root,
-    there: &Git,
-    mut stamp: Stamp,
-    new: &Git,
-    made: Made,
-    force: bool,
-) -> Result<()> {
-    there.configure()?;
-    there.run_command(
-        there
-            .command()
-            .args(["fetch", "--quiet", "--no-tags"])
-            .arg(new.dir())
-            .arg("+HEAD:refs/xtask/next"),
-    )?;
-    let replaced = match force {
-        true => local_work::replace(root, there, &stamp)?,
-        false => Vec::new(),
-    };
-    let before = there.head()?;
-    stamp.updating = Some(made.clone());
-    stamp.write(there)?;
-    if let Err(error) = there.run(&["reset", "--quiet", "--hard", &made.head]) {
-        if there.run(&["reset", "--quiet", "--hard", &before]).is_ok() {
-            stamp.updating = None;
-            stamp.write(there)?;
-        }
-        return Err(error.context("vendor/wasmtime could not be updated"));
-    }
-    for file in replaced {
-        if !there.is_tracked(&file)? {
-            overlay::remove(&there.work_tree.join(file))?;
-        }
-    }
-    stamp.made = made;
-    stamp.updating = None;
-    sync_overlay(root, there, stamp, true)
 }
 
 /// After a move to another version the patches may not apply: makes the new
