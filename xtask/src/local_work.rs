@@ -132,7 +132,8 @@ fn keep(root: &Root, git: &Git, stamp: &Stamp) -> Result<String> {
     let mut ignored = overlay::edited(root, git, stamp.copies)?;
     ignored.extend(git.changes(false)?.into_iter().map(|(_, file)| file));
     for file in ignored {
-        if git.work_tree.join(&file).is_file() {
+        let there = std::fs::symlink_metadata(git.work_tree.join(&file));
+        if there.is_ok_and(|there| !there.is_dir()) {
             with_index(&["--literal-pathspecs", "add", "--force", "--", &file])?;
         }
     }

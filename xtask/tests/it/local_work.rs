@@ -78,8 +78,15 @@ fn forced_update_keeps_what_it_replaces() {
     for file in [new, ignored] {
         fixture.write(&format!("vendor/wasmtime/{file}"), "// Mine.\n");
     }
+    let link = "crates/wasmtime/src/linked";
+    #[cfg(unix)]
+    std::os::unix::fs::symlink("../src", fixture.wasmtime().join(link)).unwrap();
     let run = fixture.xtask(&["vendor", "--force"]).expect_ok();
     assert!(run.stderr.contains("refs/xtask/replaced-1"));
+    if cfg!(unix) {
+        let kept = fixture.git(&["show", &format!("refs/xtask/replaced-1:{link}")]);
+        assert_eq!(kept, "../src");
+    }
     let lib = fixture.read(&format!("vendor/wasmtime/{LIB}"));
     assert!(lib.contains("line ten\n") && !lib.contains("line thirty\n"));
     for (file, text) in [
