@@ -249,6 +249,11 @@ fn more_threads_than_the_limit_are_refused(preemption: Preemption) {
 
 fn contradictory_configurations_are_refused(preemption: Preemption) {
     let mut config = config(preemption);
+    config.async_stack_size(512 << 10);
+    let words = ["async_stack_size", "524288", "max_wasm_stack"];
+    assert_says(Engine::new(&config).map(drop), &words);
+    config.max_wasm_stack(256 << 10);
+    Engine::new(&config).unwrap();
     match preemption {
         Preemption::Fuel => {
             config.consume_fuel(false);

@@ -201,9 +201,12 @@ fn a_future_that_is_forgotten_leaks_the_thread_that_keeps_the_store_and_nothing_
         assert!(run.as_mut().poll(&mut cx).is_pending());
     }
     std::mem::forget(run);
-    let error = store.run_wasm_threads_for(ms(1)).unwrap_err().to_string();
-    assert!(error.contains("are being run already"), "{error}");
-    assert_eq!(store.wasm_threads().count(), 3);
+    // The thread that kept the store has no stack any more. The others go on.
+    store.run_wasm_threads_for(ms(50)).unwrap();
+    let states: Vec<_> = store.wasm_threads().map(|thread| thread.state).collect();
+    use ThreadState::{Finished, Ready};
+    assert_eq!(states, [Ready, Finished, Ready]);
+    assert_eq!(store.shutdown_wasm_threads(), 2);
 }
 
 #[test]

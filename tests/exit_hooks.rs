@@ -1,7 +1,7 @@
 //! The hook of a thread's end: called once, in the run or the shutdown, whichever way the
 //! thread has ended.
 
-use crate::support::{GUESTS, config, ms};
+use crate::support::{GUESTS, config, ms, must_end_within};
 use std::panic::{self, AssertUnwindSafe};
 use std::time::Duration;
 use wasmtime::*;
@@ -195,4 +195,32 @@ fn a_shutdown_calls_those_that_a_panic_has_left() {
     assert!(panic::catch_unwind(AssertUnwindSafe(shutdown)).is_err());
     store.shutdown_wasm_threads();
     assert_eq!(*store.data(), [(2, "killed".to_string())]);
+}
+
+#[test]
+fn one_that_starts_its_thread_again_does_not_keep_a_shutdown_from_ending() {
+    fn again(mut store: StoreContextMut<'_, Option<Func>>, id: ThreadId) {
+        store.take_wasm_thread_exit(id);
+        let func = store.data().unwrap();
+        match store.spawn_wasm_thread(func, &[]) {
+            Ok(id) => store.wasm_thread_exit_hook(id, again).unwrap(),
+            Err(error) => assert!(error.to_string().contains("shut down"), "{error}"),
+        }
+    }
+    must_end_within(Duration::from_secs(30), || {
+        let (engine, module) = engine(Preemption::Fuel);
+        let mut store = Store::new(&engine, None);
+        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+        let spin = instance.get_func(&mut store, "spin").unwrap();
+        *store.data_mut() = Some(spin);
+        for _ in 0..2 {
+            let id = store.spawn_wasm_thread(spin, &[]).unwrap();
+            store.wasm_thread_exit_hook(id, again).unwrap();
+            store.run_wasm_threads_for(ms(2)).unwrap();
+            assert_eq!(store.shutdown_wasm_threads(), 1);
+        }
+        let id = store.spawn_wasm_thread(spin, &[]).unwrap();
+        store.wasm_thread_exit_hook(id, again).unwrap();
+        drop(store);
+    });
 }

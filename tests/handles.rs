@@ -1,6 +1,7 @@
 //! Any OS thread can kill a guest thread, or end its slice, while a run is on.
 
 use crate::support::*;
+use std::future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -219,6 +220,17 @@ fn a_thread_is_killed_whose_host_future_keeps_the_store() {
         let (mut store, _) = patient(preemption);
         let wait = Func::wrap_async(&mut store, |_, (): ()| Box::new(after(ms(60))));
         kill_while_waiting(&mut store, wait);
+    }
+}
+
+#[test]
+fn a_thread_is_killed_whose_host_future_is_never_ready() {
+    for preemption in sources() {
+        let (mut store, _) = patient(preemption);
+        let wait = Func::wrap_async(&mut store, |_, (): ()| Box::new(future::pending::<()>()));
+        must_end_within(Duration::from_secs(30), move || {
+            kill_while_waiting(&mut store, wait)
+        });
     }
 }
 

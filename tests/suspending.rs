@@ -168,3 +168,27 @@ fn there_is_nobody_to_suspend_or_kill(preemption: Preemption) {
         }
     }
 }
+
+#[test]
+fn suspending_and_resuming_takes_no_memory() {
+    in_own_process(
+        module_path!(),
+        "suspending_and_resuming_takes_no_memory",
+        || {
+            let (mut store, module) = guests(Preemption::Fuel);
+            let (id, _) = spawn_spinner(&mut store, &module);
+            let mut rounds = |rounds| {
+                for _ in 0..rounds {
+                    store.suspend_wasm_thread(id).unwrap();
+                    store.resume_wasm_thread(id).unwrap();
+                }
+            };
+            rounds(1_000);
+            let before = resident_kib();
+            rounds(1_000_000);
+            let after = resident_kib();
+            // A tenth of what a place in the queue for each would take.
+            assert!(after < before + 1_500, "{before} to {after} KiB");
+        },
+    );
+}

@@ -30,6 +30,7 @@
 //!  fuel.rs            out_of_gas libcall           slice.rs  how long
 //!  epoch.rs           new_epoch libcall            timer.rs  one OS thread
 //!  signal.rs          timer signal -> stub         signal/x86_64.rs  the stub
+//!  owed.rs            slices that are over too early
 //! ```
 //!
 //! Rule numbers (I1, I2, ...) are those of docs/safety.md.
@@ -53,6 +54,7 @@ pub(crate) mod atomic;
 pub(crate) mod blocking;
 mod clock;
 mod concurrent;
+pub(crate) mod config;
 mod control;
 mod dispatch;
 pub(crate) mod epoch;
@@ -60,6 +62,7 @@ mod executor;
 mod exit;
 pub(crate) mod fuel;
 mod limits;
+pub(crate) mod owed;
 mod park;
 mod policy;
 mod recycle;

@@ -35,7 +35,8 @@
 
 use super::blocking;
 use super::clock::Moment;
-use super::exit::OwnedExit;
+use super::executor::Busy;
+use super::exit::{self, OwnedExit};
 use super::limits::OverLimit;
 use super::park::WaitFor;
 use super::remote::Request;
@@ -120,7 +121,10 @@ pub(super) fn run_for(store: &mut StoreOpaque, time: Duration) -> Result<RunSumm
             // the embedder, so the run cannot end here either.
             Stop::Kept(fiber) => {
                 kept = Some(fiber);
-                waiter.wait(None);
+                if let Some(until) = run.rest_kept(waiter.waker()) {
+                    waiter.wait(until);
+                }
+                run.wake_up();
             }
             Stop::Idle(until) => {
                 waiter.wait(until);
@@ -175,6 +179,10 @@ impl<'a> Run<'a> {
     /// If one is on already.
     pub(super) fn begin(store: &'a mut StoreOpaque, now: Moment) -> Result<Run<'a>> {
         let threads = store.preemptive_threads()?;
+        threads.busy = None;
+        if core::mem::take(&mut threads.left_kept) {
+            threads.give_up_running(now);
+        }
         ensure!(
             !threads.in_run,
             "guest threads are being run already: a host function that one of \
@@ -189,8 +197,23 @@ impl<'a> Run<'a> {
         if let Some(threads) = store.preempt_mut() {
             // It is, unless the poll before has failed.
             threads.in_run = true;
+            threads.left_kept = false;
         }
         Run { store, now }
+    }
+
+    /// Whether no more threads can be spawned.
+    pub(super) fn set_shutting_down(&mut self, shutting_down: bool) {
+        if let Some(threads) = self.store.preempt_mut() {
+            threads.shutting_down = shutting_down;
+        }
+    }
+
+    /// Whether it counts as one with something to do.
+    pub(super) fn set_busy(&mut self, busy: Option<Busy>) {
+        if let Some(threads) = self.store.preempt_mut() {
+            threads.busy = busy;
+        }
     }
 
     /// Starts what ends slices, until `end`.
@@ -210,6 +233,9 @@ impl<'a> Run<'a> {
     /// Stops what ends slices, and leaves the thread on the CPU that keeps the store.
     pub(super) fn leave_kept(mut self) {
         self.stop_sources();
+        if let Some(threads) = self.store.preempt_mut() {
+            threads.left_kept = true;
+        }
         core::mem::forget(self);
     }
 
@@ -238,7 +264,16 @@ impl<'a> Run<'a> {
     ) -> Result<Stop> {
         loop {
             let thread = match kept.take() {
-                Some(fiber) => OnCpu::keep_on(self.store, fiber, self.now),
+                Some(fiber) => {
+                    let over = self.end_of_kept();
+                    let thread = OnCpu::keep_on(self.store, fiber, self.now);
+                    if let Some(exit) = over {
+                        self.now = thread.kill(exit);
+                        summary.finished += 1;
+                        continue;
+                    }
+                    thread
+                }
                 None => {
                     if let Some(threads) = self.store.preempt()
                         && threads.anything_due(self.now)
@@ -303,12 +338,39 @@ impl<'a> Run<'a> {
         Some(Stop::Over(self.end(summary)))
     }
 
+    /// What is to be done while a pending host future keeps the store: have `waker` woken
+    /// when its thread is to be ended, and look again at the time that is returned, if
+    /// there is one. `None` if there is something to do by now.
+    pub(super) fn rest_kept(&self, waker: &Waker) -> Option<Option<Moment>> {
+        let threads = self.store.preempt()?;
+        let id = threads.running()?.id;
+        let sleeps = threads.remote.sleep_unless_killed(id, waker);
+        sleeps.then(|| threads.timeout_of(id))
+    }
+
+    /// How the thread that keeps the store is to be ended, if it is. Nobody else can be:
+    /// that runs host code, and the store is borrowed.
+    fn end_of_kept(&self) -> Option<OwnedExit> {
+        let threads = self.store.preempt()?;
+        let id = threads.running()?.id;
+        if threads.remote.anything_asked() && threads.remote.take_kill_of(id) {
+            return Some(OwnedExit::Killed);
+        }
+        let over = threads.over_wall_time(id, self.now);
+        over.map(OwnedExit::OverLimit)
+    }
+
     /// Why the run is over, if it is over now.
     fn end(&self, summary: &mut RunSummary) -> RunEnd {
         let Some(threads) = self.store.preempt().filter(|threads| threads.anyone_live()) else {
             return RunEnd::AllFinished;
         };
-        if threads.anyone_ready() || threads.anyone_may_be_woken() {
+        // In this order: who gives a waker back may have woken it before.
+        if threads.anyone_ready()
+            || threads.anyone_may_be_woken()
+            || threads.remote.anybody_woken()
+            || threads.remote.anything_asked()
+        {
             return RunEnd::TimeUp;
         }
         if threads.anyone_suspended() {
@@ -466,7 +528,7 @@ impl<'a> OnCpu<'a> {
         };
         store.resume_fuel();
         store.arm_epoch(now);
-        store.start_signal_slice(now);
+        store.arm_signal(now);
         Ok(Some(OnCpu {
             store,
             fiber: Some(fiber),
@@ -483,7 +545,7 @@ impl<'a> OnCpu<'a> {
             threads.keep_on(now);
         }
         store.arm_epoch(now);
-        store.start_signal_slice(now);
+        store.arm_signal(now);
         OnCpu {
             store,
             fiber: Some(fiber),
@@ -521,7 +583,10 @@ impl<'a> OnCpu<'a> {
         *now = Moment::now();
         match resumed {
             Ok(Ok(())) => self.finish(None, *now),
-            Ok(Err(error)) => self.finish(Some(OwnedExit::Trapped(error)), *now),
+            Ok(Err(error)) => {
+                let exit = exit::trapped(self.store, error);
+                self.finish(Some(exit), *now);
+            }
             Err(StoreFiberYield::ReleaseStore) => {
                 return self.stop(*now).map_or(Left::Finished, Left::Off);
             }

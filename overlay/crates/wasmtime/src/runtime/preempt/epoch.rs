@@ -24,6 +24,7 @@
 use super::Suspension;
 use super::blocking;
 use super::clock::{Moment, nanos};
+use super::owed::Owed;
 use super::remote::Interrupt;
 use super::slice::{Preemption, Slice};
 use super::timer::Slot;
@@ -45,8 +46,7 @@ pub(crate) struct EpochState {
     deadline: Option<u64>,
     /// Where the timer is told what to do, while a run is on.
     slot: Option<Arc<Slot>>,
-    /// When the slice and the run are over, on the monotonic clock in nanoseconds.
-    slice_end: u64,
+    /// When the run is over, on the monotonic clock in nanoseconds.
     run_end: u64,
     /// When somebody has to look at the running thread's limits.
     limit_end: u64,
@@ -130,25 +130,20 @@ impl StoreOpaque {
         }
     }
 
-    /// The running thread starts a slice at `now`.
+    /// The running thread starts a slice at `now`, or goes on after keeping the store.
     pub(super) fn arm_epoch(&mut self, now: Moment) {
         if !self.slices_are_epochs() {
             return;
         }
-        let now = now.as_nanos();
         let Some(threads) = self.preempt_mut() else {
             return;
         };
         if let Some(running) = threads.running() {
-            let (slice, allowed) = (running.slice, running.allowance.time);
-            if let Slice::Time(slice) = slice {
-                threads.epoch.slice_end = now.saturating_add(nanos(slice));
-            }
-            threads.epoch.limit_end =
-                allowed.map_or(Slot::NEVER, |time| now.saturating_add(nanos(time)));
+            let end = |time| now.as_nanos().saturating_add(nanos(time));
+            threads.epoch.limit_end = running.allowance.time.map_or(Slot::NEVER, end);
         }
         // The slot first: it may say that the slice before this one is over.
-        self.arm_slot();
+        self.arm_slot(now);
         self.arm_epoch_deadline();
     }
 
@@ -170,14 +165,17 @@ impl StoreOpaque {
     }
 
     /// Tells the timer when to tick next: at the end of the slice if anybody
-    /// waits for the CPU, and else only at the end of the run.
-    fn arm_slot(&mut self) {
+    /// waits for the CPU, and else only at the end of the run. What is over `now` needs
+    /// no timer.
+    fn arm_slot(&mut self, now: Moment) {
         let Some(threads) = self.preempt() else {
             return;
         };
         let epoch = &threads.epoch;
         let end = if threads.slice_has_end() {
-            epoch.slice_end
+            threads
+                .running()
+                .map_or(Slot::NEVER, |running| running.slice_end)
         } else {
             threads.next_alarm().map_or(Slot::NEVER, Moment::as_nanos)
         };
@@ -185,7 +183,7 @@ impl StoreOpaque {
         if let Some(slot) = &epoch.slot {
             self.engine().epoch_timer().arm(slot, end);
             // What was overwritten may have been the end of the slice.
-            if threads.remote.is_kicked() {
+            if end <= now.as_nanos() || threads.remote.is_kicked() {
                 slot.fire();
             }
         }
@@ -194,7 +192,20 @@ impl StoreOpaque {
     /// A thread was spawned, perhaps beside one that had the CPU to itself.
     pub(super) fn preempt_alone_no_more(&mut self) {
         if self.running_thread().is_some() && !self.slice_is_over() {
-            self.arm_slot();
+            self.arm_slot(Moment::now());
+        }
+    }
+
+    /// Makes the next check end the running thread's slice.
+    pub(super) fn end_epoch_slice(&mut self) {
+        if self.slices_are_epochs() {
+            if let Some(slot) = self
+                .preempt()
+                .and_then(|threads| threads.epoch.slot.as_ref())
+            {
+                slot.fire();
+            }
+            self.arm_epoch_deadline();
         }
     }
 
@@ -229,6 +240,9 @@ pub(crate) fn new_epoch(store: &mut dyn VMStore) -> Result<Option<u64>> {
     } else {
         // A nested entry, which must not be switched away from (I1): look again
         // after another slice, even if the run should be over by then.
+        if let Some(running) = store.running_thread_mut() {
+            running.owed.get_or_insert_with(Owed::new);
+        }
         store.arm_next_slice(Moment::now());
         store.arm_epoch_deadline();
     }

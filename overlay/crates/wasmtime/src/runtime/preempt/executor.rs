@@ -57,16 +57,15 @@ struct Begun {
     /// The thread that keeps the store, which is on the CPU.
     kept: Option<Box<StoreFiber<'static>>>,
     alarm: Option<Alarm>,
-    busy: Option<Busy>,
 }
 
-/// Counts as one with something to do.
-struct Busy;
+/// Counts as one with something to do. Kept by the store: its future may be forgotten.
+pub(super) struct Busy(());
 
 impl Busy {
     fn new() -> Busy {
         BUSY.fetch_add(1, Ordering::Relaxed);
-        Busy
+        Busy(())
     }
 
     /// For how long one of them may run.
@@ -140,11 +139,8 @@ impl<T: 'static> Future for RunWasmThreads<'_, T> {
             summary: RunSummary::new(),
             kept: None,
             alarm: None,
-            busy: None,
         });
         begun.alarm = None;
-        begun.busy.get_or_insert_with(Busy::new);
-        let pause = now.saturating_add(Busy::budget());
         let deadline = begun.deadline;
 
         let store = this.store.as_context_mut().0;
@@ -152,6 +148,8 @@ impl<T: 'static> Future for RunWasmThreads<'_, T> {
             Some(_) => Run::resume(store, now),
             None => Run::begin(store, now)?,
         };
+        run.set_busy(Some(Busy::new()));
+        let pause = now.saturating_add(Busy::budget());
         let end = deadline.map_or(pause, |deadline| deadline.min(pause));
         let stop = run.start_sources(Some(end)).and_then(|()| {
             run.go(
@@ -164,9 +162,9 @@ impl<T: 'static> Future for RunWasmThreads<'_, T> {
         });
         match stop? {
             Stop::Over(end) => {
+                run.set_busy(None);
                 begun.summary.end = end;
                 begun.summary.elapsed = run.now.left(begun.start);
-                begun.busy = None;
                 Poll::Ready(Ok(begun.summary.clone()))
             }
             Stop::Paused => {
@@ -174,27 +172,41 @@ impl<T: 'static> Future for RunWasmThreads<'_, T> {
                 Poll::Pending
             }
             Stop::Kept(fiber) => {
-                begun.busy = None;
+                run.set_busy(None);
+                let until = run.rest_kept(cx.waker());
                 begun.kept = Some(fiber);
                 run.leave_kept();
+                match until {
+                    Some(until) => begun.sleep(until, cx)?,
+                    None => cx.waker().wake_by_ref(),
+                }
                 Poll::Pending
             }
             Stop::Idle(until) => {
-                begun.busy = None;
-                if let Some(until) = until {
-                    begun.alarm = Some(Alarm::set(until, cx.waker().clone())?);
-                }
+                run.set_busy(None);
+                begun.sleep(until, cx)?;
                 Poll::Pending
             }
         }
     }
 }
 
+impl Begun {
+    /// Has the task woken at `until`.
+    fn sleep(&mut self, until: Option<Moment>, cx: &Context<'_>) -> Result<()> {
+        if let Some(until) = until {
+            self.alarm = Some(Alarm::set(until, cx.waker().clone())?);
+        }
+        Ok(())
+    }
+}
+
 impl<T: 'static> Drop for RunWasmThreads<'_, T> {
     fn drop(&mut self) {
         let store = self.store.as_context_mut().0;
-        if let Some(threads) = store.preempt() {
+        if let Some(threads) = store.preempt_mut() {
             threads.remote.sleep_no_more();
+            threads.busy = None;
         }
         let Some(fiber) = self.begun.as_mut().and_then(|begun| begun.kept.take()) else {
             return;

@@ -10,7 +10,7 @@ use super::limits::OverLimit;
 use crate::prelude::*;
 use crate::store::{AutoAssertNoGc, StoreOpaque};
 #[cfg(feature = "gc")]
-use crate::{AnyRef, ExnRef, ExternRef, OwnedRooted};
+use crate::{AnyRef, ExnRef, ExternRef, OwnedRooted, ThrownException};
 use crate::{Error, Func, Val, ValRaw, ValType};
 use smallvec::SmallVec;
 
@@ -29,7 +29,9 @@ pub enum Exit {
     ///
     /// The error is the one that [`Func::call`](crate::Func::call) would have
     /// returned: it downcasts to [`Trap`](crate::Trap),
-    /// [`WasmBacktrace`](crate::WasmBacktrace) or the host's own error type.
+    /// [`WasmBacktrace`](crate::WasmBacktrace) or the host's own error type. If that is
+    /// [`ThrownException`](crate::ThrownException), the exception is the store's
+    /// [pending one](crate::Store::take_pending_exception) once this was taken.
     Trapped(Error),
 
     /// It was stopped by
@@ -63,6 +65,9 @@ pub(super) enum OwnedExit {
     /// What `func` has returned.
     Returned(Func, Values),
     Trapped(Error),
+    /// As `Trapped`, by this exception.
+    #[cfg(feature = "gc")]
+    Threw(Error, OwnedRooted<ExnRef>),
     Killed,
     OverLimit(OverLimit),
 }
@@ -72,9 +77,51 @@ impl OwnedExit {
         match self {
             OwnedExit::Returned(func, values) => Exit::Returned(values.results_of(store, func)),
             OwnedExit::Trapped(error) => Exit::Trapped(error),
+            #[cfg(feature = "gc")]
+            OwnedExit::Threw(error, exception) => {
+                Exit::Trapped(throw_again(store, error, &exception))
+            }
             OwnedExit::Killed => Exit::Killed,
             OwnedExit::OverLimit(over) => Exit::OverLimit(over),
         }
+    }
+}
+
+/// `error`, which an uncaught exception has made of a guest thread. That is the store's
+/// pending one, of which there is one at a time, so it is put aside until the exit is
+/// taken.
+pub(super) fn trapped(store: &mut StoreOpaque, error: Error) -> OwnedExit {
+    #[cfg(feature = "gc")]
+    if error.is::<ThrownException>() {
+        let scope = store.enter_gc_lifo_scope();
+        let exception = store.take_pending_exception_rooted();
+        let exception = exception.map(|exception| exception._to_owned_rooted(store));
+        store.exit_gc_lifo_scope(scope);
+        if let Some(Ok(exception)) = exception {
+            return OwnedExit::Threw(error, exception);
+        }
+    }
+    let _ = store;
+    OwnedExit::Trapped(error)
+}
+
+/// Makes `exception` the store's pending one again.
+#[cfg(feature = "gc")]
+pub(super) fn throw_again(
+    store: &mut StoreOpaque,
+    error: Error,
+    exception: &OwnedRooted<ExnRef>,
+) -> Error {
+    let scope = store.enter_gc_lifo_scope();
+    let rooted = exception._to_rooted(store);
+    let thrown = rooted
+        .try_gc_ref(store)
+        .map(|exception| exception.unchecked_copy())
+        .map(|exception| store.set_pending_exception(&exception));
+    store.exit_gc_lifo_scope(scope);
+    match thrown {
+        Ok(_) => error,
+        Err(lost) => lost,
     }
 }
 

@@ -21,6 +21,7 @@
 
 use super::Suspension;
 use super::blocking;
+use super::owed::Owed;
 use super::slice::{Preemption, Slice};
 use crate::Trap;
 use crate::prelude::*;
@@ -76,6 +77,15 @@ impl StoreOpaque {
             self.count_thread_fuel();
             let interval = self.slice_interval(fuel);
             self.inject_fuel(interval, fuel);
+        }
+    }
+
+    /// Makes the next check end the running thread's slice.
+    pub(super) fn end_fuel_slice(&mut self) {
+        if self.slices_are_fuel() {
+            self.count_thread_fuel();
+            self.fold_fuel();
+            self.start_thread_fuel();
         }
     }
 
@@ -207,6 +217,9 @@ pub(crate) fn out_of_gas(store: &mut dyn VMStore) -> Result<bool> {
             running.over = Some(Box::new(over));
         }
         return Err(over.into());
+    }
+    if preempted && let Some(running) = store.running_thread_mut() {
+        running.owed.get_or_insert_with(Owed::new);
     }
     store.arm_fuel();
     Ok(true)

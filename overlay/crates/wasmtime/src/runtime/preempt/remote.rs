@@ -172,6 +172,30 @@ impl Remote {
         request
     }
 
+    /// Takes the request to end `id`, if there is one.
+    pub(super) fn take_kill_of(&self, id: ThreadId) -> bool {
+        let mut inbox = lock(&self.inbox);
+        let asked = inbox.requests.len();
+        inbox
+            .requests
+            .retain(|request| *request != (id, Request::Kill));
+        if inbox.requests.is_empty() {
+            self.any.store(false, Ordering::SeqCst);
+        }
+        inbox.requests.len() < asked
+    }
+
+    /// As [`sleep`](Self::sleep), while nothing but a request to end `id` can be carried
+    /// out.
+    pub(super) fn sleep_unless_killed(&self, id: ThreadId, sleeper: &Waker) -> bool {
+        let mut inbox = lock(&self.inbox);
+        let asked = inbox.requests.contains(&(id, Request::Kill));
+        if !asked {
+            inbox.sleeper = Some(sleeper.clone());
+        }
+        !asked
+    }
+
     /// Whether a thread was woken. Cheap.
     pub(super) fn anybody_woken(&self) -> bool {
         self.any_woken.load(Ordering::SeqCst)

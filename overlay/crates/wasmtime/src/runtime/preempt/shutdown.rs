@@ -1,13 +1,13 @@
 //! Ending all guest threads of a store.
 //!
 //! 1. The shutdown counts as a run, so that the host code that unwinding calls
-//!    (destructors of cancelled futures, call hooks) cannot start another.
+//!    (destructors of cancelled futures, hooks) cannot start another. Nor can it spawn
+//!    threads: a hook that did so for each thread that ends would never let it end.
 //! 2. The threads are taken one by one, in the order of their spawning. One that has started
 //!    is resumed with an error at the point where it is suspended, and its stack
 //!    unwinds as for a trap; one that has not returns at once.
 //! 3. Each leaves `Exit::Killed`. All stacks but one go back to the allocator.
-//! 4. Threads that the host code of step 2 spawned are ended too.
-//! 5. If such host code panics, the others are ended all the same, and the first
+//! 4. If such host code panics, the others are ended all the same, and the first
 //!    panic goes on to the embedder.
 //!
 //! A store that is dropped goes through the same steps, but that a panic stops there.
@@ -29,6 +29,7 @@ pub(super) fn shutdown(store: &mut StoreOpaque) -> Result<usize> {
         return Ok(0);
     }
     let mut run = Run::begin(store, Moment::now())?;
+    run.set_shutting_down(true);
     let mut killed = 0;
     let mut panicked = None;
     loop {
@@ -58,6 +59,7 @@ pub(super) fn shutdown(store: &mut StoreOpaque) -> Result<usize> {
             }
         }
     }
+    run.set_shutting_down(false);
     drop(run);
     store.drop_idle_stacks(0);
     if let Some(panic) = panicked {
@@ -70,11 +72,6 @@ impl StoreOpaque {
     /// The first step of dropping a store, while its data is still there for the
     /// host code that unwinding may call.
     pub(crate) fn drop_preemptive_threads(&mut self) {
-        // No run is on: that would borrow the store. But the future of one may have been
-        // forgotten.
-        if let Some(threads) = self.preempt_mut() {
-            threads.give_up_running();
-        }
         // A panic of host code has been reported by the panic hook, and must not keep the
         // store from being dropped.
         let _ = panic::catch_unwind(AssertUnwindSafe(|| shutdown(self)));

@@ -42,7 +42,7 @@ use super::Suspension;
 use super::blocking;
 use super::clock::{Moment, nanos};
 use super::remote::Interrupt;
-use super::slice::{Preemption, Slice};
+use super::slice::Preemption;
 use super::threads::PreemptiveThreads;
 use crate::Module;
 use crate::prelude::*;
@@ -148,7 +148,6 @@ impl Watch {
 pub(crate) struct SignalState {
     code: Option<Box<CodeRanges>>,
     /// These are on the monotonic clock. No signal comes while no run is on.
-    slice_end: u64,
     run_end: u64,
     /// When somebody has to look at the running thread's limits.
     limit_end: u64,
@@ -160,7 +159,6 @@ impl Default for SignalState {
     fn default() -> SignalState {
         SignalState {
             code: None,
-            slice_end: NEVER,
             run_end: NEVER,
             limit_end: NEVER,
             started: false,
@@ -226,7 +224,6 @@ impl StoreOpaque {
     pub(super) fn stop_signals(&mut self) {
         let started = match self.preempt_mut() {
             Some(threads) => {
-                threads.signal.slice_end = NEVER;
                 threads.signal.run_end = NEVER;
                 threads.signal.limit_end = NEVER;
                 let started = core::mem::take(&mut threads.signal.started);
@@ -245,29 +242,25 @@ impl StoreOpaque {
         }
     }
 
-    /// The running thread starts a slice at `now`.
-    pub(super) fn start_signal_slice(&mut self, now: Moment) {
-        let Some(threads) = self.preempt_mut() else {
-            return;
-        };
-        let Some(running) = threads.running().filter(|_| threads.signal.started) else {
-            return;
-        };
-        let now = now.as_nanos();
-        let (slice, allowed) = (running.slice, running.allowance.time);
-        if let Slice::Time(slice) = slice {
-            threads.signal.slice_end = now.saturating_add(nanos(slice));
+    /// The running thread starts a slice at `now`, or goes on after keeping the store.
+    pub(super) fn arm_signal(&mut self, now: Moment) {
+        if let Some(threads) = self.preempt_mut()
+            && threads.signal.started
+            && let Some(running) = threads.running()
+        {
+            let end = |time| now.as_nanos().saturating_add(nanos(time));
+            threads.signal.limit_end = running.allowance.time.map_or(NEVER, end);
         }
-        threads.signal.limit_end = allowed.map_or(NEVER, |time| now.saturating_add(nanos(time)));
     }
 
     /// The end of the slice, if anybody waits for it, and else of the run, or of what
     /// the thread may use.
     fn next_signal(&self) -> u64 {
-        self.preempt().map_or(NEVER, |threads| {
+        let in_run = |threads: &&PreemptiveThreads| threads.signal.started;
+        self.preempt().filter(in_run).map_or(NEVER, |threads| {
             let signal = &threads.signal;
             let end = if threads.slice_has_end() {
-                signal.slice_end
+                threads.running().map_or(NEVER, |running| running.slice_end)
             } else {
                 threads.next_alarm().map_or(NEVER, Moment::as_nanos)
             };

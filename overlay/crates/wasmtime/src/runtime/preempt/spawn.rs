@@ -156,7 +156,7 @@ pub(super) fn spawn<T: 'static>(
     let fiber = unsafe { fiber::make_fiber_unchecked(&mut *store.0, move |store| call.run(store)) }
         .context(
             "cannot allocate a stack for a guest thread; fewer threads, a smaller \
-             `Config::async_stack_size` or, with the pooling allocator, a larger \
+             `Config::async_stack_size` (and `Config::max_wasm_stack`) or, with the pooling allocator, a larger \
              `total_stacks` would help",
         )?;
 

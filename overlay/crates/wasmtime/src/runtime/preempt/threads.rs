@@ -51,9 +51,11 @@
 //!    `dispatch.rs`, which gives it back with arrow 3 or drops it with 4.
 //! 4. An id is given out once. The counter is 64 bits wide and never wraps.
 
-use super::clock::Moment;
+use super::clock::{Moment, nanos};
+use super::executor::Busy;
 use super::exit::{Exit, OwnedExit, Values};
 use super::limits::{Allowance, Budget, LimitHook, OverLimit, thread_cpu_time};
+use super::owed::Owed;
 use super::park::{Park, ThreadWaker};
 use super::policy::{Place, Policy, RoundRobin, ThreadParams};
 use super::remote::Remote;
@@ -137,6 +139,12 @@ pub(crate) struct PreemptiveThreads {
     pub(super) sharing: Sharing,
     /// Whether a run or a shutdown is on.
     pub(super) in_run: bool,
+    /// Whether it is a run between two polls of its future, and a thread keeps the store.
+    pub(super) left_kept: bool,
+    /// If it is a run as a future that has something to do.
+    pub(super) busy: Option<Busy>,
+    /// Whether all threads are being ended.
+    pub(super) shutting_down: bool,
     pub(super) epoch: super::epoch::EpochState,
     pub(super) signal: super::signal::SignalState,
 }
@@ -257,9 +265,14 @@ enum Start {
 
 /// The thread on the CPU. Stays where it is, and is written field by field: to move it
 /// would wait for these stores at every dispatch.
-pub(super) struct Running {
+pub(crate) struct Running {
     pub(super) id: ThreadId,
     pub(super) slice: Slice,
+    /// When the slice is over, if it is time: a [`Moment`] in nanoseconds. It goes on
+    /// while the thread keeps the store.
+    pub(super) slice_end: u64,
+    /// Set if the slice was over where the thread could not be suspended.
+    pub(super) owed: Option<Owed>,
     /// What is left of its limits.
     pub(super) allowance: Allowance,
     /// Why it is to be ended as soon as it can be.
@@ -289,6 +302,8 @@ impl Running {
         Running {
             id: ThreadId(0),
             slice: Slice::Fuel(0),
+            slice_end: 0,
+            owed: None,
             allowance: Allowance::default(),
             over: None,
             since: Moment::now(),
@@ -352,6 +367,9 @@ impl PreemptiveThreads {
             idle_stacks: IdleStacks::default(),
             sharing: Sharing::default(),
             in_run: false,
+            left_kept: false,
+            busy: None,
+            shutting_down: false,
             epoch: super::epoch::EpochState::default(),
             signal: super::signal::SignalState::default(),
         }
@@ -362,11 +380,15 @@ impl PreemptiveThreads {
     /// If there is no room for one more thread, whose stack has `stack` bytes.
     pub(super) fn ensure_room(&self, stack: usize) -> Result<()> {
         ensure!(
+            !self.shutting_down,
+            "cannot spawn a guest thread: the store's are being shut down"
+        );
+        ensure!(
             (self.live + 1).saturating_mul(stack) <= self.stack_limit,
             "cannot spawn a guest thread: with its stack of {stack} bytes the stacks of \
              the store's {} would have more than {} bytes, which is their limit; use a \
-             smaller `Config::async_stack_size`, wait for others to finish, or raise the \
-             limit with `Store::wasm_thread_stack_limit`",
+             smaller `Config::async_stack_size` (and `Config::max_wasm_stack`), wait for others \
+             to finish, or raise the limit with `Store::wasm_thread_stack_limit`",
             self.live + 1,
             self.stack_limit,
         );
@@ -509,6 +531,11 @@ impl PreemptiveThreads {
             Some(ticks) => Slice::nearest(ticks, self.preemption),
             None => thread.slice.unwrap_or(self.slice),
         };
+        running.slice_end = match running.slice {
+            Slice::Time(slice) => now.as_nanos().saturating_add(nanos(slice)),
+            Slice::Fuel(_) => 0,
+        };
+        running.owed = None;
         running.since = now;
         running.cpu_before = Duration::ZERO;
         running.fuel_armed = 0;
@@ -546,6 +573,7 @@ impl PreemptiveThreads {
         if !core::mem::take(&mut self.is_running) {
             return None;
         }
+        self.running.owed = None;
         self.remote.stop();
         self.fuel_clock = self.fuel_clock.saturating_add(self.running.fuel_consumed);
         let (id, preempted) = (self.running.id, self.running.preempted);
@@ -599,6 +627,7 @@ impl PreemptiveThreads {
         if !core::mem::take(&mut self.is_running) {
             return;
         }
+        self.running.owed = None;
         self.remote.stop();
         self.fuel_clock = self.fuel_clock.saturating_add(self.running.fuel_consumed);
         let id = self.running.id;
@@ -634,6 +663,8 @@ impl PreemptiveThreads {
         let what = match &exit {
             Some(OwnedExit::Returned(..)) | None => Traced::Returned,
             Some(OwnedExit::Trapped(_)) => Traced::Trapped,
+            #[cfg(feature = "gc")]
+            Some(OwnedExit::Threw(..)) => Traced::Trapped,
             Some(OwnedExit::Killed) => Traced::Killed,
             Some(OwnedExit::OverLimit(_)) => Traced::OverLimit,
         };
@@ -646,31 +677,32 @@ impl PreemptiveThreads {
         if let Some(hook) = hook {
             self.exited.push_back(Exited { id, hook, detached });
         }
-        self.wake_joiners(id, now);
+        let woken = self.wake_joiners(id, now);
+        self.sweep_queue();
+        // The policy last, as it may panic.
+        if self.is_watched() {
+            self.record(Some(now), Some(id), what);
+            let used = self.used(now);
+            self.tell(Some(now), |policy, now| policy.finished(now, id, used));
+        }
+        self.tell_of_woken(woken, Some(now));
+    }
+
+    /// Drops places in the queue that are none, if they are most of it.
+    fn sweep_queue(&mut self) {
         if let Policy::RoundRobin(queue) = &mut self.policy {
             let threads = &self.threads;
             queue.sweep(self.ready, |place, id| {
                 threads.get(&id).is_some_and(|thread| thread.place == place)
             });
         }
-        if self.is_watched() {
-            self.record(Some(now), Some(id), what);
-            let used = self.used(now);
-            self.tell(Some(now), |policy, now| policy.finished(now, id, used));
-        }
     }
 
     /// Gives up a thread that keeps the store and whose fiber was leaked, with the future of
     /// the run, by `mem::forget`. It never runs again.
-    pub(super) fn give_up_running(&mut self) {
+    pub(super) fn give_up_running(&mut self, now: Moment) {
         self.in_run = false;
-        if core::mem::take(&mut self.is_running)
-            && let Some(thread) = self.threads.get_mut(&self.running.id)
-        {
-            self.remote.stop();
-            self.live -= 1;
-            thread.exit = Some(OwnedExit::Killed);
-        }
+        self.finish(Some(OwnedExit::Killed), now);
     }
 
     /// Arrow 7. One that is running is suspended when it goes off the CPU.
@@ -697,6 +729,7 @@ impl PreemptiveThreads {
         }
         thread.ready_since = run_clock;
         self.make_ready(id);
+        self.sweep_queue();
         self.record(None, Some(id), Traced::Woken);
         self.tell(None, |policy, now| policy.woken(now, id));
         Ok(())
@@ -834,7 +867,7 @@ impl StoreOpaque {
         }
     }
 
-    pub(super) fn running_thread(&self) -> Option<&Running> {
+    pub(crate) fn running_thread(&self) -> Option<&Running> {
         self.preempt()?.running()
     }
 

@@ -3,7 +3,7 @@
 //! Values go through the raw representation that `TypedFunc` has for them. What is
 //! raw already is kept like that, so that numbers are never turned into `Val`s.
 
-use super::exit::{OwnedExit, OwnedVal, TypedExit, Values};
+use super::exit::{self, OwnedExit, OwnedVal, TypedExit, Values};
 use super::spawn::{self, Call, ThreadOptions, in_lifo_scope};
 use super::thread::TypedThreadId;
 use crate::bail_bug;
@@ -61,6 +61,10 @@ pub(super) fn take_exit<T, R: WasmResults>(
             Err(error) => TypedExit::Trapped(error),
         },
         OwnedExit::Trapped(error) => TypedExit::Trapped(error),
+        #[cfg(feature = "gc")]
+        OwnedExit::Threw(error, exception) => {
+            TypedExit::Trapped(exit::throw_again(store.0, error, &exception))
+        }
         OwnedExit::Killed => TypedExit::Killed,
         OwnedExit::OverLimit(over) => TypedExit::OverLimit(over),
     })

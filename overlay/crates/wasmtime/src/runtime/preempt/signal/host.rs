@@ -7,10 +7,6 @@ use crate::prelude::*;
 use wasmparser::WasmFeatures;
 use wasmtime_environ::Tunables;
 
-/// How far the limit at which Wasm functions trap is from the end of a guest
-/// thread's stack, at least: for the stub, and for what it calls.
-const MIN_HEADROOM: usize = 64 << 10;
-
 /// Whether this machine can do it at all.
 pub(crate) fn works_here() -> bool {
     !shadow_stacks_are_on()
@@ -62,25 +58,10 @@ pub(crate) fn ensure(
         );
     }
     ensure!(
-        !tunables.debug_guest,
-        "`Preemption::Signal` cannot be had with `Config::guest_debug`: use \
-         `Preemption::Epoch`"
-    );
-    ensure!(
         !may_move,
         "`Preemption::Signal` cannot be had with `Config::memory_may_move(true)`: \
          a memory that moves would move under the guest's feet; leave the setting \
          alone, or use `Preemption::Epoch`"
-    );
-    ensure!(
-        config
-            .async_stack_size
-            .saturating_sub(config.max_wasm_stack)
-            >= MIN_HEADROOM,
-        "`Preemption::Signal` needs {MIN_HEADROOM} bytes of stack below the guest's: \
-         an `async_stack_size` of {} is too little for a `max_wasm_stack` of {}",
-        config.async_stack_size,
-        config.max_wasm_stack,
     );
     ensure!(
         !shadow_stacks_are_on(),

@@ -48,7 +48,7 @@ impl StoreOpaque {
 
     pub(super) fn stop_signals(&mut self) {}
 
-    pub(super) fn start_signal_slice(&mut self, _: Moment) {}
+    pub(super) fn arm_signal(&mut self, _: Moment) {}
 
     pub(super) fn watch(&mut self) -> Watch {
         Watch

@@ -171,17 +171,31 @@ impl PreemptiveThreads {
         Some(SoftLimit { thread: id, limit })
     }
 
+    /// When `id` is over its wall time limit, if it has one.
+    pub(in crate::runtime::preempt) fn timeout_of(&self, id: ThreadId) -> Option<Moment> {
+        let (_, end) = self.threads.get(&id)?.extra.as_ref()?.timeout?;
+        Some(end)
+    }
+
+    /// The wall time limit that `id` is over.
+    pub(in crate::runtime::preempt) fn over_wall_time(
+        &self,
+        id: ThreadId,
+        now: Moment,
+    ) -> Option<OverLimit> {
+        let (spawned, end) = self.threads.get(&id)?.extra.as_ref()?.timeout?;
+        (end <= now).then(|| OverLimit::WallTime {
+            limit: end.left(spawned),
+            used: now.left(spawned),
+        })
+    }
+
     /// The thread that is over its wall time limit, and that.
     pub(in crate::runtime::preempt) fn timed_out(
         &self,
         now: Moment,
     ) -> Option<(ThreadId, OverLimit)> {
-        let (_, id) = *self.timeouts.first().filter(|(end, _)| *end <= now)?;
-        let (spawned, end) = self.threads.get(&id)?.extra.as_ref()?.timeout?;
-        let over = OverLimit::WallTime {
-            limit: end.left(spawned),
-            used: now.left(spawned),
-        };
-        Some((id, over))
+        let (_, id) = *self.timeouts.first()?;
+        Some((id, self.over_wall_time(id, now)?))
     }
 }

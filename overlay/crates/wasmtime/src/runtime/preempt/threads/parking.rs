@@ -113,6 +113,10 @@ impl PreemptiveThreads {
     /// Wakes `ids`. The policy, which may panic, is told when all of them are awake.
     fn wake_all(&mut self, mut ids: Vec<ThreadId>, now: Option<Moment>) {
         ids.retain(|id| self.wake(*id, now));
+        self.tell_of_woken(ids, now);
+    }
+
+    pub(super) fn tell_of_woken(&mut self, ids: Vec<ThreadId>, now: Option<Moment>) {
         for id in ids {
             self.tell(now, |policy, now| policy.woken(now, id));
         }
@@ -153,11 +157,13 @@ impl PreemptiveThreads {
         self.timeouts.first().map(|(end, _)| *end)
     }
 
-    /// Wakes those that wait for the end of `id`.
-    pub(super) fn wake_joiners(&mut self, id: ThreadId, now: Moment) {
+    /// Wakes those that wait for the end of `id`. Returns the threads among them that have
+    /// become ready, of which the policy was not told.
+    pub(super) fn wake_joiners(&mut self, id: ThreadId, now: Moment) -> Vec<ThreadId> {
+        let mut joiners = Vec::new();
         if !self.joiners.is_empty() {
-            let joiners = self.joiners.remove(&id).unwrap_or_default();
-            self.wake_all(joiners, Some(now));
+            joiners = self.joiners.remove(&id).unwrap_or_default();
+            joiners.retain(|joiner| self.wake(*joiner, Some(now)));
         }
         if !self.end_wakers.is_empty() {
             let wakers = self.end_wakers.remove(&id).unwrap_or_default();
@@ -166,6 +172,7 @@ impl PreemptiveThreads {
                 park::wake(waker);
             }
         }
+        joiners
     }
 
     /// Wakes `waker` at the end of `id`, which is live.

@@ -1,0 +1,29 @@
+//! What every preemption source needs of an engine's configuration.
+
+use super::slice::Preemption;
+use crate::Config;
+use crate::prelude::*;
+use wasmtime_environ::Tunables;
+
+/// How far the limit at which Wasm functions trap is from the end of a guest thread's
+/// stack, at least: for what they call, to be suspended among others. A stack overflow
+/// there would end the process.
+const MIN_HEADROOM: usize = 64 << 10;
+
+/// # Errors
+///
+/// If guest threads cannot be had with a configuration, naming what works.
+pub(crate) fn ensure(config: &Config, preemption: Preemption, tunables: &Tunables) -> Result<()> {
+    let (stack, wasm) = (config.async_stack_size, config.max_wasm_stack);
+    ensure!(
+        stack.saturating_sub(wasm) >= MIN_HEADROOM,
+        "`{preemption}` needs {MIN_HEADROOM} bytes of stack below the guest's: an \
+         `async_stack_size` of {stack} is too little for a `max_wasm_stack` of {wasm}",
+    );
+    ensure!(
+        !tunables.debug_guest,
+        "`{preemption}` cannot be had with `Config::guest_debug`: a debugger's handler is \
+         called from asynchronous calls only; use `Func::call_async` without preemption"
+    );
+    Ok(())
+}

@@ -1,0 +1,236 @@
+//! No guest can keep its siblings from running, or a run from ending, by what it does
+//! while it must not be switched away from: it waits, collects garbage, or is in a guest
+//! that a host function has called.
+
+use crate::support::*;
+use std::future;
+use std::pin::pin;
+use std::task::{Context, Waker};
+use std::time::Duration;
+use wasmtime::*;
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// What a run and its threads are to bear: slices are those of a new store.
+fn assert_fair(mut store: Store<()>, greedy: ThreadId, what: &'static str) {
+    let guests = Module::new(store.engine(), STATELESS).unwrap();
+    let instance = now(Instance::new_async(&mut store, &guests, &[])).unwrap();
+    let sibling = spawn_in(&mut store, instance, "spin", &[]);
+    must_end_within(SOON, move || {
+        // Some machines are busy.
+        while stats(&store, sibling).dispatches < 4 {
+            store.run_wasm_threads_for(ms(200)).unwrap();
+        }
+        assert!(!finished(&store, greedy), "{what}");
+        let handle = store.wasm_thread_handle(greedy).unwrap();
+        let killer = std::thread::spawn(move || {
+            std::thread::sleep(ms(50));
+            handle.kill();
+        });
+        while !finished(&store, greedy) {
+            store.run_wasm_threads_for(ms(200)).unwrap();
+        }
+        killer.join().unwrap();
+        assert_killed(&mut store, greedy);
+    });
+}
+
+/// Awaits an asynchronous host function again and again.
+const NAPS: &str = r#"
+(module
+  (import "" "nap" (func $nap))
+  (func (export "run") (loop $again (call $nap) (br $again))))
+"#;
+
+fn spawn_napper(store: &mut Store<()>, options: ThreadOptions) -> ThreadId {
+    let nap = Func::wrap_async(&mut *store, |_, (): ()| Box::new(after(ms(1))));
+    spawn_with(store, NAPS, nap, options)
+}
+
+/// Spawns `run` of `module`, which imports a function.
+fn spawn_with(
+    store: &mut Store<()>,
+    module: &str,
+    import: Func,
+    options: ThreadOptions,
+) -> ThreadId {
+    let module = Module::new(store.engine(), module).unwrap();
+    let instance = now(Instance::new_async(&mut *store, &module, &[import.into()])).unwrap();
+    let run = instance.get_func(&mut *store, "run").unwrap();
+    store.spawn_wasm_thread_with(run, &[], options).unwrap()
+}
+
+#[test]
+fn one_that_awaits_in_a_loop_is_preempted() {
+    for source in timed_sources() {
+        let mut store = Store::new(&engine(source), ());
+        let napper = spawn_napper(&mut store, ThreadOptions::new());
+        assert_fair(store, napper, "awaits");
+    }
+}
+
+#[test]
+fn limits_end_one_that_awaits_in_a_loop() {
+    for source in timed_sources() {
+        let mut store = Store::new(&engine(source), ());
+        let napper = spawn_napper(&mut store, ThreadOptions::new().timeout(ms(50)));
+        let exit = must_end_within(SOON, move || {
+            store.run_wasm_threads_for(Duration::MAX).unwrap();
+            store.take_wasm_thread_exit(napper)
+        });
+        assert!(matches!(exit, Some(Exit::OverLimit(_))), "{exit:?}");
+    }
+}
+
+#[test]
+fn limits_end_one_whose_host_future_is_never_ready() {
+    for source in sources() {
+        let mut store = Store::new(&engine(source), ());
+        let wait = Func::wrap_async(&mut store, |_, (): ()| Box::new(future::pending::<()>()));
+        let id = spawn_with(&mut store, NAPS, wait, ThreadOptions::new().timeout(ms(50)));
+        let exit = must_end_within(SOON, move || {
+            store.run_wasm_threads_for(Duration::MAX).unwrap();
+            store.take_wasm_thread_exit(id)
+        });
+        assert!(matches!(exit, Some(Exit::OverLimit(_))), "{exit:?}");
+    }
+}
+
+/// Enters a guest through a host function again and again.
+const NESTS: &str = r#"
+(module
+  (import "" "enter" (func $enter))
+  (func (export "run") (loop $again (call $enter) (br $again)))
+  (func (export "work")
+    (local $n i32)
+    (local.set $n (i32.const 1000000))
+    (loop $again
+      (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))))
+"#;
+
+/// The host function is all but for a few instructions in `work`.
+fn spawn_nester(store: &mut Store<()>, options: ThreadOptions) -> ThreadId {
+    let enter = Func::wrap(&mut *store, |mut caller: Caller<'_, ()>| {
+        let Some(Extern::Func(work)) = caller.get_export("work") else {
+            panic!("there is `work`");
+        };
+        work.typed::<(), ()>(&caller)?.call(&mut caller, ())
+    });
+    spawn_with(store, NESTS, enter, options)
+}
+
+#[test]
+fn one_that_is_nearly_always_nested_is_preempted() {
+    for source in sources() {
+        let mut store = Store::new(&engine(source), ());
+        let nester = spawn_nester(&mut store, ThreadOptions::new());
+        assert_fair(store, nester, "nests");
+    }
+}
+
+#[test]
+fn limits_end_one_that_is_nearly_always_nested() {
+    for source in sources() {
+        for options in [
+            ThreadOptions::new().timeout(ms(50)),
+            ThreadOptions::new().cpu_limit(ms(20)),
+        ] {
+            let mut store = Store::new(&engine(source), ());
+            let nester = spawn_nester(&mut store, options);
+            let exit = must_end_within(SOON, move || {
+                store.run_wasm_threads_for(Duration::MAX).unwrap();
+                store.take_wasm_thread_exit(nester)
+            });
+            assert!(
+                matches!(exit, Some(Exit::OverLimit(_))),
+                "{source} {exit:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_fuel_of_one_that_nests_is_counted_exactly() {
+    let fuel_of = |slice| {
+        let mut config = config(Preemption::Fuel);
+        config.consume_fuel(true);
+        let mut store = Store::new(&Engine::new(&config).unwrap(), ());
+        store.set_fuel(1_000_000_000).unwrap();
+        store.wasm_thread_slice(Slice::Fuel(slice)).unwrap();
+        let module = r#"
+(module
+  (import "" "enter" (func $enter))
+  (func (export "run") (call $enter) (call $enter) (call $enter))
+  (func (export "work")
+    (local $n i32)
+    (local.set $n (i32.const 1000))
+    (loop $again
+      (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))))
+"#;
+        let enter = Func::wrap(&mut store, |mut caller: Caller<'_, ()>| {
+            let work = caller.get_export("work").unwrap().into_func().unwrap();
+            work.call(&mut caller, &[], &mut [])
+        });
+        let id = spawn_with(&mut store, module, enter, ThreadOptions::new());
+        let instance = stateless(&mut store);
+        spawn_in(&mut store, instance, "sum", &[Val::I64(10_000)]);
+        let run = run_all(&mut store);
+        let used = stats(&store, id).fuel_consumed;
+        (
+            used,
+            1_000_000_000 - store.get_fuel().unwrap(),
+            run.preemptions,
+        )
+    };
+    let (used, all, preemptions) = fuel_of(i64::MAX as u64);
+    assert_eq!(preemptions, 0);
+    for slice in [1, 7, 100, 5_000] {
+        let (used_in_slices, all_in_slices, preemptions) = fuel_of(slice);
+        assert_eq!(
+            (used_in_slices, all_in_slices),
+            (used, all),
+            "slice of {slice}"
+        );
+        assert!(preemptions > 3, "slice of {slice}");
+    }
+}
+
+/// Allocates for ever, and keeps little.
+const CHURN: &str = r#"
+(module
+  (type $list (struct (field i64) (field (ref null $list))))
+  (func (export "run")
+    (local $list (ref null $list))
+    (loop $again
+      (local.set $list (struct.new $list (i64.const 1) (ref.null $list)))
+      (br $again))))
+"#;
+
+fn churning_store(source: Preemption) -> (Store<()>, ThreadId) {
+    let mut config = config(source);
+    config.wasm_gc(true).wasm_function_references(true);
+    let engine = Engine::new(&config).unwrap();
+    let mut store = Store::new(&engine, ());
+    let module = Module::new(&engine, CHURN).unwrap();
+    let churn = spawn(&mut store, &module, "run", &[]);
+    (store, churn)
+}
+
+for_each_preemption!(
+    one_that_collects_garbage_all_the_time_is_preempted,
+    dropping_a_run_in_a_collection_ends_no_thread,
+);
+
+fn one_that_collects_garbage_all_the_time_is_preempted(source: Preemption) {
+    let (store, churn) = churning_store(source);
+    assert_fair(store, churn, "collects");
+}
+
+fn dropping_a_run_in_a_collection_ends_no_thread(source: Preemption) {
+    let (mut store, churn) = churning_store(source);
+    for _ in 0..50 {
+        let mut run = pin!(store.run_wasm_threads_for_async(ms(5)));
+        let _ = future::Future::poll(run.as_mut(), &mut Context::from_waker(Waker::noop()));
+    }
+    assert!(!finished(&store, churn));
+}
