@@ -1,20 +1,51 @@
 //! Where guests print: whole lines of each, to this process' stdout and stderr.
 //!
 //! A guest may be preempted between the two halves of a line, so each stream
-//! keeps its unfinished line back. Under a live view, lines are collected, and
-//! written when the view is redrawn: it has to be taken off the screen for them.
+//! keeps its unfinished line back. Whole lines wait in a queue for an OS thread
+//! that writes them, so that a reader who is slow holds up nobody but the guests
+//! that print: one whose stream has no room left is parked until it has.
+//!
+//! ```text
+//!   guest --> Stream: its unfinished line --+
+//!   guest --> Stream: its unfinished line --+--> queue --> writer --> stdout, stderr
+//!   report, notes --------------------------+                 ^
+//!   live view ------------------------------------------------+
+//! ```
+//!
+//! Under a live view, lines wait until it is redrawn: it has to be taken off the
+//! screen for them.
+
+mod stream;
+mod writer;
+
+pub use stream::{Refused, Stream};
 
 use indicatif::ProgressBar;
-use std::io::{self, IsTerminal, Write};
+use std::collections::VecDeque;
+use std::error::Error;
+use std::fmt;
+use std::io::{self, IsTerminal};
 use std::mem;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+use writer::Sinks;
 
-/// The most bytes that are held back: an unfinished line, or lines waiting for
-/// the next redraw.
-const MOST_HELD: usize = 64 * 1024;
+/// How many bytes of a stream may wait, its unfinished line among them.
+const ROOM: usize = 64 * 1024;
+
+/// A line that is longer is written in parts.
+const LONGEST_LINE: usize = ROOM / 2;
 
 /// The most bytes that are held back for [`Console::release`].
 const MOST_HELD_FOR_RELEASE: usize = 1024 * 1024;
+
+/// How often [`Console::drain`] asks whether to go on.
+const ASK: Duration = Duration::from_millis(50);
+
+/// Ends what a guest may have left a terminal in: a control string, the alternate
+/// screen, margins, colours, a hidden cursor, another character set.
+const RESET: &[u8] = b"\x1b\\\x1b[?1047l\x1b[!p\x1b[0m\x1b[?25h\x1b[?7h\x1b(B\x0f";
 
 /// Which of this process' streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,185 +61,277 @@ impl Target {
             Target::Stderr => io::stderr().is_terminal(),
         }
     }
+}
 
-    fn write(self, bytes: &[u8]) -> io::Result<()> {
-        fn write(mut to: impl Write, bytes: &[u8]) -> io::Result<()> {
-            to.write_all(bytes)?;
-            to.flush()
-        }
-        match self {
-            Target::Stdout => write(io::stdout().lock(), bytes),
-            Target::Stderr => write(io::stderr().lock(), bytes),
-        }
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Target::Stdout => "stdout",
+            Target::Stderr => "stderr",
+        })
     }
 }
 
+/// What a guest is ended with that prints where nobody reads any more.
+#[derive(Clone, Copy, Debug)]
+pub struct Closed(pub Target);
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is closed", self.0)
+    }
+}
+
+impl Error for Closed {}
+
 /// The console that all guests share. Clones are the same console.
 #[derive(Clone, Default)]
-pub struct Console(Arc<Mutex<State>>);
+pub struct Console(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// There is something to write, or it was written.
+    changed: Condvar,
+}
 
 #[derive(Default)]
 struct State {
+    /// Where to write, until there is a writer, which has it.
+    sinks: Option<Sinks>,
+    has_writer: bool,
+    /// Whether the writer is at it.
+    is_writing: bool,
+    /// How many pieces it has written.
+    pieces: u64,
     view: Option<ProgressBar>,
-    /// The unfinished line of each stream.
-    lines: Vec<(Target, Vec<u8>)>,
-    /// Lines for the next redraw, in the order in which they were written.
-    waiting: Vec<(Target, Vec<u8>)>,
-    waiting_bytes: usize,
+    /// A view that is to go off the screen.
+    cleared: Option<ProgressBar>,
+    /// What the view is to show next.
+    shown: Option<String>,
+    /// Whether the lines are to be written though a view is on the screen.
+    flush: bool,
+    streams: Vec<Lines>,
+    /// In the order in which it was written.
+    queue: VecDeque<Chunk>,
+    stdout: Health,
+    stderr: Health,
     /// What is not to be written yet, perhaps never.
     held: Option<Held>,
 }
 
+/// Of a stream of a guest.
+struct Lines {
+    target: Target,
+    unfinished: Vec<u8>,
+    /// How many bytes of it are in the queue.
+    waiting: usize,
+    /// Those who wait for room.
+    wakers: Vec<Waker>,
+}
+
+/// What is to be written.
+struct Chunk {
+    target: Target,
+    bytes: Vec<u8>,
+    /// The index of the stream that it is of.
+    stream: Option<usize>,
+}
+
+/// What is known of a [`Target`].
+#[derive(Default)]
+struct Health {
+    is_closed: bool,
+    /// The last error that no guest was told of.
+    failed: Option<io::Error>,
+    /// The first error of all.
+    first: Option<io::Error>,
+    /// Whether a guest may have left a terminal in another state.
+    is_changed: bool,
+}
+
 #[derive(Default)]
 struct Held {
-    lines: Vec<(Target, Vec<u8>)>,
+    chunks: Vec<Chunk>,
     bytes: usize,
 }
 
-/// One stream of one guest. Clones are the same stream.
-#[derive(Clone)]
-pub struct Stream {
-    console: Console,
-    index: usize,
-    pub target: Target,
-}
-
 impl Console {
-    /// A console that writes nothing before [`Console::release`], and of very much the
-    /// beginning only.
+    /// A console that writes nothing of guests before [`Console::release`], and of very
+    /// much the beginning only.
     pub fn holding() -> Console {
-        let state = State {
-            held: Some(Held::default()),
-            ..State::default()
-        };
-        Console(Arc::new(Mutex::new(state)))
+        let console = Console::default();
+        console.0.state().held = Some(Held::default());
+        console
     }
 
     /// Writes what was held back.
-    pub fn release(&self) -> io::Result<()> {
-        let Some(held) = self.state().held.take() else {
-            return Ok(());
+    pub fn release(&self) {
+        let mut state = self.0.state();
+        let Some(held) = state.held.take() else {
+            return;
         };
-        for (target, bytes) in &held.lines {
-            target.write(bytes)?;
+        for chunk in held.chunks {
+            state.push(Chunk {
+                stream: None,
+                ..chunk
+            });
         }
         if held.bytes > MOST_HELD_FOR_RELEASE {
-            Target::Stderr.write(b"[and more, which is left out]\n")?;
+            state.push(Chunk {
+                target: Target::Stderr,
+                bytes: b"[and more, which is left out]\n".to_vec(),
+                stream: None,
+            });
         }
-        Ok(())
+        self.0.notify(&mut state);
     }
 
     /// From now on `view` is on the screen.
     pub fn attach(&self, view: ProgressBar) {
-        self.state().view = Some(view);
+        self.0.state().view = Some(view);
+    }
+
+    /// Shows `text` in the view, and writes the lines that wait for that.
+    pub fn draw(&self, text: String) {
+        let mut state = self.0.state();
+        state.shown = Some(text);
+        state.flush = true;
+        self.0.notify(&mut state);
     }
 
     /// A new stream that ends up in `target`.
     pub fn stream(&self, target: Target) -> Stream {
-        let mut state = self.state();
-        state.lines.push((target, Vec::new()));
-        Stream {
-            console: self.clone(),
-            index: state.lines.len() - 1,
+        let mut state = self.0.state();
+        state.streams.push(Lines {
             target,
-        }
+            unfinished: Vec::new(),
+            waiting: 0,
+            wakers: Vec::new(),
+        });
+        Stream::new(self.clone(), state.streams.len() - 1, target)
     }
 
-    /// Writes the lines that wait for a redraw.
-    pub fn redraw(&self) -> io::Result<()> {
-        self.state().write_waiting()
+    /// Prints `text`, which is not a guest's.
+    pub fn print(&self, target: Target, text: impl Into<Vec<u8>>) {
+        let mut state = self.0.state();
+        state.push(Chunk {
+            target,
+            bytes: text.into(),
+            stream: None,
+        });
+        self.0.notify(&mut state);
     }
 
-    /// Writes all that is left, and ends unfinished lines. The view is off the
-    /// screen from now on.
-    pub fn finish(&self) -> io::Result<()> {
-        let mut state = self.state();
-        state.write_waiting()?;
-        state.view = None;
-        for i in 0..state.lines.len() {
-            let (target, mut line) = mem::replace(&mut state.lines[i], (Target::Stdout, vec![]));
-            if !line.is_empty() {
-                line.push(b'\n');
-                state.write(target, line)?;
+    /// After the last of the guests: ends unfinished lines, takes the view off the
+    /// screen, and resets a terminal that guests have changed.
+    pub fn finish(&self) {
+        let mut state = self.0.state();
+        for index in 0..state.streams.len() {
+            if !state.streams[index].unfinished.is_empty() {
+                state.streams[index].unfinished.push(b'\n');
+                state.push_unfinished(index, usize::MAX);
             }
         }
-        Ok(())
+        for target in [Target::Stdout, Target::Stderr] {
+            if mem::take(&mut state.health(target).is_changed) && target.is_terminal() {
+                state.push(Chunk {
+                    target,
+                    bytes: RESET.to_vec(),
+                    stream: None,
+                });
+            }
+        }
+        state.cleared = state.view.take();
+        self.0.notify(&mut state);
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Waits until all is written, and until `gives_up` says that it is enough, which
+    /// is asked with the time for which nothing could be written. Returns whether all
+    /// was.
+    ///
+    /// # Errors
+    ///
+    /// If something could not be written, other than since nobody reads it any more.
+    pub fn drain(&self, gives_up: impl Fn(Duration) -> bool) -> Result<bool, (Target, io::Error)> {
+        let mut state = self.0.state();
+        let (mut pieces, mut since) = (state.pieces, Instant::now());
+        while state.is_writing || state.has_work() {
+            if state.pieces != pieces {
+                (pieces, since) = (state.pieces, Instant::now());
+            }
+            if gives_up(since.elapsed()) {
+                return Ok(false);
+            }
+            let waited = self.0.changed.wait_timeout(state, ASK);
+            (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+        for target in [Target::Stdout, Target::Stderr] {
+            if let Some(error) = state.health(target).first.take() {
+                return Err((target, error));
+            }
+        }
+        Ok(true)
     }
 }
 
-impl Stream {
-    pub fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        let mut state = self.console.state();
-        let (_, line) = &mut state.lines[self.index];
-        line.extend_from_slice(bytes);
-        let whole = match bytes.iter().rposition(|&byte| byte == b'\n') {
-            Some(end) => line.len() - bytes.len() + end + 1,
-            None if line.len() > MOST_HELD => line.len(),
-            None => return Ok(()),
-        };
-        let rest = line.split_off(whole);
-        let whole = mem::replace(line, rest);
-        state.write(self.target, whole)
-    }
-
-    /// Writes the unfinished line: somebody may have to read it to go on.
-    pub fn prompt(&self) -> io::Result<()> {
-        let mut state = self.console.state();
-        let mut line = mem::take(&mut state.lines[self.index].1);
-        if line.is_empty() {
-            return state.write_waiting();
-        }
-        if state.view.is_some() {
-            line.push(b'\n');
-        }
-        state.write(self.target, line)?;
-        state.write_waiting()
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    fn write(&mut self, target: Target, bytes: Vec<u8>) -> io::Result<()> {
-        if let Some(held) = &mut self.held {
-            held.bytes = held.bytes.saturating_add(bytes.len());
-            if held.bytes <= MOST_HELD_FOR_RELEASE {
-                held.lines.push((target, bytes));
-            }
-            return Ok(());
-        }
-        if self.view.is_none() {
-            return target.write(&bytes);
-        }
-        self.waiting_bytes += bytes.len();
-        match self.waiting.last_mut() {
-            Some((last, waiting)) if *last == target => waiting.extend_from_slice(&bytes),
-            _ => self.waiting.push((target, bytes)),
-        }
-        match self.waiting_bytes > MOST_HELD {
-            true => self.write_waiting(),
-            false => Ok(()),
+    fn health(&mut self, target: Target) -> &mut Health {
+        match target {
+            Target::Stdout => &mut self.stdout,
+            Target::Stderr => &mut self.stderr,
         }
     }
 
-    fn write_waiting(&mut self) -> io::Result<()> {
-        self.waiting_bytes = 0;
-        let waiting = mem::take(&mut self.waiting);
-        let write = || waiting.iter().try_for_each(|(to, bytes)| to.write(bytes));
-        match &self.view {
-            Some(view) if !waiting.is_empty() => view.suspend(write),
-            _ => write(),
+    /// Whether there is something for the writer to do.
+    fn has_work(&self) -> bool {
+        let waits_for_view = self.view.is_some() && !self.flush;
+        self.shown.is_some()
+            || self.cleared.is_some()
+            || (!self.queue.is_empty() && !waits_for_view)
+    }
+
+    fn push(&mut self, mut chunk: Chunk) {
+        if let (Some(held), Some(_)) = (&mut self.held, chunk.stream) {
+            held.bytes = held.bytes.saturating_add(chunk.bytes.len());
+            if held.bytes <= MOST_HELD_FOR_RELEASE {
+                held.chunks.push(chunk);
+            }
+            return;
         }
+        let is_closed = self.health(chunk.target).is_closed;
+        if is_closed {
+            return;
+        }
+        let changes =
+            chunk.stream.is_some() && chunk.bytes.iter().any(|b| [0x1b, 0x0e].contains(b));
+        if changes && self.view.is_some() && chunk.target.is_terminal() {
+            // The view is drawn after it.
+            chunk.bytes.extend_from_slice(RESET);
+        } else if changes {
+            self.health(chunk.target).is_changed = true;
+        }
+        if let Some(index) = chunk.stream {
+            self.streams[index].waiting += chunk.bytes.len();
+        }
+        self.queue.push_back(chunk);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::task::Context;
 
-    /// A console that collects what would be written.
+    /// A console with a view, so that lines wait.
     fn console() -> Console {
         let console = Console::default();
         console.attach(ProgressBar::hidden());
@@ -217,8 +340,55 @@ mod tests {
 
     fn waiting(console: &Console) -> Vec<(Target, String)> {
         let text = |bytes: &Vec<u8>| String::from_utf8(bytes.clone()).unwrap();
-        let state = console.state();
-        state.waiting.iter().map(|(to, b)| (*to, text(b))).collect()
+        let state = console.0.state();
+        let chunks = state.queue.iter();
+        chunks.map(|c| (c.target, text(&c.bytes))).collect()
+    }
+
+    /// Writes what it gets leave for, and hands it out.
+    struct Sink {
+        leave: Receiver<io::Result<()>>,
+        written: Sender<Vec<u8>>,
+    }
+
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            match self.leave.recv() {
+                Ok(Err(error)) => Err(error),
+                _ => {
+                    let _ = self.written.send(bytes.to_vec());
+                    Ok(bytes.len())
+                }
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A console that waits for leave to write to its stdout.
+    fn slow() -> (Console, Sender<io::Result<()>>, Receiver<Vec<u8>>) {
+        let (leave, get_leave) = channel();
+        let (written, get_written) = channel();
+        let console = Console::default();
+        console.0.state().sinks = Some(Sinks {
+            stdout: Box::new(Sink {
+                leave: get_leave,
+                written,
+            }),
+            stderr: Box::new(io::sink()),
+        });
+        (console, leave, get_written)
+    }
+
+    fn poll(stream: &Stream) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        stream.poll_room(&mut cx).is_ready()
+    }
+
+    fn idle_for(limit: u64) -> impl Fn(Duration) -> bool {
+        move |idle| idle >= Duration::from_millis(limit)
     }
 
     #[test]
@@ -228,14 +398,11 @@ mod tests {
             console.stream(Target::Stdout),
             console.stream(Target::Stdout),
         );
-        a.write(b"one ").unwrap();
-        b.write(b"two\nth").unwrap();
-        a.write(b"line\n").unwrap();
-        b.write(b"ree\n").unwrap();
-        assert_eq!(
-            waiting(&console),
-            [(Target::Stdout, "two\none line\nthree\n".to_string())]
-        );
+        for (stream, text) in [(&a, "one "), (&b, "two\nth"), (&a, "line\n"), (&b, "ree\n")] {
+            stream.write(text.as_bytes()).unwrap();
+        }
+        let lines = waiting(&console).into_iter().map(|(_, line)| line);
+        assert!(lines.eq(["two\n", "one line\n", "three\n"]));
     }
 
     #[test]
@@ -263,12 +430,76 @@ mod tests {
     fn endless_line_is_not_held_back_for_ever() {
         let console = console();
         let stream = console.stream(Target::Stderr);
-        for _ in 0..MOST_HELD {
+        for _ in 0..LONGEST_LINE {
             stream.write(b"x").unwrap();
         }
-        assert_eq!(console.state().lines[0].1.len(), MOST_HELD);
         assert!(waiting(&console).is_empty());
-        stream.write(b"\n").unwrap();
-        assert!(console.state().lines[0].1.is_empty());
+        stream.write(b"x").unwrap();
+        assert_eq!(waiting(&console)[0].1.len(), LONGEST_LINE + 1);
+    }
+
+    #[test]
+    fn stream_without_room_waits_and_others_do_not() {
+        let (console, leave, written) = slow();
+        let (a, b) = (
+            console.stream(Target::Stdout),
+            console.stream(Target::Stdout),
+        );
+        let lines = b"line\n".repeat(ROOM);
+        assert_eq!(a.write(&lines).unwrap(), ROOM);
+        assert_eq!(a.room().unwrap(), 0);
+        assert!(!poll(&a));
+        assert!(poll(&b));
+        b.write(b"other\n").unwrap();
+
+        drop(leave);
+        assert!(console.drain(|_| false).unwrap());
+        assert!(poll(&a));
+        // All but the end of the unfinished line.
+        let all: Vec<u8> = written.try_iter().flatten().collect();
+        let whole = ROOM - ROOM % b"line\n".len();
+        assert_eq!(all[..whole], lines[..whole]);
+        assert_eq!(&all[whole..], b"other\n");
+    }
+
+    #[test]
+    fn drain_gives_up_only_while_nothing_is_written() {
+        let (console, leave, _written) = slow();
+        console.print(Target::Stdout, "x".repeat(2 * 4096));
+        assert!(!console.drain(idle_for(1)).unwrap());
+        leave.send(Ok(())).unwrap();
+        assert!(!console.drain(idle_for(60)).unwrap());
+        leave.send(Ok(())).unwrap();
+        assert!(console.drain(|_| false).unwrap());
+    }
+
+    #[test]
+    fn nothing_goes_to_a_stream_that_is_closed() {
+        let (console, leave, written) = slow();
+        let (out, err) = (
+            console.stream(Target::Stdout),
+            console.stream(Target::Stderr),
+        );
+        out.write(b"lost\n").unwrap();
+        leave.send(Err(io::ErrorKind::BrokenPipe.into())).unwrap();
+        assert!(console.drain(|_| false).unwrap());
+        assert!(matches!(out.room(), Err(Refused::Closed(_))));
+        assert!(matches!(out.write(b"x"), Err(Refused::Closed(_))));
+        assert!(poll(&out));
+        assert_eq!(err.room().unwrap(), ROOM);
+        assert_eq!(written.try_iter().count(), 0);
+    }
+
+    #[test]
+    fn failure_is_told_to_one_guest_and_in_the_end() {
+        let (console, leave, _written) = slow();
+        let stream = console.stream(Target::Stdout);
+        stream.write(b"lost\n").unwrap();
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        leave.send(Err(full())).unwrap();
+        let (target, error) = console.drain(|_| false).unwrap_err();
+        assert_eq!((target, error.kind()), (Target::Stdout, full().kind()));
+        assert!(matches!(stream.room(), Err(Refused::Failed(_))));
+        assert_eq!(stream.room().unwrap(), ROOM);
     }
 }

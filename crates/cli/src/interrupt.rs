@@ -28,19 +28,12 @@ impl State {
 }
 
 impl Interrupt {
-    /// From now on a Ctrl-C ends these guests, and those of an earlier call no more.
-    /// For one `Interrupt` in a process.
+    /// From now on a Ctrl-C comes here. For one `Interrupt` in a process.
     ///
     /// # Errors
     ///
     /// If the OS has no thread to wait for it.
-    pub fn ends(&self, guests: Vec<ThreadHandle>) -> Result<()> {
-        let mut current = self.0.guests();
-        *current = guests;
-        if self.happened() {
-            current.iter().for_each(ThreadHandle::kill);
-        }
-        drop(current);
+    pub fn listen(&self) -> Result<()> {
         if self.0.waits.swap(true, Ordering::Relaxed) {
             return Ok(());
         }
@@ -53,6 +46,15 @@ impl Interrupt {
             guests.iter().for_each(ThreadHandle::kill);
         };
         ctrlc::set_handler(end).context("cannot wait for Ctrl-C")
+    }
+
+    /// From now on a Ctrl-C ends these guests, and those of an earlier call no more.
+    pub fn ends(&self, guests: Vec<ThreadHandle>) {
+        let mut current = self.0.guests();
+        *current = guests;
+        if self.happened() {
+            current.iter().for_each(ThreadHandle::kill);
+        }
     }
 
     pub fn happened(&self) -> bool {

@@ -2,6 +2,7 @@
 
 mod args;
 mod console;
+mod end;
 mod guest;
 mod interleaving;
 mod interrupt;
@@ -26,6 +27,7 @@ mod wasi;
 use args::{Cli, Command, RunArgs};
 use clap::Parser;
 use outputs::Outputs;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// Bad usage, or a guest that cannot be run.
@@ -38,7 +40,8 @@ pub fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            // Whoever has closed it does not want to know.
+            let _ = writeln!(io::stderr(), "error: {error:#}");
             ExitCode::from(BAD_USAGE)
         }
     }
@@ -54,9 +57,5 @@ fn run(args: &RunArgs) -> wasmtime::Result<bool> {
     // Before a guest has run in vain.
     let outputs = Outputs::create(args)?;
     let ran = prepared.start()?.run();
-    let written = outputs.write(&ran);
-    let report = ran.report?;
-    report.print(args.outputs.json)?;
-    written?;
-    Ok(report.all_returned())
+    end::end(args, ran, outputs, &setup.interrupt)
 }

@@ -47,20 +47,20 @@ impl Live {
         }
     }
 
-    /// What the console has to take off the screen to write a line.
+    /// What the console has to take off the screen to write a line, and in the end.
     pub fn view(&self) -> ProgressBar {
         self.view.clone()
     }
 
-    /// Draws the threads as they are now.
-    pub fn draw(&self, rows: &[Row]) {
+    /// What the view is to show of the threads as they are now.
+    pub fn text(&self, rows: &[Row]) -> String {
         let columns = Term::stderr().size_checked();
         let columns = columns.map_or(usize::MAX, |(_rows, columns)| columns.into());
         let lines: Vec<String> = self
             .lines(rows)
             .map(|line| truncate_str(&line, columns, "…").into_owned())
             .collect();
-        self.view.set_message(lines.join("\n"));
+        lines.join("\n")
     }
 
     fn lines(&self, rows: &[Row]) -> impl Iterator<Item = String> {
@@ -85,11 +85,6 @@ impl Live {
             .then(|| format!("and {} more, {finished} of them finished", rest.len()));
         shown.chain(others)
     }
-
-    /// Takes the view off the screen.
-    pub fn finish(&self) {
-        self.view.finish_and_clear();
-    }
 }
 
 #[cfg(test)]
@@ -103,6 +98,10 @@ mod tests {
             ProgressDrawTarget::term_like(Box::new(term.clone())),
             &names,
         )
+    }
+
+    fn draw(live: &Live, rows: &[Row]) {
+        live.view.set_message(live.text(rows));
     }
 
     fn row(cpu_ms: u64, state: &str) -> Row {
@@ -119,7 +118,7 @@ mod tests {
     fn each_thread_has_a_line_with_its_share() {
         let term = InMemoryTerm::new(20, 100);
         let live = live(&term, 2);
-        live.draw(&[row(1500, "running"), row(500, "returned")]);
+        draw(&live, &[row(1500, "running"), row(500, "returned")]);
         assert_eq!(
             term.contents(),
             "1 guest.wat  running   ███████████████       75 %     1.50 s     150 slices\n\
@@ -131,7 +130,7 @@ mod tests {
     fn line_of_a_parked_thread_tells_what_it_waits_for() {
         let term = InMemoryTerm::new(20, 120);
         let live = live(&term, 1);
-        live.draw(&[row(0, "parked")]);
+        draw(&live, &[row(0, "parked")]);
         let line = term.contents();
         assert!(line.contains("  parked  "), "{line}");
         assert!(
@@ -146,22 +145,12 @@ mod tests {
         let live = live(&term, 100);
         let mut rows: Vec<Row> = (0..99).map(|_| row(10, "running")).collect();
         rows.push(row(10, "trapped"));
-        live.draw(&rows);
+        draw(&live, &rows);
         let screen = term.contents();
         assert_eq!(screen.lines().count(), MOST_ROWS + 1, "{screen}");
         assert!(
             screen.ends_with("and 88 more, 1 of them finished"),
             "{screen}"
         );
-    }
-
-    #[test]
-    fn finished_view_leaves_nothing_on_the_screen() {
-        let term = InMemoryTerm::new(20, 100);
-        let live = live(&term, 20);
-        live.draw(&(0..20).map(|_| row(10, "running")).collect::<Vec<_>>());
-        assert_ne!(term.contents(), "");
-        live.finish();
-        assert_eq!(term.contents(), "");
     }
 }

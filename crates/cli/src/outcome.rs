@@ -1,5 +1,6 @@
 //! How a guest ended.
 
+use crate::console::Closed;
 use crate::limits::Limit;
 use crate::values;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
@@ -20,12 +21,14 @@ pub enum Outcome {
     OverLimit(Limit),
     /// The time was up, there was a Ctrl-C, or nobody could wake it.
     Stopped,
+    /// It printed where nobody reads any more.
+    Closed(Closed),
 }
 
 /// All outcomes have the same fields, so that a reader needs no cases.
 impl Serialize for Outcome {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (mut results, mut code, mut trap, mut over) = (&[][..], None, None, None);
+        let (mut results, mut code, mut why, mut over) = (&[][..], None, None, None);
         let mut frames = &[][..];
         let exit = match self {
             Outcome::Returned(values) => {
@@ -37,7 +40,7 @@ impl Serialize for Outcome {
                 "exited"
             }
             Outcome::Trapped { error, backtrace } => {
-                trap = Some(error);
+                why = Some(error.clone());
                 frames = backtrace;
                 "trapped"
             }
@@ -46,13 +49,17 @@ impl Serialize for Outcome {
                 "over_limit"
             }
             Outcome::Stopped => "stopped",
+            Outcome::Closed(closed) => {
+                why = Some(closed.to_string());
+                "stopped"
+            }
         };
         let results: Vec<_> = results.iter().map(values::json).collect();
         let mut fields = serializer.serialize_struct("Outcome", 6)?;
         fields.serialize_field("exit", exit)?;
         fields.serialize_field("results", &results)?;
         fields.serialize_field("code", &code)?;
-        fields.serialize_field("error", &trap)?;
+        fields.serialize_field("error", &why)?;
         fields.serialize_field("backtrace", frames)?;
         fields.serialize_field("limit", &over)?;
         fields.end()
@@ -64,6 +71,7 @@ impl Outcome {
     pub fn shown(&self) -> String {
         match self {
             Outcome::OverLimit(limit) => format!("over {limit}"),
+            Outcome::Closed(closed) => format!("stopped: {closed}"),
             other => other.word(),
         }
     }
@@ -75,7 +83,7 @@ impl Outcome {
             Outcome::Exited(code) => format!("exited {code}"),
             Outcome::Trapped { .. } => "trapped".to_string(),
             Outcome::OverLimit(_) => "over limit".to_string(),
-            Outcome::Stopped => "stopped".to_string(),
+            Outcome::Stopped | Outcome::Closed(_) => "stopped".to_string(),
         }
     }
 }
@@ -91,10 +99,13 @@ impl From<&Exit> for Outcome {
     }
 }
 
-/// `proc_exit` is an error, too.
+/// `proc_exit` is an error, too, and so is a stream that is closed.
 impl From<&wasmtime::Error> for Outcome {
     fn from(error: &wasmtime::Error) -> Self {
         let backtrace = error.downcast_ref::<WasmBacktrace>();
+        if let Some(closed) = error.downcast_ref::<Closed>() {
+            return Outcome::Closed(*closed);
+        }
         match error.downcast_ref::<I32Exit>() {
             Some(I32Exit(0)) => Outcome::Returned(Vec::new()),
             Some(I32Exit(code)) => Outcome::Exited(*code),

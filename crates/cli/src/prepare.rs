@@ -2,7 +2,7 @@
 //! guests are started.
 
 use crate::args::RunArgs;
-use crate::console::Console;
+use crate::console::{Console, Target};
 use crate::guest::GuestSpec;
 use crate::interrupt::Interrupt;
 use crate::limits::GuestLimits;
@@ -227,6 +227,8 @@ impl<'a> Prepared<'a> {
     ///
     /// If a guest cannot be started, and that is not its doing: out of memory.
     pub fn start(mut self) -> Result<Run<'a>> {
+        // Their start functions may wait for somebody to read what they print.
+        self.interrupt.listen()?;
         let mut guests = Vec::new();
         let given = self.guests.into_iter().zip(self.policy.guests.drain(..));
         for (index, ((guest, linker), options)) in given.enumerate() {
@@ -241,7 +243,8 @@ impl<'a> Prepared<'a> {
         if let (Some(seed), None) = (seed, self.args.schedule.seed)
             && self.args.schedule.search.is_none()
         {
-            eprintln!("--policy {policy}: --seed {seed} makes the same picks again");
+            let note = format!("--policy {policy}: --seed {seed} makes the same picks again\n");
+            self.console.print(Target::Stderr, note);
         }
         // Only now: times start after all start functions.
         let record = self.args.outputs.record.is_some();
@@ -264,7 +267,7 @@ impl<'a> Prepared<'a> {
             // The end of a process's first thread is that of all.
             handles.push(self.store.wasm_thread_handle(id)?);
         }
-        self.interrupt.ends(handles)?;
+        self.interrupt.ends(handles);
         Ok(Run {
             args: self.args,
             store: self.store,

@@ -9,9 +9,7 @@ use console::Term;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::time::Duration;
-use wasmtime::error::Context as _;
 use wasmtime::{Result, Slice, Trace};
 
 /// The column of the threads' number.
@@ -144,24 +142,13 @@ impl Report {
             .all(|thread| matches!(thread.outcome, Outcome::Returned(_)))
     }
 
-    /// Prints the report to stdout, where somebody still reads that.
-    pub fn print(&self, json: bool) -> Result<()> {
-        let text = if json {
-            self.json()?
-        } else {
-            let terminal = Term::stdout().size_checked();
-            self.text(terminal.map(|(_rows, columns)| columns))
-        };
-        let mut stdout = io::stdout().lock();
-        match stdout
-            .write_all(text.as_bytes())
-            .and_then(|()| stdout.flush())
-        {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(error).context("cannot write the report to stdout")
-            }
-            _ => Ok(()),
+    /// The report as it is printed to stdout.
+    pub fn shown(&self, json: bool) -> Result<String> {
+        if json {
+            return self.json();
         }
+        let terminal = Term::stdout().size_checked();
+        Ok(self.text(terminal.map(|(_rows, columns)| columns)))
     }
 
     /// The report for programs.

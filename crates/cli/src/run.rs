@@ -28,6 +28,8 @@ pub struct Ran {
     pub trace: Option<Trace>,
     /// If it was to be recorded.
     pub schedule: Option<Schedule>,
+    /// With what is left of the guests' output.
+    pub console: Console,
 }
 
 /// Guests that have been started.
@@ -61,6 +63,7 @@ impl Run<'_> {
         let Made { schedule, replayed } = (self.ask)(&mut self.store);
         let (mode, slice, policy) = (self.args.preemption, self.slice, &self.policy);
         Ran {
+            console: self.console.clone(),
             title: format!("{mode} preemption, slices of {slice}, policy {policy}"),
             report: totals.map(|totals| Report {
                 replayed,
@@ -82,10 +85,7 @@ impl Run<'_> {
         let step = self.args.interleaving;
         let mut interleaving = step.map(|step| Interleaving::new(step, names.len()));
         let ran = self.run_in_steps(live.as_ref(), interleaving.as_mut());
-        if let Some(live) = &live {
-            live.finish();
-        }
-        self.console.finish()?;
+        self.console.finish();
         Ok(Totals {
             interleaving,
             ..ran?
@@ -129,8 +129,7 @@ impl Run<'_> {
             }
             if let Some(live) = live {
                 let rows: Vec<Row> = self.guests.iter().map(Started::row).collect();
-                live.draw(&rows);
-                self.console.redraw()?;
+                self.console.draw(live.text(&rows));
             }
             if summary.end != RunEnd::TimeUp || left().is_zero() {
                 break;

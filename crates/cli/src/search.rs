@@ -1,6 +1,7 @@
 //! Runs with one seed after the other, until something goes wrong.
 
 use crate::args::RunArgs;
+use crate::end;
 use crate::outputs::Outputs;
 use crate::prepare::Setup;
 use crate::report::{Report, Searched};
@@ -20,7 +21,6 @@ pub fn run(args: &RunArgs, setup: &Setup<'_>, seeds: RangeInclusive<u64>) -> Res
     // Before a guest has run in vain.
     let outputs = Outputs::create(args)?;
     loop {
-        let console = prepared.console.clone();
         let mut ran = prepared.start()?.run();
         let went_well = ran.report.as_ref().is_ok_and(Report::all_returned);
         if went_well && seed < last && !setup.interrupt.happened() {
@@ -30,7 +30,7 @@ pub fn run(args: &RunArgs, setup: &Setup<'_>, seeds: RangeInclusive<u64>) -> Res
         }
 
         if !went_well {
-            console.release()?;
+            ran.console.release();
         }
         if let Ok(report) = &mut ran.report {
             report.searched = Some(Searched {
@@ -39,10 +39,7 @@ pub fn run(args: &RunArgs, setup: &Setup<'_>, seeds: RangeInclusive<u64>) -> Res
                 found: (!went_well && !setup.interrupt.happened()).then_some(seed),
             });
         }
-        let written = outputs.write(&ran);
-        let report = ran.report?;
-        report.print(args.outputs.json)?;
-        written?;
+        end::end(args, ran, outputs, &setup.interrupt)?;
         return Ok(went_well && seed == last);
     }
 }

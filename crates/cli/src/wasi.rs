@@ -3,14 +3,15 @@
 //! `preempt`.
 
 use crate::args::RunArgs;
-use crate::console::{Console, Stream, Target};
+use crate::console::{Console, Refused, Stream, Target};
 use crate::load::Guest;
 use bytes::Bytes;
 use std::fs::File;
-use std::io;
+use std::future::poll_fn;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite};
 use wasmtime::error::Context as _;
 use wasmtime::{Engine, Linker, Result, bail};
@@ -147,10 +148,8 @@ impl StdoutStream for Stream {
 
 impl OutputStream for Stream {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        Stream::write(self, &bytes).map_err(|error| match error.kind() {
-            io::ErrorKind::BrokenPipe => StreamError::Closed,
-            _ => StreamError::LastOperationFailed(error.into()),
-        })
+        Stream::write(self, &bytes)?;
+        Ok(())
     }
 
     fn flush(&mut self) -> StreamResult<()> {
@@ -158,22 +157,39 @@ impl OutputStream for Stream {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(64 * 1024)
+        Ok(self.room()?)
+    }
+}
+
+/// As SIGPIPE does, `Closed` ends who does not look at errors.
+impl From<Refused> for StreamError {
+    fn from(refused: Refused) -> StreamError {
+        match refused {
+            Refused::Closed(closed) => StreamError::Trap(closed.into()),
+            Refused::Failed(error) => StreamError::LastOperationFailed(error.into()),
+        }
     }
 }
 
 #[async_trait]
 impl Pollable for Stream {
-    async fn ready(&mut self) {}
+    async fn ready(&mut self) {
+        poll_fn(|cx| self.poll_room(cx)).await
+    }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(
         self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Poll::Ready(Stream::write(&self, bytes).map(|()| bytes.len()))
+        ready!(self.poll_room(cx));
+        Poll::Ready(match Stream::write(&self, bytes) {
+            Ok(len) => Ok(len),
+            Err(Refused::Closed(closed)) => Err(io::Error::new(ErrorKind::BrokenPipe, closed)),
+            Err(Refused::Failed(error)) => Err(error),
+        })
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -216,8 +232,7 @@ impl StdinStream for Prompted {
 #[async_trait]
 impl Pollable for PromptedStream {
     async fn ready(&mut self) {
-        // A terminal that is gone is the next write's to report.
-        let _ = self.stdout.prompt();
+        self.stdout.prompt();
         self.stdin.ready().await
     }
 }

@@ -176,13 +176,14 @@ fn closed_stdout_is_no_crash() {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    // Whether the guest has printed all before it was closed is a matter of chance.
+    assert!(matches!(output.status.code(), Some(0 | 1)), "{stderr}");
     assert_eq!(stderr, "");
 }
 
 #[cfg(unix)]
 #[test]
-fn second_ctrl_c_ends_a_command_whose_guest_waits_in_the_host() {
+fn second_ctrl_c_ends_a_command_whose_output_nobody_reads() {
     use std::io::{BufRead, BufReader};
     use std::process::{Command, Stdio};
     use std::time::Duration;

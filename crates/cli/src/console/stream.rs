@@ -1,0 +1,134 @@
+//! One stream of one guest, and who waits for room in it.
+
+use super::{Chunk, Closed, Console, LONGEST_LINE, ROOM, State, Target};
+use std::io;
+use std::mem;
+use std::task::{Context, Poll};
+
+/// One stream of one guest. Clones are the same stream.
+#[derive(Clone)]
+pub struct Stream {
+    console: Console,
+    index: usize,
+    pub target: Target,
+}
+
+/// Why a stream takes nothing.
+#[derive(Debug)]
+pub enum Refused {
+    /// Nobody reads it any more.
+    Closed(Closed),
+    Failed(io::Error),
+}
+
+impl Stream {
+    pub(super) fn new(console: Console, index: usize, target: Target) -> Stream {
+        Stream {
+            console,
+            index,
+            target,
+        }
+    }
+
+    /// How many bytes it takes.
+    ///
+    /// # Errors
+    ///
+    /// If what was written before could not be; of that each error is told once.
+    pub fn room(&self) -> Result<usize, Refused> {
+        self.console.0.state().room(self.index)
+    }
+
+    /// Waits for room, or for an error.
+    pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.console.0.state();
+        let health = state.health(self.target);
+        if health.is_closed || health.failed.is_some() || state.left(self.index) > 0 {
+            return Poll::Ready(());
+        }
+        let wakers = &mut state.streams[self.index].wakers;
+        if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            wakers.push(cx.waker().clone());
+        }
+        // Somebody waits for it, so not only when the view is redrawn.
+        state.flush = true;
+        self.console.0.notify(&mut state);
+        Poll::Pending
+    }
+
+    /// Takes as much of `bytes` as there is room for, and returns how much that is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stream::room`].
+    pub fn write(&self, bytes: &[u8]) -> Result<usize, Refused> {
+        let mut state = self.console.0.state();
+        let room = state.room(self.index)?;
+        let bytes = &bytes[..bytes.len().min(room)];
+        state.write(self.index, bytes);
+        self.console.0.notify(&mut state);
+        Ok(bytes.len())
+    }
+
+    /// Writes the unfinished line: somebody may have to read it to go on.
+    pub fn prompt(&self) {
+        let mut state = self.console.0.state();
+        let is_viewed = state.view.is_some();
+        let line = &mut state.streams[self.index].unfinished;
+        if is_viewed && !line.is_empty() {
+            line.push(b'\n');
+        }
+        state.push_unfinished(self.index, usize::MAX);
+        state.flush = true;
+        self.console.0.notify(&mut state);
+    }
+}
+
+impl State {
+    fn room(&mut self, index: usize) -> Result<usize, Refused> {
+        let target = self.streams[index].target;
+        let health = self.health(target);
+        if health.is_closed {
+            return Err(Refused::Closed(Closed(target)));
+        }
+        if let Some(error) = health.failed.take() {
+            return Err(Refused::Failed(error));
+        }
+        Ok(self.left(index))
+    }
+
+    fn left(&self, index: usize) -> usize {
+        let stream = &self.streams[index];
+        ROOM.saturating_sub(stream.waiting + stream.unfinished.len())
+    }
+
+    fn write(&mut self, index: usize, bytes: &[u8]) {
+        let line = &mut self.streams[index].unfinished;
+        line.extend_from_slice(bytes);
+        match bytes.iter().rposition(|&byte| byte == b'\n') {
+            Some(end) => {
+                let whole = line.len() - bytes.len() + end + 1;
+                self.push_unfinished(index, whole);
+            }
+            None if line.len() > LONGEST_LINE => self.push_unfinished(index, usize::MAX),
+            None => {}
+        }
+    }
+
+    /// Puts the first `len` bytes that a stream keeps back into the queue.
+    pub(super) fn push_unfinished(&mut self, index: usize, len: usize) {
+        let stream = &mut self.streams[index];
+        let line = &mut stream.unfinished;
+        let rest = line.split_off(len.min(line.len()));
+        let bytes = mem::replace(line, rest);
+        if bytes.is_empty() {
+            return;
+        }
+        let target = stream.target;
+        self.push(Chunk {
+            target,
+            bytes,
+            stream: Some(index),
+        });
+    }
+}
