@@ -107,8 +107,9 @@ Guests:
   'primes.wasm(5000, a b)'  A WASI preview 1 command: the arguments are strings,
                             and follow the file's name in `argv`
 
-  The quotes keep a shell from the parentheses. In arguments, space around them
-  does not count, and `\\` takes the next character as it is: `(one\\, two)`.
+  The quotes keep a shell from the parentheses. Space around an argument does not
+  count. In EXPORT and in arguments, `\\` takes the next character as it is:
+  `(one\\, two)`, `min\\(int)`.
   WASI guests get no folders and no network. What guests print comes out in
   whole lines. One that sleeps or waits for input stops no other. Guests that
   know of each other can import `preempt`: yield(), sleep(i64 nanoseconds),

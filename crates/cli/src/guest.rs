@@ -1,5 +1,6 @@
 //! What a GUEST on the command line means: `FILE[:EXPORT][(ARG,...)]`.
 
+use crate::names;
 use std::path::PathBuf;
 use wasmtime::{Result, bail};
 
@@ -21,18 +22,20 @@ impl GuestSpec {
     pub fn parse(text: &str, exists: impl Fn(&str) -> bool) -> Result<GuestSpec> {
         let (file, rest) = text.split_at(file_len(text, exists));
         if file.is_empty() {
+            let text = names::name(text);
             bail!("guest `{text}` names no file; write FILE[:EXPORT][(ARG,...)]");
         }
         let (export, args) = match rest.strip_prefix(':') {
             Some(rest) => {
-                let (export, args) = rest.split_at(rest.find('(').unwrap_or(rest.len()));
+                let (export, args) = parse_export(text, rest)?;
                 if export.is_empty() {
+                    let (text, file) = (names::name(text), names::name(file));
                     bail!(
                         "guest `{text}` has no export name after `{file}:`; \
                          write `{file}:EXPORT`, or `{file}` for the default export"
                     );
                 }
-                (Some(export.to_string()), args)
+                (Some(export), args)
             }
             None => (None, rest),
         };
@@ -43,6 +46,39 @@ impl GuestSpec {
             args: parse_args(text, args)?,
         })
     }
+}
+
+/// `export` as it is to be typed.
+pub fn typed_export(export: &str) -> String {
+    let mut typed = String::new();
+    for c in export.chars() {
+        if matches!(c, '(' | '\\') {
+            typed.push('\\');
+        }
+        typed.push(c);
+    }
+    names::name(&typed)
+}
+
+/// Splits `EXPORT` off, in which backslash takes the character after it as it is.
+fn parse_export<'a>(guest: &str, text: &'a str) -> Result<(String, &'a str)> {
+    let mut export = String::new();
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '(' => return Ok((export, &text[at..])),
+            '\\' => match chars.next() {
+                Some((_, c)) => export.push(c),
+                None => bail!(
+                    "guest `{}` ends with a `\\`, which takes the next character as it is; \
+                     write `\\\\` for a backslash",
+                    names::name(guest)
+                ),
+            },
+            c => export.push(c),
+        }
+    }
+    Ok((export, ""))
 }
 
 /// How much of `text` is the file: the longest part before a `:`, a `(` or the
@@ -74,8 +110,9 @@ fn parse_args(guest: &str, text: &str) -> Result<Option<Vec<String>>> {
     }
     let not_closed = || {
         wasmtime::format_err!(
-            "the arguments of guest `{guest}` are not closed; \
-             write them as `(ARG,...)`, with `\\` before a `,`, `)` or `\\` within one"
+            "the arguments of guest `{}` are not closed; \
+             write them as `(ARG,...)`, with `\\` before a `,`, `)` or `\\` within one",
+            names::name(guest)
         )
     };
     let inner = text
@@ -161,6 +198,19 @@ mod tests {
         let spec = parse("a.wasm:wasi:cli/run@0.2.0#run");
         assert_eq!(spec.file, PathBuf::from("a.wasm"));
         assert_eq!(spec.export.as_deref(), Some("wasi:cli/run@0.2.0#run"));
+    }
+
+    #[test]
+    fn backslash_keeps_parentheses_in_an_export() {
+        let spec = parse(r"a.wasm:std::min\(int\, int)(1, 2)");
+        assert_eq!(spec.export.as_deref(), Some("std::min(int, int)"));
+        assert_eq!(spec.args.unwrap(), ["1", "2"]);
+        for export in ["f(int)", r"a\b", r"\(", "plain", "a:b"] {
+            let spec = parse(&format!("a.wasm:{}", typed_export(export)));
+            assert_eq!(spec.export.as_deref(), Some(export));
+            assert_eq!(spec.args, None);
+        }
+        assert!(error(r"a.wasm:f\").contains("ends with a `\\`"));
     }
 
     #[test]

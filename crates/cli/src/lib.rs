@@ -10,6 +10,7 @@ mod limits;
 mod live;
 mod load;
 mod mode;
+mod names;
 mod outcome;
 mod outputs;
 mod policy;
@@ -35,16 +36,34 @@ const BAD_USAGE: u8 = 2;
 
 /// Runs the command line of this process, and gives its exit status.
 pub fn main() -> ExitCode {
-    let Command::Run(args) = Cli::parse().command;
+    let Command::Run(args) = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) => return usage(&error),
+    };
     match run(&args) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             // Whoever has closed it does not want to know.
-            let _ = writeln!(io::stderr(), "error: {error:#}");
+            let error = names::text(&format!("{error:#}"));
+            let _ = writeln!(io::stderr(), "error: {error}");
             ExitCode::from(BAD_USAGE)
         }
     }
+}
+
+/// Prints what clap has to say: help, or what is wrong with the arguments. On a terminal
+/// it shows them as they are.
+fn usage(error: &clap::Error) -> ExitCode {
+    let mut args = std::env::args_os();
+    let _ = match args.all(|arg| names::name(&arg.to_string_lossy()) == arg.to_string_lossy()) {
+        true => error.print(),
+        false => {
+            let plain = names::text(&error.render().to_string());
+            io::stderr().write_all(plain.as_bytes())
+        }
+    };
+    ExitCode::from(error.exit_code() as u8)
 }
 
 /// Returns whether all guests returned.

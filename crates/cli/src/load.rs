@@ -2,8 +2,9 @@
 //! in it, and arguments of its types. All that can be wrong with a guest before
 //! it runs is found here.
 
-use crate::guest::GuestSpec;
+use crate::guest::{self, GuestSpec};
 use crate::mode::Mode;
+use crate::names;
 use crate::stoppable;
 use crate::values;
 use crate::wasi;
@@ -14,6 +15,9 @@ use wasmtime::error::Context as _;
 use wasmtime::{
     Engine, ExternType, FuncType, ImportType, Linker, Module, Result, Val, bail, format_err,
 };
+
+/// What a WASI library is set up by.
+pub const INITIALIZE: &str = "_initialize";
 
 /// A guest that is ready to be given an instance.
 #[derive(Clone)]
@@ -55,7 +59,7 @@ impl<'a> Loader<'a> {
 
     pub fn load(&mut self, spec: GuestSpec) -> Result<Guest> {
         let module = self.module(&spec.file)?;
-        let file = spec.file.display();
+        let file = names::path(&spec.file);
         let uses_wasi = module.imports().any(|i| i.module() == wasi::MODULE);
         let functions = Functions::of(&module);
         let (export, ty) = functions
@@ -75,7 +79,7 @@ impl<'a> Loader<'a> {
                 bail!(
                     "{file} does not import WASI, so its `_start` cannot read the \
                      arguments ({})",
-                    given.join(", ")
+                    names::name(&given.join(", "))
                 );
             }
             (Vec::new(), given)
@@ -101,7 +105,7 @@ impl<'a> Loader<'a> {
         if let Some(module) = self.modules.get(file) {
             return Ok(module.clone());
         }
-        let shown = file.display();
+        let shown = names::path(file);
         let bytes = std::fs::read(file).with_context(|| format!("cannot read {shown}"))?;
         let not_a_module = || format!("{shown} is not a WebAssembly module that can be run");
         let binary = wat::Parser::new()
@@ -117,9 +121,10 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// The exports of a module, functions and others.
+/// The exports of a module.
 struct Functions {
     functions: Vec<(String, FuncType)>,
+    /// What cannot be run, and why not.
     others: Vec<(String, &'static str)>,
 }
 
@@ -129,11 +134,15 @@ impl Functions {
         for export in module.exports() {
             let name = export.name().to_string();
             match export.ty() {
+                ExternType::Func(_) if name == INITIALIZE => {
+                    let what = "is called before any other function, and not by itself";
+                    others.push((name, what));
+                }
                 ExternType::Func(ty) => functions.push((name, ty)),
-                ExternType::Global(_) => others.push((name, "global")),
-                ExternType::Table(_) => others.push((name, "table")),
-                ExternType::Memory(_) => others.push((name, "memory")),
-                ExternType::Tag(_) => others.push((name, "tag")),
+                ExternType::Global(_) => others.push((name, "is a global, not a function")),
+                ExternType::Table(_) => others.push((name, "is a table, not a function")),
+                ExternType::Memory(_) => others.push((name, "is a memory, not a function")),
+                ExternType::Tag(_) => others.push((name, "is a tag, not a function")),
             }
         }
         Functions { functions, others }
@@ -161,9 +170,10 @@ impl Functions {
     }
 
     fn unknown(&self, name: &str) -> wasmtime::Error {
+        let shown = names::name(name);
         let what = match self.others.iter().find(|(other, _)| other == name) {
-            Some((_, kind)) => format!("its export `{name}` is a {kind}, not a function"),
-            None => format!("it exports no function `{name}`"),
+            Some((_, what)) => format!("its export `{shown}` {what}"),
+            None => format!("it exports no function `{shown}`"),
         };
         let nearest = self
             .functions
@@ -173,7 +183,8 @@ impl Functions {
             .max_by(|a, b| a.0.total_cmp(&b.0));
         match nearest {
             Some((_, function)) => format_err!(
-                "{what}; did you mean `{function}`? {}",
+                "{what}; did you mean `{}`? {}",
+                guest::typed_export(function),
                 sentence(&self.list())
             ),
             None => format_err!("{what}; {}", self.list()),
@@ -202,16 +213,17 @@ fn sentence(text: &str) -> String {
 /// Parses arguments by the types of the function.
 fn typed(spec: &GuestSpec, export: &str, ty: &FuncType, given: &[String]) -> Result<Vec<Val>> {
     let signature = values::signature(export, ty);
-    let guest = &spec.text;
+    let guest = names::name(&spec.text);
     let takes = ty.params().len();
     if given.len() != takes {
         let s = if takes == 1 { "" } else { "s" };
         bail!(
             "guest `{guest}` gives {} argument{} to {signature}, which takes {takes}; \
-             write `{}:{export}({})` with {takes} value{s}",
+             write `{}:{}({})` with {takes} value{s}",
             given.len(),
             if given.len() == 1 { "" } else { "s" },
-            spec.file.display(),
+            names::path(&spec.file),
+            guest::typed_export(export),
             values::comma_separated(ty.params()),
         );
     }
@@ -281,6 +293,24 @@ mod tests {
             error.contains("`memory` is a memory, not a function"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn initialization_is_no_function_to_run() {
+        let library = r#"(module (func (export "_initialize")) (func (export "a")))"#;
+        assert_eq!(choose(library, None).unwrap(), "a");
+        let error = choose(library, Some("_initializ")).unwrap_err();
+        assert!(error.ends_with("it exports a()"), "{error}");
+        let error = choose(library, Some("_initialize")).unwrap_err();
+        assert!(error.contains("called before any other"), "{error}");
+    }
+
+    #[test]
+    fn suggestions_can_be_typed_and_act_on_no_terminal() {
+        let wat = r#"(module (func (export "min(int)")) (func (export "\1b[2J\n")))"#;
+        let error = choose(wat, Some("min(in)")).unwrap_err();
+        assert!(error.contains(r"did you mean `min\(int)`?"), "{error}");
+        assert!(error.contains(r"min\(int)(), \u{1b}[2J\n()"), "{error}");
     }
 
     #[test]

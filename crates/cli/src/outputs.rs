@@ -2,6 +2,7 @@
 //! whatever comes of it.
 
 use crate::args::RunArgs;
+use crate::names;
 use crate::run::Ran;
 use clap::Args;
 use preempt_trace::perfetto;
@@ -137,7 +138,7 @@ impl Outputs {
             if let Some((other, _)) = all[..index].iter().find(|(_, earlier)| earlier == path) {
                 bail!(
                     "{option} {}: {other} writes to the same file; give another one",
-                    path.display()
+                    names::path(path)
                 );
             }
         }
@@ -190,7 +191,7 @@ impl Outputs {
 impl Output {
     fn create(option: &'static str, path: &Path) -> Result<Output> {
         let file = File::create(path)
-            .with_context(|| format!("{option}: cannot write {}", path.display()))?;
+            .with_context(|| format!("{option}: cannot write {}", names::path(path)))?;
         Ok(Output {
             option,
             path: path.to_path_buf(),
@@ -215,7 +216,7 @@ impl Output {
     }
 
     fn cannot(&self) -> String {
-        format!("{}: cannot write {}", self.option, self.path.display())
+        format!("{}: cannot write {}", self.option, names::path(&self.path))
     }
 }
 

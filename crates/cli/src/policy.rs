@@ -3,6 +3,7 @@
 
 use crate::args::RunArgs;
 use crate::mode::ticks;
+use crate::names;
 use crate::schedule::Name;
 use crate::wasi::Host;
 use preempt_policies::{
@@ -88,7 +89,7 @@ fn any_seed() -> u64 {
 }
 
 fn read_schedule(path: &Path) -> Result<Schedule> {
-    let shown = path.display();
+    let shown = names::path(path);
     let text =
         std::fs::read_to_string(path).with_context(|| format!("--replay: cannot read {shown}"))?;
     text.parse::<Schedule>()

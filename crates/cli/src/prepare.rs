@@ -8,6 +8,7 @@ use crate::interrupt::Interrupt;
 use crate::limits::GuestLimits;
 use crate::load::{self, Guest, Loader};
 use crate::mode::Mode;
+use crate::names;
 use crate::policy::Policy;
 use crate::run::Run;
 use crate::schedule::Name;
@@ -172,7 +173,7 @@ fn check_groups(args: &RunArgs, guests: &[Guest], limits: &[GuestLimits]) -> Res
                 "{given}: guest `{}` has threads of its own, and with --cpu-limit or \
                  --fuel-limit they are a group of their own under --policy fair; leave one \
                  of the two away",
-                guest.spec.text
+                names::name(&guest.spec.text)
             );
         }
     }
@@ -185,9 +186,9 @@ fn check_imports(store: &mut Store<Host>, guest: &Guest, linker: &Linker<Host>) 
         .imports()
         .filter(|import| !(guest.is_process && load::is_of_process(import)))
         .filter(|import| linker.get_by_import(&mut *store, import).is_none())
-        .map(|import| format!("{}::{}", import.module(), import.name()))
+        .map(|import| names::name(&format!("{}::{}", import.module(), import.name())))
         .collect();
-    let file = guest.spec.file.display();
+    let file = names::path(&guest.spec.file);
     if !missing.is_empty() {
         bail!(
             "cannot run {file}: it imports {}, which is not there; guests can import \

@@ -1,6 +1,7 @@
 //! What came of the run, as a table or as JSON.
 
 use crate::interleaving::Interleaving;
+use crate::names;
 use crate::outcome::Outcome;
 use crate::policy::Replayed;
 use crate::values;
@@ -216,7 +217,7 @@ impl Report {
             };
             table.add_row(columns([
                 thread.label(),
-                thread.guest.clone(),
+                names::name(&thread.guest),
                 thread.outcome.shown(),
                 results,
                 thread.threads.unwrap_or(1).to_string(),
@@ -282,7 +283,7 @@ impl Report {
         let Some(interleaving) = &self.interleaving else {
             return Ok(());
         };
-        let label = |thread: &Thread| format!("{} {}", thread.label(), thread.guest);
+        let label = |thread: &Thread| format!("{} {}", thread.label(), names::name(&thread.guest));
         let labels: Vec<String> = self.threads.iter().map(label).collect();
         if let Some(first) = interleaving.first() {
             write!(text, "\n{}", first.chart("the first steps", &labels))?;
@@ -304,7 +305,9 @@ impl Report {
         let bad = |thread: &&Thread| !matches!(thread.outcome, Outcome::Returned(_));
         let what = match (self.end, self.threads.iter().find(bad)) {
             ("deadlock", _) => "deadlock".to_string(),
-            (_, Some(thread)) => format!("{} {}", thread.guest, thread.outcome.word()),
+            (_, Some(thread)) => {
+                format!("{} {}", names::name(&thread.guest), thread.outcome.word())
+            }
             (_, None) => "all returned".to_string(),
         };
         let nth = match runs {
@@ -322,7 +325,11 @@ impl Report {
         for thread in &self.threads {
             match (&thread.outcome, thread.thread) {
                 (Outcome::Trapped { .. }, None) => {
-                    write!(text, "\n{} trapped before it ran: ", thread.guest)?;
+                    write!(
+                        text,
+                        "\n{} trapped before it ran: ",
+                        names::name(&thread.guest)
+                    )?;
                 }
                 (Outcome::Trapped { .. }, Some(_)) => {
                     write!(text, "\nthread {} trapped: ", thread.culprit())?;
@@ -333,7 +340,7 @@ impl Report {
                 }
                 (Outcome::Stopped, _) => {
                     if let Some(what) = &thread.waits_for {
-                        let (label, guest) = (thread.label(), &thread.guest);
+                        let (label, guest) = (thread.label(), names::name(&thread.guest));
                         writeln!(text, "\nthread {label} ({guest}) was waiting for {what}")?;
                     }
                     thread.others(text)?;
@@ -341,9 +348,9 @@ impl Report {
                 _ => {}
             }
             if let Outcome::Trapped { error, backtrace } = &thread.outcome {
-                writeln!(text, "{error}")?;
+                writeln!(text, "{}", names::text(error))?;
                 for frame in backtrace {
-                    writeln!(text, "    at {frame}")?;
+                    writeln!(text, "    at {}", names::name(frame))?;
                 }
             }
         }
@@ -355,8 +362,8 @@ impl Thread {
     /// The one of a guest's threads that ended it.
     fn culprit(&self) -> String {
         match &self.ended_by {
-            Some(Which { thread, name }) => format!("{thread} ({name})"),
-            None => format!("{} ({})", self.label(), self.guest),
+            Some(Which { thread, name }) => format!("{thread} ({})", names::name(name)),
+            None => format!("{} ({})", self.label(), names::name(&self.guest)),
         }
     }
 
@@ -366,6 +373,7 @@ impl Thread {
             Some((&other.thread, what))
         });
         for (Which { thread, name }, what) in waiting.clone().take(MOST_OTHERS) {
+            let name = names::name(name);
             writeln!(text, "\nthread {thread} ({name}) was waiting for {what}")?;
         }
         match waiting.count().saturating_sub(MOST_OTHERS) {

@@ -2,6 +2,7 @@
 
 use crate::args::RunArgs;
 use crate::mode::{Amount, Mode};
+use crate::names;
 use crate::settings::{self, Setting};
 use clap::{Args, ValueEnum};
 use std::fmt;
@@ -179,7 +180,7 @@ impl ScheduleArgs {
             }
             (Some(name), Some(file)) => bail!(
                 "--replay {}: --policy {name} makes its own picks; leave one of the two away",
-                file.display()
+                names::path(file)
             ),
             (Some(name), None) => Ok(name),
         }

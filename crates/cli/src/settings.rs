@@ -1,6 +1,7 @@
 //! Options that hold for one guest or for all: `[GUEST=]VALUE`, where GUEST is
 //! its name or its number.
 
+use crate::names;
 use crate::values::comma_separated;
 use wasmtime::{Result, bail};
 
@@ -47,8 +48,9 @@ pub fn for_each<V: Clone>(
                 let found = find(name, guests);
                 if found.is_empty() {
                     bail!(
-                        "{option} {}: there is no guest `{name}`; there are {}",
-                        setting.text,
+                        "{option} {}: there is no guest `{}`; there are {}",
+                        names::name(&setting.text),
+                        names::name(name),
                         list(guests)
                     );
                 }
@@ -77,7 +79,8 @@ fn list(guests: &[String]) -> String {
     /// More are of no help.
     const MOST: usize = 12;
     let shown = guests.iter().zip(1..).take(MOST);
-    let shown = comma_separated(shown.map(|(text, number)| format!("{number} (`{text}`)")));
+    let shown =
+        comma_separated(shown.map(|(text, number)| format!("{number} (`{}`)", names::name(text))));
     match guests.len().saturating_sub(MOST) {
         0 => shown,
         more => format!("{shown} and {more} more"),

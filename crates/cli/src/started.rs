@@ -1,7 +1,8 @@
 //! A guest with an instance and a thread of its own, or with several.
 
 use crate::live::Row;
-use crate::load::Guest;
+use crate::load::{Guest, INITIALIZE};
+use crate::names;
 use crate::outcome::Outcome;
 use crate::report::{Other, Which};
 use crate::wasi::Host;
@@ -64,7 +65,7 @@ impl Started {
                 Outcome::Trapped { backtrace, .. }
                     if backtrace.is_empty() && !error.is::<Trap>() =>
                 {
-                    let guest = &guest.spec.text;
+                    let guest = names::name(&guest.spec.text);
                     return Err(error).with_context(|| format!("cannot start guest `{guest}`"));
                 }
                 outcome => started.outcome = Some(outcome),
@@ -161,9 +162,10 @@ impl Started {
     }
 
     pub fn name(&self) -> String {
+        let name = names::name(&self.text);
         match &self.thread {
-            Some(id) => format!("{id} {}", self.text),
-            None => format!("- {}", self.text),
+            Some(id) => format!("{id} {name}"),
+            None => format!("- {name}"),
         }
     }
 
@@ -191,7 +193,7 @@ fn spawn(
     let instance = linker.instantiate(&mut *store, &guest.module)?;
     if guest.export != "_start" && guest.argv.is_some() {
         // A WASI library, to be set up before any other call.
-        if let Ok(initialize) = instance.get_typed_func::<(), ()>(&mut *store, "_initialize") {
+        if let Ok(initialize) = instance.get_typed_func::<(), ()>(&mut *store, INITIALIZE) {
             initialize.call(&mut *store, ())?;
         }
     }

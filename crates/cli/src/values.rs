@@ -1,5 +1,6 @@
 //! WebAssembly values as text: arguments in, results out.
 
+use crate::guest;
 use std::fmt::{Display, Write};
 use std::ops::RangeInclusive;
 use wasmtime::{FuncType, Result, Val, ValType, bail, format_err};
@@ -71,8 +72,9 @@ fn not_rounded_to_infinity(text: &str, ty: &ValType, infinite: bool) -> Result<(
     Ok(())
 }
 
-/// `name(i32, i64) -> f64`
+/// `name(i32, i64) -> f64`, with the name as it is to be typed.
 pub fn signature(name: &str, ty: &FuncType) -> String {
+    let name = guest::typed_export(name);
     let mut text = format!("{name}({})", comma_separated(ty.params()));
     match ty.results().len() {
         0 => Ok(()),

@@ -5,6 +5,7 @@
 use crate::args::RunArgs;
 use crate::console::{Console, Refused, Stream, Target};
 use crate::load::Guest;
+use crate::names;
 use bytes::Bytes;
 use std::fs::File;
 use std::future::poll_fn;
@@ -63,13 +64,15 @@ pub fn contexts(
             Some(guest) if guest.argv.is_none() => bail!(
                 "{option} {text}: guest {number} (`{}`) does not import WASI, \
                  and so cannot see it",
-                guest.spec.text
+                names::name(&guest.spec.text)
             ),
             Some(_) => {}
             None => bail!(
                 "{option} {text}: there is no guest {number}; the last one is guest {} (`{}`)",
                 guests.len(),
-                guests.last().map_or("", |guest| &guest.spec.text),
+                guests
+                    .last()
+                    .map_or(String::new(), |guest| names::name(&guest.spec.text)),
             ),
         }
     }
@@ -105,7 +108,8 @@ fn context(number: usize, argv: &[String], args: &RunArgs, console: &Console) ->
 
     match args.stdin.iter().rfind(|stdin| is_for(stdin.guest)) {
         Some(stdin) => {
-            let file = open(&stdin.value).with_context(|| format!("--stdin {}", stdin.text))?;
+            let file = open(&stdin.value)
+                .with_context(|| format!("--stdin {}", names::name(&stdin.text)))?;
             match file.metadata().is_ok_and(|metadata| metadata.is_file()) {
                 true => builder.stdin(InputFile::new(file)),
                 // A pipe, or a device: it may have to be waited for.
@@ -122,7 +126,7 @@ fn context(number: usize, argv: &[String], args: &RunArgs, console: &Console) ->
 }
 
 fn open(path: &Path) -> Result<File> {
-    let shown = path.display();
+    let shown = names::path(path);
     let file = File::open(path).with_context(|| format!("cannot read {shown}"))?;
     if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
         bail!("cannot read {shown}: it is a directory");

@@ -1,0 +1,64 @@
+//! Names for people to read. Whoever made a module chose the names in it, and they
+//! are not to do anything to a terminal.
+
+use std::path::Path;
+
+/// A name in one line: what is no letter in it is escaped.
+pub fn name(name: &str) -> String {
+    escaped(name, |_| false)
+}
+
+/// Text that may have several lines.
+pub fn text(text: &str) -> String {
+    escaped(text, |c| matches!(c, '\n' | '\t'))
+}
+
+/// A path in one line.
+pub fn path(path: &Path) -> String {
+    name(&path.to_string_lossy())
+}
+
+fn escaped(text: &str, keeps: impl Fn(char) -> bool) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match acts(c) && !keeps(c) {
+            true => escaped.extend(c.escape_default()),
+            false => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+/// Whether it does something else than to be shown: control characters, and those that
+/// hide or reorder others.
+fn acts(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{61c}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_in_their_line_and_act_on_nothing() {
+        let hostile = "a\x1b[2J\x07\r\nb\u{9b}1m\u{202e}c";
+        let shown = r"a\u{1b}[2J\u{7}\r\nb\u{9b}1m\u{202e}c";
+        assert_eq!(name(hostile), shown);
+        assert_eq!(text("a\tb\n\x1b"), "a\tb\n\\u{1b}");
+    }
+
+    #[test]
+    fn letters_of_all_scripts_are_shown() {
+        for letters in ["fib", "größe", "素数", "é", "🦀", r"back\slash"] {
+            assert_eq!(name(letters), letters);
+        }
+    }
+}
