@@ -126,6 +126,13 @@ fn exit_code_zero_is_a_return_and_others_are_not() {
         assert_eq!(ran.json()["threads"][0]["code"], 7);
         assert_eq!(ran.json()["threads"][1]["exit"], "returned");
 
+        for status in [126, 255, 300, -1] {
+            let env = format!("STATUS={status}");
+            let ran = mode.run(&["--json", "echo.wasm", "--env", &env]).expect(1);
+            assert_eq!(ran.json()["threads"][0]["exit"], "exited");
+            assert_eq!(ran.json()["threads"][0]["code"], status);
+        }
+
         let ran = mode.run(&["echo.wasm", "--env", "STATUS=7"]).expect(1);
         assert!(ran.stdout.contains("exited 7"), "{}", ran.stdout);
     }
