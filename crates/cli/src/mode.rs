@@ -9,7 +9,8 @@ use wasmtime::{Preemption, Result, Slice, bail};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
     /// A time, by a timer signal: compiled code runs at full speed. On x86-64
-    /// Linux, without GC types, and without tables that can grow
+    /// Linux, for modules without GC types, exceptions, tables that can grow, and
+    /// passive element segments
     Signal,
     /// A time, by checks in compiled code
     Epoch,

@@ -4,7 +4,7 @@
 //! The Store finds out too, but not before a guest has an instance, and with it
 //! has run its start function.
 
-use wasmparser::{Parser, Payload};
+use wasmparser::{ElementKind, ElementSectionReader, Parser, Payload, TableSectionReader};
 use wasmtime::{Engine, Module, Result, bail};
 
 /// Checks that the timer signal may stop the code of `binary`.
@@ -27,20 +27,40 @@ pub fn ensure(engine: &Engine, binary: &[u8]) -> Result<()> {
         };
     }
     for payload in Parser::new(0).parse_all(binary) {
-        let Payload::TableSection(tables) = payload? else {
-            continue;
-        };
-        for (index, table) in tables.into_iter().enumerate() {
-            let ty = table?.ty;
-            if ty.maximum != Some(ty.initial) {
-                bail!(
-                    "--preemption signal takes no tables that can grow, as they may move \
-                     while a guest that is stopped has the address in a register, and its \
-                     table {index} can; use --preemption epoch, or declare the table with a \
-                     maximum that equals its minimum of {}",
-                    ty.initial
-                );
-            }
+        match payload? {
+            Payload::TableSection(tables) => ensure_tables_stay(tables)?,
+            Payload::ElementSection(segments) => ensure_segments_stay(segments)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn ensure_tables_stay(tables: TableSectionReader<'_>) -> Result<()> {
+    for (index, table) in tables.into_iter().enumerate() {
+        let ty = table?.ty;
+        if ty.maximum != Some(ty.initial) {
+            bail!(
+                "--preemption signal takes no tables that can grow, as they may move \
+                 while a guest that is stopped has the address in a register, and its \
+                 table {index} can; use --preemption epoch, or declare the table with a \
+                 maximum that equals its minimum of {}",
+                ty.initial
+            );
+        }
+    }
+    Ok(())
+}
+
+fn ensure_segments_stay(segments: ElementSectionReader<'_>) -> Result<()> {
+    for (index, segment) in segments.into_iter().enumerate() {
+        if let ElementKind::Passive = segment?.kind {
+            bail!(
+                "--preemption signal takes no passive element segments, as one may be \
+                 dropped while a guest that is stopped copies from it, and its element \
+                 segment {index} is passive; use --preemption epoch, or make the segment \
+                 active or declarative"
+            );
         }
     }
     Ok(())
@@ -80,6 +100,14 @@ mod tests {
     }
 
     #[test]
+    fn passive_element_segments_are_refused() {
+        refused(
+            "(module (table 1 1 funcref) (func $f) (elem (i32.const 0) $f) (elem func $f))",
+            "element segment 1 is passive",
+        );
+    }
+
+    #[test]
     fn references_and_exceptions_are_refused() {
         for wat in [
             "(module (type (struct)))",
@@ -93,7 +121,8 @@ mod tests {
 
     #[test]
     fn what_compilers_make_is_accepted() {
-        let wat = "(module (memory 1) (table 2 2 funcref) (func (result funcref) (ref.null func)))";
+        let wat = "(module (memory 1) (table 2 2 funcref) (func $f) (elem (i32.const 0) $f) \
+            (elem declare func $f) (func (result funcref) (ref.func $f)))";
         assert!(refusal(wat).is_none_or(|error| error.is_empty()));
     }
 

@@ -242,6 +242,11 @@ fn guests_that_no_signal_may_stop_are_refused_and_run_with_epochs() {
             "(table 1 1 funcref) (table 2 3 funcref) (func (export \"run\"))",
             "table 1 can",
         ),
+        (
+            "passive.wat",
+            "(func $run (export \"run\")) (elem func $run)",
+            "element segment 0 is passive",
+        ),
     ] {
         let guest = file(name, format!("(module {content})"));
         // Nothing has run before it is found: neither the guest before it...
