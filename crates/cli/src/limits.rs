@@ -1,6 +1,7 @@
 //! What a guest may use before it is ended: the options, and how it is said that
 //! one did.
 
+use crate::memory;
 use crate::mode::Mode;
 use crate::settings::{self, Setting};
 use clap::Args;
@@ -33,6 +34,14 @@ pub struct LimitArgs {
     /// The time starts after the modules' start functions.
     #[arg(long, value_name = "[GUEST=]DURATION", value_parser = time)]
     pub timeout: Vec<Setting<Duration>>,
+
+    /// Let the memories and tables of a guest grow to SIZE bytes together, such as
+    /// 512M: K, M and G are powers of 1024. 1G without it
+    ///
+    /// A guest that asks for more does not get it: its `memory.grow` returns -1.
+    /// The memory that the threads of a guest share may grow to SIZE by itself.
+    #[arg(long, value_name = "[GUEST=]SIZE", value_parser = size)]
+    pub memory_limit: Vec<Setting<u64>>,
 }
 
 impl LimitArgs {
@@ -46,8 +55,14 @@ impl LimitArgs {
         let cpu = settings::for_each("--cpu-limit", &self.cpu_limit, guests)?;
         let fuel = settings::for_each("--fuel-limit", &self.fuel_limit, guests)?;
         let wall = settings::for_each("--timeout", &self.timeout, guests)?;
-        let limits = cpu.into_iter().zip(fuel).zip(wall);
-        let limits = limits.map(|((cpu, fuel), wall)| GuestLimits { cpu, fuel, wall });
+        let memory = settings::for_each("--memory-limit", &self.memory_limit, guests)?;
+        let limits = cpu.into_iter().zip(fuel).zip(wall).zip(memory);
+        let limits = limits.map(|(((cpu, fuel), wall), memory)| GuestLimits {
+            cpu,
+            fuel,
+            wall,
+            memory: memory.unwrap_or(memory::DEFAULT_LIMIT),
+        });
         Ok(limits.collect())
     }
 }
@@ -58,6 +73,8 @@ pub struct GuestLimits {
     cpu: Option<Duration>,
     fuel: Option<u64>,
     wall: Option<Duration>,
+    /// In bytes.
+    pub memory: u64,
 }
 
 impl GuestLimits {
@@ -109,6 +126,15 @@ fn fuel(text: &str) -> Result<Setting<u64>> {
         ),
         Ok(units) => Ok(units),
         Err(_) => bail!("give a number of fuel units such as 100000"),
+    })
+}
+
+fn size(text: &str) -> Result<Setting<u64>> {
+    let config = parse_size::Config::new().with_binary();
+    settings::parse(text, |value| match config.parse_size(value) {
+        Ok(0) => bail!("no guest could have a memory; give a size above zero, such as 512M"),
+        Ok(size) => Ok(size),
+        Err(_) => bail!("give a size such as 64K, 512M or 2G"),
     })
 }
 

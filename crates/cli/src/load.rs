@@ -5,6 +5,7 @@
 use crate::guest::{self, GuestSpec};
 use crate::mode::Mode;
 use crate::names;
+use crate::shared;
 use crate::stoppable;
 use crate::values;
 use crate::wasi;
@@ -44,7 +45,8 @@ pub fn is_of_process(import: &ImportType<'_>) -> bool {
 pub struct Loader<'a> {
     engine: &'a Engine,
     mode: Mode,
-    modules: HashMap<PathBuf, Module>,
+    /// By file and memory limit.
+    modules: HashMap<(PathBuf, u64), Module>,
 }
 
 impl<'a> Loader<'a> {
@@ -57,8 +59,9 @@ impl<'a> Loader<'a> {
         }
     }
 
-    pub fn load(&mut self, spec: GuestSpec) -> Result<Guest> {
-        let module = self.module(&spec.file)?;
+    /// Loads a guest whose memory is limited to so many bytes.
+    pub fn load(&mut self, spec: GuestSpec, memory: u64) -> Result<Guest> {
+        let module = self.module(&spec.file, memory)?;
         let file = names::path(&spec.file);
         let uses_wasi = module.imports().any(|i| i.module() == wasi::MODULE);
         let functions = Functions::of(&module);
@@ -101,8 +104,9 @@ impl<'a> Loader<'a> {
         })
     }
 
-    fn module(&mut self, file: &Path) -> Result<Module> {
-        if let Some(module) = self.modules.get(file) {
+    fn module(&mut self, file: &Path, memory: u64) -> Result<Module> {
+        let key = (file.to_path_buf(), memory);
+        if let Some(module) = self.modules.get(&key) {
             return Ok(module.clone());
         }
         let shown = names::path(file);
@@ -115,8 +119,11 @@ impl<'a> Loader<'a> {
             stoppable::ensure(self.engine, &binary)
                 .with_context(|| format!("cannot run {shown}"))?;
         }
+        let changed =
+            shared::own(&binary, memory).with_context(|| format!("cannot run {shown}"))?;
+        let binary = changed.as_deref().unwrap_or(&binary);
         let module = Module::new(self.engine, binary).with_context(not_a_module)?;
-        self.modules.insert(file.to_path_buf(), module.clone());
+        self.modules.insert(key, module.clone());
         Ok(module)
     }
 }

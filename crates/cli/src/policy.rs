@@ -2,6 +2,7 @@
 //! them.
 
 use crate::args::RunArgs;
+use crate::memory::Noted;
 use crate::mode::ticks;
 use crate::names;
 use crate::schedule::Name;
@@ -61,8 +62,6 @@ impl Policy {
     pub fn install(self, store: &mut Store<Host>, record: bool) -> Result<Ask> {
         let seed = self.seed.unwrap_or(0);
         match self.name {
-            // Wasmtime's own.
-            Name::RoundRobin if !record => Ok(|_| Made::default()),
             Name::RoundRobin => install(store, RoundRobin::new(), record),
             Name::Fair => install(store, WeightedFair::new(self.slice), record),
             Name::Priority => {
@@ -127,22 +126,23 @@ fn divergence<S: Serializer>(
 pub type Ask = fn(&mut Store<Host>) -> Made;
 
 fn install<P: ThreadScheduler>(store: &mut Store<Host>, policy: P, record: bool) -> Result<Ask> {
+    let memory = store.data().memory.clone();
     if record {
-        store.set_wasm_thread_scheduler(Recorder::new(policy))?;
+        store.set_wasm_thread_scheduler(Noted::new(Recorder::new(policy), &memory))?;
         return Ok(|store| {
-            let recorder = store.wasm_thread_scheduler_mut::<Recorder<P>>();
-            recorder.map_or_else(Made::default, |recorder| Made {
-                replayed: replayed(recorder.policy()),
-                schedule: Some(recorder.take_schedule()),
+            let noted = store.wasm_thread_scheduler_mut::<Noted<Recorder<P>>>();
+            noted.map_or_else(Made::default, |Noted { policy, .. }| Made {
+                replayed: replayed(policy.policy()),
+                schedule: Some(policy.take_schedule()),
             })
         });
     }
-    store.set_wasm_thread_scheduler(policy)?;
+    store.set_wasm_thread_scheduler(Noted::new(policy, &memory))?;
     Ok(|store| Made {
         schedule: None,
         replayed: store
-            .wasm_thread_scheduler_mut::<P>()
-            .and_then(|policy| replayed(policy)),
+            .wasm_thread_scheduler_mut::<Noted<P>>()
+            .and_then(|noted| replayed(&noted.policy)),
     })
 }
 

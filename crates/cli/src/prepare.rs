@@ -90,7 +90,11 @@ pub fn set_up(args: &RunArgs) -> Result<Setup<'_>> {
     let guests = args
         .guests
         .iter()
-        .map(|text| loader.load(GuestSpec::parse(text, |path| Path::new(path).exists())?))
+        .zip(&limits)
+        .map(|(text, limits)| {
+            let spec = GuestSpec::parse(text, |path| Path::new(path).exists())?;
+            loader.load(spec, limits.memory)
+        })
         .collect::<Result<Vec<Guest>>>()?;
     if policy.name == Name::Fair {
         check_groups(args, &guests, &limits)?;
@@ -122,6 +126,7 @@ impl<'a> Setup<'a> {
         };
         let contexts = wasi::contexts(&self.guests, args, &console)?;
         let mut store = Store::new(&self.engine, Host::default());
+        store.limiter(|host| &mut host.memory);
         let guests = self
             .guests
             .iter()
@@ -237,7 +242,8 @@ impl<'a> Prepared<'a> {
                 Some(_) if guest.is_process => options.group(group(index)),
                 _ => options,
             };
-            let started = Started::start(&mut self.store, guest, &linker, options)?;
+            let limit = self.limits[index].memory;
+            let started = Started::start(&mut self.store, guest, &linker, options, limit)?;
             guests.push(started);
         }
         let (policy, seed) = (self.policy.name, self.policy.seed);

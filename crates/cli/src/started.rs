@@ -5,10 +5,11 @@ use crate::load::{Guest, INITIALIZE};
 use crate::names;
 use crate::outcome::Outcome;
 use crate::report::{Other, Which};
+use crate::shared;
 use crate::wasi::Host;
+use indicatif::BinaryBytes;
 use preempt_wasi_threads::{Process, ProcessOptions, Program, Tid};
 use std::collections::BTreeMap;
-use wasmtime::error::Context as _;
 use wasmtime::{Linker, Result, Store, ThreadId, ThreadOptions, ThreadStats, Trap, WaitFor};
 
 /// A guest that has been started.
@@ -39,6 +40,7 @@ impl Started {
         guest: Guest,
         linker: &Linker<Host>,
         options: ThreadOptions,
+        memory_limit: u64,
     ) -> Result<Started> {
         let mut started = Started {
             text: guest.spec.text.clone(),
@@ -51,8 +53,10 @@ impl Started {
             outcome: None,
             ended_by: None,
         };
+        let memory = store.data().memory.clone();
+        memory.add(memory_limit);
         let spawned = if guest.is_process {
-            spawn_process(store, &guest, linker, options).map(|process| {
+            spawn_process(store, &guest, linker, options, memory_limit).map(|process| {
                 started.thread = Some(process.main());
                 started.process = Some(process);
             })
@@ -66,11 +70,19 @@ impl Started {
                     if backtrace.is_empty() && !error.is::<Trap>() =>
                 {
                     let guest = names::name(&guest.spec.text);
-                    return Err(error).with_context(|| format!("cannot start guest `{guest}`"));
+                    let error = match memory.refused() {
+                        true => error.context(format!(
+                            "it may have {}; give it more with --memory-limit",
+                            BinaryBytes(memory_limit)
+                        )),
+                        false => error,
+                    };
+                    return Err(error.context(format!("cannot start guest `{guest}`")));
                 }
                 outcome => started.outcome = Some(outcome),
             }
         }
+        memory.started(started.thread);
         Ok(started)
     }
 
@@ -191,6 +203,7 @@ fn spawn(
     options: ThreadOptions,
 ) -> wasmtime::Result<ThreadId> {
     let instance = linker.instantiate(&mut *store, &guest.module)?;
+    shared::declare(store, instance)?;
     if guest.export != "_start" && guest.argv.is_some() {
         // A WASI library, to be set up before any other call.
         if let Ok(initialize) = instance.get_typed_func::<(), ()>(&mut *store, INITIALIZE) {
@@ -210,9 +223,11 @@ fn spawn_process(
     guest: &Guest,
     linker: &Linker<Host>,
     options: ThreadOptions,
+    memory_limit: u64,
 ) -> wasmtime::Result<Process> {
     let options = ProcessOptions::new()
         .name(guest.spec.text.clone())
+        .max_memory(memory_limit)
         .threads(options);
     Program::new(&guest.module, linker)?.spawn(store, options)
 }

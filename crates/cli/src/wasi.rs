@@ -5,6 +5,7 @@
 use crate::args::RunArgs;
 use crate::console::{Console, Refused, Stream, Target};
 use crate::load::Guest;
+use crate::memory::Memory;
 use crate::names;
 use bytes::Bytes;
 use std::fs::File;
@@ -25,10 +26,12 @@ use wasmtime_wasi::{I32Exit, WasiCtxBuilder, async_trait};
 /// The module that WASI preview 1 guests import.
 pub const MODULE: &str = "wasi_snapshot_preview1";
 
-/// The data of the Store: one context for each guest that imports WASI.
+/// The data of the Store: one context for each guest that imports WASI, and what memory
+/// each guest has.
 #[derive(Default)]
 pub struct Host {
     contexts: Vec<WasiP1Ctx>,
+    pub memory: Memory,
 }
 
 impl Host {

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{each_mode, run_with_stdin};
+use common::{each_mode, file, run_with_stdin};
 use std::io::{Read, Write};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::thread;
@@ -209,5 +209,30 @@ fn guests_that_wait_for_each_other_are_named() {
         let ran = mode.run(&[&["--json"], &guests[..]].concat()).expect(1);
         assert_eq!(ran.json()["end"], "deadlock");
         assert_eq!(ran.json()["threads"][1]["waits_for"], "guest thread 1");
+    }
+}
+
+#[test]
+fn guest_that_waits_in_a_memory_of_its_own_is_a_deadlock() {
+    for (name, export) in [
+        ("wait-alone.wat", ""),
+        ("wait-exported.wat", r#"(export "m")"#),
+    ] {
+        let guest = file(
+            name,
+            format!(
+                r#"(module
+                    (memory {export} 1 1 shared)
+                    (func (export "run")
+                        (drop (memory.atomic.wait32
+                            (i32.const 8) (i32.const 0) (i64.const -1)))))"#
+            ),
+        );
+        for mode in each_mode() {
+            let ran = mode.run(&["--for=60s", "--json", &guest]).expect(1);
+            let json = ran.json();
+            assert_eq!(json["end"], "deadlock");
+            assert_eq!(json["threads"][0]["waits_for"], "the atomic at 0x8");
+        }
     }
 }

@@ -1,0 +1,190 @@
+//! How much memory each guest has taken: its memories and tables, of all its instances
+//! together. Shared memories are capped as they are made: no `ResourceLimiter` is asked
+//! about them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use wasmtime::{Pick, ResourceLimiter, Result, ThreadId, ThreadParams, ThreadScheduler};
+
+/// What a guest may have without `--memory-limit`.
+pub const DEFAULT_LIMIT: u64 = 1 << 30;
+
+/// What all guests have taken. Clones are the same.
+///
+/// A `ResourceLimiter` is not told who asks: that is the guest whose thread was picked
+/// last, or that is being started.
+#[derive(Clone, Default)]
+pub struct Memory(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    guests: Vec<Account>,
+    /// The index of the one that runs.
+    current: Option<usize>,
+    threads: HashMap<ThreadId, usize>,
+}
+
+struct Account {
+    limit: u64,
+    used: u64,
+    refused: bool,
+}
+
+impl Memory {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on it is taken for a new guest, which may have so many bytes.
+    pub fn add(&self, limit: u64) {
+        let mut state = self.state();
+        state.current = Some(state.guests.len());
+        state.guests.push(Account {
+            limit,
+            used: 0,
+            refused: false,
+        });
+    }
+
+    /// The guest that was added last has started, and may have a thread.
+    pub fn started(&self, thread: Option<ThreadId>) {
+        let mut state = self.state();
+        if let (Some(guest), Some(thread)) = (state.current.take(), thread) {
+            state.threads.insert(thread, guest);
+        }
+    }
+
+    /// Whether the guest that is being started has asked for too much.
+    pub fn refused(&self) -> bool {
+        let state = self.state();
+        let current = state.current.and_then(|guest| state.guests.get(guest));
+        current.is_some_and(|account| account.refused)
+    }
+
+    fn take(&self, current: usize, desired: usize, maximum: Option<usize>, unit: usize) -> bool {
+        // Else it would count, and then fail.
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return false;
+        }
+        let more = desired.saturating_sub(current).saturating_mul(unit) as u64;
+        let mut state = self.state();
+        let Some(guest) = state.current else {
+            return true;
+        };
+        let account = &mut state.guests[guest];
+        let used = account.used.saturating_add(more);
+        if used > account.limit {
+            account.refused = true;
+            return false;
+        }
+        account.used = used;
+        true
+    }
+}
+
+impl ResourceLimiter for Memory {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> Result<bool> {
+        Ok(self.take(current, desired, maximum, 1))
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> Result<bool> {
+        Ok(self.take(current, desired, maximum, size_of::<usize>()))
+    }
+}
+
+/// A policy, of which it is noted whom it picks.
+pub struct Noted<P> {
+    pub policy: P,
+    memory: Memory,
+}
+
+impl<P> Noted<P> {
+    pub fn new(policy: P, memory: &Memory) -> Noted<P> {
+        Noted {
+            policy,
+            memory: memory.clone(),
+        }
+    }
+}
+
+impl<P: ThreadScheduler> ThreadScheduler for Noted<P> {
+    fn spawned(&mut self, now: u64, thread: ThreadId, params: &ThreadParams) {
+        let mut state = self.memory.state();
+        // A guest's thread has started one more.
+        if let Some(guest) = state.current {
+            state.threads.insert(thread, guest);
+        }
+        drop(state);
+        self.policy.spawned(now, thread, params);
+    }
+
+    fn preempted(&mut self, now: u64, thread: ThreadId, used: u64) {
+        self.policy.preempted(now, thread, used);
+    }
+
+    fn yielded(&mut self, now: u64, thread: ThreadId, used: u64) {
+        self.policy.yielded(now, thread, used);
+    }
+
+    fn parked(&mut self, now: u64, thread: ThreadId, used: u64) {
+        self.policy.parked(now, thread, used);
+    }
+
+    fn woken(&mut self, now: u64, thread: ThreadId) {
+        self.policy.woken(now, thread);
+    }
+
+    fn changed(&mut self, now: u64, thread: ThreadId, params: &ThreadParams) {
+        self.policy.changed(now, thread, params);
+    }
+
+    fn finished(&mut self, now: u64, thread: ThreadId, used: u64) {
+        self.memory.state().threads.remove(&thread);
+        self.policy.finished(now, thread, used);
+    }
+
+    fn next(&mut self, now: u64) -> Option<Pick> {
+        let pick = self.policy.next(now)?;
+        let mut state = self.memory.state();
+        state.current = state.threads.get(&pick.thread).copied();
+        Some(pick)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memories_and_tables_count_together_for_the_guest_that_asks() {
+        let mut memory = Memory::default();
+        memory.add(1000);
+        assert!(memory.memory_growing(0, 600, None).unwrap());
+        assert!(memory.table_growing(0, 50, None).unwrap());
+        assert!(!memory.refused());
+        assert!(!memory.table_growing(50, 51, None).unwrap());
+        assert!(memory.refused());
+        memory.started(None);
+        memory.add(1000);
+        assert!(memory.memory_growing(0, 1000, None).unwrap());
+        assert!(!memory.memory_growing(1000, 1001, None).unwrap());
+    }
+
+    #[test]
+    fn what_fails_anyway_does_not_count() {
+        let mut memory = Memory::default();
+        memory.add(1000);
+        assert!(!memory.memory_growing(0, 900, Some(800)).unwrap());
+        assert!(memory.memory_growing(0, 800, Some(800)).unwrap());
+    }
+}
