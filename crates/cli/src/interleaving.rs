@@ -2,6 +2,7 @@
 //! the run, as a row of blocks. Of a run of many steps it is the whole run in
 //! wider columns, and the first steps as they were.
 
+use crate::names;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -137,15 +138,14 @@ pub fn blocks(shares: &[f64]) -> String {
 
 impl Shares {
     /// A row for each thread after its label, under the title `what`.
-    pub fn chart(&self, what: &str, labels: &[String]) -> String {
+    /// Labels are cut to a third of `width`.
+    pub fn chart(&self, what: &str, labels: &[String], width: usize) -> String {
         let mut text = format!(
             "{what} (a column is {}, its height the share of the CPU time in it)\n",
             humantime::format_duration(self.step)
         );
-        let label_width = labels.iter().map(|l| l.chars().count()).max();
-        for (label, shares) in labels.iter().zip(&self.threads) {
-            let pad = label_width.unwrap_or(0);
-            writeln!(text, "  {label:pad$}  {}", blocks(shares).trim_end())
+        for (label, shares) in names::column(labels, width / 3).iter().zip(&self.threads) {
+            writeln!(text, "  {label}  {}", blocks(shares).trim_end())
                 .expect("writing to a string cannot fail");
         }
         text
@@ -210,7 +210,7 @@ mod tests {
             step: ms(100),
             threads: vec![vec![1.0, 0.0], vec![0.0, 1.0]],
         };
-        let chart = shares.chart("the run", &["1 a".to_string(), "2 bb".to_string()]);
+        let chart = shares.chart("the run", &["1 a".to_string(), "2 bb".to_string()], 80);
         let (head, rows) = chart.split_once('\n').unwrap();
         assert!(head.starts_with("the run (a column is 100ms"), "{head}");
         assert_eq!(rows, "  1 a   █\n  2 bb   █\n");

@@ -24,6 +24,7 @@ mod settings;
 mod shared;
 mod started;
 mod stoppable;
+mod table;
 mod values;
 mod wasi;
 

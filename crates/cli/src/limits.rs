@@ -4,6 +4,7 @@
 use crate::memory;
 use crate::mode::Mode;
 use crate::settings::{self, Setting};
+use crate::values::milliseconds;
 use clap::Args;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 use std::fmt;
@@ -169,7 +170,6 @@ impl Limit {
 /// The name of the option, and amounts with their units, as elsewhere.
 impl Serialize for Limit {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let ms = |time: Duration| time.as_secs_f64() * 1000.0;
         let mut fields = serializer.serialize_struct("Limit", 3)?;
         let (name, times) = match self.0 {
             OverLimit::CpuTime { limit, used, .. } => ("cpu_limit", Some((limit, used))),
@@ -179,8 +179,8 @@ impl Serialize for Limit {
         };
         fields.serialize_field("name", name)?;
         if let Some((limit, used)) = times {
-            fields.serialize_field("limit_ms", &ms(limit))?;
-            fields.serialize_field("used_ms", &ms(used))?;
+            fields.serialize_field("limit_ms", &milliseconds(limit))?;
+            fields.serialize_field("used_ms", &milliseconds(used))?;
         }
         if let OverLimit::Fuel { limit, used, .. } = self.0 {
             fields.serialize_field("limit_fuel", &limit)?;

@@ -4,6 +4,7 @@
 //! at once: of many bars, indicatif would leave some out to draw less often.
 
 use crate::interleaving::share;
+use crate::names;
 use console::{Term, truncate_str};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::time::Duration;
@@ -16,7 +17,7 @@ const BAR: usize = 20;
 
 pub struct Live {
     view: ProgressBar,
-    /// The names of the threads with a line, all of one width.
+    /// The names of the threads with a line.
     names: Vec<String>,
 }
 
@@ -38,12 +39,9 @@ impl Live {
 
     fn on(target: ProgressDrawTarget, names: &[String]) -> Self {
         let style = ProgressStyle::with_template("{msg}").expect("the template is a constant");
-        let names = &names[..names.len().min(MOST_ROWS)];
-        let width = names.iter().map(|name| name.chars().count()).max();
-        let pad = |name: &String| format!("{name:0$}", width.unwrap_or(0));
         Live {
             view: ProgressBar::with_draw_target(None, target).with_style(style),
-            names: names.iter().map(pad).collect(),
+            names: names.iter().take(MOST_ROWS).cloned().collect(),
         }
     }
 
@@ -56,16 +54,21 @@ impl Live {
     pub fn text(&self, rows: &[Row]) -> String {
         let columns = Term::stderr().size_checked();
         let columns = columns.map_or(usize::MAX, |(_rows, columns)| columns.into());
+        self.text_within(columns, rows)
+    }
+
+    fn text_within(&self, columns: usize, rows: &[Row]) -> String {
         let lines: Vec<String> = self
-            .lines(rows)
+            .lines(columns, rows)
             .map(|line| truncate_str(&line, columns, "…").into_owned())
             .collect();
         lines.join("\n")
     }
 
-    fn lines(&self, rows: &[Row]) -> impl Iterator<Item = String> {
+    fn lines(&self, columns: usize, rows: &[Row]) -> impl Iterator<Item = String> {
         let total = rows.iter().map(|row| row.cpu_time).sum();
-        let shown = self.names.iter().zip(rows).map(move |(name, row)| {
+        let names = names::column(&self.names, columns / 3);
+        let shown = names.into_iter().zip(rows).map(move |(name, row)| {
             let share = share(row.cpu_time, total);
             let bar = "█".repeat((share * BAR as f64).round() as usize);
             let waits_for = row.waits_for.as_ref();
@@ -124,6 +127,19 @@ mod tests {
             "1 guest.wat  running   ███████████████       75 %     1.50 s     150 slices\n\
              2 guest.wat  returned  █████                 25 %     0.50 s      50 slices"
         );
+    }
+
+    #[test]
+    fn long_names_leave_room_for_the_rest() {
+        let names = ["1 素数".repeat(30), "2 b".to_string()];
+        let live = Live::on(ProgressDrawTarget::hidden(), &names);
+        let text = live.text_within(96, &[row(10, "running"), row(10, "running")]);
+        for line in text.lines() {
+            assert!(line.ends_with(" slices"), "{line}");
+            let (name, _) = line.split_once("  running").unwrap();
+            assert_eq!(console::measure_text_width(name), 32, "{line}");
+        }
+        assert!(text.contains("…"), "{text}");
     }
 
     #[test]

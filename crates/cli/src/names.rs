@@ -1,6 +1,7 @@
 //! Names for people to read. Whoever made a module chose the names in it, and they
 //! are not to do anything to a terminal.
 
+use console::{Alignment, measure_text_width, pad_str, truncate_str};
 use std::path::Path;
 
 /// A name in one line: what is no letter in it is escaped.
@@ -16,6 +17,17 @@ pub fn text(text: &str) -> String {
 /// A path in one line.
 pub fn path(path: &Path) -> String {
     name(&path.to_string_lossy())
+}
+
+/// Names below each other: all of the same width, and none wider than `most`.
+pub fn column(names: &[String], most: usize) -> Vec<String> {
+    let width = names.iter().map(|name| measure_text_width(name)).max();
+    let width = width.unwrap_or(0).min(most);
+    let fitted = names.iter().map(|name| {
+        let cut = truncate_str(name, width, "…");
+        pad_str(&cut, width, Alignment::Left, None).into_owned()
+    });
+    fitted.collect()
 }
 
 fn escaped(text: &str, keeps: impl Fn(char) -> bool) -> String {

@@ -4,17 +4,14 @@ use crate::interleaving::Interleaving;
 use crate::names;
 use crate::outcome::Outcome;
 use crate::policy::Replayed;
-use crate::values;
-use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
+use crate::table::table;
+use crate::values::milliseconds as in_milliseconds;
 use console::Term;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use std::fmt::Write as _;
 use std::time::Duration;
 use wasmtime::{Result, Slice, Trace};
-
-/// The column of the threads' number.
-const THREADS: usize = 4;
 
 /// The most threads of a guest that are named one by one.
 const MOST_OTHERS: usize = 20;
@@ -171,68 +168,14 @@ impl Report {
             let last = first_seed + (runs - 1);
             return format!("none of {runs} seeds, {first_seed} to {last}, went wrong\n");
         }
-        writeln!(text, "{}", self.table(width))
+        writeln!(text, "{}", table(&self.threads, width).trim_fmt())
             .and_then(|()| self.summary(&mut text))
             .and_then(|()| self.schedule(&mut text))
-            .and_then(|()| self.charts(&mut text))
+            .and_then(|()| self.charts(&mut text, width))
             .and_then(|()| self.failures(&mut text))
             .and_then(|()| self.search(&mut text))
             .expect("writing to a string cannot fail");
         text
-    }
-
-    fn table(&self, width: Option<u16>) -> Table {
-        // Where no guest can have others it would say nothing.
-        let counts_threads = self.threads.iter().any(|thread| thread.threads.is_some());
-        let columns = |cells: [String; 9]| {
-            let cells = cells.into_iter().enumerate();
-            cells.filter_map(move |(i, cell)| (i != THREADS || counts_threads).then_some(cell))
-        };
-        let mut table = Table::new();
-        let rule = LineStyle::none().fill('─').junction('─');
-        table
-            .load_style(TableStyle::new().header_separator(rule))
-            .set_header(columns([
-                "thread".to_string(),
-                "guest".to_string(),
-                "exit".to_string(),
-                "results".to_string(),
-                "threads".to_string(),
-                "CPU time".to_string(),
-                "slices".to_string(),
-                "preemptions".to_string(),
-                "share".to_string(),
-            ]));
-        if let Some(width) = width {
-            table
-                .set_content_arrangement(ContentArrangement::Dynamic)
-                .set_width(width);
-        }
-        for thread in &self.threads {
-            let results = match &thread.outcome {
-                Outcome::Returned(results) => {
-                    values::comma_separated(results.iter().map(values::show))
-                }
-                _ => String::new(),
-            };
-            table.add_row(columns([
-                thread.label(),
-                names::name(&thread.guest),
-                thread.outcome.shown(),
-                results,
-                thread.threads.unwrap_or(1).to_string(),
-                format!("{:.3} s", thread.cpu_time.as_secs_f64()),
-                thread.slices.to_string(),
-                thread.preemptions.to_string(),
-                format!("{:.1} %", thread.share * 100.0),
-            ]));
-        }
-        for column in [0, 4, 5, 6, 7, 8] {
-            if let Some(column) = table.column_mut(column) {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
-        }
-        table
     }
 
     fn summary(&self, text: &mut String) -> std::fmt::Result {
@@ -279,17 +222,18 @@ impl Report {
         Ok(())
     }
 
-    fn charts(&self, text: &mut String) -> std::fmt::Result {
+    fn charts(&self, text: &mut String, width: Option<u16>) -> std::fmt::Result {
         let Some(interleaving) = &self.interleaving else {
             return Ok(());
         };
         let label = |thread: &Thread| format!("{} {}", thread.label(), names::name(&thread.guest));
         let labels: Vec<String> = self.threads.iter().map(label).collect();
+        let width = width.map_or(usize::MAX, usize::from);
         if let Some(first) = interleaving.first() {
-            write!(text, "\n{}", first.chart("the first steps", &labels))?;
+            write!(text, "\n{}", first.chart("the first steps", &labels, width))?;
         }
         let whole = interleaving.whole();
-        write!(text, "\n{}", whole.chart("the whole run", &labels))
+        write!(text, "\n{}", whole.chart("the whole run", &labels, width))
     }
 
     /// What `--search` has found.
@@ -382,7 +326,8 @@ impl Thread {
         }
     }
 
-    fn label(&self) -> String {
+    /// Its number.
+    pub fn label(&self) -> String {
         self.thread.map_or("-".to_string(), |id| id.to_string())
     }
 }
@@ -395,10 +340,6 @@ fn slice<S: Serializer>(slice: &Slice, serializer: S) -> Result<S::Ok, S::Error>
         _ => {}
     }
     fields.end()
-}
-
-fn in_milliseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1000.0
 }
 
 fn milliseconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
@@ -416,6 +357,7 @@ fn optional_milliseconds<S: Serializer>(
 mod tests {
     use super::*;
     use crate::limits::Limit;
+    use console::measure_text_width;
     use wasmtime::{OverLimit, Val};
 
     fn thread(id: u64, outcome: Outcome) -> Thread {
@@ -546,7 +488,7 @@ mod tests {
         report.threads[1].others = (10..10 + MOST_OTHERS as u64 + 2).map(other).collect();
         let text = report.text(None);
         for part in [
-            "   threads   ",
+            "  threads  ",
             "\nthread 4 (guest1.wat:run#2) trapped: no more\n",
             "\nthread 29 (guest2.wat:run#29) was waiting for the atomic at 0x8\n",
             "\n2 more of its threads were waiting\n",
@@ -579,16 +521,55 @@ mod tests {
     }
 
     #[test]
-    fn narrow_terminal_gets_a_narrow_table() {
-        for line in every_outcome().table(Some(60)).lines() {
-            assert!(line.chars().count() <= 60, "{line}");
+    fn table_fits_the_terminal_and_stays_readable() {
+        let mut report = every_outcome();
+        report.threads[0].guest = "a/long/path/to/a/guest.wat:with_an_export(1, 2)".to_string();
+        report.threads[1].guest = "素数".repeat(20);
+        let table = |report: &Report, width| {
+            let table = table(&report.threads, Some(width)).trim_fmt();
+            table.lines().map(str::to_string).collect::<Vec<_>>()
+        };
+        for width in [200, 100, 80, 60, 40, 36] {
+            let lines = table(&report, width);
+            // One for each thread, the header and the rule.
+            assert_eq!(lines.len(), 2 + report.threads.len(), "{lines:#?}");
+            for line in &lines {
+                assert!(
+                    measure_text_width(line) <= width.into(),
+                    "{width}: {lines:#?}"
+                );
+            }
+            assert!(lines[0].starts_with("thread  guest "), "{lines:#?}");
+            assert!(lines[3].contains("  exited 3"), "{lines:#?}");
         }
+        assert!(table(&report, 80)[0].contains("CPU time"));
+        assert!(table(&report, 80)[2].contains("…"));
+        // No less, however narrow.
+        assert_eq!(table(&report, 1), table(&report, 36));
+    }
+
+    #[test]
+    fn columns_that_say_nothing_are_left_out() {
+        let header = |report: &Report| {
+            let table = table(&report.threads, None).trim_fmt();
+            table.lines().next().unwrap().to_string()
+        };
+        assert!(header(&every_outcome()).contains("results"));
+        let mut report = report(vec![Outcome::Stopped, Outcome::Returned(vec![])]);
+        assert!(!header(&report).contains("results"));
+        assert!(!header(&report).contains("threads"));
+        report.threads[0].threads = Some(1);
+        assert!(header(&report).contains("  threads  "));
     }
 
     #[test]
     fn json_has_raw_numbers() {
         let json = serde_json::to_value(every_outcome()).unwrap();
         assert_eq!(json["elapsed_ms"], 2000.0);
+        let mut short = every_outcome();
+        short.elapsed = Duration::from_nanos(16_880);
+        let short = serde_json::to_string(&short).unwrap();
+        assert!(short.contains("\"elapsed_ms\":0.01688,"), "{short}");
         assert_eq!(json["slice_ms"], 10.0);
         let threads = json["threads"].as_array().unwrap();
         assert_eq!(threads[0]["exit"], "returned");

@@ -3,6 +3,7 @@
 use crate::guest;
 use std::fmt::{Display, Write};
 use std::ops::RangeInclusive;
+use std::time::Duration;
 use wasmtime::{FuncType, Result, Val, ValType, bail, format_err};
 
 /// Parses `text` as a value of type `ty`.
@@ -96,11 +97,42 @@ pub fn show(value: &Val) -> String {
     match value {
         Val::I32(value) => value.to_string(),
         Val::I64(value) => value.to_string(),
-        Val::F32(bits) => f32::from_bits(*bits).to_string(),
-        Val::F64(bits) => f64::from_bits(*bits).to_string(),
+        Val::F32(bits) => {
+            let value = f32::from_bits(*bits);
+            match has_many_digits(value.into()) {
+                true => format!("{value:e}"),
+                false => value.to_string(),
+            }
+        }
+        Val::F64(bits) => {
+            let value = f64::from_bits(*bits);
+            match has_many_digits(value) {
+                true => format!("{value:e}"),
+                false => value.to_string(),
+            }
+        }
         Val::V128(value) => format!("{:#034x}", value.as_u128()),
         reference => reference_name(reference).to_string(),
     }
+}
+
+/// Whether it is better written with an exponent.
+fn has_many_digits(value: f64) -> bool {
+    value.is_finite() && value != 0.0 && !(1e-5..1e16).contains(&value.abs())
+}
+
+/// Results as text, the first `most` of them.
+pub fn list(values: &[Val], most: usize) -> String {
+    let shown = comma_separated(values.iter().take(most).map(show));
+    match values.len().saturating_sub(most) {
+        0 => shown,
+        more => format!("{shown}, … and {more} more"),
+    }
+}
+
+/// In the unit of the JSON object.
+pub fn milliseconds(time: Duration) -> f64 {
+    time.as_nanos() as f64 / 1e6
 }
 
 /// A result as JSON: a number where JSON can hold it, else a string.
@@ -185,6 +217,25 @@ mod tests {
     fn vectors_and_references_are_refused() {
         assert!(error(ValType::V128, "0").contains("v128"));
         assert!(error(ValType::EXTERNREF, "0").contains("i32, i64, f32 and f64 can"));
+    }
+
+    #[test]
+    fn very_large_and_very_small_floats_have_an_exponent() {
+        let f64 = |value: f64| show(&Val::F64(value.to_bits()));
+        assert_eq!(f64(f64::MAX), "1.7976931348623157e308");
+        assert_eq!(f64(-1e16), "-1e16");
+        assert_eq!(f64(999_999_999_999_999.9), "999999999999999.9");
+        assert_eq!(f64(0.00001), "0.00001");
+        assert_eq!(f64(5e-324), "5e-324");
+        assert_eq!((f64(0.0), f64(f64::INFINITY)), ("0".into(), "inf".into()));
+        assert_eq!(show(&Val::F32(f32::MAX.to_bits())), "3.4028235e38");
+    }
+
+    #[test]
+    fn long_lists_of_results_are_cut() {
+        let values: Vec<Val> = (0..1000).map(Val::I32).collect();
+        assert_eq!(list(&values, 3), "0, 1, 2, … and 997 more");
+        assert_eq!(list(&values[..3], 3), "0, 1, 2");
     }
 
     #[test]

@@ -329,7 +329,7 @@ fn found(ran: &Ran) -> u64 {
 
 /// What a table says of a run but for its times.
 fn figures(ran: &Ran, guest: &str) -> (String, Vec<String>) {
-    let (printed, _) = ran.stdout.split_once(" thread ").unwrap();
+    let (printed, _) = ran.stdout.split_once("thread  guest ").unwrap();
     let row = ran
         .stdout
         .lines()

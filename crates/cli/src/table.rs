@@ -1,0 +1,157 @@
+//! The table of the threads, as wide as the terminal at most.
+
+use crate::names;
+use crate::outcome::Outcome;
+use crate::report::Thread;
+use crate::values;
+use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
+use console::{measure_text_width, truncate_str};
+
+/// Between two columns.
+const GAP: usize = 2;
+
+/// The most results of a function in one cell.
+const MOST_RESULTS: usize = 8;
+
+struct Column {
+    title: &'static str,
+    cells: Vec<String>,
+    kind: Kind,
+    /// Columns with the greatest rank are left out first, those with none never.
+    rank: u8,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    /// Cells are cut where there is no room, but for so many letters.
+    Text(usize),
+    Figure,
+}
+
+/// The threads in a line each. `width` is that of the terminal, `None` where there is
+/// none.
+pub fn table(threads: &[Thread], width: Option<u16>) -> Table {
+    let mut columns = columns(threads);
+    if let Some(width) = width {
+        fit(&mut columns, width.into());
+    }
+    let mut table = Table::new();
+    let rule = LineStyle::none().fill('─');
+    table
+        .load_style(TableStyle::new().header_separator(rule))
+        .set_header(columns.iter().map(|column| column.title));
+    for row in 0..threads.len() {
+        table.add_row(columns.iter().map(|column| &*column.cells[row]));
+    }
+    let last = columns.len() - 1;
+    for (index, column) in columns.iter().enumerate() {
+        let Some(formatted) = table.column_mut(index) else {
+            continue;
+        };
+        let gap = GAP as u16;
+        formatted.set_padding((0, if index == last { 0 } else { gap }));
+        if column.kind == Kind::Figure {
+            formatted.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+fn columns(threads: &[Thread]) -> Vec<Column> {
+    let column = |title, rank, kind, cell: fn(&Thread) -> String| Column {
+        title,
+        cells: threads.iter().map(cell).collect(),
+        kind,
+        rank,
+    };
+    let mut columns = vec![
+        column("thread", 0, Kind::Figure, Thread::label),
+        column("guest", 0, Kind::Text(12), |thread| {
+            names::name(&thread.guest)
+        }),
+        column("exit", 0, Kind::Text(8), |thread| thread.outcome.shown()),
+        column("results", 1, Kind::Text(8), |thread| {
+            match &thread.outcome {
+                Outcome::Returned(results) => values::list(results, MOST_RESULTS),
+                _ => String::new(),
+            }
+        }),
+        column("threads", 3, Kind::Figure, |thread| {
+            thread.threads.unwrap_or(1).to_string()
+        }),
+        column("CPU time", 2, Kind::Figure, |thread| {
+            format!("{:.3} s", thread.cpu_time.as_secs_f64())
+        }),
+        column("slices", 4, Kind::Figure, |thread| {
+            thread.slices.to_string()
+        }),
+        column("preemptions", 6, Kind::Figure, |thread| {
+            thread.preemptions.to_string()
+        }),
+        column("share", 5, Kind::Figure, |thread| {
+            format!("{:.1} %", thread.share * 100.0)
+        }),
+    ];
+    // Columns that would say nothing.
+    let counts_threads = threads.iter().any(|thread| thread.threads.is_some());
+    columns.retain(|column| match column.title {
+        "threads" => counts_threads,
+        "results" => column.cells.iter().any(|cell| !cell.is_empty()),
+        _ => true,
+    });
+    columns
+}
+
+/// Cuts text, and leaves columns out where that is not enough.
+fn fit(columns: &mut Vec<Column>, width: usize) {
+    loop {
+        let gaps = GAP * (columns.len() - 1);
+        let least: usize = columns.iter().map(Column::least).sum();
+        if least + gaps <= width {
+            break;
+        }
+        let ranks = columns.iter().enumerate().map(|(i, c)| (c.rank, i));
+        match ranks.max() {
+            Some((1.., index)) => columns.remove(index),
+            _ => break,
+        };
+    }
+    let mut over = {
+        let all: usize = columns.iter().map(Column::width).sum();
+        (all + GAP * (columns.len() - 1)).saturating_sub(width)
+    };
+    while over > 0 {
+        // The widest that can be cut.
+        let widest = columns.iter_mut().max_by_key(|column| column.spare());
+        let Some(column) = widest.filter(|column| column.spare() > 0) else {
+            break;
+        };
+        let to = column.width() - 1;
+        column.cut(to);
+        over -= 1;
+    }
+}
+
+impl Column {
+    fn width(&self) -> usize {
+        let cells = self.cells.iter().map(|cell| measure_text_width(cell));
+        cells.max().unwrap_or(0).max(self.title.len())
+    }
+
+    fn least(&self) -> usize {
+        match self.kind {
+            Kind::Text(least) => self.width().min(least.max(self.title.len())),
+            Kind::Figure => self.width(),
+        }
+    }
+
+    fn spare(&self) -> usize {
+        self.width() - self.least()
+    }
+
+    fn cut(&mut self, width: usize) {
+        for cell in &mut self.cells {
+            *cell = truncate_str(cell, width, "…").into_owned();
+        }
+    }
+}
