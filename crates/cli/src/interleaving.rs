@@ -40,16 +40,34 @@ impl Interleaving {
         self.step.saturating_sub(self.filled)
     }
 
-    /// Takes the threads' CPU times after `elapsed` more of the run.
+    /// Takes the threads' CPU times after `elapsed` more of the run. If that is longer
+    /// than a column, nobody knows when it was whose turn: each one has as much of it.
     pub fn sample(&mut self, elapsed: Duration, cpu: impl IntoIterator<Item = Duration>) {
-        let threads = self.column.iter_mut().zip(&mut self.last);
-        for ((column, last), now) in threads.zip(cpu) {
-            *column += now.saturating_sub(*last);
+        let mut used: Vec<Duration> = Vec::new();
+        for (last, now) in self.last.iter_mut().zip(cpu) {
+            used.push(now.saturating_sub(*last));
             *last = now;
         }
-        self.filled += elapsed;
-        if self.filled >= self.step {
-            self.end_column();
+        let mut left = elapsed;
+        loop {
+            let part = left.min(self.step.saturating_sub(self.filled));
+            for (column, used) in self.column.iter_mut().zip(&mut used) {
+                // All of it with the last part, so that nothing is lost.
+                let share = match part == left {
+                    true => *used,
+                    false => used.mul_f64(part.div_duration_f64(left)),
+                };
+                *column += share;
+                *used = used.saturating_sub(share);
+            }
+            left -= part;
+            self.filled += part;
+            if self.filled >= self.step {
+                self.end_column();
+            }
+            if left.is_zero() {
+                break;
+            }
         }
     }
 
@@ -180,6 +198,27 @@ mod tests {
         it.finish();
         it.finish();
         assert_eq!(it.whole().threads, [[1.0, 1.0]]);
+    }
+
+    #[test]
+    fn samples_longer_than_a_column_are_spread() {
+        let mut it = Interleaving::new(ms(10), 2);
+        it.sample(ms(5), [ms(5), ms(0)]);
+        it.sample(ms(30), [ms(20), ms(15)]);
+        it.finish();
+        let whole = it.whole();
+        assert_eq!(whole.threads[0], [0.75, 0.5, 0.5, 0.5]);
+        assert_eq!(whole.step, ms(10));
+
+        // A run of 2 s has as many columns as there are steps in it.
+        let mut it = Interleaving::new(ms(10), 1);
+        for sample in 1..=20 {
+            it.sample(ms(100), [ms(sample * 100)]);
+        }
+        it.finish();
+        let whole = it.whole();
+        assert_eq!(whole.step * whole.threads[0].len() as u32, ms(2000));
+        assert_eq!(it.columns.iter().flatten().sum::<Duration>(), ms(2000));
     }
 
     #[test]
