@@ -1,5 +1,5 @@
-//! Ctrl-C ends the guests, and with them the run, so that its report and its
-//! trace are written. A second one ends the command.
+//! Ctrl-C and SIGTERM end the guests, and with them the run, so that its report and
+//! its trace are written. A second one ends the command.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

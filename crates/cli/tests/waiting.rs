@@ -172,8 +172,8 @@ fn end_of_the_time_and_a_timeout_end_those_who_wait() {
 
 #[cfg(unix)]
 #[test]
-fn ctrl_c_ends_those_who_wait() {
-    for mode in each_mode() {
+fn ctrl_c_and_sigterm_end_those_who_wait() {
+    for (mode, signal) in each_mode().flat_map(|mode| [(mode, "-INT"), (mode, "-TERM")]) {
         let mut child = start(&[
             "--preemption",
             mode.name,
@@ -185,7 +185,7 @@ fn ctrl_c_ends_those_who_wait() {
         // Long enough for the guests to be compiled.
         thread::sleep(Duration::from_millis(1500));
         let id = child.id().to_string();
-        let killed = Command::new("kill").args(["-INT", &id]).status();
+        let killed = Command::new("kill").args([signal, &id]).status();
         assert!(killed.unwrap().success());
         let (status, json, _) = finish(child);
         drop(stdin);
