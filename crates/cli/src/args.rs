@@ -4,10 +4,10 @@ use crate::limits::LimitArgs;
 use crate::mode::Mode;
 use crate::outputs::OutputArgs;
 use crate::schedule::ScheduleArgs;
+use crate::times;
 use clap::{Args, Parser, Subcommand};
-use std::path::PathBuf;
 use std::time::Duration;
-use wasmtime::{Result, bail, format_err};
+use wasmtime::Result;
 
 #[derive(Parser)]
 #[command(name = "preempt", version, about, arg_required_else_help = true)]
@@ -50,7 +50,12 @@ pub struct RunArgs {
     /// Without it, run until all have finished. The time starts after the
     /// modules' start functions. It may be exceeded by a guest that is in a host
     /// function, until that returns, and under --preemption fuel by one slice.
-    #[arg(long = "for", value_name = "DURATION", value_parser = positive_duration)]
+    #[arg(
+        long = "for",
+        value_name = "DURATION",
+        value_parser = run_time,
+        allow_hyphen_values = true
+    )]
     pub time: Option<Duration>,
 
     /// Show how the guests interleaved: each one's share of the CPU time in
@@ -63,24 +68,21 @@ pub struct RunArgs {
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = "10ms",
-        value_parser = positive_duration
+        value_parser = run_time
     )]
     pub interleaving: Option<Duration>,
 
-    /// Set a variable in the environment of guest N, counted from 1, or of all
-    /// WASI guests
+    /// Set a variable in the environment of a guest, or of all WASI guests
     ///
     /// They do not see the environment of this process.
-    #[arg(long, value_name = "[N:]KEY=VALUE", value_parser = parse_env)]
-    pub env: Vec<For<Variable>>,
+    #[arg(long, value_name = "[GUEST=]KEY=VALUE")]
+    pub env: Vec<String>,
 
-    /// Give guest N, counted from 1, or every WASI guest, a file as standard
-    /// input
+    /// Give a guest, or each WASI guest, a file as standard input
     ///
-    /// Without it they share the standard input of this process. A guest that
-    /// waits for input holds up all the others.
-    #[arg(long, value_name = "[N:]FILE", value_parser = parse_stdin)]
-    pub stdin: Vec<For<PathBuf>>,
+    /// Without it they share the standard input of this process.
+    #[arg(long, value_name = "[GUEST=]FILE")]
+    pub stdin: Vec<String>,
 
     // Before the others: a heading holds for all that follows.
     /// FILE[:EXPORT][(ARG,...)], for example 'fib.wat:fib(30)'
@@ -128,92 +130,13 @@ Exit status:
      with 130
   2  bad usage, or a guest that cannot be run";
 
-fn positive_duration(text: &str) -> Result<Duration> {
-    match humantime::parse_duration(text) {
-        Ok(time) if time.is_zero() => Err(format_err!(
-            "no guest would run; give a time above zero, such as 2s"
-        )),
-        Ok(time) => Ok(time),
-        Err(error) => Err(format_err!("{error}; give a time such as 2s or 500ms")),
-    }
-}
-
-/// An option's value for one guest (counted from 1), or for all.
-#[derive(Clone, Debug, PartialEq)]
-pub struct For<V> {
-    pub guest: Option<usize>,
-    pub value: V,
-    /// What was given, for errors.
-    pub text: String,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct Variable {
-    pub key: String,
-    pub value: String,
-}
-
-/// Splits `N:` off, if it is there.
-fn guest_prefix(text: &str) -> Result<(Option<usize>, &str)> {
-    match text.split_once(':') {
-        Some((n, rest)) if !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()) => {
-            match n.parse() {
-                Ok(0) | Err(_) => bail!("there is no guest {n}; guests are counted from 1"),
-                Ok(n) => Ok((Some(n), rest)),
-            }
-        }
-        _ => Ok((None, text)),
-    }
-}
-
-fn parse_env(text: &str) -> Result<For<Variable>> {
-    let (guest, rest) = guest_prefix(text)?;
-    match rest.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok(For {
-            guest,
-            value: Variable {
-                key: key.to_string(),
-                value: value.to_string(),
-            },
-            text: text.to_string(),
-        }),
-        _ => bail!("write KEY=VALUE, or N:KEY=VALUE for guest N only"),
-    }
-}
-
-fn parse_stdin(text: &str) -> Result<For<PathBuf>> {
-    let (guest, rest) = guest_prefix(text)?;
-    if rest.is_empty() {
-        bail!("write FILE, or N:FILE for guest N only");
-    }
-    Ok(For {
-        guest,
-        value: rest.into(),
-        text: text.to_string(),
-    })
+fn run_time(text: &str) -> Result<Duration> {
+    times::parse_or_say(text, "no guest would run", "2s or 500ms")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn env_may_name_its_guest() {
-        let env = parse_env("2:A=b=c:d").unwrap();
-        assert_eq!(env.guest, Some(2));
-        assert_eq!((&*env.value.key, &*env.value.value), ("A", "b=c:d"));
-
-        let env = parse_env("A:B=").unwrap();
-        assert_eq!(env.guest, None);
-        assert_eq!((&*env.value.key, &*env.value.value), ("A:B", ""));
-    }
-
-    #[test]
-    fn env_without_key_or_guest_is_an_error() {
-        for text in ["", "A", "=b", "1:=b", "1:A", "0:A=b"] {
-            assert!(parse_env(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn command_line_definition_is_consistent() {

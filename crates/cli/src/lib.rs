@@ -3,6 +3,7 @@
 mod args;
 mod console;
 mod end;
+mod files;
 mod guest;
 mod interleaving;
 mod interrupt;
@@ -25,11 +26,13 @@ mod shared;
 mod started;
 mod stoppable;
 mod table;
+mod times;
 mod values;
 mod wasi;
 
 use args::{Cli, Command, RunArgs};
 use clap::Parser;
+use clap::error::ErrorKind;
 use outputs::Outputs;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -59,6 +62,15 @@ pub fn main() -> ExitCode {
 /// it shows them as they are.
 fn usage(error: &clap::Error) -> ExitCode {
     let mut args = std::env::args_os();
+    if error.kind() == ErrorKind::InvalidUtf8
+        && let Some(arg) = args.find(|arg| arg.to_str().is_none())
+    {
+        let _ = writeln!(
+            io::stderr(),
+            "error: the argument {arg:?} is not UTF-8; give another name to what it is for"
+        );
+        return ExitCode::from(BAD_USAGE);
+    }
     let _ = match args.all(|arg| names::name(&arg.to_string_lossy()) == arg.to_string_lossy()) {
         true => error.print(),
         false => {
@@ -77,7 +89,7 @@ fn run(args: &RunArgs) -> wasmtime::Result<bool> {
     }
     let prepared = setup.prepare(args.schedule.seed)?;
     // Before a guest has run in vain.
-    let outputs = Outputs::create(args)?;
+    let outputs = Outputs::create(args, &setup.inputs())?;
     let ran = prepared.start()?.run();
     end::end(args, ran, outputs, &setup.interrupt)
 }

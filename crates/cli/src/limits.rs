@@ -2,14 +2,15 @@
 //! one did.
 
 use crate::memory;
-use crate::mode::Mode;
+use crate::mode::{Mode, units};
 use crate::settings::{self, Setting};
+use crate::times;
 use crate::values::milliseconds;
 use clap::Args;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 use std::fmt;
 use std::time::Duration;
-use wasmtime::{OverLimit, Result, ThreadLimits, bail, format_err};
+use wasmtime::{OverLimit, Result, ThreadLimits, bail};
 
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Limits")]
@@ -21,7 +22,7 @@ pub struct LimitArgs {
     /// guest's name or its number, as in the table, the option may be repeated,
     /// and the last one that is for a guest holds. Under --preemption fuel this
     /// is looked at when a slice is over.
-    #[arg(long, value_name = "[GUEST=]DURATION", value_parser = time)]
+    #[arg(long, value_name = "[GUEST=]DURATION", value_parser = time, allow_hyphen_values = true)]
     pub cpu_limit: Vec<Setting<Duration>>,
 
     /// End a guest that has used so many units of fuel: all its threads together
@@ -33,7 +34,7 @@ pub struct LimitArgs {
     /// End a guest that has not finished after so long, on the CPU or not
     ///
     /// The time starts after the modules' start functions.
-    #[arg(long, value_name = "[GUEST=]DURATION", value_parser = time)]
+    #[arg(long, value_name = "[GUEST=]DURATION", value_parser = time, allow_hyphen_values = true)]
     pub timeout: Vec<Setting<Duration>>,
 
     /// Let the memories and tables of a guest grow to SIZE bytes together, such as
@@ -110,12 +111,12 @@ impl GuestLimits {
 }
 
 fn time(text: &str) -> Result<Setting<Duration>> {
-    settings::parse(text, |value| match humantime::parse_duration(value) {
-        Ok(time) if time.is_zero() => Err(format_err!(
-            "it would end the guest before it starts; give a time above zero, such as 50ms"
-        )),
-        Ok(time) => Ok(time),
-        Err(error) => Err(format_err!("{error}; give a time such as 50ms or 2s")),
+    settings::parse(text, |value| {
+        times::parse_or_say(
+            value,
+            "it would end the guest before it starts",
+            "50ms or 2s",
+        )
     })
 }
 
@@ -148,7 +149,7 @@ impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             OverLimit::CpuTime { limit, .. } => write!(f, "its CPU limit of {limit:?}"),
-            OverLimit::Fuel { limit, .. } => write!(f, "its fuel limit of {limit} units"),
+            OverLimit::Fuel { limit, .. } => write!(f, "its fuel limit of {}", units(limit)),
             OverLimit::WallTime { limit, .. } => write!(f, "its timeout of {limit:?}"),
             other => other.fmt(f),
         }
@@ -160,7 +161,7 @@ impl Limit {
     pub fn used(&self) -> String {
         match self.0 {
             OverLimit::CpuTime { used, .. } => format!("{used:.3?} used"),
-            OverLimit::Fuel { used, .. } => format!("{used} units used"),
+            OverLimit::Fuel { used, .. } => format!("{} used", units(used)),
             OverLimit::WallTime { used, .. } => format!("{used:.3?} passed"),
             other => other.to_string(),
         }

@@ -2,6 +2,7 @@
 //! in it, and arguments of its types. All that can be wrong with a guest before
 //! it runs is found here.
 
+use crate::files;
 use crate::guest::{self, GuestSpec};
 use crate::mode::Mode;
 use crate::names;
@@ -110,7 +111,10 @@ impl<'a> Loader<'a> {
             return Ok(module.clone());
         }
         let shown = names::path(file);
-        let bytes = std::fs::read(file).with_context(|| format!("cannot read {shown}"))?;
+        let bytes = files::read(file)?;
+        if bytes.is_empty() {
+            bail!("cannot run {shown}: the file is empty");
+        }
         let not_a_module = || format!("{shown} is not a WebAssembly module that can be run");
         let binary = wat::Parser::new()
             .parse_bytes(Some(file), &bytes)

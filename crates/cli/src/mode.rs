@@ -1,5 +1,6 @@
 //! `--preemption`, and the slices that it takes.
 
+use crate::times::{self, Wrong};
 use clap::ValueEnum;
 use std::fmt;
 use std::time::Duration;
@@ -70,18 +71,18 @@ impl Mode {
     fn parse(self, amount: &Amount, given: &str, text: &str) -> Result<Slice> {
         let Amount { option, what, zero } = amount;
         let number = text.replace('_', "").parse::<u64>();
-        let duration = humantime::parse_duration(text);
+        let duration = times::parse(text);
         match self {
             Mode::Signal | Mode::Epoch => match (duration, number) {
-                (Ok(time), _) if !time.is_zero() => Ok(Slice::Time(time)),
+                (Ok(time), _) => Ok(Slice::Time(time)),
                 (_, Ok(1..)) => bail!(
                     "{option} {given} has no unit; with --preemption {self} {what} is a time \
                      such as 10ms (or count fuel: --preemption fuel)"
                 ),
-                (Ok(_), _) | (_, Ok(0)) => {
+                (Err(Wrong::Zero), _) | (_, Ok(0)) => {
                     bail!("{option} {given} {zero}; give a time above zero, such as 10ms")
                 }
-                (Err(_), Err(_)) => bail!(
+                (Err(Wrong::NoTime(_)), Err(_)) => bail!(
                     "{option} {given} is not a time; with --preemption {self} \
                      give one such as 10ms or 500us"
                 ),
@@ -92,12 +93,12 @@ impl Mode {
                     "{option} {given} {zero}; \
                      give a number of fuel units above zero, such as 100000"
                 ),
-                (Err(_), Ok(_)) => bail!(
+                (Err(_), Ok(_) | Err(Wrong::Zero)) => bail!(
                     "{option} {given} is a time; with --preemption fuel {what} is a number of \
                      fuel units such as 100000 (or count time: --preemption {})",
                     Mode::for_this_host()
                 ),
-                (Err(_), Err(_)) => bail!(
+                (Err(_), Err(Wrong::NoTime(_))) => bail!(
                     "{option} {given} is not a number of fuel units; with --preemption fuel \
                      give one from 1 to {}, such as 100000",
                     i64::MAX
@@ -120,6 +121,22 @@ const SLICE: Amount = Amount {
     what: "a slice",
     zero: "would let no guest run",
 };
+
+/// A slice, for people.
+pub fn show(slice: Slice) -> String {
+    match slice {
+        Slice::Fuel(fuel) => format!("{} of fuel", units(fuel)),
+        other => other.to_string(),
+    }
+}
+
+/// `1 unit`, `2 units`
+pub fn units(count: u64) -> String {
+    match count {
+        1 => "1 unit".to_string(),
+        _ => format!("{count} units"),
+    }
+}
 
 /// In what schedulers count.
 pub fn ticks(slice: Slice) -> u64 {
@@ -144,6 +161,13 @@ mod tests {
         }
         assert_eq!(slice(Mode::Fuel, "100000"), Slice::Fuel(100_000));
         assert_eq!(slice(Mode::Fuel, "100_000"), Slice::Fuel(100_000));
+    }
+
+    #[test]
+    fn slices_are_shown_with_their_unit() {
+        assert_eq!(show(Slice::Fuel(1)), "1 unit of fuel");
+        assert_eq!(show(Slice::Fuel(2)), "2 units of fuel");
+        assert_eq!(show(Slice::Time(Duration::from_millis(10))), "10ms");
     }
 
     #[test]

@@ -2,9 +2,11 @@
 //! whatever comes of it.
 
 use crate::args::RunArgs;
+use crate::files::Identity;
 use crate::names;
 use crate::run::Ran;
 use clap::Args;
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use preempt_trace::perfetto;
 use preempt_trace::text::Text;
 use preempt_trace::timeline::Timeline;
@@ -35,7 +37,7 @@ pub struct OutputArgs {
     ///
     /// May be repeated. The text holds nothing but the schedule: under
     /// --preemption fuel it is the same in every run.
-    #[arg(long, value_name = "FILE", value_parser = trace_file)]
+    #[arg(long, value_name = "FILE", value_parser = PathBufValueParser::new().try_map(trace_file))]
     pub trace: Vec<TraceFile>,
 
     /// Write a picture of who ran when to FILE, as SVG
@@ -65,8 +67,7 @@ pub enum Format {
     Text,
 }
 
-fn trace_file(text: &str) -> Result<TraceFile> {
-    let path = PathBuf::from(text);
+fn trace_file(path: PathBuf) -> Result<TraceFile> {
     let format = match path.extension().and_then(|extension| extension.to_str()) {
         Some("json") => Format::Perfetto,
         Some("txt") => Format::Text,
@@ -119,10 +120,12 @@ pub struct Outputs {
 }
 
 impl Outputs {
+    /// `inputs` are the files that are read.
+    ///
     /// # Errors
     ///
-    /// If one cannot be written, or two are the same.
-    pub fn create(args: &RunArgs) -> Result<Outputs> {
+    /// If one cannot be written, two are the same, or one is an input.
+    pub fn create(args: &RunArgs, inputs: &[PathBuf]) -> Result<Outputs> {
         let args = &args.outputs;
         let traces = args.trace.iter().map(|to| ("--trace", &*to.path));
         let others = [
@@ -134,13 +137,22 @@ impl Outputs {
             .into_iter()
             .filter_map(|(option, path)| Some((option, path.as_deref()?)));
         let all: Vec<(&str, &Path)> = traces.chain(others).collect();
-        for (index, (option, path)) in all.iter().enumerate() {
-            if let Some((other, _)) = all[..index].iter().find(|(_, earlier)| earlier == path) {
+        // With what must not be overwritten.
+        let inputs = inputs.iter().filter_map(|input| Identity::of(input));
+        let mut taken: Vec<(String, Identity)> = inputs
+            .map(|identity| ("the command reads".to_string(), identity))
+            .collect();
+        for (option, path) in all {
+            let Some(identity) = Identity::of(path) else {
+                continue;
+            };
+            if let Some((what, _)) = taken.iter().find(|(_, other)| *other == identity) {
                 bail!(
-                    "{option} {}: {other} writes to the same file; give another one",
+                    "{option} {}: {what} the same file; give another one",
                     names::path(path)
                 );
             }
+            taken.push((format!("{option} writes to"), identity));
         }
 
         let create = |option, path: &Option<PathBuf>| {
@@ -226,11 +238,11 @@ mod tests {
 
     #[test]
     fn extension_of_a_trace_is_its_format() {
-        let format = |text| trace_file(text).unwrap().format;
+        let format = |text: &str| trace_file(PathBuf::from(text)).unwrap().format;
         assert_eq!(format("a.json"), Format::Perfetto);
         assert_eq!(format("dir.txt/a.b.txt"), Format::Text);
         for other in ["a", "a.svg", "a.trace", ".json", "json", ""] {
-            let error = trace_file(other).unwrap_err().to_string();
+            let error = trace_file(PathBuf::from(other)).unwrap_err().to_string();
             assert!(error.contains(".json") && error.contains(".txt"), "{error}");
         }
     }

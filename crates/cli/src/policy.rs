@@ -2,6 +2,7 @@
 //! them.
 
 use crate::args::RunArgs;
+use crate::files;
 use crate::memory::Noted;
 use crate::mode::ticks;
 use crate::names;
@@ -89,10 +90,10 @@ fn any_seed() -> u64 {
 
 fn read_schedule(path: &Path) -> Result<Schedule> {
     let shown = names::path(path);
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("--replay: cannot read {shown}"))?;
-    text.parse::<Schedule>()
-        .with_context(|| format!("--replay: {shown} is not what --record writes"))
+    let not_recorded = || format!("--replay: {shown} is not what --record writes");
+    let text = files::read(path).context("--replay")?;
+    let text = String::from_utf8(text).with_context(not_recorded)?;
+    text.parse::<Schedule>().with_context(not_recorded)
 }
 
 /// What a policy has made.

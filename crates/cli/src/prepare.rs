@@ -15,7 +15,7 @@ use crate::schedule::Name;
 use crate::started::Started;
 use crate::wasi::{self, Host};
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use wasmtime::error::Context as _;
 use wasmtime::{
     Config, DEFAULT_INSTANCE_LIMIT, Engine, ExternType, Linker, Result, SharedMemory, Slice, Store,
@@ -113,6 +113,14 @@ pub fn set_up(args: &RunArgs) -> Result<Setup<'_>> {
 }
 
 impl<'a> Setup<'a> {
+    /// The files that are read.
+    pub fn inputs(&self) -> Vec<PathBuf> {
+        let guests = self.guests.iter().map(|guest| guest.spec.file.clone());
+        let replay = self.args.schedule.replay.clone();
+        let stdin = wasi::stdin_files(self.args);
+        guests.chain(replay).chain(stdin).collect()
+    }
+
     /// Checks all that is left; nothing of a guest has run after it.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! What came of the run, as a table or as JSON.
 
 use crate::interleaving::Interleaving;
+use crate::mode;
 use crate::names;
 use crate::outcome::Outcome;
 use crate::policy::Replayed;
@@ -190,7 +191,7 @@ impl Report {
             "{end} after {:.3} s ({} preemption, slices of {}",
             self.elapsed.as_secs_f64(),
             self.preemption,
-            self.slice
+            mode::show(self.slice)
         )?;
         if self.policy != "round-robin" {
             write!(text, ", policy {}", self.policy)?;

@@ -6,7 +6,7 @@ use crate::console::{Console, Target};
 use crate::interleaving::{Interleaving, share};
 use crate::interrupt::Interrupt;
 use crate::live::{Live, Row};
-use crate::mode::Mode;
+use crate::mode::{self, Mode};
 use crate::outcome::Outcome;
 use crate::policy::{Ask, Made};
 use crate::report::{Report, Thread, Traced};
@@ -61,7 +61,8 @@ impl Run<'_> {
             trace.names.dedup_by_key(|(id, _)| *id);
         }
         let Made { schedule, replayed } = (self.ask)(&mut self.store);
-        let (mode, slice, policy) = (self.args.preemption, self.slice, &self.policy);
+        let (mode, policy) = (self.args.preemption, &self.policy);
+        let slice = mode::show(self.slice);
         Ran {
             console: self.console.clone(),
             title: format!("{mode} preemption, slices of {slice}, policy {policy}"),

@@ -19,7 +19,7 @@ pub fn run(args: &RunArgs, setup: &Setup<'_>, seeds: RangeInclusive<u64>) -> Res
     let mut seed = first_seed;
     let mut prepared = setup.prepare(Some(seed))?;
     // Before a guest has run in vain.
-    let outputs = Outputs::create(args)?;
+    let outputs = Outputs::create(args, &setup.inputs())?;
     loop {
         let mut ran = prepared.start()?.run();
         let went_well = ran.report.as_ref().is_ok_and(Report::all_returned);

@@ -1,5 +1,5 @@
 //! Options that hold for one guest or for all: `[GUEST=]VALUE`, where GUEST is
-//! its name or its number.
+//! its name or its number. Both may contain `=`.
 
 use crate::names;
 use crate::values::comma_separated;
@@ -29,6 +29,23 @@ pub fn parse<V>(text: &str, value: impl FnOnce(&str) -> Result<V>) -> Result<Set
     })
 }
 
+/// Splits `[GUEST=]VALUE` where a VALUE may contain `=`: GUEST is the longest beginning
+/// that is one, and leaves something that `is_value`.
+pub fn split(text: &str, guests: &[String], is_value: impl Fn(&str) -> bool) -> Setting<String> {
+    let ends = text.match_indices('=').map(|(at, _)| at).rev();
+    let is_guest =
+        |end: &usize| !find(&text[..*end], guests).is_empty() && is_value(&text[end + 1..]);
+    let (guest, value) = match ends.into_iter().find(is_guest) {
+        Some(end) => (Some(text[..end].to_string()), &text[end + 1..]),
+        None => (None, text),
+    };
+    Setting {
+        guest,
+        value: value.to_string(),
+        text: text.to_string(),
+    }
+}
+
 /// The value for each of `guests`, if it has one: the last that was given.
 ///
 /// # Errors
@@ -41,26 +58,36 @@ pub fn for_each<V: Clone>(
 ) -> Result<Vec<Option<V>>> {
     let mut values = vec![None; guests.len()];
     for setting in settings {
-        let value = Some(setting.value.clone());
-        match &setting.guest {
-            None => values.fill(value),
+        for index in setting.guests(option, guests)? {
+            values[index] = Some(setting.value.clone());
+        }
+    }
+    Ok(values)
+}
+
+impl<V> Setting<V> {
+    /// The indices of the guests that it is for.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such guest.
+    pub fn guests(&self, option: &str, guests: &[String]) -> Result<Vec<usize>> {
+        match &self.guest {
+            None => Ok((0..guests.len()).collect()),
             Some(name) => {
                 let found = find(name, guests);
                 if found.is_empty() {
                     bail!(
                         "{option} {}: there is no guest `{}`; there are {}",
-                        names::name(&setting.text),
+                        names::name(&self.text),
                         names::name(name),
                         list(guests)
                     );
                 }
-                for index in found {
-                    values[index].clone_from(&value);
-                }
+                Ok(found)
             }
         }
     }
-    Ok(values)
 }
 
 /// All guests of this name, or the one of this number.
@@ -127,6 +154,26 @@ mod tests {
             values(&["3=1"], &guests),
             Ok(vec![None, None, Some("1".to_string())])
         );
+    }
+
+    #[test]
+    fn value_may_contain_an_equals_sign() {
+        let guests = ["echo.wasm(a=b)", "A"].map(str::to_string);
+        let is_variable = |text: &str| text.contains('=');
+        let split = |text| {
+            let Setting { guest, value, .. } = super::split(text, &guests, is_variable);
+            (guest.unwrap_or_default(), value)
+        };
+        let expected = |guest: &str, value: &str| (guest.to_string(), value.to_string());
+        assert_eq!(split("KEY=a=b"), expected("", "KEY=a=b"));
+        assert_eq!(split("2=KEY=a=b"), expected("2", "KEY=a=b"));
+        assert_eq!(
+            split("echo.wasm(a=b)=KEY="),
+            expected("echo.wasm(a=b)", "KEY=")
+        );
+        assert_eq!(split("A=b"), expected("", "A=b"));
+        assert_eq!(split("A=B=c"), expected("A", "B=c"));
+        assert_eq!(split("3=B=c"), expected("", "3=B=c"));
     }
 
     #[test]

@@ -7,11 +7,12 @@ use crate::console::{Console, Refused, Stream, Target};
 use crate::load::Guest;
 use crate::memory::Memory;
 use crate::names;
+use crate::settings::{self, Setting};
 use bytes::Bytes;
 use std::fs::File;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -56,69 +57,98 @@ impl Host {
     }
 }
 
+/// What was given for a guest.
+#[derive(Clone, Default)]
+struct Given {
+    /// Keys and values.
+    env: Vec<(String, String)>,
+    stdin: Option<PathBuf>,
+}
+
 /// Makes the context of each guest, `None` for those that do not import WASI.
 pub fn contexts(
     guests: &[Guest],
     args: &RunArgs,
     console: &Console,
 ) -> Result<Vec<Option<WasiP1Ctx>>> {
-    for (option, number, text) in args
-        .env
-        .iter()
-        .map(|env| ("--env", env.guest, &env.text))
-        .chain(args.stdin.iter().map(|i| ("--stdin", i.guest, &i.text)))
-    {
-        let Some(number) = number else { continue };
-        match guests.get(number - 1) {
-            Some(guest) if guest.argv.is_none() => bail!(
-                "{option} {text}: guest {number} (`{}`) does not import WASI, \
-                 and so cannot see it",
-                names::name(&guest.spec.text)
-            ),
-            Some(_) => {}
-            None => bail!(
-                "{option} {text}: there is no guest {number}; the last one is guest {} (`{}`)",
-                guests.len(),
-                guests
-                    .last()
-                    .map_or(String::new(), |guest| names::name(&guest.spec.text)),
-            ),
+    let mut given = vec![Given::default(); guests.len()];
+    for text in &args.env {
+        let env = settings::split(text, &args.guests, |rest| variable(rest).is_some());
+        let Some((key, value)) = variable(&env.value) else {
+            bail!(
+                "--env {}: write KEY=VALUE, or GUEST=KEY=VALUE for one guest",
+                names::name(text)
+            );
+        };
+        for index in takers("--env", &env, guests, args)? {
+            // Of two settings for one guest, the later one holds.
+            let env = &mut given[index].env;
+            env.retain(|(earlier, _)| earlier != key);
+            env.push((key.to_string(), value.to_string()));
+        }
+    }
+    for text in &args.stdin {
+        let stdin = settings::split(text, &args.guests, |_| true);
+        if stdin.value.is_empty() {
+            bail!("--stdin: write FILE, or GUEST=FILE for one guest");
+        }
+        for index in takers("--stdin", &stdin, guests, args)? {
+            given[index].stdin = Some(PathBuf::from(&stdin.value));
         }
     }
     guests
         .iter()
-        .enumerate()
-        .map(|(i, guest)| match &guest.argv {
-            Some(argv) => context(i + 1, argv, args, console).map(Some),
+        .zip(given)
+        .map(|(guest, given)| match &guest.argv {
+            Some(argv) => context(argv, given, args, console).map(Some),
             None => Ok(None),
         })
         .collect()
 }
 
-/// The context of guest `number`, counted from 1.
-fn context(number: usize, argv: &[String], args: &RunArgs, console: &Console) -> Result<WasiP1Ctx> {
-    let is_for = |guest: Option<usize>| guest.is_none_or(|guest| guest == number);
+/// Splits `KEY=VALUE`.
+fn variable(text: &str) -> Option<(&str, &str)> {
+    text.split_once('=').filter(|(key, _)| !key.is_empty())
+}
+
+/// The indices of the guests that can see a setting.
+///
+/// # Errors
+///
+/// If none can, or the one cannot that it is for.
+fn takers(
+    option: &str,
+    setting: &Setting<String>,
+    guests: &[Guest],
+    args: &RunArgs,
+) -> Result<Vec<usize>> {
+    let meant = setting.guests(option, &args.guests)?;
+    let takes = |index: &usize| guests[*index].argv.is_some();
+    let takers: Vec<usize> = meant.into_iter().filter(takes).collect();
+    if takers.is_empty() {
+        let text = names::name(&setting.text);
+        match &setting.guest {
+            Some(guest) => bail!(
+                "{option} {text}: guest `{}` does not import WASI, and so cannot see it",
+                names::name(guest)
+            ),
+            None => bail!("{option} {text}: no guest imports WASI, and so none can see it"),
+        }
+    }
+    Ok(takers)
+}
+
+fn context(argv: &[String], given: Given, args: &RunArgs, console: &Console) -> Result<WasiP1Ctx> {
     // stdout is for the JSON object alone.
     let stdout = console.stream(match args.outputs.json {
         true => Target::Stderr,
         false => Target::Stdout,
     });
     let mut builder = WasiCtxBuilder::new();
-    builder.args(argv);
-
-    // Of two settings for one guest, the later one holds.
-    let mut env: Vec<(&str, &str)> = Vec::new();
-    for variable in args.env.iter().filter(|env| is_for(env.guest)) {
-        let (key, value) = (&*variable.value.key, &*variable.value.value);
-        env.retain(|(earlier, _)| *earlier != key);
-        env.push((key, value));
-    }
-    builder.envs(&env);
-
-    match args.stdin.iter().rfind(|stdin| is_for(stdin.guest)) {
-        Some(stdin) => {
-            let file = open(&stdin.value)
-                .with_context(|| format!("--stdin {}", names::name(&stdin.text)))?;
+    builder.args(argv).envs(&given.env);
+    match given.stdin {
+        Some(path) => {
+            let file = open(&path).context("--stdin")?;
             match file.metadata().is_ok_and(|metadata| metadata.is_file()) {
                 true => builder.stdin(InputFile::new(file)),
                 // A pipe, or a device: it may have to be waited for.
@@ -132,6 +162,13 @@ fn context(number: usize, argv: &[String], args: &RunArgs, console: &Console) ->
     builder.stdout(stdout);
     builder.stderr(console.stream(Target::Stderr));
     Ok(builder.build_p1())
+}
+
+/// The files that `--stdin` names.
+pub fn stdin_files(args: &RunArgs) -> Vec<PathBuf> {
+    let split = |text| settings::split(text, &args.guests, |_| true);
+    let files = args.stdin.iter().map(|text| split(text).value.into());
+    files.collect()
 }
 
 fn open(path: &Path) -> Result<File> {

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{bad_usage, each_mode, file, run, signals_work};
+use common::{bad_usage, each_mode, file, out, run, run_with_stdin, signals_work};
 
 #[test]
 fn command_without_guests_is_an_error() {
@@ -30,6 +30,40 @@ fn help_documents_guests_and_exit_statuses() {
 fn unreadable_guest_is_named() {
     bad_usage(&["nope.wat:run"], &["cannot read nope.wat", "No such file"]);
     bad_usage(&["../fixtures"], &["cannot read ../fixtures", "directory"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn guests_are_files_that_end() {
+    let empty = file("empty.wat", "");
+    bad_usage(&[&empty], &[&empty, "the file is empty"]);
+    let fifo = out("fifo.wat");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.unwrap().success());
+    for path in [&*fifo, "/dev/zero"] {
+        bad_usage(&[path], &[path, "neither a file nor"]);
+        bad_usage(
+            &["--replay", path, "spin.wat"],
+            &[path, "neither a file nor"],
+        );
+    }
+    let module = r#"(module (func (export "run") (result i32) (i32.const 7)))"#;
+    let ran = run_with_stdin(&["--json", "/dev/stdin"], module).expect(0);
+    assert_eq!(ran.json()["threads"][0]["results"][0], 7);
+}
+
+#[cfg(unix)]
+#[test]
+fn argument_that_is_not_utf8_is_named() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_preempt"))
+        .args([OsStr::new("run"), OsStr::from_bytes(b"a\xff.wat")])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains(r#""a\xFF.wat" is not UTF-8"#), "{stderr}");
 }
 
 #[test]
@@ -194,6 +228,12 @@ fn times_must_be_above_zero_and_have_a_unit() {
         &["spin.wat", "--interleaving=0ms"],
         &["--interleaving", "above zero"],
     );
+    for option in ["--for", "--timeout", "--cpu-limit"] {
+        bad_usage(
+            &[option, "-1s", "spin.wat"],
+            &[option, "-1s", "never negative"],
+        );
+    }
 }
 
 #[test]
@@ -284,20 +324,59 @@ fn json_file_has_what_json_prints() {
 }
 
 #[test]
+fn no_file_is_written_over_another_that_is_used() {
+    let guest = file("overwritten.wat", r#"(module (func (export "run")))"#);
+    let same = guest.replace("overwritten.wat", "./overwritten.wat");
+    let input = file("overwritten.txt", "hello");
+    let report = out("twice.json");
+    let twice = report.replace("twice.json", "./twice.json");
+    for (args, what) in [
+        (&["--json-file", &same, &guest][..], "the command reads"),
+        (
+            &["--timeline", &input, "--stdin", &input, "echo.wasm"],
+            "the command reads",
+        ),
+        (
+            &["--trace", &report, "--json-file", &twice, "spin.wat"],
+            "--trace writes to",
+        ),
+    ] {
+        bad_usage(args, &[what, "the same file"]);
+    }
+    assert!(common::read(&guest).starts_with("(module"));
+    assert_eq!(common::read(&input), "hello");
+    let nowhere = [
+        "--json-file=/dev/null",
+        "--record=/dev/null",
+        "--for=1ms",
+        "spin.wat",
+    ];
+    if cfg!(unix) {
+        run(&nowhere).expect(1);
+    }
+}
+
+#[test]
 fn settings_for_a_guest_need_one_that_can_see_them() {
-    bad_usage(
-        &["--env", "2:A=b", "echo.wasm"],
-        &["--env 2:A=b", "no guest 2", "guest 1 (`echo.wasm`)"],
-    );
-    bad_usage(
-        &["--env", "1:A=b", "fib.wat:fib(1)"],
-        &["guest 1 (`fib.wat:fib(1)`) does not import WASI"],
-    );
-    bad_usage(&["--env", "A", "echo.wasm"], &["--env", "KEY=VALUE"]);
-    bad_usage(&["--env", "0:A=b", "echo.wasm"], &["no guest 0", "from 1"]);
+    for option in ["--env=1=A=b", "--env=fib.wat:fib(1)=A=b", "--stdin=1=x.txt"] {
+        bad_usage(
+            &[option, "fib.wat:fib(1)", "echo.wasm"],
+            &[option.split_once('=').unwrap().1, "does not import WASI"],
+        );
+    }
+    for option in ["--env=A=b", "--stdin=x.txt"] {
+        bad_usage(&[option, "fib.wat:fib(1)"], &["no guest imports WASI"]);
+    }
+    for text in ["A", "=b"] {
+        bad_usage(
+            &["--env", text, "echo.wasm"],
+            &["--env", text, "GUEST=KEY=VALUE"],
+        );
+    }
+    bad_usage(&["--stdin", "1=", "echo.wasm"], &["GUEST=FILE"]);
     bad_usage(
         &["--stdin", "nope.txt", "echo.wasm"],
-        &["--stdin nope.txt", "cannot read nope.txt"],
+        &["--stdin", "cannot read nope.txt"],
     );
     bad_usage(
         &["--stdin", "../fixtures", "echo.wasm"],

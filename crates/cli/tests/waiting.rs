@@ -112,7 +112,7 @@ fn input_from_a_pipe_is_waited_for_too() {
             "--preemption",
             mode.name,
             "--json",
-            "--stdin=1:/dev/stdin",
+            "--stdin=1=/dev/stdin",
             "echo.wasm",
             "wait.wasm(300)",
         ]);

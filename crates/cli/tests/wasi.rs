@@ -40,8 +40,8 @@ fn guests_have_their_own_environment_and_not_the_hosts() {
                 "echo.wasm(second)",
                 &format!("--stdin={}", file("nothing.txt", "")),
                 "--env=ALL=x",
-                "--env=1:ONE=y",
-                "--env=2:ALL=z",
+                "--env=1=ONE=y",
+                "--env=echo.wasm(second)=ALL=z",
             ])
             .expect(0);
         let (first, second) = ran.stdout.split_once("arg 1: second").unwrap();
@@ -63,7 +63,7 @@ fn guests_have_their_own_standard_input() {
                 &[
                     "echo.wasm(file)",
                     "echo.wasm(inherited)",
-                    &format!("--stdin=1:{hello}"),
+                    &format!("--stdin=1={hello}"),
                 ],
                 "from the shell\n",
             )
