@@ -23,10 +23,9 @@ pub enum Command {
 
 /// Run guests side by side in one Store, each as a preempted thread
 ///
-/// Each GUEST gets an instance of its own, and a thread which runs until its
-/// slice is used up; then it is the turn of the next one. No guest has to
-/// yield. Guests may start threads of their own, which take turns with all
-/// others.
+/// Each GUEST gets an instance of its own, and a thread that runs until its slice
+/// is used up; then it is another guest's turn. No guest has to yield. Guests may
+/// start threads of their own, which take turns with all the others.
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = AFTER_HELP)]
 pub struct RunArgs {
@@ -37,19 +36,22 @@ pub struct RunArgs {
     #[arg(long, value_enum, default_value_t = Mode::for_this_host())]
     pub preemption: Mode,
 
-    /// How long a guest may run before it is the next one's turn: a duration
-    /// such as 10ms (signal: from 50us on; epoch), or a number of fuel units
-    /// such as 100000 (fuel)
+    /// How long a guest may run before it is another one's turn: a duration such as
+    /// 10ms (signal: at least 50us; epoch), or a number of units of fuel such as
+    /// 100000 (fuel)
     ///
-    /// Without it, 10ms or 10000000 units.
-    #[arg(long, value_name = "10ms|100000")]
+    /// The default is 10ms, or 10000000 units.
+    #[arg(long, value_name = "10ms|100000", allow_hyphen_values = true)]
     pub slice: Option<String>,
 
-    /// Stop the guests which have not finished after this time
+    /// Stop the guests that have not finished after this time
     ///
-    /// Without it, run until all have finished. The time starts after the
-    /// modules' start functions. It may be exceeded by a guest that is in a host
-    /// function, until that returns, and under --preemption fuel by one slice.
+    /// The default is to run until all have finished. The time starts after the
+    /// modules' start functions. A run may take longer: a guest in a host function is
+    /// stopped when that returns; one in a single instruction that fills or copies
+    /// gigabytes of memory, when that is done; and under --preemption fuel, at the
+    /// end of its slice. A reader that no longer reads what was printed is given two
+    /// seconds.
     #[arg(
         long = "for",
         value_name = "DURATION",
@@ -58,10 +60,10 @@ pub struct RunArgs {
     )]
     pub time: Option<Duration>,
 
-    /// Show how the guests interleaved: each one's share of the CPU time in
-    /// each STEP of the run, 10ms by default
+    /// Show how the guests took turns: each one's share of the CPU time in each STEP
+    /// of the run, which is 10ms if none is given
     ///
-    /// The end of a step ends the running guest's slice.
+    /// The end of a step also ends the slice of the guest that is running.
     #[arg(
         long,
         value_name = "STEP",
@@ -72,15 +74,17 @@ pub struct RunArgs {
     )]
     pub interleaving: Option<Duration>,
 
-    /// Set a variable in the environment of a guest, or of all WASI guests
+    /// Set an environment variable of a WASI guest, or of all of them
     ///
-    /// They do not see the environment of this process.
+    /// GUEST is a guest's name or its number, as in the table. May be repeated.
+    /// Guests do not see the environment of this process.
     #[arg(long, value_name = "[GUEST=]KEY=VALUE")]
     pub env: Vec<String>,
 
-    /// Give a guest, or each WASI guest, a file as standard input
+    /// Give a WASI guest, or each of them, this file as its standard input
     ///
-    /// Without it they share the standard input of this process.
+    /// GUEST is a guest's name or its number, as in the table. May be repeated.
+    /// Guests without a file share the standard input of this process.
     #[arg(long, value_name = "[GUEST=]FILE")]
     pub stdin: Vec<String>,
 
@@ -109,25 +113,26 @@ Guests:
   'primes.wasm(5000, a b)'  A WASI preview 1 command: the arguments are strings,
                             and follow the file's name in `argv`
 
-  The quotes keep a shell from the parentheses. Space around an argument does not
-  count. In EXPORT and in arguments, `\\` takes the next character as it is:
-  `(one\\, two)`, `min\\(int)`.
-  WASI guests get no folders and no network. What guests print comes out in
-  whole lines. One that sleeps or waits for input stops no other. Guests that
-  know of each other can import `preempt`: yield(), sleep(i64 nanoseconds),
-  current() -> i64, join(i64 thread).
+  The quotes keep the shell from interpreting the parentheses. Spaces around an
+  argument are dropped. A `\\` takes the character after it literally, in EXPORT and
+  in arguments: `(one\\, two)`, `min\\(int)`.
+
+  WASI guests get no directories and no network. What guests print comes out in
+  whole lines. A guest that sleeps, waits for input, or waits for its output to be
+  read stops no other. Guests that know of each other can import `preempt`: yield(),
+  sleep(i64 nanoseconds), current() -> i64, join(i64 thread).
 
   A WASI command that imports `wasi.thread-spawn` (clang's wasm32-wasip1-threads)
-  is a process: all its threads share its memory, and end with it. That is when
-  `_start` returns, or one of them traps, exits or goes over a limit. Limits are
-  for all of them together; a weight or a priority is that of each one.
+  is a process: its threads share its memory and end with it, when `_start` returns,
+  or when one of them traps, exits or exceeds a limit. Its limits are for all of its
+  threads together; a weight or a priority applies to each of them.
 
 Exit status:
-  0  all guests returned, with --search in each run
-  1  a guest trapped, exited with another status than 0, went over a limit, or
-     was stopped: by --for, by Ctrl-C, or as guests wait for each other. Then the
-     report and all files are written; a second Ctrl-C ends the command at once,
-     with 130
+  0  all guests returned, with --search in every run
+  1  a guest trapped, exited with a status other than 0, exceeded a limit, or was
+     stopped: by --for, by Ctrl-C or SIGTERM, because guests wait for each other, or
+     because it printed to a stdout that is closed. The report and all files are
+     written even so; a second Ctrl-C ends the command at once, with 130
   2  bad usage, or a guest that cannot be run";
 
 fn run_time(text: &str) -> Result<Duration> {

@@ -180,7 +180,7 @@ impl Console {
         if held.bytes > MOST_HELD_FOR_RELEASE {
             state.push(Chunk {
                 target: Target::Stderr,
-                bytes: b"[and more, which is left out]\n".to_vec(),
+                bytes: b"[the rest is left out]\n".to_vec(),
                 stream: None,
             });
         }

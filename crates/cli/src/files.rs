@@ -27,12 +27,14 @@ fn read_up_to(path: &Path, most: u64) -> Result<Vec<u8>> {
         bail!("it is a directory");
     }
     if !(kind.is_file() || is_pipe(kind) && is_given(path)) {
-        bail!("it is neither a file nor, as /dev/stdin may be, a pipe of this process");
+        bail!(
+            "it is neither a regular file nor a pipe that this process was given, such as /dev/stdin"
+        );
     }
     let mut bytes = Vec::new();
     File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
     match bytes.len() as u64 {
-        len if len > most => bail!("it has more than {}", BinaryBytes(most)),
+        len if len > most => bail!("it is larger than {}", BinaryBytes(most)),
         _ => Ok(bytes),
     }
 }
@@ -95,7 +97,7 @@ mod tests {
     fn file_that_is_too_large_is_not_read_to_its_end() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
         let error = read_up_to(&path, 100).unwrap_err().to_string();
-        assert_eq!(error, "it has more than 100 B");
+        assert_eq!(error, "it is larger than 100 B");
         assert!(read_up_to(&path, 1_000_000).is_ok());
     }
 

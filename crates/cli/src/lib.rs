@@ -67,7 +67,7 @@ fn usage(error: &clap::Error) -> ExitCode {
     {
         let _ = writeln!(
             io::stderr(),
-            "error: the argument {arg:?} is not UTF-8; give another name to what it is for"
+            "error: the argument {arg:?} is not valid UTF-8; rename the file that it names"
         );
         return ExitCode::from(BAD_USAGE);
     }

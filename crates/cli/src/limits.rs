@@ -15,34 +15,36 @@ use wasmtime::{OverLimit, Result, ThreadLimits, bail};
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitArgs {
-    /// End a guest that has been on the CPU for so long, such as 50ms: all its
-    /// threads together
+    /// End a guest that has used so much CPU time, such as 50ms, all its threads
+    /// together
     ///
-    /// Without GUEST=, each one, as with all options of this form: GUEST is a
-    /// guest's name or its number, as in the table, the option may be repeated,
-    /// and the last one that is for a guest holds. Under --preemption fuel this
-    /// is looked at when a slice is over.
+    /// Without GUEST=, the value is for every guest; this goes for all options of this
+    /// form. GUEST is a guest's name or its number, as in the table. The option may be
+    /// repeated, and the last value given for a guest counts. Under --preemption fuel
+    /// this is checked at the end of each slice.
     #[arg(long, value_name = "[GUEST=]DURATION", value_parser = time, allow_hyphen_values = true)]
     pub cpu_limit: Vec<Setting<Duration>>,
 
-    /// End a guest that has used so many units of fuel: all its threads together
+    /// End a guest that has used so many units of fuel, all its threads together
     ///
-    /// Makes compiled code count fuel, under every --preemption.
-    #[arg(long, value_name = "[GUEST=]UNITS", value_parser = fuel)]
+    /// This makes compiled code count fuel, with any --preemption.
+    #[arg(long, value_name = "[GUEST=]UNITS", value_parser = fuel, allow_hyphen_values = true)]
     pub fuel_limit: Vec<Setting<u64>>,
 
-    /// End a guest that has not finished after so long, on the CPU or not
+    /// End a guest that has not finished after this time, whether it was running or
+    /// waiting
     ///
     /// The time starts after the modules' start functions.
     #[arg(long, value_name = "[GUEST=]DURATION", value_parser = time, allow_hyphen_values = true)]
     pub timeout: Vec<Setting<Duration>>,
 
-    /// Let the memories and tables of a guest grow to SIZE bytes together, such as
-    /// 512M: K, M and G are powers of 1024. 1G without it
+    /// How many bytes the memories and tables of a guest may have in all, such as
+    /// 512M: K, M and G stand for KiB, MiB and GiB. The default is 1G
     ///
-    /// A guest that asks for more does not get it: its `memory.grow` returns -1.
-    /// The memory that the threads of a guest share may grow to SIZE by itself.
-    #[arg(long, value_name = "[GUEST=]SIZE", value_parser = size)]
+    /// Beyond that, the guest's `memory.grow` and `table.grow` fail and return -1. A
+    /// guest that starts with more is an error. A memory that the threads of a
+    /// process share may have as much by itself.
+    #[arg(long, value_name = "[GUEST=]SIZE", value_parser = size, allow_hyphen_values = true)]
     pub memory_limit: Vec<Setting<u64>>,
 }
 
@@ -123,18 +125,18 @@ fn time(text: &str) -> Result<Setting<Duration>> {
 fn fuel(text: &str) -> Result<Setting<u64>> {
     settings::parse(text, |value| match value.replace('_', "").parse() {
         Ok(0) => bail!(
-            "it would end the guest before it starts; give a number of fuel units above \
-             zero, such as 100000"
+            "it would end the guest before it starts; give a number of units above zero, \
+             such as 100000"
         ),
         Ok(units) => Ok(units),
-        Err(_) => bail!("give a number of fuel units such as 100000"),
+        Err(_) => bail!("give a number of units such as 100000"),
     })
 }
 
 fn size(text: &str) -> Result<Setting<u64>> {
     let config = parse_size::Config::new().with_binary();
     settings::parse(text, |value| match config.parse_size(value) {
-        Ok(0) => bail!("no guest could have a memory; give a size above zero, such as 512M"),
+        Ok(0) => bail!("no guest could have any memory; give a size above zero, such as 512M"),
         Ok(size) => Ok(size),
         Err(_) => bail!("give a size such as 64K, 512M or 2G"),
     })

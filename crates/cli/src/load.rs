@@ -173,7 +173,7 @@ impl Functions {
                 (None, [only]) => Ok(only.clone()),
                 (None, []) => Err(format_err!("it exports no function")),
                 (None, _) => Err(format_err!(
-                    "which of its functions to run? {}; name one as FILE:EXPORT",
+                    "it is not clear which of its functions to run: {}; name one, as in FILE:EXPORT",
                     self.list()
                 )),
             },

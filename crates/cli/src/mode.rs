@@ -9,14 +9,14 @@ use wasmtime::{Preemption, Result, Slice, bail};
 /// What ends a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
-    /// A time, by a timer signal: compiled code runs at full speed. On x86-64
-    /// Linux, for modules without GC types, exceptions, tables that can grow, and
-    /// passive element segments
+    /// A timer signal, after a time: compiled code runs at full speed. On x86-64
+    /// Linux only, and not for modules with GC types, exceptions, tables that can
+    /// grow, or passive element segments
     Signal,
-    /// A time, by checks in compiled code
+    /// Checks in compiled code, after a time
     Epoch,
-    /// A number of units of fuel, about one for each instruction; the same
-    /// schedule in every run
+    /// Checks in compiled code, after a number of units of fuel, about one for each
+    /// instruction: the schedule is the same for every run
     Fuel,
 }
 
@@ -77,7 +77,7 @@ impl Mode {
                 (Ok(time), _) => Ok(Slice::Time(time)),
                 (_, Ok(1..)) => bail!(
                     "{option} {given} has no unit; with --preemption {self} {what} is a time \
-                     such as 10ms (or count fuel: --preemption fuel)"
+                     such as 10ms (or use fuel: --preemption fuel)"
                 ),
                 (Err(Wrong::Zero), _) | (_, Ok(0)) => {
                     bail!("{option} {given} {zero}; give a time above zero, such as 10ms")
@@ -91,15 +91,15 @@ impl Mode {
                 (Ok(fuel @ 1..), _) => Ok(Slice::Fuel(fuel)),
                 (Ok(0), _) => bail!(
                     "{option} {given} {zero}; \
-                     give a number of fuel units above zero, such as 100000"
+                     give a number of units of fuel above zero, such as 100000"
                 ),
                 (Err(_), Ok(_) | Err(Wrong::Zero)) => bail!(
                     "{option} {given} is a time; with --preemption fuel {what} is a number of \
-                     fuel units such as 100000 (or count time: --preemption {})",
+                     units of fuel such as 100000 (or use time: --preemption {})",
                     Mode::for_this_host()
                 ),
                 (Err(_), Err(Wrong::NoTime(_))) => bail!(
-                    "{option} {given} is not a number of fuel units; with --preemption fuel \
+                    "{option} {given} is not a number of units of fuel; with --preemption fuel \
                      give one from 1 to {}, such as 100000",
                     i64::MAX
                 ),

@@ -24,7 +24,7 @@ const DEFAULT_EVENTS: usize = 1_000_000;
 pub struct OutputArgs {
     /// Print one JSON object to stdout instead of a table
     ///
-    /// What guests write to their stdout goes to stderr then.
+    /// What guests write to their stdout then goes to stderr.
     #[arg(long)]
     pub json: bool,
 
@@ -32,24 +32,24 @@ pub struct OutputArgs {
     #[arg(long, value_name = "FILE")]
     pub json_file: Option<PathBuf>,
 
-    /// Write what happened, and when, to FILE: .json for the Perfetto UI
-    /// (ui.perfetto.dev) or chrome://tracing, .txt for lines of text
+    /// Write what happened and when to FILE: as .json for the Perfetto UI
+    /// (ui.perfetto.dev) or chrome://tracing, or as .txt for lines of text
     ///
-    /// May be repeated. The text holds nothing but the schedule: under
-    /// --preemption fuel it is the same in every run.
+    /// May be repeated. The text has nothing but the schedule in it: under
+    /// --preemption fuel it is the same for every run.
     #[arg(long, value_name = "FILE", value_parser = PathBufValueParser::new().try_map(trace_file))]
     pub trace: Vec<TraceFile>,
 
-    /// Write a picture of who ran when to FILE, as SVG
+    /// Write a picture of which guest ran when to FILE, as SVG
     #[arg(long, value_name = "FILE")]
     pub timeline: Option<PathBuf>,
 
-    /// How many events --trace and --timeline have room for; the latest are
-    /// kept. 1000000 without it
+    /// How many events --trace and --timeline keep: the latest ones. The default is
+    /// 1000000
     #[arg(long, value_name = "N", value_parser = event_count)]
     pub trace_events: Option<usize>,
 
-    /// Write which guest was picked when to FILE, for --replay
+    /// Write which guest was picked at each turn to FILE, for --replay
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
 }
@@ -72,7 +72,7 @@ fn trace_file(path: PathBuf) -> Result<TraceFile> {
         Some("json") => Format::Perfetto,
         Some("txt") => Format::Text,
         _ => bail!(
-            "its extension tells the format: .json for the Perfetto UI, or .txt for lines of text"
+            "the extension tells the format; use .json for the Perfetto UI, or .txt for lines of text"
         ),
     };
     Ok(TraceFile { format, path })
@@ -97,7 +97,7 @@ impl OutputArgs {
         match (wanted, self.trace_events) {
             (false, None) => Ok(None),
             (false, Some(count)) => bail!(
-                "--trace-events {count} is for a trace: give --trace FILE or --timeline FILE, too"
+                "--trace-events {count} needs a trace: give --trace FILE or --timeline FILE as well"
             ),
             (true, count) => Ok(Some(count.unwrap_or(DEFAULT_EVENTS))),
         }
@@ -148,7 +148,7 @@ impl Outputs {
             };
             if let Some((what, _)) = taken.iter().find(|(_, other)| *other == identity) {
                 bail!(
-                    "{option} {}: {what} the same file; give another one",
+                    "{option} {}: {what} the same file; give another",
                     names::path(path)
                 );
             }

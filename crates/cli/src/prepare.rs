@@ -64,7 +64,7 @@ pub fn set_up(args: &RunArgs) -> Result<Setup<'_>> {
         .shared_memory(true);
     if args.guests.len() > DEFAULT_INSTANCE_LIMIT {
         bail!(
-            "{} guests are too many: a Store holds {DEFAULT_INSTANCE_LIMIT} instances",
+            "{} guests are too many: a Store holds {DEFAULT_INSTANCE_LIMIT} instances at most",
             args.guests.len()
         );
     }
@@ -184,8 +184,8 @@ fn check_groups(args: &RunArgs, guests: &[Guest], limits: &[GuestLimits]) -> Res
         if let (true, Some(_), Some(given)) = (guest.is_process, limits.of_group(), given) {
             bail!(
                 "{given}: guest `{}` has threads of its own, and with --cpu-limit or \
-                 --fuel-limit they are a group of their own under --policy fair; leave one \
-                 of the two away",
+                 --fuel-limit they are a group of their own under --policy fair; give only \
+                 one of the two",
                 names::name(&guest.spec.text)
             );
         }
@@ -204,13 +204,14 @@ fn check_imports(store: &mut Store<Host>, guest: &Guest, linker: &Linker<Host>) 
     let file = names::path(&guest.spec.file);
     if !missing.is_empty() {
         bail!(
-            "cannot run {file}: it imports {}, which is not there; guests can import \
-             WASI preview 1 (`{}`) and `{}`{}",
+            "cannot run {file}: it imports {}, which this command does not provide; guests can \
+             import WASI preview 1 (`{}`) and `{}`{}",
             missing.join(", "),
             wasi::MODULE,
             imports::MODULE,
             match guest.module.imports().any(|i| load::is_of_process(&i)) && !guest.is_process {
-                true => ", and for `_start` shared memories and `wasi::thread-spawn`",
+                true =>
+                    ", and programs with a `_start` also shared memories and `wasi::thread-spawn`",
                 false => "",
             }
         );

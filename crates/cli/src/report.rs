@@ -167,7 +167,9 @@ impl Report {
             && self.all_returned()
         {
             let last = first_seed + (runs - 1);
-            return format!("none of {runs} seeds, {first_seed} to {last}, went wrong\n");
+            return format!(
+                "all guests returned with each of {runs} seeds, {first_seed} to {last}\n"
+            );
         }
         writeln!(text, "{}", table(&self.threads, width).trim_fmt())
             .and_then(|()| self.summary(&mut text))
@@ -207,7 +209,9 @@ impl Report {
         if let Some(Replayed { divergence, left }) = self.replayed {
             match divergence {
                 Some(divergence) => writeln!(text, "{divergence}")?,
-                None if left > 0 => writeln!(text, "{left} picks of the schedule are left")?,
+                None if left > 0 => {
+                    writeln!(text, "{left} picks of the schedule were not reached")?
+                }
                 None => writeln!(text, "all picks were made as recorded")?,
             }
         }
@@ -257,11 +261,12 @@ impl Report {
         };
         let nth = match runs {
             1 => "the first seed".to_string(),
-            _ => format!("after {} that did not go wrong", runs - 1),
+            2 => "after one with which all returned".to_string(),
+            _ => format!("after {} with which all returned", runs - 1),
         };
         writeln!(
             text,
-            "\nseed {seed}: {what} ({nth}); --seed {seed} without --search is this run again"
+            "\nseed {seed}: {what} ({nth}); --seed {seed} without --search repeats this run"
         )
     }
 
@@ -511,11 +516,11 @@ mod tests {
             report.text(None)
         };
         let text = search(Outcome::Exited(3), Some(7));
-        let expected = "\nseed 7: guest2.wat:run exited 3 (after 2 that did not go wrong); \
-            --seed 7 without --search is this run again\n";
+        let expected = "\nseed 7: guest2.wat:run exited 3 (after 2 with which all returned); \
+            --seed 7 without --search repeats this run\n";
         assert!(text.ends_with(expected), "{text}");
         let text = search(Outcome::Returned(vec![]), None);
-        assert_eq!(text, "none of 3 seeds, 5 to 7, went wrong\n");
+        assert_eq!(text, "all guests returned with each of 3 seeds, 5 to 7\n");
         // By Ctrl-C.
         let text = search(Outcome::Stopped, None);
         assert!(!text.contains("seed"), "{text}");

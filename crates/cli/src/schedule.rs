@@ -19,20 +19,22 @@ pub struct ScheduleArgs {
     #[arg(long, value_enum)]
     pub policy: Option<Name>,
 
-    /// A guest's share of the CPU, relative to others': 1 without it (fair)
+    /// A guest's share of the CPU, relative to those of the others (fair). The
+    /// default is 1
     ///
-    /// Without GUEST=, that of each one, as with all options of this form: GUEST
-    /// is a guest's name or its number, as in the table, the option may be
-    /// repeated, and the last one that is for a guest holds.
-    #[arg(long, value_name = "[GUEST=]N", value_parser = weight)]
+    /// Without GUEST=, the value is for every guest; this goes for all options of this
+    /// form. GUEST is a guest's name or its number, as in the table. The option may be
+    /// repeated, and the last value given for a guest counts.
+    #[arg(long, value_name = "[GUEST=]N", value_parser = weight, allow_hyphen_values = true)]
     pub weight: Vec<Setting<u32>>,
 
-    /// The group that a guest is of, a number: each group competes for the CPU as
-    /// one guest of weight 1 does. 0 for none (fair)
-    #[arg(long, value_name = "[GUEST=]N", value_parser = group)]
+    /// The number of the group that a guest belongs to, 0 for none (fair). A group
+    /// competes for the CPU like a single guest of weight 1
+    #[arg(long, value_name = "[GUEST=]N", value_parser = group, allow_hyphen_values = true)]
     pub group: Vec<Setting<u64>>,
 
-    /// Those of a higher priority go first: 0 without it (priority)
+    /// A guest's priority: those with a higher one go first (priority). The default
+    /// is 0
     #[arg(
         long,
         value_name = "[GUEST=]N",
@@ -41,63 +43,67 @@ pub struct ScheduleArgs {
     )]
     pub priority: Vec<Setting<i32>>,
 
-    /// Guests that have waited for longer than this get a slice, whatever their
+    /// Give a slice to guests that have waited for longer than this, whatever their
     /// priority (priority)
     ///
-    /// As --slice, a duration or a number of fuel units. Without it they wait
-    /// until those of higher priorities have finished.
-    #[arg(long, value_name = "500ms|1000000")]
+    /// A duration or a number of units of fuel, as for --slice. The default is to let
+    /// them wait until all guests of higher priority have finished.
+    #[arg(long, value_name = "500ms|1000000", allow_hyphen_values = true)]
     pub patience: Option<String>,
 
-    /// How soon after its start a guest should be done (deadline)
+    /// How soon after its start a guest should have finished (deadline)
     ///
-    /// As --slice, a duration or a number of fuel units. Guests without one run
-    /// when all others have finished. One that is late goes on; --timeout ends it.
-    #[arg(long, value_name = "[GUEST=]500ms|1000000", value_parser = text)]
+    /// A duration or a number of units of fuel, as for --slice. Guests without a
+    /// deadline run when all others have finished. A guest that misses its deadline
+    /// is not stopped; --timeout does that.
+    #[arg(long, value_name = "[GUEST=]500ms|1000000", value_parser = text, allow_hyphen_values = true)]
     pub deadline: Vec<Setting<String>>,
 
-    /// What chance makes of it: the same seed, the same picks (random, pct)
+    /// The seed of the random numbers: the same seed makes the same picks (random,
+    /// pct)
     ///
-    /// Without it one is drawn, and shown, so that the run can be repeated.
-    /// --search finds one.
+    /// By default one is drawn, and shown, so that the run can be repeated.
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
 
-    /// Look for the seed with which something goes wrong: try N of them, from
-    /// --seed on or from 0, until with one a guest does not return (random, pct)
+    /// Look for a seed with which something goes wrong: run the guests with up to N
+    /// seeds, from --seed or 0 upwards, until one of them does not return (random,
+    /// pct)
     ///
-    /// But traps, say, or exits with another status than 0, waits for ever, or
-    /// is stopped by --for. Each seed is a run of its own, from the beginning; only
-    /// the last one is reported and written to files, and only if it went wrong is
-    /// what guests have printed shown. With its seed as --seed, and the same other
-    /// options, it is there again: that takes --preemption fuel. A short --slice is
-    /// the more likely to find something. Guests that read should be given a
-    /// --stdin: that of this process can be read once.
+    /// What counts is a guest that traps, exits with a status other than 0, waits for
+    /// ever, exceeds a limit, or is stopped by --for. Only the last run is reported and
+    /// written to files, and what its guests printed is shown only if it went wrong.
+    /// To see that run again, give its seed as --seed, with all other options as they
+    /// were. Needs --preemption fuel; a short --slice finds more. Give guests that read
+    /// input a --stdin, as that of this process can be read only once.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub search: Option<u64>,
 
-    /// How many slices the guests take together, about: then they go on in turns
-    /// (pct). 1000 without it
+    /// About how many slices the guests take in all; after that they take turns
+    /// (pct). The default is 1000
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub steps: Option<u64>,
 
-    /// How many events must come in one order for the bug that is looked for
-    /// (pct). 3 without it
+    /// How many events have to happen in a certain order for the bug to show (pct).
+    /// The default is 3
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub depth: Option<u32>,
 
-    /// Make the picks again that --record has written to FILE
+    /// Make the same picks again as in the run that --record wrote to FILE
     ///
-    /// With the same guests, --preemption fuel and the same --slice that is the
-    /// same run. Where a guest does something else it is said, and from there on
-    /// they take turns.
+    /// With the same guests and input, --preemption fuel and the same --slice, it is
+    /// the same run. If a guest behaves differently, this is reported, and from there
+    /// on the guests take turns.
     #[arg(long, value_name = "FILE")]
     pub replay: Option<PathBuf>,
 }
 
 fn weight(text: &str) -> Result<Setting<u32>> {
     settings::parse(text, |value| match value.parse() {
-        Ok(0) => bail!("a weight of 0 would keep the guest from running; give one from 1"),
+        Ok(0) => bail!(
+            "with a weight of 0 the guest would never run; give a number from 1 to {}",
+            u32::MAX
+        ),
         Ok(weight) => Ok(weight),
         Err(_) => bail!("a weight is a number from 1 to {}", u32::MAX),
     })
@@ -128,16 +134,16 @@ pub enum Name {
     RoundRobin,
     /// Shares by --weight and --group, within about a slice
     Fair,
-    /// The highest --priority; equals in turn
+    /// The one of the highest --priority; equals take turns
     Priority,
-    /// The earliest --deadline
+    /// The one with the earliest --deadline
     Deadline,
-    /// Any, for a random part of a slice, by --seed: finds races
+    /// A random one for a random part of a slice, by --seed: finds races
     Random,
     /// Probabilistic concurrency testing, by --seed, --steps and --depth: finds
-    /// races of some depth with a known probability
+    /// races of a given depth with a known probability
     Pct,
-    /// What --replay says
+    /// As recorded in the file that --replay names
     Replay,
 }
 
@@ -163,8 +169,8 @@ const DEADLINE: Amount = Amount {
 
 const PATIENCE: Amount = Amount {
     option: "--patience",
-    what: "a patience",
-    zero: "would leave no meaning to priorities",
+    what: "the patience",
+    zero: "would make priorities meaningless",
 };
 
 impl ScheduleArgs {
@@ -176,10 +182,10 @@ impl ScheduleArgs {
             (None, None) => Ok(Name::RoundRobin),
             (None | Some(Name::Replay), Some(_)) => Ok(Name::Replay),
             (Some(Name::Replay), None) => {
-                bail!("--policy replay needs what to replay: --replay FILE")
+                bail!("--policy replay needs a file to replay: --replay FILE")
             }
             (Some(name), Some(file)) => bail!(
-                "--replay {}: --policy {name} makes its own picks; leave one of the two away",
+                "--replay {}: --policy {name} makes its own picks; give only one of the two",
                 names::path(file)
             ),
             (Some(name), None) => Ok(name),
@@ -207,7 +213,7 @@ impl ScheduleArgs {
                     .map(|policy| format!("--policy {policy}"))
                     .collect();
                 bail!(
-                    "{option} {given}: --policy {name} does not look at it; {} does",
+                    "{option} {given} has no effect with --policy {name}; it is for {}",
                     policies.join(" or ")
                 );
             }
@@ -226,14 +232,17 @@ impl ScheduleArgs {
         };
         if mode != Mode::Fuel {
             bail!(
-                "--search {count}: under --preemption {mode} a seed is another run each time; \
-                 use --preemption fuel"
+                "--search {count}: with --preemption {mode}, a seed does not make the same run each \
+                 time; use --preemption fuel"
             );
         }
         let first = self.seed.unwrap_or(0);
         match first.checked_add(count - 1) {
             Some(last) => Ok(Some(first..=last)),
-            None => bail!("--search {count}: from --seed {first} on there are not so many"),
+            None => bail!(
+                "--search {count}: there are fewer seeds than that from --seed {first} to {}",
+                u64::MAX
+            ),
         }
     }
 

@@ -18,7 +18,9 @@ pub struct Setting<V> {
 /// Parses `[GUEST=]VALUE`. A name may contain `=`, a value may not.
 pub fn parse<V>(text: &str, value: impl FnOnce(&str) -> Result<V>) -> Result<Setting<V>> {
     let (guest, rest) = match text.rsplit_once('=') {
-        Some(("", _)) => bail!("no guest before the `=`; write GUEST=VALUE, or VALUE for all"),
+        Some(("", _)) => {
+            bail!("there is no guest before the `=`; write GUEST=VALUE, or VALUE for all guests")
+        }
         Some((guest, rest)) => (Some(guest.to_string()), rest),
         None => (None, text),
     };

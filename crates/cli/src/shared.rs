@@ -40,8 +40,8 @@ pub fn own(binary: &[u8], limit: u64) -> Result<Option<Vec<u8>>> {
     let least = least.fold(0, u64::saturating_add);
     let Some(left) = limit.checked_sub(least) else {
         bail!(
-            "its shared memory has at least {}, and it may have {}; \
-             give it more with --memory-limit",
+            "its shared memory has at least {}, and the guest may have {} of memory; \
+             --memory-limit gives it more",
             BinaryBytes(least),
             BinaryBytes(limit)
         );

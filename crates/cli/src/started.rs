@@ -72,7 +72,7 @@ impl Started {
                     let guest = names::name(&guest.spec.text);
                     let error = match memory.refused() {
                         true => error.context(format!(
-                            "it may have {}; give it more with --memory-limit",
+                            "the guest may have {} of memory; --memory-limit gives it more",
                             BinaryBytes(memory_limit)
                         )),
                         false => error,

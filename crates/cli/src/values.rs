@@ -52,7 +52,7 @@ fn integer(text: &str, ty: &ValType, range: RangeInclusive<i128>) -> Result<i128
         .filter(|value| range.contains(value))
         .ok_or_else(|| {
             format_err!(
-                "`{text}`, which is no {ty}: give a whole number from {} to {}, \
+                "`{text}`, which is not an {ty}; give a whole number from {} to {}, \
                  decimal or hex (0x1f)",
                 range.start(),
                 range.end()
@@ -62,7 +62,7 @@ fn integer(text: &str, ty: &ValType, range: RangeInclusive<i128>) -> Result<i128
 
 fn float<F: std::str::FromStr>(text: &str, ty: &ValType) -> Result<F> {
     text.parse().map_err(|_| {
-        format_err!("`{text}`, which is no {ty}: give a number such as 1.5, -2e10, inf or nan")
+        format_err!("`{text}`, which is not an {ty}; give a number such as 1.5, -2e10, inf or nan")
     })
 }
 
@@ -200,7 +200,7 @@ mod tests {
             assert!(error.contains(&format!("`{text}`")), "{error}");
             assert!(error.contains("from -2147483648 to 4294967295"), "{error}");
         }
-        assert!(error(ValType::I64, "18446744073709551616").contains("no i64"));
+        assert!(error(ValType::I64, "18446744073709551616").contains("not an i64"));
     }
 
     #[test]

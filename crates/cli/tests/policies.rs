@@ -357,24 +357,25 @@ fn unknown_guests_are_errors_that_list_those_there_are() {
 }
 
 #[test]
-fn options_that_the_policy_does_not_look_at_are_errors() {
+fn options_without_effect_are_errors() {
     for (policy, option, needs) in [
-        ("round-robin", "--weight=2", "--policy fair does"),
-        ("priority", "--group=2", "--policy fair does"),
-        ("fair", "--priority=1=2", "--policy priority does"),
-        ("fair", "--patience=2s", "--policy priority does"),
-        ("pct", "--deadline=2s", "--policy deadline does"),
-        ("fair", "--seed=2", "--policy random or --policy pct does"),
-        ("random", "--steps=2", "--policy pct does"),
-        ("random", "--depth=2", "--policy pct does"),
+        ("round-robin", "--weight=2", "--policy fair"),
+        ("priority", "--group=2", "--policy fair"),
+        ("fair", "--priority=1=2", "--policy priority"),
+        ("fair", "--patience=2s", "--policy priority"),
+        ("pct", "--deadline=2s", "--policy deadline"),
+        ("fair", "--seed=2", "--policy random or --policy pct"),
+        ("random", "--steps=2", "--policy pct"),
+        ("random", "--depth=2", "--policy pct"),
     ] {
         let (name, value) = option.split_once('=').unwrap();
-        let says = format!("{name} {value}: --policy {policy} does not look at it; {needs}");
+        let says =
+            format!("{name} {value} has no effect with --policy {policy}; it is for {needs}\n");
         bad_usage(&["--policy", policy, option, "spin.wat"], &[&says]);
     }
     bad_usage(
         &["--weight=2", "spin.wat"],
-        &["--weight 2: --policy round-robin does not look at it"],
+        &["--weight 2 has no effect with --policy round-robin"],
     );
     bad_usage(
         &["--policy=luck", "spin.wat"],
@@ -396,8 +397,8 @@ fn values_that_make_no_sense_are_errors() {
     let fair = |value: &str, says: &str| {
         bad_usage(&["--policy=fair", value, "spin.wat"], &[says]);
     };
-    fair("--weight=0", "give one from 1");
-    fair("--weight=1=0", "give one from 1");
+    fair("--weight=0", "give a number from 1 to 4294967295");
+    fair("--weight=1=0", "give a number from 1 to 4294967295");
     fair("--weight=-1", "a number from 1 to 4294967295");
     fair("--weight==1", "no guest before the `=`");
     fair("--group=x", "a group is a number");
@@ -422,7 +423,7 @@ fn values_that_make_no_sense_are_errors() {
             );
         };
         let (other, unit) = match mode.name {
-            "fuel" => ("10ms", "a number of fuel units"),
+            "fuel" => ("10ms", "a number of units of fuel"),
             _ => ("10", "a time such as 10ms"),
         };
         bad("deadline", "--deadline", other, &["a deadline is", unit]);
@@ -432,8 +433,13 @@ fn values_that_make_no_sense_are_errors() {
             "spin.wat=0",
             &["before the guest starts"],
         );
-        bad("priority", "--patience", other, &["a patience is", unit]);
-        bad("priority", "--patience", "0", &["no meaning to priorities"]);
+        bad("priority", "--patience", other, &["the patience is", unit]);
+        bad(
+            "priority",
+            "--patience",
+            "0",
+            &["make priorities meaningless"],
+        );
     }
 }
 

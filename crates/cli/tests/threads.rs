@@ -419,7 +419,10 @@ fn search_that_finds_nothing_says_so() {
         "--seed=10",
     ];
     let ran = run(&[&args[..], &["threads/queue.wasm(2,2,100)"]].concat()).expect(0);
-    assert_eq!(ran.stdout, "none of 3 seeds, 10 to 12, went wrong\n");
+    assert_eq!(
+        ran.stdout,
+        "all guests returned with each of 3 seeds, 10 to 12\n"
+    );
     assert_eq!(ran.stderr, "");
     let ran = run(&[&args[..], &["--json", "threads/queue.wasm(2,2,100)"]].concat()).expect(0);
     let expected = json!({ "first_seed": 10, "runs": 3, "found": null });
@@ -431,14 +434,14 @@ fn search_takes_chance_and_fuel() {
     bad_usage(
         &["--search=5", "--preemption=fuel", RACE],
         &[
-            "--search 5: --policy round-robin does not look at it",
+            "--search 5 has no effect with --policy round-robin",
             "--policy pct",
         ],
     );
     bad_usage(
         &["--search=5", "--policy=pct", "--preemption=epoch", RACE],
         &[
-            "--search 5: under --preemption epoch",
+            "--search 5: with --preemption epoch",
             "use --preemption fuel",
         ],
     );
@@ -446,7 +449,7 @@ fn search_takes_chance_and_fuel() {
     let args = ["--policy=pct", "--preemption=fuel", &last, RACE];
     bad_usage(
         &[&["--search=2"], &args[..]].concat(),
-        &["--search 2: from --seed 18446744073709551615 on there are not so many"],
+        &["--search 2: there are fewer seeds than that from --seed 18446744073709551615"],
     );
     bad_usage(&[&["--search=0"], &args[..]].concat(), &["--search"]);
 }
@@ -459,7 +462,7 @@ fn modules_that_are_no_programs_are_refused() {
     );
     bad_usage(
         &[&no_start],
-        &["env::memory", "for `_start` shared memories"],
+        &["env::memory", "with a `_start` also shared memories"],
     );
     let no_memory = file(
         "threads-no-memory.wat",
@@ -481,7 +484,7 @@ fn modules_that_are_no_programs_are_refused() {
     );
     bad_usage(
         &[&other_import],
-        &["it imports env::other, which is not there"],
+        &["it imports env::other, which this command does not provide"],
     );
     let other_type = file(
         "threads-other-type.wat",

@@ -20,6 +20,10 @@ fn help_documents_guests_and_exit_statuses() {
         let at = |line: &str| line == heading;
         assert_eq!(ran.stdout.lines().filter(|line| at(line)).count(), 1);
     }
+    for part in ["passive element segments", "gigabytes", "--memory-limit"] {
+        let words = ran.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(part), "{part} in {words}");
+    }
     let default = if signals_work() { "signal" } else { "epoch" };
     for part in ["signal", "epoch", "fuel", &format!("[default: {default}]")] {
         assert!(ran.stdout.contains(part), "{part} in {}", ran.stdout);
@@ -41,10 +45,10 @@ fn guests_are_files_that_end() {
     let made = std::process::Command::new("mkfifo").arg(&fifo).status();
     assert!(made.unwrap().success());
     for path in [&*fifo, "/dev/zero"] {
-        bad_usage(&[path], &[path, "neither a file nor"]);
+        bad_usage(&[path], &[path, "neither a regular file nor"]);
         bad_usage(
             &["--replay", path, "spin.wat"],
-            &[path, "neither a file nor"],
+            &[path, "neither a regular file nor"],
         );
     }
     let module = r#"(module (func (export "run") (result i32) (i32.const 7)))"#;
@@ -63,7 +67,10 @@ fn argument_that_is_not_utf8_is_named() {
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
     let stderr = String::from_utf8(output.stderr).unwrap();
-    assert!(stderr.contains(r#""a\xFF.wat" is not UTF-8"#), "{stderr}");
+    assert!(
+        stderr.contains(r#""a\xFF.wat" is not valid UTF-8"#),
+        "{stderr}"
+    );
 }
 
 #[test]
@@ -228,6 +235,7 @@ fn times_must_be_above_zero_and_have_a_unit() {
         &["spin.wat", "--interleaving=0ms"],
         &["--interleaving", "above zero"],
     );
+    bad_usage(&["--slice", "-1", "spin.wat"], &["--slice -1 is not"]);
     for option in ["--for", "--timeout", "--cpu-limit"] {
         bad_usage(
             &[option, "-1s", "spin.wat"],
