@@ -17,6 +17,8 @@ const CHECKOUT: &str = "/path/to/this/repository/";
 #[derive(Clone, Copy)]
 enum How {
     Run,
+    /// Has to end with this status, and to print this.
+    Tells(i32, &'static str),
     /// The words after the known ones have to be in what this prints: options
     /// there, files in the repository.
     LookUp(&'static str),
@@ -28,6 +30,11 @@ use How::*;
 /// By their first words. The first match counts.
 const KNOWN: &[(&str, How)] = &[
     ("cargo xtask demo", Run),
+    // What is looked for is a failure.
+    (
+        "cargo xtask run -- run --preemption fuel --slice 100 --policy random --search",
+        Tells(1, "repeats this run"),
+    ),
     ("cargo xtask run --", Run),
     ("cargo xtask patches list", Run),
     ("cargo xtask vendor --check", Run),
@@ -169,7 +176,8 @@ impl Shell {
             (rest.is_empty() || rest.starts_with(' ')).then_some((how, rest))
         });
         match known {
-            Some((Run, _)) => run(command),
+            Some((Run, _)) => run(command, 0, ""),
+            Some((Tells(status, text), _)) => run(command, *status, text),
             Some((LookUp(help), rest)) => self.look_up(help, rest),
             Some((InBuildScript, _)) => in_build_script(command),
             None => Err(
@@ -229,11 +237,11 @@ fn shell(command: &str) -> Output {
         .unwrap()
 }
 
-fn run(command: &str) -> Result<(), String> {
+fn run(command: &str, status: i32, text: &str) -> Result<(), String> {
     let output = shell(command);
     let stderr = String::from_utf8_lossy(&output.stderr);
-    if !output.status.success() {
-        let stdout = String::from_utf8_lossy(&output.stdout);
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    if output.status.code() != Some(status) || !stdout.contains(text) {
         return Err(format!("{}\n{stdout}\n{stderr}", output.status));
     }
     // `cargo xtask test` says so: the build before this was the one of all tests.
