@@ -172,11 +172,13 @@ impl Console {
             return;
         };
         for chunk in held.chunks {
+            state.health(chunk.target).is_changed |= changes_terminal(&chunk.bytes);
             state.push(Chunk {
                 stream: None,
                 ..chunk
             });
         }
+        state.reset_terminals();
         if held.bytes > MOST_HELD_FOR_RELEASE {
             state.push(Chunk {
                 target: Target::Stderr,
@@ -233,22 +235,13 @@ impl Console {
                 state.push_unfinished(index, usize::MAX);
             }
         }
-        for target in [Target::Stdout, Target::Stderr] {
-            if mem::take(&mut state.health(target).is_changed) && target.is_terminal() {
-                state.push(Chunk {
-                    target,
-                    bytes: RESET.to_vec(),
-                    stream: None,
-                });
-            }
-        }
+        state.reset_terminals();
         state.cleared = state.view.take();
         self.0.notify(&mut state);
     }
 
-    /// Waits until all is written, and until `gives_up` says that it is enough, which
-    /// is asked with the time for which nothing could be written. Returns whether all
-    /// was.
+    /// Waits until all is written, or `gives_up` says that it is enough, which is asked
+    /// with the time for which nothing could be written. Returns whether all was.
     ///
     /// # Errors
     ///
@@ -309,8 +302,7 @@ impl State {
         if is_closed {
             return;
         }
-        let changes =
-            chunk.stream.is_some() && chunk.bytes.iter().any(|b| [0x1b, 0x0e].contains(b));
+        let changes = chunk.stream.is_some() && changes_terminal(&chunk.bytes);
         if changes && self.view.is_some() && chunk.target.is_terminal() {
             // The view is drawn after it.
             chunk.bytes.extend_from_slice(RESET);
@@ -322,6 +314,24 @@ impl State {
         }
         self.queue.push_back(chunk);
     }
+
+    /// After what guests have printed, where they may have changed a terminal.
+    fn reset_terminals(&mut self) {
+        for target in [Target::Stdout, Target::Stderr] {
+            if mem::take(&mut self.health(target).is_changed) && target.is_terminal() {
+                self.push(Chunk {
+                    target,
+                    bytes: RESET.to_vec(),
+                    stream: None,
+                });
+            }
+        }
+    }
+}
+
+/// Whether there is an escape sequence in it, or a shift to another character set.
+fn changes_terminal(bytes: &[u8]) -> bool {
+    bytes.iter().any(|byte| [0x1b, 0x0e].contains(byte))
 }
 
 #[cfg(test)]
