@@ -49,6 +49,7 @@ mod signal_engine;
 mod signal_process;
 mod slices;
 mod stack_overflow;
+mod starting;
 mod starvation;
 mod stress;
 mod suspending;

@@ -10,6 +10,7 @@
 //!    |
 //!  spawn.rs           parameters -> fiber          exit.rs  fiber -> results
 //!    |                                             typed.rs  both, with Rust types
+//!    |                                             starting.rs  instances, first
 //!    |                                             recycle.rs  instances once more
 //!    |                                             sharing.rs  who may interleave
 //!    |                                             stacks.rs  used again
@@ -77,6 +78,7 @@ pub(crate) mod signal;
 mod slice;
 mod spawn;
 mod stacks;
+mod starting;
 mod thread;
 mod threads;
 mod timer;

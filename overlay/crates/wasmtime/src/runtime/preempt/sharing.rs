@@ -104,9 +104,23 @@ impl StoreOpaque {
     ///
     /// If such a thread would share something with one that has not finished.
     pub(super) fn ensure_nothing_is_shared(&mut self, func: Func) -> Result<Option<InstanceId>> {
-        let Some(instance) = instance_of_function(func.vm_func_ref(self)) else {
-            return Ok(None);
-        };
+        match instance_of_function(func.vm_func_ref(self)) {
+            Some(instance) => self.ensure_instance_shares_nothing(instance),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether `func` runs in `instance`.
+    pub(super) fn is_of_instance(&mut self, func: Func, instance: InstanceId) -> bool {
+        instance_of_function(func.vm_func_ref(self)) == Some(instance)
+    }
+
+    /// As [`ensure_nothing_is_shared`](Self::ensure_nothing_is_shared), of a thread in
+    /// `instance`.
+    pub(super) fn ensure_instance_shares_nothing(
+        &mut self,
+        instance: InstanceId,
+    ) -> Result<Option<InstanceId>> {
         let threads = self.preemptive_threads()?;
         if threads.sharing.footprint(instance).is_none() {
             let footprint = footprint(self, instance);

@@ -8,7 +8,7 @@ use super::slice::Slice;
 use super::thread::ThreadId;
 use crate::fiber;
 use crate::prelude::*;
-use crate::store::{StoreInner, StoreOpaque};
+use crate::store::{InstanceId, StoreInner, StoreOpaque};
 use crate::{AsContextMut, Func, FuncType, StoreContextMut, Val, ValRaw};
 use core::ptr::NonNull;
 use core::time::Duration;
@@ -136,9 +136,18 @@ pub(super) fn spawn<T: 'static>(
     call: Call,
     options: ThreadOptions,
 ) -> Result<ThreadId> {
-    let fuel_is_counted = store.0.engine().tunables().consume_fuel;
-    let stack_size = store.0.engine().config().async_stack_size;
-    let threads = store.0.preemptive_threads()?;
+    ensure_can_spawn(store.0, &options)?;
+    let owner = store.0.ensure_nothing_is_shared(call.func)?;
+    spawn_fiber(store, options, owner, move |store| call.run(store))
+}
+
+/// # Errors
+///
+/// If no thread can be spawned with these options, whatever it calls.
+pub(super) fn ensure_can_spawn(store: &mut StoreOpaque, options: &ThreadOptions) -> Result<()> {
+    let fuel_is_counted = store.engine().tunables().consume_fuel;
+    let stack_size = store.engine().config().async_stack_size;
+    let threads = store.preemptive_threads()?;
     if let Some(slice) = options.slice {
         slice.validate(threads.preemption)?;
     }
@@ -146,24 +155,36 @@ pub(super) fn spawn<T: 'static>(
         attributes.params.validate()?;
         attributes.limits.validate(fuel_is_counted, false)?;
     }
-    threads.ensure_room(stack_size)?;
-    store.0.ensure_signals_reach_all_code()?;
-    let instance = store.0.ensure_nothing_is_shared(call.func)?;
+    threads.ensure_room(stack_size)
+}
 
+/// Makes a guest thread of `body`, which is in the instance `owner` if that has what no
+/// two may use.
+pub(super) fn spawn_fiber<T: 'static>(
+    store: &mut StoreContextMut<'_, T>,
+    options: ThreadOptions,
+    owner: Option<InstanceId>,
+    body: impl FnOnce(&mut StoreContextMut<'_, T>) -> Result<()> + Send + Sync + 'static,
+) -> Result<ThreadId> {
+    store.0.ensure_signals_reach_all_code()?;
     store.0.offer_idle_stack();
+    let body = move |store: &mut StoreInner<T>| {
+        StoreContextMut(store).with_blocking(|mut store, context| {
+            blocking::with_context(context, || body(&mut store))
+        })
+    };
     // SAFETY: I10. The fiber is `Send` if the store is: it is kept in the store
     // that it was made for, which drops it before it drops itself.
-    let fiber = unsafe { fiber::make_fiber_unchecked(&mut *store.0, move |store| call.run(store)) }
-        .context(
-            "cannot allocate a stack for a guest thread; fewer threads, a smaller \
-             `Config::async_stack_size` (and `Config::max_wasm_stack`) or, with the pooling allocator, a larger \
-             `total_stacks` would help",
-        )?;
+    let fiber = unsafe { fiber::make_fiber_unchecked(&mut *store.0, body) }.context(
+        "cannot allocate a stack for a guest thread; fewer threads, a smaller \
+             `Config::async_stack_size` (and `Config::max_wasm_stack`) or, with the pooling \
+             allocator, a larger `total_stacks` would help",
+    )?;
 
     let id = store
         .0
         .preemptive_threads()?
-        .insert(Box::new(fiber), options, instance);
+        .insert(Box::new(fiber), options, owner);
     store.0.running_is_alone_no_more();
     Ok(id)
 }
@@ -205,16 +226,12 @@ impl Call {
         Ok(Call::new(func, &ty, Values::Owned(params)))
     }
 
-    /// The body of the thread, on its own fiber.
-    fn run<T: 'static>(self, store: &mut StoreInner<T>) -> Result<()> {
-        StoreContextMut(store).with_blocking(|mut store, context| {
-            blocking::with_context(context, || {
-                let func = self.func;
-                let results = self.call(&mut store)?;
-                store.0.set_thread_results(func, results);
-                Ok(())
-            })
-        })
+    /// Makes the call, on the fiber of the thread.
+    pub(super) fn run<T: 'static>(self, store: &mut StoreContextMut<'_, T>) -> Result<()> {
+        let func = self.func;
+        let results = self.call(store)?;
+        store.0.set_thread_results(func, results);
+        Ok(())
     }
 
     fn call<T: 'static>(self, store: &mut StoreContextMut<'_, T>) -> Result<Values> {

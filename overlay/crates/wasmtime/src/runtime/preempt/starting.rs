@@ -1,0 +1,136 @@
+//! Instances that start on a guest thread.
+//!
+//! Starting an instance is running its guest's code: the start function, and what sets up
+//! globals and segments. In `Instance::new` that is a plain call, which nothing takes the
+//! CPU from. Here the thread that is to use the instance starts it:
+//!
+//! ```text
+//!   spawn_wasm_instance:  make the instance, which nobody can get at yet
+//!        |
+//!        v  on the thread
+//!   its startup function ---> the embedder's closure ---> the function that it returns
+//! ```
+
+use super::spawn::{self, Call, ThreadOptions, in_lifo_scope};
+use super::thread::ThreadId;
+use crate::prelude::*;
+use crate::runtime::vm::VMStore;
+use crate::{AsContextMut, Func, Instance, InstancePre, Store, StoreContextMut, Val};
+use core::future::Future;
+use core::pin::pin;
+use core::task::{Context, Poll, Waker};
+
+impl<T: 'static> StoreContextMut<'_, T> {
+    /// See [`Store::spawn_wasm_instance`].
+    pub fn spawn_wasm_instance(
+        &mut self,
+        pre: &InstancePre<T>,
+        options: ThreadOptions,
+        started: impl FnOnce(StoreContextMut<'_, T>, Instance) -> Result<(Func, Vec<Val>)>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Result<ThreadId> {
+        spawn::ensure_can_spawn(self.0, &options)?;
+        let instance = unstarted(self, pre)?;
+        let id = instance.id.instance();
+        let owner = self.0.ensure_instance_shares_nothing(id)?;
+        spawn::spawn_fiber(self, options, owner, move |store| {
+            if instance.id.get_mut(store.0).needs_startup() {
+                instance.start_raw(store)?;
+            }
+            // What it returns is rooted until the call has it.
+            let call = in_lifo_scope(store, |store| {
+                let (func, params) = started(store.as_context_mut(), instance)?;
+                let call = Call::checked(store.0, func, &params)?;
+                ensure!(
+                    store.0.is_of_instance(func, id),
+                    "a guest thread that starts an instance calls a function of that \
+                     instance: this one is of another, or of the host"
+                );
+                Ok(call)
+            })?;
+            call.run(store)
+        })
+    }
+}
+
+/// An instance whose startup function has not been called. Nobody may have it until that
+/// has returned.
+fn unstarted<T: 'static>(
+    store: &mut StoreContextMut<'_, T>,
+    pre: &InstancePre<T>,
+) -> Result<Instance> {
+    let imports = pre.imports(store.0)?;
+    let (mut limiter, store) = store.0.resource_limiter_and_store_opaque();
+    // SAFETY: I18. The imports were checked against this module when `pre` was made.
+    let instance =
+        unsafe { Instance::new_raw(store, limiter.as_mut(), pre.module(), imports.as_ref()) };
+    match pin!(instance).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(instance) => instance,
+        Poll::Pending => bail!(
+            "an instance cannot be spawned in a store whose resource limiter waits: use \
+             `InstancePre::instantiate_async`, and then `Store::spawn_wasm_thread`"
+        ),
+    }
+}
+
+impl<T: 'static> Store<T> {
+    /// Spawns a guest thread in an instance of its own: it makes the instance what
+    /// [`InstancePre::instantiate`] returns, calls `started` with it, and then the function
+    /// that this returns, which has to be of the instance.
+    ///
+    /// So the start function is preempted, limited and killed like all else of a guest. In
+    /// `instantiate` nothing interrupts it: use this for guests that are not trusted.
+    ///
+    /// `started` is host code, as in a host function: no sibling runs meanwhile.
+    ///
+    /// ```
+    /// # use wasmtime::*;
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<()> {
+    /// # let mut config = Config::new();
+    /// # config.preemption(Preemption::Fuel);
+    /// # let engine = Engine::new(&config)?;
+    /// let module = Module::new(
+    ///     &engine,
+    ///     r#"(module
+    ///         (func $for_ever (loop br 0))
+    ///         (start $for_ever)
+    ///         (func (export "main")))"#,
+    /// )?;
+    /// let pre = Linker::new(&engine).instantiate_pre(&module)?;
+    /// let mut store = Store::new(&engine, ());
+    /// let options = ThreadOptions::new().fuel_limit(1_000_000);
+    /// let id = store.spawn_wasm_instance(&pre, options, |mut store, instance| {
+    ///     let main = instance.get_typed_func::<(), ()>(&mut store, "main")?;
+    ///     Ok((*main.func(), vec![]))
+    /// })?;
+    /// store.run_wasm_threads_for(Duration::MAX)?;
+    /// assert!(matches!(
+    ///     store.take_wasm_thread_exit(id),
+    ///     Some(Exit::OverLimit(_))
+    /// ));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`InstancePre::instantiate`], but for what the start function does, and as
+    /// [`Store::spawn_wasm_thread_with`]. A trap of the start function, an error of
+    /// `started`, or that the function is of another instance or takes other parameters,
+    /// is the thread's [`Exit::Trapped`](crate::Exit::Trapped).
+    pub fn spawn_wasm_instance(
+        &mut self,
+        pre: &InstancePre<T>,
+        options: ThreadOptions,
+        started: impl FnOnce(StoreContextMut<'_, T>, Instance) -> Result<(Func, Vec<Val>)>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Result<ThreadId> {
+        self.as_context_mut()
+            .spawn_wasm_instance(pre, options, started)
+    }
+}

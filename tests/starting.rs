@@ -1,0 +1,286 @@
+//! Instances that start on the thread that uses them: a start function is preempted,
+//! limited and ended like all else of a guest.
+
+use crate::support::*;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use wasmtime::*;
+
+/// Its start function makes 7 of the global, takes a while, and makes 42.
+const STARTED: &str = r#"
+(module
+  (memory 1)
+  (data (i32.const 8) "\05")
+  (global $state (export "state") (mut i32) (i32.const 0))
+  (func $start
+    (local $n i32)
+    (global.set $state (i32.const 7))
+    (local.set $n (i32.const 100000))
+    (loop $again
+      (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+    (global.set $state (i32.const 42)))
+  (start $start)
+  (func (export "add") (param i32) (result i32)
+    (i32.add
+      (i32.add (global.get $state) (i32.load8_u (i32.const 8)))
+      (local.get 0))))
+"#;
+
+const NEVER_STARTED: &str = r#"
+(module
+  (func $for_ever (loop br 0))
+  (start $for_ever)
+  (func (export "add") (param i32) (result i32) (local.get 0)))
+"#;
+
+fn store(source: Preemption) -> Store<()> {
+    let mut store = Store::new(&engine(source), ());
+    store.wasm_thread_slice(short_of(source)).unwrap();
+    store
+}
+
+/// The shortest that each source has.
+fn short_of(source: Preemption) -> Slice {
+    match source {
+        Preemption::Signal => Slice::Time(Duration::from_micros(50)),
+        source => short_slice(source),
+    }
+}
+
+fn pre(store: &Store<()>, module: &str) -> InstancePre<()> {
+    let module = Module::new(store.engine(), module).unwrap();
+    Linker::new(store.engine())
+        .instantiate_pre(&module)
+        .unwrap()
+}
+
+/// Calls `add` with 1.
+fn add(mut store: StoreContextMut<'_, ()>, instance: Instance) -> Result<(Func, Vec<Val>)> {
+    let add = instance.get_func(&mut store, "add").unwrap();
+    Ok((add, vec![Val::I32(1)]))
+}
+
+fn spawn_add(store: &mut Store<()>, module: &str, options: ThreadOptions) -> ThreadId {
+    let pre = pre(store, module);
+    store.spawn_wasm_instance(&pre, options, add).unwrap()
+}
+
+#[test]
+fn it_has_started_when_its_function_is_called() {
+    for source in sources() {
+        let mut store = store(source);
+        let ids = [(); 3].map(|()| spawn_add(&mut store, STARTED, ThreadOptions::new()));
+        let run = run_all(&mut store);
+        assert_eq!(run.finished, 3);
+        for id in ids {
+            assert_eq!(
+                returned(&mut store, id)[0].unwrap_i32(),
+                42 + 5 + 1,
+                "{source}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_start_function_is_preempted() {
+    for source in sources() {
+        let mut store = store(source);
+        let id = spawn_add(&mut store, NEVER_STARTED, ThreadOptions::new());
+        let instance = stateless(&mut store);
+        let sum = spawn_in(&mut store, instance, "sum", &[Val::I64(1_000)]);
+        run_until(&mut store, |store| finished(store, sum));
+        run_until(&mut store, |store| stats(store, id).preemptions > 3);
+        assert_eq!(store.shutdown_wasm_threads(), 1);
+        assert_killed(&mut store, id);
+    }
+}
+
+#[test]
+fn limits_end_a_start_function() {
+    for source in sources() {
+        let mut store = store(source);
+        let limited = ThreadOptions::new().cpu_limit(ms(5));
+        let id = spawn_add(&mut store, NEVER_STARTED, limited);
+        assert_eq!(run_all(&mut store).finished, 1);
+        let exit = store.take_wasm_thread_exit(id);
+        assert!(matches!(exit, Some(Exit::OverLimit(_))), "{exit:?}");
+    }
+}
+
+#[test]
+fn a_store_is_dropped_while_instances_start() {
+    for source in sources() {
+        let stacks = CountedStacks::default();
+        let mut store = Store::new(&stacks.engine(source), ());
+        for _ in 0..3 {
+            spawn_add(&mut store, NEVER_STARTED, ThreadOptions::new());
+        }
+        store.run_wasm_threads_for(ms(20)).unwrap();
+        spawn_add(&mut store, NEVER_STARTED, ThreadOptions::new());
+        drop(store);
+        assert_eq!(stacks.live(), 0);
+    }
+}
+
+for_each_preemption!(
+    a_trap_of_the_start_function_ends_the_thread,
+    an_error_of_the_closure_ends_the_thread,
+    functions_of_others_are_refused,
+    wrong_arguments_are_refused,
+    a_closure_that_is_not_called_is_dropped,
+    nobody_shares_what_is_being_started,
+    the_start_function_may_wait,
+    globals_that_are_computed_are_so_before_anybody_sees_them,
+);
+
+fn a_trap_of_the_start_function_ends_the_thread(source: Preemption) {
+    let mut store = store(source);
+    let module = "(module (func $start unreachable) (start $start))";
+    let pre = pre(&store, module);
+    let id = store.spawn_wasm_instance(&pre, ThreadOptions::new(), |_, _| unreachable!());
+    run_all(&mut store);
+    let error = trapped(&mut store, id.unwrap());
+    assert_eq!(error.downcast_ref(), Some(&Trap::UnreachableCodeReached));
+    assert_eq!(
+        error
+            .downcast_ref::<WasmBacktrace>()
+            .unwrap()
+            .frames()
+            .len(),
+        1
+    );
+}
+
+fn an_error_of_the_closure_ends_the_thread(source: Preemption) {
+    let mut store = store(source);
+    let pre = pre(&store, STARTED);
+    let id = store.spawn_wasm_instance(&pre, ThreadOptions::new(), |mut store, instance| {
+        let state = instance.get_global(&mut store, "state").unwrap();
+        bail!("the state is {}", state.get(&mut store).unwrap_i32())
+    });
+    run_all(&mut store);
+    let error = trapped(&mut store, id.unwrap());
+    assert_eq!(error.to_string(), "the state is 42");
+}
+
+fn functions_of_others_are_refused(source: Preemption) {
+    let mut store = store(source);
+    let other = stateless(&mut store);
+    let other = other.get_func(&mut store, "answer").unwrap();
+    let host = Func::wrap(&mut store, || {});
+    for func in [other, host] {
+        let pre = pre(&store, STARTED);
+        let closure = move |_: StoreContextMut<'_, ()>, _| Ok((func, vec![]));
+        let id = store.spawn_wasm_instance(&pre, ThreadOptions::new(), closure);
+        run_all(&mut store);
+        let error = trapped(&mut store, id.unwrap()).to_string();
+        assert!(error.contains("of that instance"), "{error}");
+    }
+}
+
+fn wrong_arguments_are_refused(source: Preemption) {
+    let mut store = store(source);
+    let pre = pre(&store, STARTED);
+    let id = store.spawn_wasm_instance(&pre, ThreadOptions::new(), |mut store, instance| {
+        Ok((instance.get_func(&mut store, "add").unwrap(), vec![]))
+    });
+    run_all(&mut store);
+    let error = trapped(&mut store, id.unwrap()).to_string();
+    assert!(error.contains("expected 1 arguments, got 0"), "{error}");
+}
+
+fn a_closure_that_is_not_called_is_dropped(source: Preemption) {
+    struct Counted(Arc<AtomicUsize>);
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    let drops = Arc::new(AtomicUsize::new(0));
+    let mut store = store(source);
+    let pre = pre(&store, NEVER_STARTED);
+    for started in [false, true] {
+        let counted = Counted(drops.clone());
+        let closure = move |_: StoreContextMut<'_, ()>, _| {
+            let _counted = counted;
+            unreachable!()
+        };
+        store
+            .spawn_wasm_instance(&pre, ThreadOptions::new(), closure)
+            .unwrap();
+        if started {
+            store.run_wasm_threads_for(ms(5)).unwrap();
+        }
+        assert_eq!(store.shutdown_wasm_threads(), 1);
+    }
+    assert_eq!(drops.load(Ordering::SeqCst), 2);
+}
+
+fn nobody_shares_what_is_being_started(source: Preemption) {
+    let mut store = store(source);
+    let module = Module::new(
+        store.engine(),
+        r#"(module
+            (import "" "memory" (memory 1))
+            (func $for_ever (loop br 0))
+            (start $for_ever))"#,
+    )
+    .unwrap();
+    let memory = Memory::new(&mut store, MemoryType::new(1, None)).unwrap();
+    let mut linker = Linker::new(store.engine());
+    linker.define(&mut store, "", "memory", memory).unwrap();
+    let pre = linker.instantiate_pre(&module).unwrap();
+    let options = ThreadOptions::new;
+    store
+        .spawn_wasm_instance(&pre, options(), |_, _| unreachable!())
+        .unwrap();
+    let second = store.spawn_wasm_instance(&pre, options(), |_, _| unreachable!());
+    let error = second.unwrap_err().to_string();
+    assert!(error.contains("would share"), "{error}");
+    store.run_wasm_threads_for(ms(5)).unwrap();
+    assert_eq!(store.shutdown_wasm_threads(), 1);
+}
+
+fn the_start_function_may_wait(source: Preemption) {
+    let mut store = store(source);
+    let module = Module::new(
+        store.engine(),
+        r#"(module
+            (import "" "nap" (func $nap))
+            (start $nap)
+            (func (export "add") (param i32) (result i32) (local.get 0)))"#,
+    )
+    .unwrap();
+    let mut linker = Linker::new(store.engine());
+    linker
+        .func_wrap_async("", "nap", |_, (): ()| Box::new(after(ms(5))))
+        .unwrap();
+    let pre = linker.instantiate_pre(&module).unwrap();
+    let id = store.spawn_wasm_instance(&pre, ThreadOptions::new(), |mut store, instance| {
+        let add = instance.get_func(&mut store, "add").unwrap();
+        Ok((add, vec![Val::I32(3)]))
+    });
+    run_all(&mut store);
+    assert_eq!(returned(&mut store, id.unwrap())[0].unwrap_i32(), 3);
+}
+
+fn globals_that_are_computed_are_so_before_anybody_sees_them(source: Preemption) {
+    let mut config = config(source);
+    config.wasm_gc(true).wasm_function_references(true);
+    let mut store = Store::new(&Engine::new(&config).unwrap(), ());
+    store.wasm_thread_slice(shortest_slice(source)).unwrap();
+    let module = r#"
+        (module
+          (type $box (struct (field i32)))
+          (global $box (ref $box) (struct.new $box (i32.const 9)))
+          (func (export "add") (param i32) (result i32)
+            (i32.add (local.get 0) (struct.get $box 0 (global.get $box)))))
+    "#;
+    let ids = [(); 5].map(|()| spawn_add(&mut store, module, ThreadOptions::new()));
+    run_all(&mut store);
+    for id in ids {
+        assert_eq!(returned(&mut store, id)[0].unwrap_i32(), 10);
+    }
+}
