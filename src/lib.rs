@@ -20,3 +20,8 @@ pub mod imports;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/waiting.md")]
 struct Waiting;
+
+/// So is that of the fork's documentation.
+#[cfg(doctest)]
+#[doc = include_str!(concat!(env!("OUT_DIR"), "/examples.md"))]
+struct Fork;
