@@ -6,6 +6,8 @@ mod support;
 mod async_host_functions;
 mod atomic_wait;
 mod bad_input;
+#[cfg(feature = "call-hook")]
+mod call_hooks;
 mod components;
 mod determinism;
 mod differential;

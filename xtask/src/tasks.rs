@@ -20,6 +20,15 @@ pub fn test(root: &Root, full: bool, filter: Option<&str>) -> Result<()> {
     }
     run_command(&mut workspace, "`cargo test --workspace`")?;
 
+    if full && filter.is_none() {
+        eprintln!("test: with call hooks, for which Wasmtime is compiled once more");
+        let mut hooks = build(root, Profile::Debug)?;
+        hooks
+            .args(["test", "--package", "wasmtime-preempt", "--features", "call-hook"])
+            .args(["--test", "all", "call_hooks"]);
+        run_command(&mut hooks, "`cargo test --features call-hook`")?;
+    }
+
     eprintln!("test: xtask");
     let mut xtask = cargo(&root.path);
     xtask

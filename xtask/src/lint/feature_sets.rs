@@ -35,6 +35,11 @@ const FEATURE_SETS: &[FeatureSet] = &[
         features: &["preemptive-threads"],
     },
     FeatureSet {
+        name: "preempt-call-hook",
+        default: true,
+        features: &["call-hook", "memory-protection-keys", "preemptive-threads"],
+    },
+    FeatureSet {
         name: "stock-default",
         default: true,
         features: &[],

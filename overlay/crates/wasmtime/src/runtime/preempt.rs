@@ -16,7 +16,7 @@
 //!    |                                             stacks.rs  used again
 //!    |
 //!  threads.rs         their states                thread.rs  seen from outside
-//!   threads/*.rs      scheduling, limiting, recording
+//!   threads/*.rs      scheduling, parking, limiting, recording, listing
 //!    |                                             policy.rs  who is next
 //!    |                                             trace.rs  what happened
 //!  dispatch.rs        the loop                     limits.rs  what they may use
@@ -111,12 +111,6 @@ struct Suspension {
     preempted: bool,
     /// Where compiled code may have the fuel counter in a register.
     fuel_in_register: bool,
-    /// In a host function, and not in Wasm.
-    #[cfg_attr(
-        not(feature = "call-hook"),
-        expect(dead_code, reason = "call hooks look at it")
-    )]
-    from_host: bool,
     /// What it waits for.
     park: Option<Box<park::Park>>,
 }
@@ -125,13 +119,11 @@ impl Suspension {
     const PREEMPTED: Suspension = Suspension {
         preempted: true,
         fuel_in_register: true,
-        from_host: false,
         park: None,
     };
     const YIELDED: Suspension = Suspension {
         preempted: false,
         fuel_in_register: true,
-        from_host: false,
         park: None,
     };
 }
@@ -150,27 +142,27 @@ fn preemptive_yield(
     context: blocking::Taken,
     why: Suspension,
 ) -> Result<()> {
+    // All four are told, whichever of them fails: they come in pairs. To a hook a libcall
+    // is the host, as the stub is.
     #[cfg(feature = "call-hook")]
-    {
-        if why.from_host {
-            store.call_hook(crate::CallHook::ReturningFromHost)?;
-        }
-        store.call_hook(crate::CallHook::ReturningFromWasm)?;
-    }
+    let left = {
+        let left = store.call_hook(crate::CallHook::ReturningFromHost);
+        left.and(store.call_hook(crate::CallHook::ReturningFromWasm))
+    };
+    #[cfg(not(feature = "call-hook"))]
+    let left = Ok(());
     if let Some(running) = store.running_thread_mut() {
         running.preempted = why.preempted;
         running.fuel_in_register = why.fuel_in_register;
         running.park = why.park;
     }
-    let resumed = blocking::suspend(context);
-    // Also if it was killed: unwinding leaves Wasm once more.
+    let resumed = left.and_then(|()| blocking::suspend(context));
+    // Also if it was killed: unwinding leaves the host and Wasm once more.
     #[cfg(feature = "call-hook")]
     let resumed = {
-        let mut hooked = store.call_hook(crate::CallHook::CallingWasm);
-        if why.from_host {
-            hooked = hooked.and(store.call_hook(crate::CallHook::CallingHost));
-        }
-        resumed.and(hooked)
+        let entered = store.call_hook(crate::CallHook::CallingWasm);
+        let entered = entered.and(store.call_hook(crate::CallHook::CallingHost));
+        resumed.and(entered)
     };
     resumed
 }
@@ -388,13 +380,14 @@ impl<T: 'static> Store<T> {
         self.as_context_mut().spawn_wasm_thread(func, params)
     }
 
-    /// As [`Store::spawn_wasm_thread`], with a name, a slice of its own, or
-    /// detached.
+    /// As [`Store::spawn_wasm_thread`], with a name, a slice, limits and whatever else
+    /// [`ThreadOptions`] has.
     ///
     /// # Errors
     ///
     /// As [`Store::spawn_wasm_thread`], and if the slice is one that
-    /// [`Store::wasm_thread_slice`] would refuse.
+    /// [`Store::wasm_thread_slice`] would refuse, a limit is zero, or one of fuel is asked of
+    /// an engine that does not count it.
     pub fn spawn_wasm_thread_with(
         &mut self,
         func: Func,
@@ -443,13 +436,14 @@ impl<T: 'static> Store<T> {
             .spawn_typed_wasm_thread_with(func, params, options)
     }
 
-    /// Runs guest threads in turns until all have finished or `time` is up.
+    /// Runs guest threads in turns until all have finished, or those that have not wait for
+    /// what nobody does, or `time` is up: see [`RunEnd`].
     ///
     /// The first slice or host function that ends when `time` is up is the last:
     /// the run is late by at most one slice of fuel, by the time that a guest
-    /// takes from one epoch check to the next, and by what a host function takes
-    /// or waits for. A `time` of zero runs nothing; `Duration::MAX` runs until
-    /// all have finished.
+    /// takes from one epoch check to the next, and by what a host function or one
+    /// bulk operation on a memory or table takes, or the former waits for. A `time` of zero runs nothing; `Duration::MAX` puts no
+    /// end to it.
     ///
     /// A trap, a stack overflow, or an error of a host function ends its own
     /// thread only, and is found in that thread's [`Exit`]. A panic of a host
@@ -469,8 +463,13 @@ impl<T: 'static> Store<T> {
     /// Ends all guest threads that have not finished, wherever they are
     /// suspended, and returns how many that were. Each leaves [`Exit::Killed`].
     ///
-    /// The store can be used afterwards, and threads be spawned in it. Dropping
-    /// a store does the same first.
+    /// The store can be used afterwards, and threads be spawned in it. While the threads are
+    /// being ended none can be spawned, by [hooks](Store::wasm_thread_exit_hook) say.
+    /// Dropping a store does the same first.
+    ///
+    /// If host code panics meanwhile (a hook, the destructor of a host function's future),
+    /// the other threads are ended all the same, and then the panic unwinds out of this
+    /// method.
     pub fn shutdown_wasm_threads(&mut self) -> usize {
         // A run would borrow the store, so none is on.
         self.as_context_mut().shutdown_wasm_threads().unwrap_or(0)

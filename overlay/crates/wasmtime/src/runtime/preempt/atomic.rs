@@ -132,7 +132,7 @@ pub(crate) fn wait<E: Expected>(
             joins: Vec::new(),
             atomic: Some((address, from_outside)),
         };
-        park::park(store, context, park, false)?;
+        park::park(store, context, park)?;
         park::fresh_waker(store);
     }
     Ok(Some(WaitResult::Ok))

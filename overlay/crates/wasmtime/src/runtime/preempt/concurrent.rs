@@ -309,7 +309,7 @@ fn wait_for<T: 'static, R>(
                 atomic: None,
             };
             let context = park::take_context(store, "a host function")?;
-            park::park(store, context, wanted, true)?;
+            park::park(store, context, wanted)?;
         } else if store.can_block() {
             store.with_blocking(|_, cx| cx.suspend(crate::fiber::StoreFiberYield::KeepStore))?;
         } else {

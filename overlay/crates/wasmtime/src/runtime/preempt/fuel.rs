@@ -204,7 +204,6 @@ pub(crate) fn out_of_gas(store: &mut dyn VMStore) -> Result<bool> {
             let why = Suspension {
                 preempted,
                 fuel_in_register: false,
-                from_host: false,
                 park: None,
             };
             super::preemptive_yield(store, context, why)?;

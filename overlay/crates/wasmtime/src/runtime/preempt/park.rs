@@ -133,16 +133,10 @@ pub(super) fn wake(waker: Waker) {
 /// # Errors
 ///
 /// If it was killed meanwhile, or a call hook says so: the caller must unwind.
-pub(super) fn park(
-    store: &mut dyn VMStore,
-    context: Taken,
-    park: Park,
-    from_host: bool,
-) -> Result<()> {
+pub(super) fn park(store: &mut dyn VMStore, context: Taken, park: Park) -> Result<()> {
     let why = Suspension {
         preempted: false,
         fuel_in_register: false,
-        from_host,
         park: Some(Box::new(park)),
     };
     preemptive_yield(store, context, why)

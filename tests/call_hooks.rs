@@ -1,0 +1,146 @@
+//! Call hooks are told of each way into and out of Wasm, in pairs, whatever guest threads
+//! do: preempted, parked, killed or trapped.
+
+use crate::support::*;
+use std::future;
+use std::time::Duration;
+use wasmtime::*;
+
+/// What a hook was told, of all threads together.
+#[derive(Default)]
+struct Calls {
+    wasm: Pair,
+    host: Pair,
+    /// Which of the calls of the hook fails.
+    fails_at: Option<u32>,
+    calls: u32,
+}
+
+#[derive(Default)]
+struct Pair {
+    calls: u32,
+    returns: u32,
+}
+
+const GUEST: &str = r#"
+(module
+  (import "" "host" (func $host))
+  (import "" "nap" (func $nap))
+  (import "" "never" (func $never))
+  (func (export "work") (param $n i32)
+    (loop $again
+      (call $host)
+      (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1))))))
+  (func (export "nap") (call $nap) (call $nap))
+  (func (export "never") (call $never))
+  (func (export "spin") (loop br 0))
+  (func (export "trap") (call $host) unreachable))
+"#;
+
+fn store(source: Preemption) -> (Store<Calls>, InstancePre<Calls>) {
+    let engine = engine(source);
+    let mut store = Store::new(&engine, Calls::default());
+    let slice = match source {
+        Preemption::Signal => Slice::Time(Duration::from_micros(50)),
+        source => short_slice(source),
+    };
+    store.wasm_thread_slice(slice).unwrap();
+    store.call_hook(|mut store, hook| {
+        let calls = store.data_mut();
+        match hook {
+            CallHook::CallingWasm => calls.wasm.calls += 1,
+            CallHook::ReturningFromWasm => calls.wasm.returns += 1,
+            CallHook::CallingHost => calls.host.calls += 1,
+            CallHook::ReturningFromHost => calls.host.returns += 1,
+        }
+        calls.calls += 1;
+        ensure!(calls.fails_at != Some(calls.calls), "the hook says no");
+        Ok(())
+    });
+    let mut linker = Linker::new(&engine);
+    linker.func_wrap("", "host", || {}).unwrap();
+    linker
+        .func_wrap_concurrent("", "nap", |accessor, ()| {
+            Box::pin(async move { accessor.sleep(ms(2)).await })
+        })
+        .unwrap();
+    linker
+        .func_wrap_concurrent("", "never", |_, ()| {
+            Box::pin(future::pending::<Result<()>>())
+        })
+        .unwrap();
+    let module = Module::new(&engine, GUEST).unwrap();
+    let pre = linker.instantiate_pre(&module).unwrap();
+    (store, pre)
+}
+
+fn spawn_guest(
+    store: &mut Store<Calls>,
+    pre: &InstancePre<Calls>,
+    export: &str,
+    params: &[Val],
+) -> ThreadId {
+    let instance = pre.instantiate(&mut *store).unwrap();
+    spawn_in(store, instance, export, params)
+}
+
+fn assert_paired(store: &Store<Calls>, source: Preemption) {
+    let Calls { wasm, host, .. } = store.data();
+    assert_eq!(wasm.calls, wasm.returns, "{source}");
+    assert_eq!(host.calls, host.returns, "{source}");
+}
+
+#[test]
+fn they_come_in_pairs() {
+    for source in sources() {
+        let (mut store, pre) = store(source);
+        for _ in 0..2 {
+            spawn_guest(&mut store, &pre, "work", &[Val::I32(5_000)]);
+            spawn_guest(&mut store, &pre, "nap", &[]);
+            spawn_guest(&mut store, &pre, "trap", &[]);
+            spawn_guest(&mut store, &pre, "never", &[]);
+        }
+        let spinner = spawn_guest(&mut store, &pre, "spin", &[]);
+        while stats(&store, spinner).preemptions < 5 {
+            store.run_wasm_threads_for(ms(20)).unwrap();
+            // Between two runs nobody is in Wasm, nor in the host.
+            assert_paired(&store, source);
+        }
+        let spinner = store.wasm_thread_handle(spinner).unwrap();
+        spinner.kill();
+        store.run_wasm_threads_for(ms(20)).unwrap();
+        assert_paired(&store, source);
+        assert!(store.shutdown_wasm_threads() >= 2);
+        assert_paired(&store, source);
+        assert!(store.data().wasm.calls > 5 && store.data().host.calls > 10);
+    }
+}
+
+#[test]
+fn one_that_fails_ends_its_thread_only() {
+    for source in sources() {
+        for fails_at in 1..60 {
+            let (mut store, pre) = store(source);
+            let threads = ["work", "nap", "work"].map(|export| {
+                let params: &[Val] = match export {
+                    "work" => &[Val::I32(400)],
+                    _ => &[],
+                };
+                spawn_guest(&mut store, &pre, export, params)
+            });
+            store.data_mut().fails_at = Some(fails_at);
+            run_all(&mut store);
+            let failed = threads
+                .iter()
+                .filter(|id| match store.take_wasm_thread_exit(**id) {
+                    Some(Exit::Returned(_)) => false,
+                    Some(Exit::Trapped(error)) => {
+                        assert!(format!("{error:?}").contains("says no"), "{error:?}");
+                        true
+                    }
+                    exit => panic!("{exit:?}"),
+                });
+            assert_eq!(failed.count(), 1, "{source}, call {fails_at}");
+        }
+    }
+}
