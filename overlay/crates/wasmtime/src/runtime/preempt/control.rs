@@ -379,7 +379,9 @@ impl<T: 'static> Store<T> {
     /// Ends one guest thread, wherever it is suspended: it leaves [`Exit::Killed`].
     ///
     /// In a run (from a host function, or the hook of a limit) the thread is ended
-    /// before the next dispatch, and one that is running when its slice is over.
+    /// before the next dispatch, and one that is running when its slice is over. A panic of
+    /// a hook, or of a destructor of a host function's future, unwinds out of this method
+    /// or of the run.
     ///
     /// # Errors
     ///
@@ -409,10 +411,10 @@ impl<T: 'static> Store<T> {
     }
 
     /// Sets what is called once when a thread has finished, whichever way: in a run or
-    /// a shutdown, with no thread on the CPU. It may take the thread's exit, spawn and
-    /// kill threads. After it nothing is left of a [detached] thread.
+    /// a shutdown, with no thread on the CPU. It may take the thread's exit, kill threads
+    /// and, but for a shutdown, spawn some. After it nothing is left of a [detached] thread.
     ///
-    /// A panic unwinds out of the run.
+    /// A panic unwinds out of the run or the shutdown.
     ///
     /// # Errors
     ///

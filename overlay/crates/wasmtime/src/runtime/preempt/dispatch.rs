@@ -76,7 +76,8 @@ pub struct RunSummary {
 pub enum RunEnd {
     /// No thread is left that has not finished.
     AllFinished,
-    /// The time that it was given is up, and there are threads to run.
+    /// The time that it was given is up, and there are threads to run, or that somebody
+    /// may wake.
     TimeUp,
     /// All threads that have not finished are suspended, or wait, and nothing but those
     /// that are suspended can wake them.

@@ -88,7 +88,8 @@ impl<T: 'static> Store<T> {
     /// function ([`Func::wrap_async`](crate::Func::wrap_async)) keeps the store: the future
     /// is pending with it.
     ///
-    /// Works in any executor, and needs none. It is `Send` if `T` is, and a poll may be
+    /// Works in any executor, and needs none: what waits for a time is woken by an OS thread
+    /// of this crate, one for the whole process, which ends when nothing does. It is `Send` if `T` is, and a poll may be
     /// on another OS thread than the one before: many stores use many cores.
     ///
     /// With [`Preemption::Fuel`](crate::Preemption::Fuel) a poll lasts a slice at least: it

@@ -52,7 +52,8 @@ impl ThreadHandle {
     /// thread is on the CPU and in Wasm under
     /// [`Preemption::Signal`](crate::Preemption::Signal), at its next check under
     /// [`Preemption::Epoch`](crate::Preemption::Epoch), and else when the slice of the
-    /// thread that is on the CPU is over. If none is on, by the next one.
+    /// thread that is on the CPU is over; and at once if the thread waits, for an
+    /// asynchronous host function too. If none is on, by the next one.
     pub fn kill(&self) {
         self.remote.ask(self.id, Request::Kill);
     }

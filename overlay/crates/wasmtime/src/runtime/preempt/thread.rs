@@ -110,7 +110,9 @@ impl fmt::Display for ThreadState {
 #[non_exhaustive]
 pub struct ThreadStats {
     /// Time between a resume and the suspension after it, summed up. This
-    /// includes host functions that the thread called.
+    /// includes host functions that the thread called, and what the OS ran in between. If
+    /// the thread or its group has a limit of CPU time, it is what the OS says that it had
+    /// a CPU.
     pub cpu_time: Duration,
     /// Time since it was spawned in which a run was on. What is neither in `cpu_time`
     /// nor in `ready_time`, it was suspended or is waiting.
@@ -126,12 +128,10 @@ pub struct ThreadStats {
     pub ready_time: Duration,
     /// The longest of these waits.
     pub longest_wait: Duration,
-    /// Fuel that it used: exact, and independent of how it was interleaved.
-    /// Zero where the engine does not count fuel.
-    ///
-    /// Under [`Preemption::Signal`] it is exact for a thread that has returned. One
-    /// that is suspended, was killed or trapped may have used more, by what its
-    /// code counts from one call to the next.
+    /// Fuel that it used: exact, and independent of how it was interleaved, for a thread
+    /// that has returned. One that has trapped may have used more, by what its code
+    /// counts from one call to the next, and so may one that was killed or is suspended
+    /// where slices are time. Zero where the engine does not count fuel.
     pub fuel_consumed: u64,
 }
 

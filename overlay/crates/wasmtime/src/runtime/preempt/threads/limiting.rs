@@ -2,7 +2,7 @@
 
 use super::{PreemptiveThreads, Running, Thread};
 use crate::prelude::*;
-use crate::runtime::preempt::clock::Moment;
+use crate::runtime::preempt::clock::{Moment, nanos};
 use crate::runtime::preempt::limits::{
     Allowance, Budget, OverLimit, SoftLimit, ThreadLimits, thread_cpu_time,
 };
@@ -44,19 +44,18 @@ impl Thread {
         now: Moment,
         groups: &mut HashMap<u64, Budget>,
     ) {
-        let time = now.since(running.since);
-        self.usage.cpu_time += time;
+        let mut used = now.since(running.since);
+        if let Some(since) = running.cpu_since
+            && let Some(now) = thread_cpu_time()
+        {
+            used = nanos(running.cpu_before + now.saturating_sub(since));
+        }
+        self.usage.cpu_time += used;
         self.usage.fuel_consumed += running.fuel_consumed;
         if self.extra.is_none() {
             return;
         }
-        let time = Duration::from_nanos(time);
-        let cpu_time = match running.cpu_since {
-            Some(since) => {
-                thread_cpu_time().map_or(time, |now| running.cpu_before + now.saturating_sub(since))
-            }
-            None => time,
-        };
+        let cpu_time = Duration::from_nanos(used);
         if let Some(budget) = self.budget_mut() {
             budget.charge(running.fuel_consumed, cpu_time);
         }
