@@ -24,7 +24,13 @@ pub fn test(root: &Root, full: bool, filter: Option<&str>) -> Result<()> {
         eprintln!("test: with call hooks, for which Wasmtime is compiled once more");
         let mut hooks = build(root, Profile::Debug)?;
         hooks
-            .args(["test", "--package", "wasmtime-preempt", "--features", "call-hook"])
+            .args([
+                "test",
+                "--package",
+                "wasmtime-preempt",
+                "--features",
+                "call-hook",
+            ])
             .args(["--test", "all", "call_hooks"]);
         run_command(&mut hooks, "`cargo test --features call-hook`")?;
     }

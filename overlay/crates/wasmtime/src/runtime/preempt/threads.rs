@@ -100,7 +100,7 @@ pub(crate) struct PreemptiveThreads {
     /// When parked threads are to be woken.
     alarms: BTreeSet<(Moment, ThreadId)>,
     /// Who waits for the end of whom.
-    joiners: HashMap<ThreadId, Vec<ThreadId>>,
+    joiners: HashMap<ThreadId, BTreeSet<ThreadId>>,
     /// Whom else to wake at whose end.
     end_wakers: HashMap<ThreadId, Vec<Weak<EndWaker>>>,
     /// Those that have finished and whose hooks are to be called.

@@ -3,7 +3,9 @@
 //! Values go through the raw representation that `TypedFunc` has for them. What is
 //! raw already is kept like that, so that numbers are never turned into `Val`s.
 
-use super::exit::{self, OwnedExit, OwnedVal, TypedExit, Values};
+#[cfg(feature = "gc")]
+use super::exit;
+use super::exit::{OwnedExit, OwnedVal, TypedExit, Values};
 use super::spawn::{self, Call, ThreadOptions, in_lifo_scope};
 use super::thread::TypedThreadId;
 use crate::bail_bug;

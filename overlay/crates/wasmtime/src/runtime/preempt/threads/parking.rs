@@ -62,7 +62,7 @@ impl PreemptiveThreads {
             self.alarms.insert((until, id));
         }
         for join in &park.joins {
-            self.joiners.entry(*join).or_default().push(id);
+            self.joiners.entry(*join).or_default().insert(id);
         }
         if let Some(thread) = self.threads.get_mut(&id) {
             thread.park = Some(park);
@@ -85,7 +85,7 @@ impl PreemptiveThreads {
         }
         for join in &park.joins {
             if let Some(joiners) = self.joiners.get_mut(join) {
-                joiners.retain(|joiner| *joiner != id);
+                joiners.remove(&id);
                 if joiners.is_empty() {
                     self.joiners.remove(join);
                 }
@@ -162,7 +162,7 @@ impl PreemptiveThreads {
     pub(super) fn wake_joiners(&mut self, id: ThreadId, now: Moment) -> Vec<ThreadId> {
         let mut joiners = Vec::new();
         if !self.joiners.is_empty() {
-            joiners = self.joiners.remove(&id).unwrap_or_default();
+            joiners.extend(self.joiners.remove(&id).unwrap_or_default());
             joiners.retain(|joiner| self.wake(*joiner, Some(now)));
         }
         if !self.end_wakers.is_empty() {
