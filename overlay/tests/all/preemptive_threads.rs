@@ -514,3 +514,131 @@ fn another_os_thread_can_kill_a_guest_thread() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn a_thread_waits_while_others_run() -> Result<()> {
+    each(|preemption| {
+        let engine = engine(preemption)?;
+        let mut linker = Linker::new(&engine);
+        linker.func_wrap_concurrent("", "nap", |accessor, ()| {
+            Box::pin(async move { accessor.sleep(Duration::from_millis(5)).await })
+        })?;
+        let module = Module::new(
+            &engine,
+            r#"(module
+                (import "" "nap" (func $nap))
+                (func (export "run") (call $nap) (call $nap)))"#,
+        )?;
+        let others = Module::new(&engine, MODULE)?;
+        let mut store = store(&engine, preemption)?;
+        let mut sleepers = Vec::new();
+        for _ in 0..3 {
+            let instance = linker.instantiate(&mut store, &module)?;
+            let run = instance.get_func(&mut store, "run").unwrap();
+            sleepers.push(store.spawn_wasm_thread(run, &[])?);
+        }
+        let spin = spawn(&mut store, &others, "spin", &[])?;
+        let is_live = |store: &Store<()>, id: &ThreadId| {
+            store.wasm_thread(*id).unwrap().state != ThreadState::Finished
+        };
+        while sleepers.iter().any(|id| is_live(&store, id)) {
+            store.run_wasm_threads_for(Duration::from_millis(5))?;
+        }
+        assert!(store.wasm_thread(spin).unwrap().stats.dispatches > 1);
+        sleepers
+            .iter()
+            .for_each(|id| assert_returned(&mut store, *id));
+        Ok(())
+    })
+}
+
+#[test]
+fn an_atomic_wait_parks_its_thread() -> Result<()> {
+    each(|preemption| {
+        let mut config = Config::new();
+        config.preemption(preemption).shared_memory(true);
+        let engine = Engine::new(&config)?;
+        let module = Module::new(
+            &engine,
+            r#"(module
+                (import "" "memory" (memory 1 1 shared))
+                (func (export "wait") (result i32)
+                    (memory.atomic.wait32 (i32.const 0) (i32.const 0) (i64.const -1)))
+                (func (export "notify") (result i32)
+                    (i32.atomic.store (i32.const 0) (i32.const 1))
+                    (memory.atomic.notify (i32.const 0) (i32.const 10))))"#,
+        )?;
+        let mut store = store(&engine, preemption)?;
+        let memory = SharedMemory::new(&engine, MemoryType::shared(1, 1))?;
+        let mut threads = Vec::new();
+        for name in ["wait", "wait", "notify"] {
+            let instance = Instance::new(&mut store, &module, &[memory.clone().into()])?;
+            let func = instance.get_typed_func::<(), i32>(&mut store, name)?;
+            threads.push(store.spawn_typed_wasm_thread(&func, ())?);
+        }
+        let run = store.run_wasm_threads_for(Duration::from_secs(60))?;
+        assert_eq!((run.end, run.finished), (RunEnd::AllFinished, 3));
+        let results = threads
+            .into_iter()
+            .map(|id| match store.take_typed_wasm_thread_exit(id) {
+                Some(TypedExit::Returned(result)) => result,
+                exit => panic!("{exit:?}"),
+            });
+        assert_eq!(results.collect::<Vec<_>>(), [0, 0, 2]);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_deadlock_is_found() -> Result<()> {
+    let engine = engine(Preemption::Fuel)?;
+    let mut store = Store::new(&engine, ());
+    let mut linker = Linker::new(&engine);
+    linker.func_wrap_concurrent("", "join", |accessor, (id,): (i64,)| {
+        Box::pin(async move { accessor.join(ThreadId::from_u64(id as u64)).await })
+    })?;
+    let module = Module::new(
+        &engine,
+        r#"(module
+            (import "" "join" (func $join (param i64)))
+            (func (export "run") (param i64) (call $join (local.get 0))))"#,
+    )?;
+    let mut ids = Vec::new();
+    for other in [2, 1] {
+        let instance = linker.instantiate(&mut store, &module)?;
+        let run = instance.get_func(&mut store, "run").unwrap();
+        ids.push(store.spawn_wasm_thread(run, &[Val::I64(other)])?);
+    }
+    let run = store.run_wasm_threads_for(Duration::MAX)?;
+    assert_eq!(run.end, RunEnd::Deadlock);
+    let waits = [
+        (ids[0], WaitFor::Thread(ids[1])),
+        (ids[1], WaitFor::Thread(ids[0])),
+    ];
+    assert_eq!(run.deadlocked, waits);
+    Ok(())
+}
+
+#[test]
+fn a_start_function_is_preempted() -> Result<()> {
+    each(|preemption| {
+        let engine = engine(preemption)?;
+        let module = Module::new(&engine, "(module (func $spin (loop (br 0))) (start $spin))")?;
+        let pre = Linker::new(&engine).instantiate_pre(&module)?;
+        let mut store = store(&engine, preemption)?;
+        let options = ThreadOptions::new;
+        let spin = store.spawn_wasm_instance(&pre, options(), |_, _| unreachable!())?;
+        let others = Module::new(&engine, MODULE)?;
+        let fib = spawn(&mut store, &others, "fib", &[Val::I32(15)])?;
+        while store.wasm_thread(fib).unwrap().state != ThreadState::Finished {
+            store.run_wasm_threads_for(Duration::from_millis(10))?;
+        }
+        assert_returned(&mut store, fib);
+        assert_eq!(store.shutdown_wasm_threads(), 1);
+        assert!(matches!(
+            store.take_wasm_thread_exit(spin),
+            Some(Exit::Killed)
+        ));
+        Ok(())
+    })
+}
