@@ -284,3 +284,79 @@ fn globals_that_are_computed_are_so_before_anybody_sees_them(source: Preemption)
         assert_eq!(returned(&mut store, id)[0].unwrap_i32(), 10);
     }
 }
+
+/// `init` is a loop that takes many slices, and returns the turns that a sibling had
+/// meanwhile.
+const INITIALIZED: &str = r#"
+(module
+  (func (export "init")
+    (local $n i32)
+    (local.set $n (i32.const 2000000))
+    (loop $again
+      (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1))))))
+  (func (export "spin") (loop br 0))
+  (func (export "add") (param i32) (result i32) (local.get 0)))
+"#;
+
+#[test]
+fn a_guest_that_the_closure_calls_is_not_switched_away_from() {
+    for source in sources() {
+        let mut store = store(source);
+        let pre = pre(&store, INITIALIZED);
+        let guests = Module::new(store.engine(), GUESTS).unwrap();
+        let (sibling, turns) = spawn_spinner(&mut store, &guests);
+        let closure = move |mut store: StoreContextMut<'_, ()>, instance: Instance| {
+            let before = turns.get(&mut store).unwrap_i64();
+            let init = instance.get_typed_func::<(), ()>(&mut store, "init")?;
+            init.call(&mut store, ())?;
+            assert_eq!(turns.get(&mut store).unwrap_i64(), before);
+            add(store, instance)
+        };
+        let id = store.spawn_wasm_instance(&pre, ThreadOptions::new(), closure);
+        let id = id.unwrap();
+        run_until(&mut store, |store| finished(store, id));
+        assert_eq!(returned(&mut store, id)[0].unwrap_i32(), 1);
+        assert!(stats(&store, sibling).dispatches > 0);
+    }
+}
+
+#[test]
+fn a_closure_that_swallows_errors_ends_with_its_thread() {
+    for source in sources() {
+        must_end_within(Duration::from_secs(60), move || {
+            let mut store = store(source);
+            let pre = pre(&store, INITIALIZED);
+            let closure = |mut store: StoreContextMut<'_, ()>, instance: Instance| {
+                let init = instance.get_typed_func::<(), ()>(&mut store, "init")?;
+                for _ in 0..3 {
+                    let _ = init.call(&mut store, ());
+                }
+                let spin = instance.get_func(&mut store, "spin").unwrap();
+                Ok((spin, vec![]))
+            };
+            store
+                .spawn_wasm_instance(&pre, ThreadOptions::new(), closure)
+                .unwrap();
+            store.run_wasm_threads_for(ms(5)).unwrap();
+            assert_eq!(store.shutdown_wasm_threads(), 1);
+        });
+    }
+}
+
+#[test]
+fn a_module_that_signals_cannot_stop_leaves_the_store_as_it_was() {
+    if Preemption::for_this_host() != Preemption::Signal {
+        return;
+    }
+    let mut store = store(Preemption::Signal);
+    let refused = pre(
+        &store,
+        "(module (table 1 funcref) (elem funcref (ref.null func)))",
+    );
+    let error = store.spawn_wasm_instance(&refused, ThreadOptions::new(), add);
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("Preemption::Epoch"), "{error}");
+    let id = spawn_add(&mut store, STARTED, ThreadOptions::new());
+    run_all(&mut store);
+    assert_eq!(returned(&mut store, id)[0].unwrap_i32(), 48);
+}

@@ -234,3 +234,94 @@ fn dropping_a_run_in_a_collection_ends_no_thread(source: Preemption) {
     }
     assert!(!finished(&store, churn));
 }
+
+/// A guest that calls a host function once, and spins.
+const THEN_SPINS: &str = r#"
+(module
+  (import "" "once" (func $once))
+  (func (export "run") (call $once) (loop br 0)))
+"#;
+
+#[test]
+fn one_that_was_alone_for_longer_than_its_slice_is_preempted_at_last() {
+    for source in timed_sources() {
+        let mut store = Store::new(&engine(source), ());
+        let instance = stateless(&mut store);
+        let answer = instance.get_func(&mut store, "answer").unwrap();
+        let once = Func::wrap(&mut store, move |mut caller: Caller<'_, ()>| {
+            std::thread::sleep(ms(30));
+            caller.spawn_wasm_thread(answer, &[]).map(drop)
+        });
+        spawn_with(&mut store, THEN_SPINS, once, ThreadOptions::new());
+        let run = must_end_within(SOON, move || store.run_wasm_threads_for(ms(200)).unwrap());
+        assert_eq!(run.finished, 1, "{source}");
+    }
+}
+
+#[test]
+fn a_poll_ends_of_one_whose_slice_was_over_between_two_polls() {
+    for source in timed_sources() {
+        let mut store = Store::new(&engine(source), ());
+        let once = Func::wrap_async(&mut store, |_, (): ()| Box::new(after(ms(20))));
+        let id = spawn_with(&mut store, THEN_SPINS, once, ThreadOptions::new());
+        let instance = now(async {
+            let module = Module::new(store.engine(), STATELESS).unwrap();
+            Instance::new_async(&mut store, &module, &[]).await.unwrap()
+        });
+        let sibling = spawn_in(&mut store, instance, "spin", &[]);
+        must_end_within(SOON, move || {
+            {
+                let mut run = pin!(store.run_wasm_threads());
+                let mut cx = Context::from_waker(Waker::noop());
+                for _ in 0..5 {
+                    assert!(future::Future::poll(run.as_mut(), &mut cx).is_pending());
+                    std::thread::sleep(ms(30));
+                }
+            }
+            assert!(stats(&store, sibling).dispatches > 0);
+            assert!(stats(&store, id).preemptions > 0);
+        });
+    }
+}
+
+#[test]
+fn an_epoch_callback_that_calls_a_guest_mints_no_fuel() {
+    let used = |slice| {
+        let mut config = config(Preemption::Fuel);
+        config.consume_fuel(true).epoch_interruption(true);
+        let engine = Engine::new(&config).unwrap();
+        let mut store = Store::new(&engine, ());
+        store.set_fuel(1_000_000).unwrap();
+        store.wasm_thread_slice(Slice::Fuel(slice)).unwrap();
+        let instance = stateless(&mut store);
+        let sum = instance
+            .get_typed_func::<i64, i64>(&mut store, "sum")
+            .unwrap();
+        store.epoch_deadline_callback(move |mut store| {
+            sum.call(&mut store, 300)?;
+            Ok(UpdateDeadline::Continue(1))
+        });
+        store.set_epoch_deadline(1);
+        let ticking = engine.clone();
+        let tick = Func::wrap(&mut store, move || ticking.increment_epoch());
+        let module = r#"
+            (module
+              (import "" "tick" (func $tick))
+              (func $leaf)
+              (func (export "run")
+                (local $n i32)
+                (local.set $n (i32.const 20))
+                (loop $again
+                  (call $tick)
+                  (call $leaf)
+                  (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))))
+        "#;
+        spawn_with(&mut store, module, tick, ThreadOptions::new());
+        run_all(&mut store);
+        1_000_000 - store.get_fuel().unwrap()
+    };
+    let whole = used(i64::MAX as u64);
+    for slice in [200, 1_000, 5_000] {
+        assert_eq!(used(slice), whole, "slices of {slice}");
+    }
+}

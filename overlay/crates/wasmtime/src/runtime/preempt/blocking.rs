@@ -232,14 +232,16 @@ fn may_suspend(store: &StoreOpaque) -> bool {
     }) == Some(true)
 }
 
-/// Whether a guest thread of `store` is running, and nothing of it is on the stack: its
-/// own function was not called yet, or has returned or trapped.
+/// Whether a guest thread of `store` is running, and nothing of it is on the stack, nor of
+/// the host: its own function was not called yet, or has returned or trapped.
 #[cfg(feature = "component-model")]
 pub(crate) fn is_at_base(store: &StoreOpaque) -> bool {
     store.running_thread().is_some()
         && with_dispatch(|dispatch| {
             let youngest = tls::with(|state| state.map_or(ptr::null(), ptr::from_ref));
-            dispatch.store == store.id() && ptr::eq(youngest, dispatch.base)
+            dispatch.store == store.id()
+                && ptr::eq(youngest, dispatch.base)
+                && dispatch.context.get().is_some()
         }) == Some(true)
 }
 

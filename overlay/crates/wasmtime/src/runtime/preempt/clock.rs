@@ -91,13 +91,14 @@ fn known() -> &'static (Instant, Moment) {
 #[inline]
 fn clock() -> u64 {
     let mut time = core::mem::MaybeUninit::<libc::timespec>::uninit();
-    // SAFETY: the clock exists, and the pointer is to a local, which is written. A signal
+    // SAFETY: I5. The clock exists, and the pointer is to a local, which is written. A signal
     // handler may call this.
     let time = unsafe {
         libc::clock_gettime(libc::CLOCK_MONOTONIC, time.as_mut_ptr());
         time.assume_init()
     };
-    time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -180,7 +180,6 @@ impl<'a> Run<'a> {
     /// If one is on already.
     pub(super) fn begin(store: &'a mut StoreOpaque, now: Moment) -> Result<Run<'a>> {
         let threads = store.preemptive_threads()?;
-        threads.busy = None;
         if core::mem::take(&mut threads.left_kept) {
             threads.give_up_running(now);
         }
@@ -189,6 +188,7 @@ impl<'a> Run<'a> {
             "guest threads are being run already: a host function that one of \
              them called can spawn threads, and neither run nor shut them down"
         );
+        threads.busy = None;
         threads.in_run = true;
         Ok(Run { store, now })
     }
@@ -233,10 +233,10 @@ impl<'a> Run<'a> {
 
     /// Stops what ends slices, and leaves the thread on the CPU that keeps the store.
     pub(super) fn leave_kept(mut self) {
-        self.stop_sources();
         if let Some(threads) = self.store.preempt_mut() {
             threads.left_kept = true;
         }
+        self.stop_sources();
         core::mem::forget(self);
     }
 

@@ -165,8 +165,8 @@ impl StoreOpaque {
     }
 
     /// Tells the timer when to tick next: at the end of the slice if anybody
-    /// waits for the CPU, and else only at the end of the run. What is over `now` needs
-    /// no timer.
+    /// waits for the CPU, and else only at the end of the run. If that is over `now`, the
+    /// tick is made here.
     fn arm_slot(&mut self, now: Moment) {
         let Some(threads) = self.preempt() else {
             return;
@@ -181,10 +181,15 @@ impl StoreOpaque {
         };
         let end = end.min(epoch.run_end).min(epoch.limit_end);
         if let Some(slot) = &epoch.slot {
-            self.engine().epoch_timer().arm(slot, end);
+            let timer = self.engine().epoch_timer();
+            if end <= now.as_nanos() {
+                timer.end_now(slot);
+                return;
+            }
+            timer.arm(slot, end);
             // What was overwritten may have been the end of the slice.
-            if end <= now.as_nanos() || threads.remote.is_kicked() {
-                slot.fire();
+            if threads.remote.is_kicked() {
+                timer.end_now(slot);
             }
         }
     }
@@ -203,7 +208,7 @@ impl StoreOpaque {
                 .preempt()
                 .and_then(|threads| threads.epoch.slot.as_ref())
             {
-                slot.fire();
+                self.engine().epoch_timer().end_now(slot);
             }
             self.arm_epoch_deadline();
         }

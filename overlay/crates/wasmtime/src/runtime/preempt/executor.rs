@@ -152,15 +152,19 @@ impl<T: 'static> Future for RunWasmThreads<'_, T> {
         run.set_busy(Some(Busy::new()));
         let pause = now.saturating_add(Busy::budget());
         let end = deadline.map_or(pause, |deadline| deadline.min(pause));
-        let stop = run.start_sources(Some(end)).and_then(|()| {
-            run.go(
-                begun.kept.take(),
-                deadline,
-                Some(pause),
-                cx.waker(),
-                &mut begun.summary,
-            )
-        });
+        if let Err(error) = run.start_sources(Some(end)) {
+            if begun.kept.is_some() {
+                run.leave_kept();
+            }
+            return Poll::Ready(Err(error));
+        }
+        let stop = run.go(
+            begun.kept.take(),
+            deadline,
+            Some(pause),
+            cx.waker(),
+            &mut begun.summary,
+        );
         match stop? {
             Stop::Over(end) => {
                 run.set_busy(None);

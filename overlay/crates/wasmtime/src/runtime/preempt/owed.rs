@@ -6,6 +6,8 @@
 //! thread is not suspended at the return itself: what the host function returns may be a
 //! reference, and is no root there.
 
+use super::Suspension;
+use crate::prelude::*;
 use crate::runtime::vm::VMStore;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -35,6 +37,21 @@ pub(crate) fn leave_host(store: &mut dyn VMStore) {
     if OWED.load(Relaxed) != 0 {
         pay(store);
     }
+}
+
+/// The middle of a libcall that has called the embedder, while the guest thread's code may
+/// have the fuel counter in a register: it is suspended right here.
+///
+/// # Errors
+///
+/// If it was killed meanwhile, or a call hook says so: the caller must unwind.
+pub(crate) fn pay_in_libcall(store: &mut dyn VMStore) -> Result<()> {
+    if store.running_thread().is_some_and(|r| r.owed.is_some())
+        && let Some(context) = super::blocking::take(store)
+    {
+        super::preemptive_yield(store, context, Suspension::PREEMPTED)?;
+    }
+    Ok(())
 }
 
 fn pay(store: &mut dyn VMStore) {

@@ -45,6 +45,10 @@ pub(super) fn shutdown(store: &mut StoreOpaque) -> Result<usize> {
         }
         for id in live {
             let Some(thread) = OnCpu::start_ending(run.store, id, run.now) else {
+                // So that this ends.
+                if let Some(threads) = run.store.preempt_mut() {
+                    threads.give_up(id);
+                }
                 continue;
             };
             killed += 1;

@@ -185,6 +185,18 @@ impl StoreOpaque {
         Ok(())
     }
 
+    /// Whether the code of `module` could be preempted.
+    ///
+    /// # Errors
+    ///
+    /// If it could not, naming the remedy.
+    pub(super) fn ensure_signals_reach(&self, module: &Module) -> Result<()> {
+        if self.slices_are_signals() {
+            code::ensure_nothing_moves(module)?;
+        }
+        Ok(())
+    }
+
     /// Whether `module` can be instantiated in this store: it must not be if it could
     /// not be preempted, and there are guest threads that could call it.
     ///

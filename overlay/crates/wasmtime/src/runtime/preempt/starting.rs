@@ -11,6 +11,8 @@
 //!   its startup function ---> the embedder's closure ---> the function that it returns
 //! ```
 
+use super::blocking;
+use super::owed;
 use super::spawn::{self, Call, ThreadOptions, in_lifo_scope};
 use super::thread::ThreadId;
 use crate::prelude::*;
@@ -32,6 +34,14 @@ impl<T: 'static> StoreContextMut<'_, T> {
         + 'static,
     ) -> Result<ThreadId> {
         spawn::ensure_can_spawn(self.0, &options)?;
+        self.0.ensure_signals_reach(pre.module())?;
+        #[cfg(feature = "coredump")]
+        ensure!(
+            !self.0.engine().config().coredump_on_trap,
+            "an instance cannot be spawned with `Config::coredump_on_trap`: a sibling's core \
+             dump would show it before it has started; use `InstancePre::instantiate`, and then \
+             `Store::spawn_wasm_thread`"
+        );
         let instance = unstarted(self, pre)?;
         let id = instance.id.instance();
         let owner = self.0.ensure_instance_shares_nothing(id)?;
@@ -39,7 +49,9 @@ impl<T: 'static> StoreContextMut<'_, T> {
             if instance.id.get_mut(store.0).needs_startup() {
                 instance.start_raw(store)?;
             }
-            // What it returns is rooted until the call has it.
+            // A guest that the closure calls is not the thread's own code (I1).
+            let not_suspended = blocking::take(store.0);
+            // What the closure returns is rooted until the call has it.
             let call = in_lifo_scope(store, |store| {
                 let (func, params) = started(store.as_context_mut(), instance)?;
                 let call = Call::checked(store.0, func, &params)?;
@@ -49,8 +61,10 @@ impl<T: 'static> StoreContextMut<'_, T> {
                      instance: this one is of another, or of the host"
                 );
                 Ok(call)
-            })?;
-            call.run(store)
+            });
+            drop(not_suspended);
+            owed::leave_host(store.0);
+            call?.run(store)
         })
     }
 }
@@ -83,7 +97,8 @@ impl<T: 'static> Store<T> {
     /// So the start function is preempted, limited and killed like all else of a guest. In
     /// `instantiate` nothing interrupts it: use this for guests that are not trusted.
     ///
-    /// `started` is host code, as in a host function: no sibling runs meanwhile.
+    /// `started` is host code, as in a host function: no sibling runs meanwhile, whatever
+    /// it calls. Not with [`Config::coredump_on_trap`](crate::Config::coredump_on_trap).
     ///
     /// ```
     /// # use wasmtime::*;

@@ -702,7 +702,21 @@ impl PreemptiveThreads {
     /// the run, by `mem::forget`. It never runs again.
     pub(super) fn give_up_running(&mut self, now: Moment) {
         self.in_run = false;
+        // What the OS thread has done since is not the thread's.
+        self.running.since = now;
+        self.running.cpu_since = None;
         self.finish(Some(OwnedExit::Killed), now);
+    }
+
+    /// Makes a thread count as killed that has neither finished nor a fiber to finish.
+    pub(super) fn give_up(&mut self, id: ThreadId) {
+        if let Some(thread) = self.threads.get_mut(&id)
+            && thread.exit.is_none()
+            && thread.fiber.is_none()
+        {
+            self.live -= 1;
+            thread.exit = Some(OwnedExit::Killed);
+        }
     }
 
     /// Arrow 7. One that is running is suspended when it goes off the CPU.
@@ -784,12 +798,18 @@ impl PreemptiveThreads {
 
     #[inline]
     pub(super) fn running(&self) -> Option<&Running> {
-        self.is_running.then_some(&self.running)
+        self.is_dispatched().then_some(&self.running)
     }
 
     #[inline]
     pub(super) fn running_mut(&mut self) -> Option<&mut Running> {
-        self.is_running.then_some(&mut self.running)
+        self.is_dispatched().then_some(&mut self.running)
+    }
+
+    /// Whether there is a thread on the CPU, and not one that keeps the store between two
+    /// polls of a run's future: if that was forgotten, plain calls are nobody's.
+    fn is_dispatched(&self) -> bool {
+        self.is_running && !self.left_kept
     }
 
     /// Whether there is none, finished ones included.

@@ -36,11 +36,6 @@ impl Slot {
         self.time.load(Ordering::SeqCst) == Slot::FIRED
     }
 
-    /// As if its time had come, for the store whose slot it is.
-    pub(super) fn fire(&self) {
-        self.time.store(Slot::FIRED, Ordering::SeqCst);
-    }
-
     /// The time of its tick, as `u64::MAX` if there is none to come.
     fn pending(&self) -> u64 {
         match self.time.load(Ordering::SeqCst) {
@@ -130,6 +125,12 @@ impl EpochTimer {
         }
     }
 
+    /// Ends the slice of `slot` now. With a tick: loops compare the epoch with a deadline that
+    /// they have read before.
+    pub(super) fn end_now(&self, slot: &Slot) {
+        self.shared.end_now(slot);
+    }
+
     /// Asks for a tick at `time` instead of whatever `slot` said before.
     pub(super) fn arm(&self, slot: &Slot, time: u64) {
         let time = if time == Slot::FIRED { time - 1 } else { time };
@@ -152,10 +153,7 @@ pub(super) struct Kick {
 impl Kick {
     /// As if the slot's time had come.
     pub(super) fn now(&self) {
-        let mut state = self.shared.lock();
-        self.slot.time.store(Slot::FIRED, Ordering::SeqCst);
-        state.ticks += 1;
-        self.shared.epoch.fetch_add(1, Ordering::SeqCst);
+        self.shared.end_now(&self.slot);
     }
 }
 
@@ -178,6 +176,13 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing here panics halfway through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end_now(&self, slot: &Slot) {
+        let mut state = self.lock();
+        slot.time.store(Slot::FIRED, Ordering::SeqCst);
+        state.ticks += 1;
+        self.epoch.fetch_add(1, Ordering::SeqCst);
     }
 
     /// The thread.

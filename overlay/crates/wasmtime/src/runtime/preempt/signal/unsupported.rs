@@ -38,6 +38,10 @@ impl StoreOpaque {
         Ok(())
     }
 
+    pub(super) fn ensure_signals_reach(&self, _: &crate::Module) -> Result<()> {
+        Ok(())
+    }
+
     pub(crate) fn ensure_module_can_join_threads(&self, _: &crate::Module) -> Result<()> {
         Ok(())
     }

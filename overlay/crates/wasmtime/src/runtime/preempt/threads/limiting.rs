@@ -73,6 +73,7 @@ impl PreemptiveThreads {
         {
             let now = thread_cpu_time().unwrap_or(since);
             running.cpu_before += now.saturating_sub(since);
+            running.cpu_since = Some(now);
         }
     }
 
