@@ -124,6 +124,38 @@ fn a_store_is_dropped_while_instances_start() {
     }
 }
 
+#[test]
+fn no_instance_is_made_for_a_thread_that_cannot_be_spawned() {
+    for source in sources() {
+        let mut store = Store::new(&engine(source), StoreLimits::default());
+        *store.data_mut() = StoreLimitsBuilder::new().instances(2).build();
+        store.limiter(|limits| limits);
+        store.wasm_thread_limit(1).unwrap();
+        let module = Module::new(store.engine(), STARTED).unwrap();
+        let pre = Linker::new(store.engine()).instantiate_pre(&module);
+        let pre = pre.unwrap();
+        let spawn = |store: &mut Store<StoreLimits>| {
+            store.spawn_wasm_instance(&pre, ThreadOptions::new(), |mut store, instance| {
+                let add = instance.get_func(&mut store, "add").unwrap();
+                Ok((add, vec![Val::I32(1)]))
+            })
+        };
+        spawn(&mut store).unwrap();
+        for _ in 0..10 {
+            let error = spawn(&mut store).unwrap_err().to_string();
+            assert!(error.contains("wasm_thread_limit"), "{error}");
+            let room = store.ensure_wasm_thread_can_spawn(&ThreadOptions::new());
+            assert_eq!(room.unwrap_err().to_string(), error);
+        }
+        store.shutdown_wasm_threads();
+        store.wasm_thread_limit(2).unwrap();
+        store
+            .ensure_wasm_thread_can_spawn(&ThreadOptions::new())
+            .unwrap();
+        spawn(&mut store).unwrap();
+    }
+}
+
 for_each_preemption!(
     a_trap_of_the_start_function_ends_the_thread,
     an_error_of_the_closure_ends_the_thread,

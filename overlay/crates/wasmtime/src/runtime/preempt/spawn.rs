@@ -158,6 +158,10 @@ pub(super) fn ensure_can_spawn(store: &mut StoreOpaque, options: &ThreadOptions)
     threads.ensure_room(stack_size)
 }
 
+pub(super) const NO_STACK: &str = "cannot allocate a stack for a guest thread; fewer \
+     threads, a smaller `Config::async_stack_size` (and `Config::max_wasm_stack`) or, with \
+     the pooling allocator, a larger `total_stacks` would help";
+
 /// Makes a guest thread of `body`, which is in the instance `owner` if that has what no
 /// two may use.
 pub(super) fn spawn_fiber<T: 'static>(
@@ -175,11 +179,7 @@ pub(super) fn spawn_fiber<T: 'static>(
     };
     // SAFETY: I10. The fiber is `Send` if the store is: it is kept in the store
     // that it was made for, which drops it before it drops itself.
-    let fiber = unsafe { fiber::make_fiber_unchecked(&mut *store.0, body) }.context(
-        "cannot allocate a stack for a guest thread; fewer threads, a smaller \
-             `Config::async_stack_size` (and `Config::max_wasm_stack`) or, with the pooling \
-             allocator, a larger `total_stacks` would help",
-    )?;
+    let fiber = unsafe { fiber::make_fiber_unchecked(&mut *store.0, body) }.context(NO_STACK)?;
 
     let id = store
         .0

@@ -6,6 +6,7 @@
 //! ten times as long as all the rest of a short thread. The pooling allocator keeps its
 //! stacks itself.
 
+use super::spawn::NO_STACK;
 use crate::InstanceAllocationStrategy;
 use crate::prelude::*;
 use crate::store::StoreOpaque;
@@ -37,6 +38,17 @@ impl StoreOpaque {
         {
             *self.fiber_async_state_mut().last_fiber_stack() = Some(stack);
         }
+    }
+
+    /// As [`StoreOpaque::offer_idle_stack`], or makes one: for what cannot be undone once
+    /// it turns out that there is none.
+    pub(super) fn ensure_stack(&mut self) -> Result<()> {
+        self.offer_idle_stack();
+        if self.fiber_async_state_mut().last_fiber_stack().is_none() {
+            let stack = self.allocate_fiber_stack().context(NO_STACK)?;
+            *self.fiber_async_state_mut().last_fiber_stack() = Some(stack);
+        }
+        Ok(())
     }
 
     /// A thread has finished, and its stack is the store's last. The next to finish

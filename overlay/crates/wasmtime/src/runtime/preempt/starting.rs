@@ -33,7 +33,7 @@ impl<T: 'static> StoreContextMut<'_, T> {
         + Sync
         + 'static,
     ) -> Result<ThreadId> {
-        spawn::ensure_can_spawn(self.0, &options)?;
+        self.ensure_wasm_thread_can_spawn(&options)?;
         self.0.ensure_signals_reach(pre.module())?;
         #[cfg(feature = "coredump")]
         ensure!(
@@ -66,6 +66,12 @@ impl<T: 'static> StoreContextMut<'_, T> {
             owed::leave_host(store.0);
             call?.run(store)
         })
+    }
+
+    /// See [`Store::ensure_wasm_thread_can_spawn`].
+    pub fn ensure_wasm_thread_can_spawn(&mut self, options: &ThreadOptions) -> Result<()> {
+        spawn::ensure_can_spawn(self.0, options)?;
+        self.0.ensure_stack()
     }
 }
 
@@ -147,5 +153,16 @@ impl<T: 'static> Store<T> {
     ) -> Result<ThreadId> {
         self.as_context_mut()
             .spawn_wasm_instance(pre, options, started)
+    }
+
+    /// Checks that a guest thread with these options can be spawned, whatever it calls:
+    /// before an instance is made for it, as a store never frees one.
+    ///
+    /// # Errors
+    ///
+    /// If there are as many threads as there may be, or there is no stack for one more; or
+    /// if the options are not good.
+    pub fn ensure_wasm_thread_can_spawn(&mut self, options: &ThreadOptions) -> Result<()> {
+        self.as_context_mut().ensure_wasm_thread_can_spawn(options)
     }
 }
