@@ -124,6 +124,40 @@ fn a_store_is_dropped_while_instances_start() {
     }
 }
 
+/// What is called of it returns what `_initialize` has left, and 1.
+const REACTOR: &str = r#"
+(module
+  (global $state (mut i32) (i32.const 0))
+  (func $start (global.set $state (i32.const 5)))
+  (start $start)
+  (func (export "_initialize")
+    (global.set $state (i32.mul (global.get $state) (i32.const 9))))
+  (func (export "add") (param i32) (result i32)
+    (i32.add (global.get $state) (local.get 0))))
+"#;
+
+#[test]
+fn a_reactor_is_set_up_on_the_thread() {
+    for source in sources() {
+        let mut store = store(source);
+        // One without `_initialize` needs none.
+        for (module, result) in [(REACTOR, 5 * 9 + 1), (STARTED, 42 + 5 + 1)] {
+            let pre = pre(&store, module);
+            let id = store.spawn_wasm_reactor(&pre, ThreadOptions::new(), add);
+            run_all(&mut store);
+            assert_eq!(returned(&mut store, id.unwrap())[0].unwrap_i32(), result);
+        }
+
+        let for_ever = r#"(module (func (export "_initialize") (loop br 0)))"#;
+        let pre = pre(&store, for_ever);
+        let options = ThreadOptions::new().cpu_limit(ms(5));
+        let id = store.spawn_wasm_reactor(&pre, options, |_, _| unreachable!());
+        run_all(&mut store);
+        let exit = store.take_wasm_thread_exit(id.unwrap());
+        assert!(matches!(exit, Some(Exit::OverLimit(_))), "{exit:?}");
+    }
+}
+
 #[test]
 fn no_instance_is_made_for_a_thread_that_cannot_be_spawned() {
     for source in sources() {

@@ -8,7 +8,10 @@
 //!   spawn_wasm_instance:  make the instance, which nobody can get at yet
 //!        |
 //!        v  on the thread
-//!   its startup function ---> the embedder's closure ---> the function that it returns
+//!   its startup function, and `_initialize` of a reactor
+//!        |
+//!        v
+//!   the embedder's closure ---> the function that it returns
 //! ```
 
 use super::blocking;
@@ -22,12 +25,47 @@ use core::future::Future;
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
 
+/// What sets up a reactor of WASI.
+const INITIALIZE: &str = "_initialize";
+
 impl<T: 'static> StoreContextMut<'_, T> {
     /// See [`Store::spawn_wasm_instance`].
     pub fn spawn_wasm_instance(
         &mut self,
         pre: &InstancePre<T>,
         options: ThreadOptions,
+        started: impl FnOnce(StoreContextMut<'_, T>, Instance) -> Result<(Func, Vec<Val>)>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Result<ThreadId> {
+        self.spawn_starting(pre, options, |_, _| Ok(()), started)
+    }
+
+    /// See [`Store::spawn_wasm_reactor`].
+    pub fn spawn_wasm_reactor(
+        &mut self,
+        pre: &InstancePre<T>,
+        options: ThreadOptions,
+        started: impl FnOnce(StoreContextMut<'_, T>, Instance) -> Result<(Func, Vec<Val>)>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Result<ThreadId> {
+        self.spawn_starting(pre, options, initialize, started)
+    }
+
+    /// See [`Store::ensure_wasm_thread_can_spawn`].
+    pub fn ensure_wasm_thread_can_spawn(&mut self, options: &ThreadOptions) -> Result<()> {
+        spawn::ensure_can_spawn(self.0, options)?;
+        self.0.ensure_stack()
+    }
+
+    fn spawn_starting(
+        &mut self,
+        pre: &InstancePre<T>,
+        options: ThreadOptions,
+        initialize: fn(&mut StoreContextMut<'_, T>, Instance) -> Result<()>,
         started: impl FnOnce(StoreContextMut<'_, T>, Instance) -> Result<(Func, Vec<Val>)>
         + Send
         + Sync
@@ -49,6 +87,7 @@ impl<T: 'static> StoreContextMut<'_, T> {
             if instance.id.get_mut(store.0).needs_startup() {
                 instance.start_raw(store)?;
             }
+            initialize(store, instance)?;
             // A guest that the closure calls is not the thread's own code (I1).
             let not_suspended = blocking::take(store.0);
             // What the closure returns is rooted until the call has it.
@@ -67,12 +106,13 @@ impl<T: 'static> StoreContextMut<'_, T> {
             call?.run(store)
         })
     }
+}
 
-    /// See [`Store::ensure_wasm_thread_can_spawn`].
-    pub fn ensure_wasm_thread_can_spawn(&mut self, options: &ThreadOptions) -> Result<()> {
-        spawn::ensure_can_spawn(self.0, options)?;
-        self.0.ensure_stack()
-    }
+fn initialize<T: 'static>(store: &mut StoreContextMut<'_, T>, instance: Instance) -> Result<()> {
+    let Ok(function) = instance.get_typed_func::<(), ()>(&mut *store, INITIALIZE) else {
+        return Ok(());
+    };
+    Call::checked(store.0, *function.func(), &[])?.run(store)
 }
 
 /// An instance whose startup function has not been called. Nobody may have it until that
@@ -153,6 +193,26 @@ impl<T: 'static> Store<T> {
     ) -> Result<ThreadId> {
         self.as_context_mut()
             .spawn_wasm_instance(pre, options, started)
+    }
+
+    /// As [`Store::spawn_wasm_instance`], for a reactor of WASI, which is a module that is
+    /// not to be run but used: calls its `_initialize` before `started`, if it exports one
+    /// that takes and returns nothing. The thread preempts, limits and ends that, too.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::spawn_wasm_instance`].
+    pub fn spawn_wasm_reactor(
+        &mut self,
+        pre: &InstancePre<T>,
+        options: ThreadOptions,
+        started: impl FnOnce(StoreContextMut<'_, T>, Instance) -> Result<(Func, Vec<Val>)>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Result<ThreadId> {
+        self.as_context_mut()
+            .spawn_wasm_reactor(pre, options, started)
     }
 
     /// Checks that a guest thread with these options can be spawned, whatever it calls:
