@@ -190,6 +190,34 @@ fn no_instance_is_made_for_a_thread_that_cannot_be_spawned() {
     }
 }
 
+#[test]
+fn who_waits_in_a_memory_that_nobody_has_yet_is_in_a_deadlock() {
+    let module = r#"(module
+        (memory 1 1 shared)
+        (func $wait
+            (drop (memory.atomic.wait32 (i32.const 0) (i32.const 0) (i64.const -1))))
+        (start $wait))"#;
+    for source in sources() {
+        for own in [false, true] {
+            let mut config = config(source);
+            config.shared_memory(true);
+            let mut store = Store::new(&Engine::new(&config).unwrap(), ());
+            store.wasm_threads_own_all_memories(own).unwrap();
+            let pre = pre(&store, module);
+            store
+                .spawn_wasm_instance(&pre, ThreadOptions::new(), |_, _| unreachable!())
+                .unwrap();
+            let run = store.run_wasm_threads_for(ms(20)).unwrap();
+            let expected = if own {
+                RunEnd::Deadlock
+            } else {
+                RunEnd::TimeUp
+            };
+            assert_eq!(run.end, expected, "{source}");
+        }
+    }
+}
+
 for_each_preemption!(
     a_trap_of_the_start_function_ends_the_thread,
     an_error_of_the_closure_ends_the_thread,

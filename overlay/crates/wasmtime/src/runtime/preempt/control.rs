@@ -133,6 +133,12 @@ impl<T: 'static> StoreContextMut<'_, T> {
         Ok(())
     }
 
+    /// See [`Store::wasm_threads_own_all_memories`].
+    pub fn wasm_threads_own_all_memories(&mut self, own: bool) -> Result<()> {
+        self.0.preemptive_threads()?.own_all_memories = own;
+        Ok(())
+    }
+
     /// See [`Store::wasm_thread_handle`].
     pub fn wasm_thread_handle(&mut self, id: ThreadId) -> Result<ThreadHandle> {
         let threads = self.0.preemptive_threads()?;
@@ -439,6 +445,16 @@ impl<T: 'static> Store<T> {
     /// If the engine has no [`Preemption`](crate::Preemption).
     pub fn wasm_threads_own_memory(&mut self, memory: &SharedMemory) -> Result<()> {
         self.as_context_mut().wasm_threads_own_memory(memory)
+    }
+
+    /// Whether that goes for all shared memories that the store's guests ever have, such
+    /// as one that a guest waits in before anybody else can get at it. Not so by default.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has no [`Preemption`](crate::Preemption).
+    pub fn wasm_threads_own_all_memories(&mut self, own: bool) -> Result<()> {
+        self.as_context_mut().wasm_threads_own_all_memories(own)
     }
 
     /// A handle with which any OS thread can kill a thread, or end its slice, while a

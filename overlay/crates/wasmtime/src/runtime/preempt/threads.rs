@@ -107,6 +107,7 @@ pub(crate) struct PreemptiveThreads {
     exited: VecDeque<Exited>,
     /// The shared memories that nobody else uses, by their address.
     pub(super) own_memories: HashMap<usize, SharedMemory>,
+    pub(super) own_all_memories: bool,
     /// When threads with a wall time limit are over it.
     timeouts: BTreeSet<(Moment, ThreadId)>,
     /// The origin of the clock that policies and traces see, if slices are time.
@@ -351,6 +352,7 @@ impl PreemptiveThreads {
             end_wakers: HashMap::new(),
             exited: VecDeque::new(),
             own_memories: HashMap::new(),
+            own_all_memories: false,
             timeouts: BTreeSet::new(),
             start: now,
             fuel_clock: 0,

@@ -224,8 +224,9 @@ impl StoreOpaque {
     /// memory at `base`.
     #[cfg(feature = "threads")]
     pub(in crate::runtime::preempt) fn threads_own_memory(&self, base: usize) -> bool {
-        self.preempt()
-            .is_some_and(|threads| threads.own_memories.contains_key(&base))
+        self.preempt().is_some_and(|threads| {
+            threads.own_all_memories || threads.own_memories.contains_key(&base)
+        })
     }
 
     /// The running thread is about to wake others: they need not interrupt it.
