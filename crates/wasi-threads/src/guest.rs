@@ -7,6 +7,9 @@
 //!        |                            |
 //!        +-----> spawn a guest thread, with a hook for its end
 //!                                     |
+//!                                     v  on the thread, if its instance is new
+//!                    the module's start function, and a snapshot for the next
+//!                                     |
 //!                                     v       returned, and not the first
 //!                                  finished ----------------------------> its instance
 //!                                     | else                              is used again
@@ -17,13 +20,13 @@
 //! A live thread's hook owns the [`Guest`], and `thread-spawn` only a weak reference:
 //! what the guest is instantiated from owns that function.
 
-use crate::instances::{Found, Place};
+use crate::instances::{Found, Lease, Place};
 use crate::process::{Outcome, Shared};
 use crate::table::Tid;
 use std::sync::{Arc, OnceLock, Weak};
 use wasmtime::{
-    AsContextMut, Caller, Exit, Func, InstancePre, Result, StoreContextMut, ThreadId, Trap, Val,
-    WasmBacktrace, format_err,
+    AsContextMut, Caller, Exit, Instance, InstancePre, Result, StoreContextMut, ThreadId, Val,
+    format_err,
 };
 
 /// The import that starts a thread.
@@ -53,22 +56,6 @@ impl Drop for Reserved<'_> {
         if !self.started {
             self.shared.lock().threads.remove(self.tid);
         }
-    }
-}
-
-/// While this is there an instance is being made.
-struct Instantiating<'a>(&'a Shared);
-
-impl<'a> Instantiating<'a> {
-    fn new(shared: &'a Shared) -> Instantiating<'a> {
-        shared.lock().instantiating = true;
-        Instantiating(shared)
-    }
-}
-
-impl Drop for Instantiating<'_> {
-    fn drop(&mut self) {
-        self.0.lock().instantiating = false;
     }
 }
 
@@ -107,44 +94,30 @@ impl<T: 'static> Guest<T> {
             tid: Tid::MAIN,
             started: false,
         };
-        let instance = {
-            let _instantiating = Instantiating::new(shared);
-            guest.pre()?.instantiate(&mut *store)?
+        let options = shared.thread_options(Tid::MAIN);
+        let started = |mut store: StoreContextMut<'_, T>, instance: Instance| {
+            let start = instance.get_func(&mut store, "_start");
+            let start = start.ok_or_else(|| format_err!("the instance has no `_start`"))?;
+            Ok((start, Vec::new()))
         };
-        let Some(start) = instance.get_func(&mut *store, "_start") else {
-            return Err(format_err!("the instance has no `_start`"));
-        };
-        Self::spawn(guest, store, reserved, start, &[], None)
+        let id = store.spawn_wasm_instance(guest.pre()?, options, started)?;
+        Self::spawned(guest, store, reserved, id, Lease::default())?;
+        Ok(id)
     }
 
     /// The host function.
-    ///
-    /// # Errors
-    ///
-    /// If the module's start function traps in the new instance: the caller is to trap,
-    /// and so to end the process.
-    pub(crate) fn thread_spawn(
-        guest: &Arc<Self>,
-        mut caller: Caller<'_, T>,
-        argument: i32,
-    ) -> Result<i32> {
+    pub(crate) fn thread_spawn(guest: &Arc<Self>, mut caller: Caller<'_, T>, argument: i32) -> i32 {
         let mut store = caller.as_context_mut();
         let spawned = Self::try_thread_spawn(guest, &mut store, argument);
         let mut state = guest.shared.lock();
         match spawned {
             Ok(Some(tid)) => {
                 state.stats.started += 1;
-                Ok(tid.as_i32())
+                tid.as_i32()
             }
-            Ok(None) => {
+            Ok(None) | Err(_) => {
                 state.stats.refused += 1;
-                Ok(REFUSED)
-            }
-            // The guest's own doing, and not for want of anything.
-            Err(error) if error.is::<Trap>() || error.is::<WasmBacktrace>() => Err(error),
-            Err(_) => {
-                state.stats.refused += 1;
-                Ok(REFUSED)
+                REFUSED
             }
         }
     }
@@ -155,63 +128,67 @@ impl<T: 'static> Guest<T> {
         argument: i32,
     ) -> Result<Option<Tid>> {
         let shared = &*guest.shared;
-        let (tid, found) = {
+        let tid = {
             let mut state = shared.lock();
-            if state.instantiating || state.outcome.is_some() {
+            if state.outcome.is_some() {
                 return Ok(None);
             }
-            let Some(tid) = state.threads.reserve() else {
-                return Ok(None);
-            };
-            (tid, state.instances.find())
+            state.threads.reserve()
+        };
+        let Some(tid) = tid else {
+            return Ok(None);
         };
         let reserved = Reserved {
             shared,
             tid,
             started: false,
         };
-        let place = match found {
-            Found::Free(place) => place,
+        let options = shared.thread_options(tid);
+        // Else each attempt would use up an instance.
+        store.ensure_wasm_thread_can_spawn(&options)?;
+        let found = shared.lock().instances.find();
+        let params = [Val::I32(tid.as_i32()), Val::I32(argument)];
+        let lease = Lease::default();
+        let id = match found {
+            Found::Free(place) => {
+                match store.spawn_wasm_thread_with(place.start, &params, options) {
+                    Ok(id) => {
+                        lease.put(place);
+                        id
+                    }
+                    Err(error) => {
+                        shared.lock().instances.free(place);
+                        return Err(error);
+                    }
+                }
+            }
             Found::MakeOne => {
-                let _instantiating = Instantiating::new(shared);
-                Place::new(store, guest.pre()?)?
+                let lease = lease.clone();
+                store.spawn_wasm_instance(guest.pre()?, options, move |mut store, instance| {
+                    let place = Place::of(&mut store, instance)?;
+                    let start = place.start;
+                    lease.put(place);
+                    Ok((start, params.to_vec()))
+                })?
             }
             Found::None => return Ok(None),
         };
-        let (start, params) = (place.start, [Val::I32(tid.as_i32()), Val::I32(argument)]);
-        Self::spawn(guest, store, reserved, start, &params, Some(place))?;
+        Self::spawned(guest, store, reserved, id, lease)?;
         Ok(Some(tid))
     }
 
-    /// Makes a guest thread of a process's thread.
-    fn spawn(
+    /// There is a guest thread for one of the process.
+    fn spawned(
         guest: &Arc<Self>,
         store: &mut StoreContextMut<'_, T>,
         mut reserved: Reserved<'_>,
-        start: Func,
-        params: &[Val],
-        place: Option<Place>,
-    ) -> Result<ThreadId> {
+        id: ThreadId,
+        lease: Lease,
+    ) -> Result<()> {
         let (shared, tid) = (&*guest.shared, reserved.tid);
-        let mut options = shared.options.threads.clone().detached(true);
-        if let Some(name) = &shared.options.name {
-            options = options.name(match tid {
-                Tid::MAIN => name.clone(),
-                tid => format!("{name}#{tid}"),
-            });
-        }
-        let id = match store.spawn_wasm_thread_with(start, params, options) {
-            Ok(id) => id,
-            Err(error) => {
-                if let Some(place) = place {
-                    shared.lock().instances.free(place);
-                }
-                return Err(error);
-            }
-        };
         let guest = guest.clone();
         let hook = move |store: StoreContextMut<'_, T>, id: ThreadId| {
-            guest.finished(store, tid, id, place);
+            guest.finished(store, tid, id, lease);
         };
         store.wasm_thread_exit_hook(id, hook)?;
         let handle = store.wasm_thread_handle(id)?;
@@ -219,7 +196,7 @@ impl<T: 'static> Guest<T> {
         let mut state = shared.lock();
         state.threads.started(tid, handle);
         state.stats.most_threads = state.stats.most_threads.max(state.threads.len());
-        Ok(id)
+        Ok(())
     }
 
     /// The hook of a thread's end.
@@ -228,7 +205,7 @@ impl<T: 'static> Guest<T> {
         mut store: StoreContextMut<'_, T>,
         tid: Tid,
         thread: ThreadId,
-        place: Option<Place>,
+        lease: Lease,
     ) {
         let used = store.wasm_thread(thread).map(|thread| thread.stats);
         let exit = store.take_wasm_thread_exit(thread);
@@ -237,7 +214,7 @@ impl<T: 'static> Guest<T> {
             state.threads.remove(tid);
             state.stats.add(&used.unwrap_or_default());
         }
-        match (exit, place) {
+        match (exit, lease.take()) {
             (Some(Exit::Returned(_)), Some(place)) => {
                 if let Some(place) = place.reset(&mut store) {
                     self.shared.lock().instances.free(place);

@@ -1,9 +1,10 @@
 //! The instances of a process: made when there is no other way, and used again.
 
 use crate::guest::THREAD_START;
-use wasmtime::{Func, Instance, InstancePre, InstanceSnapshot, Result, StoreContextMut, bail};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use wasmtime::{Func, Instance, InstanceSnapshot, Result, StoreContextMut, bail};
 
-/// An instance for a thread.
+/// An instance for a thread, which has started.
 pub(crate) struct Place {
     /// `wasi_thread_start`.
     pub(crate) start: Func,
@@ -11,11 +12,10 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    pub(crate) fn new<T: 'static>(
+    pub(crate) fn of<T: 'static>(
         store: &mut StoreContextMut<'_, T>,
-        pre: &InstancePre<T>,
+        instance: Instance,
     ) -> Result<Place> {
-        let instance: Instance = pre.instantiate(&mut *store)?;
         let snapshot = store.snapshot_wasm_instance(&instance)?;
         let Some(start) = instance.get_func(&mut *store, THREAD_START) else {
             bail!("the instance has no `{THREAD_START}`");
@@ -28,6 +28,24 @@ impl Place {
     pub(crate) fn reset<T: 'static>(self, store: &mut StoreContextMut<'_, T>) -> Option<Place> {
         let reset = store.reset_wasm_instance(&self.snapshot);
         matches!(reset, Ok(true)).then_some(self)
+    }
+}
+
+/// What one thread has: nothing until its instance has started. Clones are the same.
+#[derive(Clone, Default)]
+pub(crate) struct Lease(Arc<Mutex<Option<Place>>>);
+
+impl Lease {
+    pub(crate) fn put(&self, place: Place) {
+        *self.place() = Some(place);
+    }
+
+    pub(crate) fn take(&self) -> Option<Place> {
+        self.place().take()
+    }
+
+    fn place(&self) -> MutexGuard<'_, Option<Place>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -16,9 +16,10 @@
 //! whatever else it imports, such as WASI. [`Program::spawn`] makes a [`Process`] of
 //! it: a new memory, and a guest thread that calls `_start`. Whenever a thread of the
 //! process calls `thread-spawn`, there is one more: with an instance of its own, over
-//! the same memory. They run when the store [runs its threads], like any others that
-//! it has, in the order of its scheduler. A process may be spawned of a module without
-//! threads, too.
+//! the same memory. Each starts its instance itself, so that a start function of the
+//! module is preempted, limited and killed like all else of its thread. They run when the
+//! store [runs its threads], like any others that it has, in the order of its scheduler.
+//! A process may be spawned of a module without threads, too.
 //!
 //! ```
 //! use preempt_wasi_threads::{Process, ProcessOptions, Program};
@@ -75,8 +76,8 @@
 //! [of stacks](wasmtime::Store::wasm_thread_stack_limit), and
 //! [of instances](wasmtime::ResourceLimiter::instances). Where one is reached, or there
 //! is no memory left for a stack or an instance, `thread-spawn` returns
-//! [`REFUSED`], which is less than zero, and nothing has changed. It does so too in the
-//! start function of a module, and in a process that is about to end.
+//! [`REFUSED`], which is less than zero, and nothing has changed. It does so too in a
+//! process that is about to end.
 //!
 //! What each thread may use, of time or fuel, is in [`ProcessOptions::threads`], and
 //! what the process may in the limits of their

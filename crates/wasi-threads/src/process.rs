@@ -6,7 +6,7 @@ use crate::table::{Table, Tid};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use wasmtime::{Error, Exit, SharedMemory, ThreadHandle, ThreadId, ThreadStats};
+use wasmtime::{Error, Exit, SharedMemory, ThreadHandle, ThreadId, ThreadOptions, ThreadStats};
 
 /// A running program: its threads, and the memory that they share. Made by
 /// [`Program::spawn`](crate::Program::spawn).
@@ -84,8 +84,6 @@ pub(crate) struct Shared {
 pub(crate) struct State {
     pub(crate) threads: Table,
     pub(crate) instances: Instances,
-    /// Whether an instance is being made.
-    pub(crate) instantiating: bool,
     pub(crate) outcome: Option<Arc<Outcome>>,
     pub(crate) stats: Stats,
 }
@@ -95,7 +93,6 @@ impl Shared {
         let state = Mutex::new(State {
             threads: Table::new(options.max_threads),
             instances: Instances::new(options.max_instances),
-            instantiating: false,
             outcome: None,
             stats: Stats::default(),
         });
@@ -103,6 +100,16 @@ impl Shared {
             options,
             memories,
             state,
+        }
+    }
+
+    /// How to spawn a thread of this number.
+    pub(crate) fn thread_options(&self, tid: Tid) -> ThreadOptions {
+        let options = self.options.threads.clone().detached(true);
+        match (&self.options.name, tid) {
+            (None, _) => options,
+            (Some(name), Tid::MAIN) => options.name(name.clone()),
+            (Some(name), tid) => options.name(format!("{name}#{tid}")),
         }
     }
 

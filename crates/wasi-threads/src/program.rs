@@ -128,19 +128,19 @@ impl<T: 'static> Program<T> {
         self.has_threads
     }
 
-    /// Makes a process: its memory, an instance, in which the module's start function
-    /// runs, and the thread that is to call `_start`.
+    /// Makes a process: its memory, an instance, and the thread that is to start that and
+    /// to call `_start`. Nothing of the guest runs yet.
     ///
     /// # Errors
     ///
     /// If the store is of another engine; the linker does not have what the module imports, or has a shared memory or a
     /// `wasi.thread-spawn` of the same name; a memory cannot be made, since
     /// [`Config::shared_memory`](wasmtime::Config::shared_memory) is off, say, or its
-    /// minimum is more than [`ProcessOptions::max_memory`]; the module cannot be
-    /// instantiated; or as
-    /// [`Store::spawn_wasm_thread`](wasmtime::Store::spawn_wasm_thread). A store or a
-    /// linker for asynchronous host functions is one of these cases: those that wait
-    /// are for [`Linker::func_wrap_concurrent`].
+    /// minimum is more than [`ProcessOptions::max_memory`]; or as
+    /// [`Store::spawn_wasm_instance`](wasmtime::Store::spawn_wasm_instance).
+    ///
+    /// Host functions that wait are for [`Linker::func_wrap_concurrent`]: one of
+    /// [`Linker::func_wrap_async`] holds up all threads of the store.
     pub fn spawn(
         &self,
         mut store: impl AsContextMut<Data = T>,
@@ -168,7 +168,7 @@ impl<T: 'static> Program<T> {
                 linker.func_wrap(module, name, move |caller: Caller<'_, T>, argument: i32| {
                     match weak.upgrade() {
                         Some(guest) => Guest::thread_spawn(&guest, caller, argument),
-                        None => Ok(guest::REFUSED),
+                        None => guest::REFUSED,
                     }
                 })?;
             }

@@ -122,22 +122,6 @@ fn a_memory_that_may_not_be_so_large_is_named() {
 }
 
 #[test]
-fn asynchronous_host_functions_are_refused() {
-    let engine = engine(Preemption::Fuel);
-    let wat = format!(r#"(module (import "host" "f" (func)) {START})"#);
-    let module = Module::new(&engine, wat).unwrap();
-    let mut linker = Linker::new(&engine);
-    linker
-        .func_wrap_async("host", "f", |_, ()| Box::new(async {}))
-        .unwrap();
-    let program = Program::new(&module, &linker).unwrap();
-    let mut store = Store::new(&engine, ());
-    let spawned = program.spawn(&mut store, ProcessOptions::new());
-    let error = format!("{:?}", spawned.unwrap_err());
-    assert!(error.contains("async"), "{error}");
-}
-
-#[test]
 fn another_engine_is_refused() {
     let (one, other) = (engine(Preemption::Fuel), engine(Preemption::Fuel));
     let module = Module::new(&one, format!("(module {START})")).unwrap();

@@ -15,5 +15,6 @@ mod races;
 mod recycling;
 mod side_by_side;
 mod spinning;
+mod starting;
 mod tids;
 mod zstd;
