@@ -46,8 +46,8 @@ pub struct RunArgs {
 
     /// Stop the guests that have not finished after this time
     ///
-    /// The default is to run until all have finished. The time starts after the
-    /// modules' start functions. A run may take longer: a guest in a host function is
+    /// The default is to run until all have finished. The modules' start functions
+    /// are part of the run. A run may take longer: a guest in a host function is
     /// stopped when that returns; one in a single instruction that fills or copies
     /// gigabytes of memory, when that is done; and under --preemption fuel, at the
     /// end of its slice. A reader that no longer reads what was printed is given two

@@ -34,7 +34,7 @@ pub struct LimitArgs {
     /// End a guest that has not finished after this time, whether it was running or
     /// waiting
     ///
-    /// The time starts after the modules' start functions.
+    /// The modules' start functions are part of it.
     #[arg(long, value_name = "[GUEST=]DURATION", value_parser = time, allow_hyphen_values = true)]
     pub timeout: Vec<Setting<Duration>>,
 

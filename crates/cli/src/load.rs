@@ -19,7 +19,7 @@ use wasmtime::{
 };
 
 /// What a WASI library is set up by.
-pub const INITIALIZE: &str = "_initialize";
+const INITIALIZE: &str = "_initialize";
 
 /// A guest that is ready to be given an instance.
 #[derive(Clone)]
@@ -124,7 +124,7 @@ impl<'a> Loader<'a> {
                 .with_context(|| format!("cannot run {shown}"))?;
         }
         let changed =
-            shared::own(&binary, memory).with_context(|| format!("cannot run {shown}"))?;
+            shared::capped(&binary, memory).with_context(|| format!("cannot run {shown}"))?;
         let binary = changed.as_deref().unwrap_or(&binary);
         let module = Module::new(self.engine, binary).with_context(not_a_module)?;
         self.modules.insert(key, module.clone());

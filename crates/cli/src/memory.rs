@@ -46,10 +46,10 @@ impl Memory {
         });
     }
 
-    /// The guest that was added last has started, and may have a thread.
-    pub fn started(&self, thread: Option<ThreadId>) {
+    /// The guest that was added last has this thread.
+    pub fn started(&self, thread: ThreadId) {
         let mut state = self.state();
-        if let (Some(guest), Some(thread)) = (state.current.take(), thread) {
+        if let Some(guest) = state.current.take() {
             state.threads.insert(thread, guest);
         }
     }
@@ -174,7 +174,6 @@ mod tests {
         assert!(!memory.refused());
         assert!(!memory.table_growing(50, 51, None).unwrap());
         assert!(memory.refused());
-        memory.started(None);
         memory.add(1000);
         assert!(memory.memory_growing(0, 1000, None).unwrap());
         assert!(!memory.memory_growing(1000, 1001, None).unwrap());

@@ -235,15 +235,15 @@ fn check_imports(store: &mut Store<Host>, guest: &Guest, linker: &Linker<Host>) 
 }
 
 impl<'a> Prepared<'a> {
-    /// Gives each guest its instance, in which its start function runs, and its
-    /// thread, which does not run yet.
+    /// Gives each guest its thread, and that its instance. Nothing of them runs yet.
     ///
     /// # Errors
     ///
     /// If a guest cannot be started, and that is not its doing: out of memory.
     pub fn start(mut self) -> Result<Run<'a>> {
-        // Their start functions may wait for somebody to read what they print.
         self.interrupt.listen()?;
+        // Also while a guest starts, and nobody could get at its memory.
+        self.store.wasm_threads_own_all_memories(true)?;
         let mut guests = Vec::new();
         let given = self.guests.into_iter().zip(self.policy.guests.drain(..));
         for (index, ((guest, linker), options)) in given.enumerate() {
@@ -262,12 +262,12 @@ impl<'a> Prepared<'a> {
             let note = format!("--policy {policy}: --seed {seed} makes the same picks again\n");
             self.console.print(Target::Stderr, note);
         }
-        // Only now: times start after all start functions.
+        // Only now: times start when all guests are there.
         let record = self.args.outputs.record.is_some();
         let ask = self.policy.install(&mut self.store, record)?;
         let mut handles = Vec::new();
         for (index, (guest, limits)) in guests.iter().zip(self.limits).enumerate() {
-            let Some(id) = guest.thread else { continue };
+            let id = guest.thread;
             let limits = match (guest.is_process(), limits.of_group()) {
                 (false, _) => limits.of_thread(),
                 (true, None) => limits.of_first(),

@@ -104,9 +104,7 @@ pub struct Other {
 /// One line of the table.
 #[derive(Serialize)]
 pub struct Thread {
-    /// Absent for a guest that trapped before it became a thread, in its start
-    /// function.
-    pub thread: Option<u64>,
+    pub thread: u64,
     pub guest: String,
     /// How many threads it has had, for a guest that can start some.
     pub threads: Option<u64>,
@@ -231,7 +229,7 @@ impl Report {
         let Some(interleaving) = &self.interleaving else {
             return Ok(());
         };
-        let label = |thread: &Thread| format!("{} {}", thread.label(), names::name(&thread.guest));
+        let label = |thread: &Thread| format!("{} {}", thread.thread, names::name(&thread.guest));
         let labels: Vec<String> = self.threads.iter().map(label).collect();
         let width = width.map_or(usize::MAX, usize::from);
         if let Some(first) = interleaving.first() {
@@ -273,25 +271,18 @@ impl Report {
     /// What the table has no room for.
     fn failures(&self, text: &mut String) -> std::fmt::Result {
         for thread in &self.threads {
-            match (&thread.outcome, thread.thread) {
-                (Outcome::Trapped { .. }, None) => {
-                    write!(
-                        text,
-                        "\n{} trapped before it ran: ",
-                        names::name(&thread.guest)
-                    )?;
-                }
-                (Outcome::Trapped { .. }, Some(_)) => {
+            match &thread.outcome {
+                Outcome::Trapped { .. } => {
                     write!(text, "\nthread {} trapped: ", thread.culprit())?;
                 }
-                (Outcome::OverLimit(limit), _) => {
+                Outcome::OverLimit(limit) => {
                     let (culprit, used) = (thread.culprit(), limit.used());
                     writeln!(text, "\nthread {culprit} went over {limit}: {used}")?;
                 }
-                (Outcome::Stopped, _) => {
+                Outcome::Stopped => {
                     if let Some(what) = &thread.waits_for {
-                        let (label, guest) = (thread.label(), names::name(&thread.guest));
-                        writeln!(text, "\nthread {label} ({guest}) was waiting for {what}")?;
+                        let (id, guest) = (thread.thread, names::name(&thread.guest));
+                        writeln!(text, "\nthread {id} ({guest}) was waiting for {what}")?;
                     }
                     thread.others(text)?;
                 }
@@ -313,7 +304,7 @@ impl Thread {
     fn culprit(&self) -> String {
         match &self.ended_by {
             Some(Which { thread, name }) => format!("{thread} ({})", names::name(name)),
-            None => format!("{} ({})", self.label(), names::name(&self.guest)),
+            None => format!("{} ({})", self.thread, names::name(&self.guest)),
         }
     }
 
@@ -330,11 +321,6 @@ impl Thread {
             0 => Ok(()),
             more => writeln!(text, "\n{more} more of its threads were waiting"),
         }
-    }
-
-    /// Its number.
-    pub fn label(&self) -> String {
-        self.thread.map_or("-".to_string(), |id| id.to_string())
     }
 }
 
@@ -368,7 +354,7 @@ mod tests {
 
     fn thread(id: u64, outcome: Outcome) -> Thread {
         Thread {
-            thread: Some(id),
+            thread: id,
             guest: format!("guest{id}.wat:run"),
             threads: None,
             ended_by: None,

@@ -14,7 +14,7 @@ use crate::started::Started;
 use crate::wasi::Host;
 use preempt_policies::Schedule;
 use std::time::{Duration, Instant};
-use wasmtime::{Result, RunEnd, RunSummary, Slice, Store, ThreadId, Trace};
+use wasmtime::{Result, RunEnd, RunSummary, Slice, Store, Trace};
 
 /// How often the live view is drawn.
 const REDRAW: Duration = Duration::from_millis(100);
@@ -158,7 +158,7 @@ impl Run<'_> {
                 threads: guest.started(),
                 ended_by: guest.ended_by.clone(),
                 others: guest.stuck_others(),
-                thread: guest.thread.map(ThreadId::as_u64),
+                thread: guest.thread.as_u64(),
                 guest: guest.text,
                 waits_for: match guest.outcome {
                     Some(_) => None,

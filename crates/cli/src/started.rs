@@ -1,22 +1,24 @@
-//! A guest with an instance and a thread of its own, or with several.
+//! A guest with a thread of its own, which starts its instance, or with several.
 
 use crate::live::Row;
-use crate::load::{Guest, INITIALIZE};
+use crate::load::Guest;
 use crate::names;
 use crate::outcome::Outcome;
 use crate::report::{Other, Which};
-use crate::shared;
 use crate::wasi::Host;
 use indicatif::BinaryBytes;
 use preempt_wasi_threads::{Process, ProcessOptions, Program, Tid};
 use std::collections::BTreeMap;
-use wasmtime::{Linker, Result, Store, ThreadId, ThreadOptions, ThreadStats, Trap, WaitFor};
+use wasmtime::{
+    Instance, Linker, Result, Store, StoreContextMut, ThreadId, ThreadOptions, ThreadStats,
+    WaitFor, format_err,
+};
 
 /// A guest that has been started.
 pub struct Started {
     pub text: String,
-    /// The first one. `None` if the guest trapped before it became a thread.
-    pub thread: Option<ThreadId>,
+    /// The first one.
+    pub thread: ThreadId,
     /// Of a guest that can have other threads, too.
     process: Option<Process>,
     /// Of all its threads together.
@@ -34,7 +36,11 @@ pub struct Started {
 }
 
 impl Started {
-    /// Gives a guest its instance and its thread.
+    /// Gives a guest its thread, which is to start its instance.
+    ///
+    /// # Errors
+    ///
+    /// If there is no room for it: nothing of the guest has run.
     pub fn start(
         store: &mut Store<Host>,
         guest: Guest,
@@ -42,48 +48,37 @@ impl Started {
         options: ThreadOptions,
         memory_limit: u64,
     ) -> Result<Started> {
-        let mut started = Started {
-            text: guest.spec.text.clone(),
-            thread: None,
-            process: None,
+        let memory = store.data().memory.clone();
+        memory.add(memory_limit);
+        let spawned = if guest.is_process {
+            spawn_process(store, &guest, linker, options, memory_limit)
+                .map(|process| (process.main(), Some(process)))
+        } else {
+            spawn(store, &guest, linker, options).map(|thread| (thread, None))
+        };
+        let (thread, process) = spawned.map_err(|error| {
+            let guest = names::name(&guest.spec.text);
+            let error = match memory.refused() {
+                true => error.context(format!(
+                    "the guest may have {} of memory; --memory-limit gives it more",
+                    BinaryBytes(memory_limit)
+                )),
+                false => error,
+            };
+            error.context(format!("cannot start guest `{guest}`"))
+        })?;
+        memory.started(thread);
+        Ok(Started {
+            text: guest.spec.text,
+            thread,
+            process,
             stats: ThreadStats::default(),
             waits_for: None,
             others: Vec::new(),
             names: BTreeMap::new(),
             outcome: None,
             ended_by: None,
-        };
-        let memory = store.data().memory.clone();
-        memory.add(memory_limit);
-        let spawned = if guest.is_process {
-            spawn_process(store, &guest, linker, options, memory_limit).map(|process| {
-                started.thread = Some(process.main());
-                started.process = Some(process);
-            })
-        } else {
-            spawn(store, &guest, linker, options).map(|thread| started.thread = Some(thread))
-        };
-        if let Err(error) = spawned {
-            match Outcome::from(&error) {
-                // Out of memory, say, rather than something in the guest.
-                Outcome::Trapped { backtrace, .. }
-                    if backtrace.is_empty() && !error.is::<Trap>() =>
-                {
-                    let guest = names::name(&guest.spec.text);
-                    let error = match memory.refused() {
-                        true => error.context(format!(
-                            "the guest may have {} of memory; --memory-limit gives it more",
-                            BinaryBytes(memory_limit)
-                        )),
-                        false => error,
-                    };
-                    return Err(error.context(format!("cannot start guest `{guest}`")));
-                }
-                outcome => started.outcome = Some(outcome),
-            }
-        }
-        memory.started(started.thread);
-        Ok(started)
+        })
     }
 
     /// Whether it can have several threads.
@@ -96,9 +91,10 @@ impl Started {
         if let Some(process) = self.process.clone() {
             return self.update_process(store, &process);
         }
-        let (Some(id), None) = (self.thread, &self.outcome) else {
+        if self.outcome.is_some() {
             return;
-        };
+        }
+        let id = self.thread;
         if let Some(thread) = store.wasm_thread(id) {
             self.stats = thread.stats;
             self.waits_for = thread.waits_for;
@@ -153,9 +149,9 @@ impl Started {
 
     /// The threads that are known, with their names.
     pub fn threads(&self) -> Vec<(ThreadId, String)> {
-        let first = self.thread.map(|id| (id, self.text.clone()));
+        let first = (self.thread, self.text.clone());
         let others = self.names.iter().map(|(id, name)| (*id, name.clone()));
-        first.into_iter().chain(others).collect()
+        [first].into_iter().chain(others).collect()
     }
 
     /// Its threads but for the first one which were stopped.
@@ -174,11 +170,7 @@ impl Started {
     }
 
     pub fn name(&self) -> String {
-        let name = names::name(&self.text);
-        match &self.thread {
-            Some(id) => format!("{id} {name}"),
-            None => format!("- {name}"),
-        }
+        format!("{} {}", self.thread, names::name(&self.text))
     }
 
     pub fn row(&self) -> Row {
@@ -201,20 +193,20 @@ fn spawn(
     guest: &Guest,
     linker: &Linker<Host>,
     options: ThreadOptions,
-) -> wasmtime::Result<ThreadId> {
-    let instance = linker.instantiate(&mut *store, &guest.module)?;
-    shared::declare(store, instance)?;
-    if guest.export != "_start" && guest.argv.is_some() {
-        // A WASI library, to be set up before any other call.
-        if let Ok(initialize) = instance.get_typed_func::<(), ()>(&mut *store, INITIALIZE) {
-            initialize.call(&mut *store, ())?;
-        }
-    }
-    let function = instance
-        .get_func(&mut *store, &guest.export)
-        .ok_or_else(|| wasmtime::format_err!("its instance has no export `{}`", guest.export))?;
+) -> Result<ThreadId> {
+    let pre = linker.instantiate_pre(&guest.module)?;
     let options = options.name(guest.spec.text.clone());
-    store.spawn_wasm_thread_with(function, &guest.args, options)
+    let (export, args) = (guest.export.clone(), guest.args.clone());
+    let started = move |mut store: StoreContextMut<'_, Host>, instance: Instance| {
+        let function = instance.get_func(&mut store, &export);
+        let function = function.ok_or_else(|| format_err!("it has no export `{export}`"))?;
+        Ok((function, args))
+    };
+    // A WASI library is to be set up before any other call.
+    match guest.export != "_start" && guest.argv.is_some() {
+        true => store.spawn_wasm_reactor(&pre, options, started),
+        false => store.spawn_wasm_instance(&pre, options, started),
+    }
 }
 
 /// A guest whose threads share a memory.
@@ -224,7 +216,7 @@ fn spawn_process(
     linker: &Linker<Host>,
     options: ThreadOptions,
     memory_limit: u64,
-) -> wasmtime::Result<Process> {
+) -> Result<Process> {
     let options = ProcessOptions::new()
         .name(guest.spec.text.clone())
         .max_memory(memory_limit)

@@ -1,8 +1,7 @@
 //! Whether a module can be stopped at any instruction, as `--preemption signal`
 //! does.
 //!
-//! The Store finds out too, but not before a guest has an instance, and with it
-//! has run its start function.
+//! The Store finds out too, but not before a guest has an instance.
 
 use wasmparser::{ElementKind, ElementSectionReader, Parser, Payload, TableSectionReader};
 use wasmtime::{Engine, Module, Result, bail};

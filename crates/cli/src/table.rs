@@ -65,7 +65,9 @@ fn columns(threads: &[Thread]) -> Vec<Column> {
         rank,
     };
     let mut columns = vec![
-        column("thread", 0, Kind::Figure, Thread::label),
+        column("thread", 0, Kind::Figure, |thread| {
+            thread.thread.to_string()
+        }),
         column("guest", 0, Kind::Text(12), |thread| {
             names::name(&thread.guest)
         }),

@@ -139,37 +139,6 @@ fn exit_code_zero_is_a_return_and_others_are_not() {
 }
 
 #[test]
-fn trap_before_the_thread_runs_hurts_no_sibling() {
-    for mode in each_mode() {
-        let start = file(
-            "start-trap.wat",
-            r#"(module $early (func $init unreachable) (start $init) (func (export "run")))"#,
-        );
-        let segment = file(
-            "segment-trap.wat",
-            r#"(module (memory 1) (data (i32.const 65536) "x") (func (export "run")))"#,
-        );
-        let ran = mode.run(&[&start, &segment, "fib.wat:fib(10)"]).expect(1);
-        assert!(
-            ran.stdout.contains("trapped before it ran: "),
-            "{}",
-            ran.stdout
-        );
-        assert!(ran.stdout.contains("at early!init "), "{}", ran.stdout);
-
-        let ran = mode
-            .run(&["--json", &start, &segment, "fib.wat:fib(10)"])
-            .expect(1);
-        let json = ran.json();
-        assert_eq!(json["threads"][0]["exit"], "trapped");
-        assert!(json["threads"][0]["thread"].is_null());
-        assert_eq!(json["threads"][1]["exit"], "trapped");
-        assert_eq!(json["threads"][2]["exit"], "returned");
-        assert_eq!(json["threads"][2]["thread"], 1);
-    }
-}
-
-#[test]
 fn closed_stdout_is_no_crash() {
     use std::process::{Command, Stdio};
     let mut child = Command::new(env!("CARGO_BIN_EXE_preempt"))

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{bad_usage, each_mode, file, out, read_trace, run};
+use common::{bad_usage, each_mode, out, read_trace, run};
 use preempt_trace::check::{Checker, Order};
 use serde_json::{Value, json};
 use wasmtime::Traced;
@@ -108,26 +108,6 @@ fn timeout_counts_the_time_off_the_cpu_too() {
             "{json}"
         );
     }
-}
-
-#[test]
-fn timeout_starts_after_the_start_functions() {
-    // Takes far longer than the other guest's timeout.
-    let slow = file(
-        "slow-start.wat",
-        r#"(module
-            (func $fib (param i32) (result i32)
-                (if (result i32) (i32.lt_u (local.get 0) (i32.const 2))
-                    (then (local.get 0))
-                    (else (i32.add
-                        (call $fib (i32.sub (local.get 0) (i32.const 1)))
-                        (call $fib (i32.sub (local.get 0) (i32.const 2)))))))
-            (func $start (drop (call $fib (i32.const 36))))
-            (start $start)
-            (func (export "run")))"#,
-    );
-    let ran = run(&["--json", "--timeout=1=50ms", "fib.wat:fib(5)", &slow]).expect(0);
-    assert_eq!(thread(&ran.json(), 0)["results"][0], 5);
 }
 
 #[test]
