@@ -31,7 +31,7 @@
 //!  fuel.rs            out_of_gas libcall           slice.rs  how long
 //!  epoch.rs           new_epoch libcall            timer.rs  one OS thread
 //!  signal.rs          timer signal -> stub         signal/x86_64.rs  the stub
-//!  owed.rs            slices that are over too early
+//!  owed.rs            the ends of host calls
 //! ```
 //!
 //! Rule numbers (I1, I2, ...) are those of docs/safety.md.

@@ -24,7 +24,7 @@
 use super::Suspension;
 use super::blocking;
 use super::clock::{Moment, nanos};
-use super::owed::Owed;
+use super::owed::Reason;
 use super::remote::Interrupt;
 use super::slice::{Preemption, Slice};
 use super::timer::Slot;
@@ -246,7 +246,7 @@ pub(crate) fn new_epoch(store: &mut dyn VMStore) -> Result<Option<u64>> {
         // A nested entry, which must not be switched away from (I1): look again
         // after another slice, even if the run should be over by then.
         if let Some(running) = store.running_thread_mut() {
-            running.owed.get_or_insert_with(Owed::new);
+            running.owed.get_or_insert_with(Reason::new);
         }
         store.arm_next_slice(Moment::now());
         store.arm_epoch_deadline();

@@ -21,7 +21,7 @@
 
 use super::Suspension;
 use super::blocking;
-use super::owed::Owed;
+use super::owed::Reason;
 use super::slice::{Preemption, Slice};
 use crate::Trap;
 use crate::prelude::*;
@@ -218,7 +218,7 @@ pub(crate) fn out_of_gas(store: &mut dyn VMStore) -> Result<bool> {
         return Err(over.into());
     }
     if preempted && let Some(running) = store.running_thread_mut() {
-        running.owed.get_or_insert_with(Owed::new);
+        running.owed.get_or_insert_with(Reason::new);
     }
     store.arm_fuel();
     Ok(true)

@@ -1,41 +1,51 @@
-//! Slices that are over, of threads that cannot be suspended yet: one is in a guest that
-//! a host function has called (I1).
+//! The ends of host functions and libcalls, where a slice may be over that could not end
+//! before: the thread was in a guest that a host function has called (I1), or a signal has
+//! come while it was in the host.
 //!
-//! The guest there goes on. When the host function returns to the thread's own code, the
-//! next check of that is made to end the slice, whatever clock or fuel say by then. The
-//! thread is not suspended at the return itself: what the host function returns may be a
-//! reference, and is no root there.
+//! A slice of fuel or epochs is *owed* then: the guest there goes on, and when the host
+//! function returns to the thread's own code the next check of that is made to end the
+//! slice, whatever clock or fuel say by then. The thread is not suspended at the return
+//! itself: what the host function returns may be a reference, and is no root there. Where
+//! there are no such references, under signals, it is.
 
 use super::Suspension;
 use crate::prelude::*;
 use crate::runtime::vm::VMStore;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// How many slices are owed in this process. While there are none, the end of a host call
-/// is a load and a branch.
-static OWED: AtomicUsize = AtomicUsize::new(0);
+/// How many reasons there are in this process to look at the ends of host calls. While
+/// there are none, which is all that a store without guest threads is to pay for, such an
+/// end is a load and a branch.
+static REASONS: AtomicUsize = AtomicUsize::new(0);
 
-/// A slice that is owed.
-pub(super) struct Owed(());
+/// A reason to look at the ends of host calls: a slice that is owed, or a run under
+/// signals.
+pub(super) struct Reason(());
 
-impl Owed {
-    pub(super) fn new() -> Owed {
-        OWED.fetch_add(1, Relaxed);
-        Owed(())
+impl Reason {
+    pub(super) fn new() -> Reason {
+        REASONS.fetch_add(1, Relaxed);
+        Reason(())
     }
 }
 
-impl Drop for Owed {
+impl Drop for Reason {
     fn drop(&mut self) {
-        OWED.fetch_sub(1, Relaxed);
+        REASONS.fetch_sub(1, Relaxed);
     }
 }
 
 /// The end of a host function or libcall that a guest has called.
+///
+/// # Safety
+///
+/// Nothing on the stack is left to be dropped between here and Wasm.
 #[inline]
-pub(crate) fn leave_host(store: &mut dyn VMStore) {
-    if OWED.load(Relaxed) != 0 {
+pub(crate) unsafe fn leave_host(store: &mut dyn VMStore) {
+    if REASONS.load(Relaxed) != 0 {
         pay(store);
+        // SAFETY: this function's own contract.
+        unsafe { super::signal::leave_host(store) };
     }
 }
 
@@ -54,7 +64,8 @@ pub(crate) fn pay_in_libcall(store: &mut dyn VMStore) -> Result<()> {
     Ok(())
 }
 
-fn pay(store: &mut dyn VMStore) {
+/// Makes the next check of the thread's own code end a slice that is owed.
+pub(super) fn pay(store: &mut dyn VMStore) {
     let store = store.store_opaque_mut();
     if store.running_thread().is_some_and(|r| r.owed.is_some()) && super::blocking::available(store)
     {

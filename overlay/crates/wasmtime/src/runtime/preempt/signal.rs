@@ -41,6 +41,7 @@
 use super::Suspension;
 use super::blocking;
 use super::clock::{Moment, nanos};
+use super::owed::Reason;
 use super::remote::Interrupt;
 use super::slice::Preemption;
 use super::threads::PreemptiveThreads;
@@ -51,7 +52,7 @@ use crate::runtime::vm::{catch_unwind_and_record_trap, raise_preexisting_trap, t
 use crate::store::StoreOpaque;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, compiler_fence};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, compiler_fence};
 
 mod code;
 mod handler;
@@ -151,8 +152,8 @@ pub(crate) struct SignalState {
     run_end: u64,
     /// When somebody has to look at the running thread's limits.
     limit_end: u64,
-    /// Whether a run is on.
-    started: bool,
+    /// While a run is on.
+    started: Option<Reason>,
 }
 
 impl Default for SignalState {
@@ -161,7 +162,7 @@ impl Default for SignalState {
             code: None,
             run_end: NEVER,
             limit_end: NEVER,
-            started: false,
+            started: None,
         }
     }
 }
@@ -227,8 +228,7 @@ impl StoreOpaque {
             .set_interrupt(Interrupt::Signal(os_timer::thread()));
         let signal = &mut threads.signal;
         signal.run_end = end.map_or(NEVER, Moment::as_nanos);
-        signal.started = true;
-        RUNS.fetch_add(1, Relaxed);
+        signal.started = Some(Reason::new());
         Ok(())
     }
 
@@ -238,7 +238,7 @@ impl StoreOpaque {
             Some(threads) => {
                 threads.signal.run_end = NEVER;
                 threads.signal.limit_end = NEVER;
-                let started = core::mem::take(&mut threads.signal.started);
+                let started = threads.signal.started.take().is_some();
                 if started {
                     threads.remote.set_interrupt(Interrupt::None);
                 }
@@ -247,7 +247,6 @@ impl StoreOpaque {
             None => false,
         };
         if started {
-            RUNS.fetch_sub(1, Relaxed);
             if blocking::is_outermost() {
                 os_timer::disarm();
             }
@@ -257,7 +256,7 @@ impl StoreOpaque {
     /// The running thread starts a slice at `now`, or goes on after keeping the store.
     pub(super) fn arm_signal(&mut self, now: Moment) {
         if let Some(threads) = self.preempt_mut()
-            && threads.signal.started
+            && threads.signal.started.is_some()
             && let Some(running) = threads.running()
         {
             let end = |time| now.as_nanos().saturating_add(nanos(time));
@@ -268,7 +267,7 @@ impl StoreOpaque {
     /// The end of the slice, if anybody waits for it, and else of the run, or of what
     /// the thread may use.
     fn next_signal(&self) -> u64 {
-        let in_run = |threads: &&PreemptiveThreads| threads.signal.started;
+        let in_run = |threads: &&PreemptiveThreads| threads.signal.started.is_some();
         self.preempt().filter(in_run).map_or(NEVER, |threads| {
             let signal = &threads.signal;
             let end = if threads.slice_has_end() {
@@ -366,23 +365,7 @@ unsafe extern "C" fn preempted(frame: &StubFrame) {
 /// # Safety
 ///
 /// Nothing on the stack is left to be dropped between here and Wasm.
-#[inline]
-pub(crate) unsafe fn leave_host(store: &mut dyn VMStore) {
-    if RUNS.load(Relaxed) != 0 {
-        // SAFETY: this function's own contract.
-        unsafe { leave_host_in_run(store) };
-    }
-}
-
-/// How many runs are on in this process. While there are none, which is all that a
-/// host call of a store that has no guest threads is to pay for, `leave_host` is a
-/// load and a branch.
-static RUNS: AtomicUsize = AtomicUsize::new(0);
-
-/// # Safety
-///
-/// As [`leave_host`].
-unsafe fn leave_host_in_run(store: &mut dyn VMStore) {
+pub(super) unsafe fn leave_host(store: &mut dyn VMStore) {
     if store.running_thread().is_none() || !store.slices_are_signals() {
         return;
     }

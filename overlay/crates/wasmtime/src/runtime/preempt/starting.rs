@@ -102,7 +102,7 @@ impl<T: 'static> StoreContextMut<'_, T> {
                 Ok(call)
             });
             drop(not_suspended);
-            owed::leave_host(store.0);
+            owed::pay(store.0);
             call?.run(store)
         })
     }

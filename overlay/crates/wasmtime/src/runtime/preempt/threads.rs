@@ -55,7 +55,7 @@ use super::clock::{Moment, nanos};
 use super::executor::Busy;
 use super::exit::{Exit, OwnedExit, Values};
 use super::limits::{Allowance, Budget, LimitHook, OverLimit, thread_cpu_time};
-use super::owed::Owed;
+use super::owed::Reason;
 use super::park::{Park, ThreadWaker};
 use super::policy::{Place, Policy, RoundRobin, ThreadParams};
 use super::remote::Remote;
@@ -273,7 +273,7 @@ pub(crate) struct Running {
     /// while the thread keeps the store.
     pub(super) slice_end: u64,
     /// Set if the slice was over where the thread could not be suspended.
-    pub(super) owed: Option<Owed>,
+    pub(super) owed: Option<Reason>,
     /// What is left of its limits.
     pub(super) allowance: Allowance,
     /// Why it is to be ended as soon as it can be.

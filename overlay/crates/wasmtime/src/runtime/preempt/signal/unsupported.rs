@@ -64,4 +64,4 @@ impl StoreOpaque {
 /// # Safety
 ///
 /// None is needed: it does nothing.
-pub(crate) unsafe fn leave_host(_: &mut dyn VMStore) {}
+pub(super) unsafe fn leave_host(_: &mut dyn VMStore) {}
