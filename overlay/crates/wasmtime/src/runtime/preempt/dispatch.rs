@@ -40,6 +40,7 @@ use super::exit::{self, OwnedExit};
 use super::limits::OverLimit;
 use super::park::WaitFor;
 use super::remote::Request;
+use super::slice::Preemption;
 use super::thread::ThreadId;
 use super::threads::{Exited, Off};
 use super::wait::Loan;
@@ -226,6 +227,10 @@ impl<'a> Run<'a> {
         self.store.start_epochs(end)?;
         self.store.start_signals(end)?;
         if let Some(threads) = self.store.preempt_mut() {
+            if threads.preemption != Preemption::Fuel {
+                // The first slice is not to pay for what it took to get here.
+                self.now = Moment::now();
+            }
             threads.start_run(self.now);
         }
         Ok(())
