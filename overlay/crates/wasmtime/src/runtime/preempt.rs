@@ -16,7 +16,7 @@
 //!    |                                             stacks.rs  used again
 //!    |
 //!  threads.rs         their states                thread.rs  seen from outside
-//!   threads/*.rs      scheduling, parking, limiting, recording, listing
+//!   threads/*.rs      an entry for each; scheduling, parking, limiting, ...
 //!    |                                             policy.rs  who is next
 //!    |                                             trace.rs  what happened
 //!  dispatch.rs        the loop                     limits.rs  what they may use

@@ -42,9 +42,9 @@
 //! Who may touch what:
 //!
 //! 1. `threads`, `ready`, `policy` and `running` change only here and in the modules
-//!    below: scheduling.rs asks the policy, parking.rs has those that wait,
-//!    limiting.rs charges and judges, recording.rs keeps clocks and the trace,
-//!    listing.rs shows.
+//!    below: entry.rs has what is kept of each, scheduling.rs asks the policy, parking.rs
+//!    has those that wait, limiting.rs charges and judges, recording.rs keeps clocks and
+//!    the trace, listing.rs shows.
 //! 2. A `Ready` thread is known to the policy as such and its `fiber` is here. How
 //!    many there are is in `ready`, whatever the policy says.
 //! 3. At most one thread is `Running`. Its fiber is on the stack of
@@ -54,20 +54,17 @@
 use super::clock::{Moment, nanos};
 use super::executor::Busy;
 use super::exit::{Exit, OwnedExit, Values};
-use super::limits::{Allowance, Budget, LimitHook, OverLimit, thread_cpu_time};
-use super::owed::Reason;
-use super::park::{Park, ThreadWaker};
-use super::policy::{Place, Policy, RoundRobin, ThreadParams};
+use super::limits::{Allowance, Budget, LimitHook, thread_cpu_time};
+use super::policy::{Policy, RoundRobin, ThreadParams};
 use super::remote::Remote;
 use super::sharing::Sharing;
 use super::slice::{Preemption, Slice};
 use super::spawn::ThreadOptions;
 use super::stacks::IdleStacks;
-use super::thread::{IdHasher, ThreadId, ThreadInfo, ThreadStats};
+use super::thread::{IdHasher, ThreadId, ThreadInfo};
 use super::trace::{Ring, Traced};
 use crate::fiber::StoreFiber;
 use crate::prelude::*;
-use crate::runtime::vm::VMStore;
 use crate::store::{InstanceId, StoreOpaque};
 use crate::{Func, SharedMemory};
 use core::hash::BuildHasherDefault;
@@ -75,12 +72,16 @@ use core::time::Duration;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Weak};
 
+mod entry;
 mod limiting;
 mod listing;
 mod parking;
 mod recording;
 mod scheduling;
 
+pub(crate) use self::entry::Running;
+pub(super) use self::entry::{ExitHook, Exited, Off};
+use self::entry::{Extra, Start, Thread, Usage};
 pub(super) use self::parking::EndWaker;
 use self::scheduling::enqueue;
 
@@ -148,187 +149,6 @@ pub(crate) struct PreemptiveThreads {
     pub(super) shutting_down: bool,
     pub(super) epoch: super::epoch::EpochState,
     pub(super) signal: super::signal::SignalState,
-}
-
-pub(super) struct Thread {
-    /// Boxed, as it moves to the dispatch loop and back.
-    fiber: Option<Box<StoreFiber<'static>>>,
-    exit: Option<OwnedExit>,
-    name: Option<Box<str>>,
-    slice: Option<Slice>,
-    detached: bool,
-    extra: Option<Box<Extra>>,
-    /// Whose state it has to itself, until it has finished.
-    instance: Option<InstanceId>,
-    suspended: bool,
-    /// What it waits for, if it is parked.
-    park: Option<Box<Park>>,
-    waker: Option<Arc<ThreadWaker>>,
-    /// Its place in the queue of `RoundRobin`, or 0.
-    place: Place,
-    /// When it was spawned, by [`PreemptiveThreads::run_clock`].
-    spawned: u64,
-    /// Since when it has been ready, by [`PreemptiveThreads::run_clock`].
-    ready_since: u64,
-    usage: Usage,
-    /// The fuel counter that its code may have in a register.
-    fuel_held: Option<i64>,
-}
-
-/// What most threads have none of.
-#[derive(Default)]
-struct Extra {
-    params: ThreadParams,
-    budget: Option<Budget>,
-    /// When it was spawned and is to end, if it has a wall time limit.
-    timeout: Option<(Moment, Moment)>,
-    exit_hook: Option<ExitHook>,
-}
-
-/// What is called when a thread has finished: the embedder's, of the store's own type.
-pub(super) type ExitHook = Box<dyn FnOnce(&mut dyn VMStore, ThreadId) + Send + Sync>;
-
-/// A thread that has finished.
-pub(super) struct Exited {
-    pub(super) id: ThreadId,
-    pub(super) hook: ExitHook,
-    /// Whether nothing is to be left of it.
-    pub(super) detached: bool,
-}
-
-impl Thread {
-    fn is_ready(&self) -> bool {
-        self.fiber.is_some() && !self.suspended && self.park.is_none()
-    }
-
-    fn is_blocked(&self) -> bool {
-        self.suspended || self.park.is_some()
-    }
-
-    fn params(&self) -> ThreadParams {
-        let params = self.extra.as_ref().map(|extra| extra.params.clone());
-        params.unwrap_or_default()
-    }
-
-    fn group(&self) -> u64 {
-        self.extra.as_ref().map_or(0, |extra| extra.params.group)
-    }
-
-    fn budget(&self) -> Option<&Budget> {
-        self.extra.as_ref()?.budget.as_ref()
-    }
-
-    fn budget_mut(&mut self) -> Option<&mut Budget> {
-        self.extra.as_mut()?.budget.as_mut()
-    }
-
-    fn extra_mut(&mut self) -> &mut Extra {
-        self.extra.get_or_insert_default()
-    }
-}
-
-/// What a thread has used. Times are in nanoseconds: see [`ThreadStats`].
-#[derive(Clone, Copy, Default)]
-struct Usage {
-    cpu_time: u64,
-    wall_time: u64,
-    dispatches: u64,
-    preemptions: u64,
-    yields: u64,
-    ready_time: u64,
-    longest_wait: u64,
-    fuel_consumed: u64,
-}
-
-impl Usage {
-    fn stats(&self) -> ThreadStats {
-        ThreadStats {
-            cpu_time: Duration::from_nanos(self.cpu_time),
-            wall_time: Duration::from_nanos(self.wall_time),
-            dispatches: self.dispatches,
-            preemptions: self.preemptions,
-            yields: self.yields,
-            ready_time: Duration::from_nanos(self.ready_time),
-            longest_wait: Duration::from_nanos(self.longest_wait),
-            fuel_consumed: self.fuel_consumed,
-        }
-    }
-}
-
-/// Why a thread is put on the CPU.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Start {
-    /// To run.
-    Dispatch,
-    /// To be unwound.
-    End,
-}
-
-/// The thread on the CPU. Stays where it is, and is written field by field: to move it
-/// would wait for these stores at every dispatch.
-pub(crate) struct Running {
-    pub(super) id: ThreadId,
-    pub(super) slice: Slice,
-    /// When the slice is over, if it is time: a [`Moment`] in nanoseconds. It goes on
-    /// while the thread keeps the store.
-    pub(super) slice_end: u64,
-    /// Set if the slice was over where the thread could not be suspended.
-    pub(super) owed: Option<Reason>,
-    /// What is left of its limits.
-    pub(super) allowance: Allowance,
-    /// Why it is to be ended as soon as it can be.
-    pub(super) over: Option<Box<OverLimit>>,
-    since: Moment,
-    cpu_since: Option<Duration>,
-    /// What it has used of the CPU before it went on after keeping the store.
-    cpu_before: Duration,
-    /// `VMStoreContext::fuel_consumed` when the fuel was last handed out. What
-    /// it has grown by since is not in `fuel_consumed` yet.
-    pub(super) fuel_armed: i64,
-    pub(super) fuel_consumed: u64,
-    /// The counter that it had when it went off the CPU, if its code counts on it.
-    pub(super) fuel_held: Option<i64>,
-    /// Whether it suspended because its slice was over.
-    pub(super) preempted: bool,
-    /// Whether its code may have had the counter in a register then.
-    pub(super) fuel_in_register: bool,
-    /// What it suspended to wait for.
-    pub(super) park: Option<Box<Park>>,
-    /// Its function, and what that returned.
-    results: Option<(Func, Values)>,
-}
-
-impl Running {
-    fn nobody() -> Running {
-        Running {
-            id: ThreadId(0),
-            slice: Slice::Fuel(0),
-            slice_end: 0,
-            owed: None,
-            allowance: Allowance::default(),
-            over: None,
-            since: Moment::now(),
-            cpu_since: None,
-            cpu_before: Duration::ZERO,
-            fuel_armed: 0,
-            fuel_consumed: 0,
-            fuel_held: None,
-            preempted: false,
-            fuel_in_register: false,
-            park: None,
-            results: None,
-        }
-    }
-}
-
-/// A thread that went off the CPU.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Off {
-    pub(super) id: ThreadId,
-    /// Whether because its slice was over.
-    pub(super) preempted: bool,
-    /// Whether it may be over a limit.
-    pub(super) limited: bool,
 }
 
 impl PreemptiveThreads {
