@@ -41,14 +41,15 @@ fn receive(signals: u64) {
     let jobs = jobs(&mut store);
     let mut preemptions = 0;
     let sent = Flood::here(|flood| {
-        while RECEIVED.load(SeqCst) < signals {
+        // How many of each kind come through is up to the kernel: pending ones merge.
+        let enough_forged = || LOOKED_LIKE_A_TIMERS.load(SeqCst) > signals / 100;
+        while RECEIVED.load(SeqCst) < signals || !enough_forged() {
             preemptions += run_until(&mut store, &jobs, 1);
         }
         flood.sent()
     });
     assert_eq!(WRONG.load(SeqCst), 0);
     let forged = LOOKED_LIKE_A_TIMERS.load(SeqCst);
-    assert!(forged > signals / 100, "{forged}");
     let received = RECEIVED.load(SeqCst);
     println!(
         "- {received} stray signals received ({forged} forged) of {sent}, \
