@@ -442,8 +442,8 @@ impl<T: 'static> Store<T> {
     /// The first slice or host function that ends when `time` is up is the last:
     /// the run is late by at most one slice of fuel, by the time that a guest
     /// takes from one epoch check to the next, and by what a host function or one
-    /// bulk operation on a memory or table takes, or the former waits for. A `time` of zero runs nothing; `Duration::MAX` puts no
-    /// end to it.
+    /// bulk operation on a memory or table takes, or the former waits for. A `time` of
+    /// zero runs nothing; `Duration::MAX` puts no end to it.
     ///
     /// A trap, a stack overflow, or an error of a host function ends its own
     /// thread only, and is found in that thread's [`Exit`]. A panic of a host
