@@ -89,8 +89,9 @@ impl<T: 'static> Store<T> {
     /// is pending with it.
     ///
     /// Works in any executor, and needs none: what waits for a time is woken by an OS thread
-    /// of this crate, one for the whole process, which ends when nothing does. It is `Send` if `T` is, and a poll may be
-    /// on another OS thread than the one before: many stores use many cores.
+    /// of this crate, one for the whole process, which ends when nothing does. It is `Send`
+    /// if `T` is, and a poll may be on another OS thread than the one before: many stores
+    /// use many cores.
     ///
     /// With [`Preemption::Fuel`](crate::Preemption::Fuel) a poll lasts a slice at least: it
     /// is not cut short, so that the schedule is the same in each run.
