@@ -534,7 +534,6 @@ impl<'a> OnCpu<'a> {
         };
         store.resume_fuel();
         store.arm_epoch(now);
-        store.arm_signal(now);
         Ok(Some(OnCpu {
             store,
             fiber: Some(fiber),
@@ -551,7 +550,6 @@ impl<'a> OnCpu<'a> {
             threads.keep_on(now);
         }
         store.arm_epoch(now);
-        store.arm_signal(now);
         OnCpu {
             store,
             fiber: Some(fiber),

@@ -48,8 +48,6 @@ pub(crate) struct EpochState {
     slot: Option<Arc<Slot>>,
     /// When the run is over, on the monotonic clock in nanoseconds.
     run_end: u64,
-    /// When somebody has to look at the running thread's limits.
-    limit_end: u64,
 }
 
 impl StoreOpaque {
@@ -135,13 +133,6 @@ impl StoreOpaque {
         if !self.slices_are_epochs() {
             return;
         }
-        let Some(threads) = self.preempt_mut() else {
-            return;
-        };
-        if let Some(running) = threads.running() {
-            let end = |time| now.as_nanos().saturating_add(nanos(time));
-            threads.epoch.limit_end = running.allowance.time.map_or(Slot::NEVER, end);
-        }
         // The slot first: it may say that the slice before this one is over.
         self.arm_slot(now);
         self.arm_epoch_deadline();
@@ -172,14 +163,9 @@ impl StoreOpaque {
             return;
         };
         let epoch = &threads.epoch;
-        let end = if threads.slice_has_end() {
-            threads
-                .running()
-                .map_or(Slot::NEVER, |running| running.slice_end)
-        } else {
-            threads.next_alarm().map_or(Slot::NEVER, Moment::as_nanos)
+        let Some(end) = threads.interrupt_at(epoch.run_end) else {
+            return;
         };
-        let end = end.min(epoch.run_end).min(epoch.limit_end);
         if let Some(slot) = &epoch.slot {
             let timer = self.engine().epoch_timer();
             if end <= now.as_nanos() {

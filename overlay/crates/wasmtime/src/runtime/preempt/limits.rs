@@ -13,7 +13,7 @@
 //! the time of a dispatch includes what other processes took. Asking costs a system
 //! call at either end of a dispatch, and is done for threads with such a limit only.
 
-use super::clock::Moment;
+use super::clock::{Moment, nanos};
 use super::thread::ThreadId;
 use crate::prelude::*;
 use crate::runtime::vm::VMStore;
@@ -224,6 +224,12 @@ impl Allowance {
             time: least(self.time, other.time),
             count_cpu_time: self.count_cpu_time || other.count_cpu_time,
         }
+    }
+
+    /// When the time is over that begins `now`, in nanoseconds on the clock.
+    pub(super) fn end(&self, now: Moment) -> u64 {
+        let end = |time| now.as_nanos().saturating_add(nanos(time));
+        self.time.map_or(u64::MAX, end)
     }
 
     pub(super) fn until(self, end: Moment, now: Moment) -> Allowance {

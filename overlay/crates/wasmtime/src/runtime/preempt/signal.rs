@@ -40,7 +40,7 @@
 
 use super::Suspension;
 use super::blocking;
-use super::clock::{Moment, nanos};
+use super::clock::Moment;
 use super::owed::Reason;
 use super::remote::Interrupt;
 use super::slice::Preemption;
@@ -150,8 +150,6 @@ pub(crate) struct SignalState {
     code: Option<Box<CodeRanges>>,
     /// These are on the monotonic clock. No signal comes while no run is on.
     run_end: u64,
-    /// When somebody has to look at the running thread's limits.
-    limit_end: u64,
     /// While a run is on.
     started: Option<Reason>,
 }
@@ -161,7 +159,6 @@ impl Default for SignalState {
         SignalState {
             code: None,
             run_end: NEVER,
-            limit_end: NEVER,
             started: None,
         }
     }
@@ -237,7 +234,6 @@ impl StoreOpaque {
         let started = match self.preempt_mut() {
             Some(threads) => {
                 threads.signal.run_end = NEVER;
-                threads.signal.limit_end = NEVER;
                 let started = threads.signal.started.take().is_some();
                 if started {
                     threads.remote.set_interrupt(Interrupt::None);
@@ -253,30 +249,14 @@ impl StoreOpaque {
         }
     }
 
-    /// The running thread starts a slice at `now`, or goes on after keeping the store.
-    pub(super) fn arm_signal(&mut self, now: Moment) {
-        if let Some(threads) = self.preempt_mut()
-            && threads.signal.started.is_some()
-            && let Some(running) = threads.running()
-        {
-            let end = |time| now.as_nanos().saturating_add(nanos(time));
-            threads.signal.limit_end = running.allowance.time.map_or(NEVER, end);
-        }
-    }
-
     /// The end of the slice, if anybody waits for it, and else of the run, or of what
     /// the thread may use.
     fn next_signal(&self) -> u64 {
         let in_run = |threads: &&PreemptiveThreads| threads.signal.started.is_some();
-        self.preempt().filter(in_run).map_or(NEVER, |threads| {
-            let signal = &threads.signal;
-            let end = if threads.slice_has_end() {
-                threads.running().map_or(NEVER, |running| running.slice_end)
-            } else {
-                threads.next_alarm().map_or(NEVER, Moment::as_nanos)
-            };
-            end.min(signal.run_end).min(signal.limit_end)
-        })
+        self.preempt()
+            .filter(in_run)
+            .and_then(|threads| threads.interrupt_at(threads.signal.run_end))
+            .unwrap_or(NEVER)
     }
 
     /// What the handler is to watch in the dispatch that is about to begin.

@@ -138,6 +138,7 @@ pub(super) fn spawn<T: 'static>(
 ) -> Result<ThreadId> {
     ensure_can_spawn(store.0, &options)?;
     let owner = store.0.ensure_nothing_is_shared(call.func)?;
+    store.0.offer_idle_stack();
     spawn_fiber(store, options, owner, move |store| call.run(store))
 }
 
@@ -171,7 +172,6 @@ pub(super) fn spawn_fiber<T: 'static>(
     body: impl FnOnce(&mut StoreContextMut<'_, T>) -> Result<()> + Send + Sync + 'static,
 ) -> Result<ThreadId> {
     store.0.ensure_signals_reach_all_code()?;
-    store.0.offer_idle_stack();
     let body = move |store: &mut StoreInner<T>| {
         StoreContextMut(store).with_blocking(|mut store, context| {
             blocking::with_context(context, || body(&mut store))

@@ -332,12 +332,14 @@ impl PreemptiveThreads {
         let running = &mut self.running;
         // Most threads have no limits.
         running.allowance = Allowance::default();
+        running.limit_end = u64::MAX;
         running.over = None;
         running.cpu_since = None;
         if why == Start::Dispatch {
             if thread.extra.is_some() || !self.timeouts.is_empty() {
                 let (allowance, over) = thread.allowance(&self.groups, &self.timeouts, now);
                 running.allowance = allowance;
+                running.limit_end = allowance.end(now);
                 running.over = over;
                 if allowance.count_cpu_time {
                     running.cpu_since = thread_cpu_time();
@@ -657,6 +659,19 @@ impl PreemptiveThreads {
             thread.is_some_and(|thread| thread.suspended)
         };
         self.ready > 0 || self.running().is_some_and(is_suspended)
+    }
+
+    /// When the running thread is to be interrupted, in nanoseconds on the clock: at the end
+    /// of its slice if that has one, or when somebody is to be woken, at `run_end` and at its
+    /// limits at the latest.
+    pub(super) fn interrupt_at(&self, run_end: u64) -> Option<u64> {
+        let running = self.running()?;
+        let end = if self.slice_has_end() {
+            running.slice_end
+        } else {
+            self.next_alarm().map_or(u64::MAX, Moment::as_nanos)
+        };
+        Some(end.min(run_end).min(running.limit_end))
     }
 
     /// Whether there is a thread that has not finished.

@@ -52,8 +52,6 @@ impl StoreOpaque {
 
     pub(super) fn stop_signals(&mut self) {}
 
-    pub(super) fn arm_signal(&mut self, _: Moment) {}
-
     pub(super) fn watch(&mut self) -> Watch {
         Watch
     }

@@ -141,8 +141,9 @@ pub(crate) struct Running {
     pub(in crate::runtime::preempt) slice_end: u64,
     /// Set if the slice was over where the thread could not be suspended.
     pub(in crate::runtime::preempt) owed: Option<Reason>,
-    /// What is left of its limits.
+    /// What is left of its limits, and when somebody has to look at those of time.
     pub(in crate::runtime::preempt) allowance: Allowance,
+    pub(in crate::runtime::preempt) limit_end: u64,
     /// Why it is to be ended as soon as it can be.
     pub(in crate::runtime::preempt) over: Option<Box<OverLimit>>,
     pub(super) since: Moment,
@@ -173,6 +174,7 @@ impl Running {
             slice_end: 0,
             owed: None,
             allowance: Allowance::default(),
+            limit_end: u64::MAX,
             over: None,
             since: Moment::now(),
             cpu_since: None,

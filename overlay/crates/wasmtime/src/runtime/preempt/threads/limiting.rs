@@ -88,6 +88,7 @@ impl PreemptiveThreads {
             running.allowance.time = allowance
                 .time
                 .map(|time| time.saturating_sub(running.cpu_before));
+            running.limit_end = running.allowance.end(now);
             running.cpu_since = running.cpu_since.and_then(|_| thread_cpu_time());
         }
     }
