@@ -24,6 +24,7 @@ pub mod beside_stock;
 pub mod cli;
 pub mod dispatch;
 pub mod guest;
+pub mod host_calls;
 pub mod latency;
 pub mod memory;
 pub mod os;

@@ -3,7 +3,7 @@
 use crate::latency::{self, Beside};
 use crate::paired::{Effort, measure};
 use crate::report::Row;
-use crate::{beside_stock, dispatch, memory, spawn, waiting};
+use crate::{beside_stock, dispatch, host_calls, memory, spawn, waiting};
 use std::path::Path;
 use std::time::Duration;
 use wasmtime::{Preemption, Result};
@@ -65,6 +65,27 @@ pub fn memory(exe: &Path, quick: bool) -> Result<Vec<Row>> {
         // Memory is the same each time; only the shutdown may be disturbed.
         all.sort_by(|a, b| a.shutdown.total_cmp(&b.shutdown));
         rows.extend(Row::memory(what, &all[all.len() / 2], aim));
+    }
+    Ok(rows)
+}
+
+/// Calls of the host in guest threads, beside those in plain calls; and stores of modules with
+/// many functions, beside those with few.
+pub fn host_calls(quick: bool) -> Result<Vec<Row>> {
+    let sources = match Preemption::for_this_host() {
+        Preemption::Signal => vec![Preemption::Fuel, Preemption::Epoch, Preemption::Signal],
+        _ => vec![Preemption::Fuel, Preemption::Epoch],
+    };
+    let (mut subjects, pairs) = host_calls::subjects(&sources)?;
+    let samples = measure(&mut subjects, effort(quick))?;
+    let mut rows = Vec::new();
+    for (thread, plain) in pairs {
+        rows.push(Row::pair("host call", &samples, thread, plain, Some(1.05))?);
+    }
+    let (mut subjects, pairs) = host_calls::stores(&sources)?;
+    let samples = measure(&mut subjects, effort(quick))?;
+    for (size, smallest) in pairs {
+        rows.push(Row::pair("store", &samples, size, smallest, Some(1.1))?);
     }
     Ok(rows)
 }

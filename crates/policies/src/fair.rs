@@ -1,5 +1,6 @@
 //! Weighted fair shares, of threads and of groups of threads.
 
+use crate::dice::Dice;
 use crate::levels::{Levels, Member};
 use crate::table::Table;
 use wasmtime::{Pick, ThreadId, ThreadParams, ThreadScheduler};
@@ -52,12 +53,18 @@ pub struct WeightedFair {
     request: u64,
     threads: Table<Member>,
     levels: Levels,
+    dice: Dice,
 }
+
+/// Of the numbers by which slices differ.
+const STREAM: u128 = 3;
 
 impl WeightedFair {
     /// Threads run for `request` ticks at a time (at least 1), whatever slice
-    /// they or the store have. A shorter one makes for tighter bounds and more
-    /// switches.
+    /// they or the store have, or for a little less, by a pseudo-random amount of an eighth at
+    /// most: a slice that is always the same can be in step with a guest, which
+    /// is then preempted at the same place each time, while it holds a lock perhaps. A shorter
+    /// request makes for tighter bounds and more switches.
     #[must_use]
     pub fn new(request: u64) -> Self {
         let request = request.max(1);
@@ -65,6 +72,7 @@ impl WeightedFair {
             request,
             threads: Table::default(),
             levels: Levels::new(request),
+            dice: Dice::new(0, STREAM),
         }
     }
 
@@ -131,7 +139,7 @@ impl ThreadScheduler for WeightedFair {
         self.threads.run(thread);
         Some(Pick {
             thread,
-            slice: Some(self.request),
+            slice: Some(self.request - self.dice.below(self.request / 8 + 1)),
         })
     }
 }

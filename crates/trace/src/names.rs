@@ -37,6 +37,7 @@ pub fn word(what: Traced) -> Option<&'static str> {
         Traced::Dispatched { .. } => "dispatched",
         Traced::Preempted => "preempted",
         Traced::Yielded => "yielded",
+        Traced::Paused => "paused",
         Traced::Parked => "parked",
         Traced::Woken => "woken",
         Traced::Returned => "returned",

@@ -259,7 +259,12 @@ impl<S: SerializeSeq> Writer<S> {
     fn instant(&mut self, event: &TraceEvent, now: u64) -> Result<(), S::Error> {
         let marked = matches!(
             event.what,
-            Traced::Spawned | Traced::Preempted | Traced::Yielded | Traced::Parked | Traced::Woken
+            Traced::Spawned
+                | Traced::Preempted
+                | Traced::Yielded
+                | Traced::Paused
+                | Traced::Parked
+                | Traced::Woken
         );
         if !marked && !finishes(event.what) {
             return Ok(());

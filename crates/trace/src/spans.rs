@@ -79,7 +79,13 @@ impl Spans {
             use Traced::*;
             matches!(
                 event.what,
-                RunStarted | RunEnded | Dispatched { .. } | Preempted | Yielded | Returned
+                RunStarted
+                    | RunEnded
+                    | Dispatched { .. }
+                    | Preempted
+                    | Yielded
+                    | Paused
+                    | Returned
             )
         });
         let in_run = lost && first_run.is_some_and(|event| event.what != Traced::RunStarted);
@@ -127,9 +133,11 @@ impl Spans {
                 self.run_unseen = false;
                 [other, own]
             }
-            Traced::Spawned | Traced::Preempted | Traced::Yielded | Traced::Woken => {
-                [self.turn(event.thread, Some(Doing::Ready), what), None]
-            }
+            Traced::Spawned
+            | Traced::Preempted
+            | Traced::Yielded
+            | Traced::Paused
+            | Traced::Woken => [self.turn(event.thread, Some(Doing::Ready), what), None],
             Traced::Parked => [self.turn(event.thread, Some(Doing::Parked), what), None],
             what if finishes(what) => [self.turn(event.thread, None, what), None],
             _ => [None, None],
@@ -180,7 +188,9 @@ impl Spans {
         let doing = match what {
             Traced::Dispatched { .. } => Doing::Ready,
             Traced::Woken => Doing::Parked,
-            Traced::Preempted | Traced::Yielded | Traced::Returned if self.run_unseen => {
+            Traced::Preempted | Traced::Yielded | Traced::Paused | Traced::Returned
+                if self.run_unseen =>
+            {
                 self.run_unseen = false;
                 Doing::Running { slice: None }
             }

@@ -207,6 +207,7 @@ fn parse_event(line: &str) -> Result<TraceEvent, String> {
         },
         "preempted" => Traced::Preempted,
         "yielded" => Traced::Yielded,
+        "paused" => Traced::Paused,
         "parked" => Traced::Parked,
         "woken" => Traced::Woken,
         "returned" => Traced::Returned,

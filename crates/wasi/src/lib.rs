@@ -46,6 +46,7 @@
 #![warn(missing_docs)]
 #![forbid(unsafe_code)]
 
+mod iovecs;
 pub mod p1;
 mod poll;
 mod stdio;

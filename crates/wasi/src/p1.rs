@@ -1,5 +1,6 @@
 //! WASI preview 1.
 
+use crate::iovecs::Piece;
 use crate::poll::{Looked, Poll};
 use crate::stdio::{Stdio, Step, any_ready};
 use crate::wait::{block_on, wait};
@@ -9,11 +10,18 @@ use std::task;
 use std::time::{Duration, Instant};
 use wasmtime::{Accessor, AsContextMut, Caller, Extern, Linker, Result, bail};
 use wasmtime_wasi::p1::WasiP1Ctx;
-use wasmtime_wasi::p1::types::{Errno, Error, Fd, Size};
+use wasmtime_wasi::p1::types::{Errno, Error, Fd, Filesize, Size};
 use wasmtime_wasi::p1::wasi_snapshot_preview1::{self as upstream, WasiSnapshotPreview1};
 use wiggle::{GuestMemory, GuestPtr};
 
 const MODULE: &str = "wasi_snapshot_preview1";
+
+/// How many bytes of the guest's a function may copy that is given a name: those that
+/// operating systems take are shorter by far.
+const MAX_NAMES: usize = 1 << 20;
+
+/// How many random bytes are made at a time.
+const RANDOM_PIECE: u32 = 64 << 10;
 
 /// Adds all functions of WASI preview 1 to `linker`; `get` finds the context in the
 /// store's data.
@@ -27,6 +35,12 @@ const MODULE: &str = "wasi_snapshot_preview1";
 ///
 /// Files are read and written at once: the OS thread waits for them, for those that are
 /// pipes or devices as well.
+///
+/// No call holds the siblings up for long. `fd_read`, `fd_write`, `fd_pread` and `fd_pwrite`
+/// move 256 KiB at most, from and to several buffers at once, and return how much that was;
+/// `random_get` lets the siblings go first every 64 KiB, and `poll_oneoff` whenever it does not
+/// wait. What is not bounded is what the OS does for one call, as to list a directory, which
+/// upstream reads as a whole.
 ///
 /// # Plain calls
 ///
@@ -43,9 +57,10 @@ const MODULE: &str = "wasi_snapshot_preview1";
 /// # Errors that guests get
 ///
 /// Those of upstream. A pointer out of bounds or misaligned traps, `poll_oneoff` without
-/// subscriptions is `inval`, with more than fit in
+/// subscriptions is `inval`, with more than 4,096 or than fit in
 /// [`hostcall_fuel`](wasmtime::Store::hostcall_fuel) `nomem`, and with a descriptor that is
-/// not open, or a directory, `badf`.
+/// not open, or a directory, `badf`. More than 1,024 buffers are `inval`, as names are
+/// `nomem` that are longer than 1 MiB.
 pub fn add_to_linker<T: Send + 'static>(
     linker: &mut Linker<T>,
     get: impl Fn(&mut T) -> &mut WasiP1Ctx + Copy + Send + Sync + 'static,
@@ -63,7 +78,8 @@ pub fn add_to_linker<T: Send + 'static>(
                 MODULE,
                 stringify!($name),
                 move |mut caller: Caller<'_, T>, $($arg: $ty),*| {
-                    with_guest(&mut caller, get, |context, memory, _| {
+                    with_guest(&mut caller, get, |context, memory, fuel| {
+                        context.set_hostcall_fuel(fuel.min(MAX_NAMES));
                         let run = $run;
                         run(upstream::$name(context, memory, $($arg),*))
                     })
@@ -87,7 +103,6 @@ pub fn add_to_linker<T: Send + 'static>(
         fd_tell(a: i32, b: i32);
         proc_exit(a: i32);
         proc_raise(a: i32);
-        random_get(a: i32, b: i32);
         sock_accept(a: i32, b: i32, c: i32);
         sock_recv(a: i32, b: i32, c: i32, d: i32, e: i32, f: i32);
         sock_send(a: i32, b: i32, c: i32, d: i32, e: i32);
@@ -101,8 +116,6 @@ pub fn add_to_linker<T: Send + 'static>(
         fd_filestat_get(a: i32, b: i32);
         fd_filestat_set_size(a: i32, b: i64);
         fd_filestat_set_times(a: i32, b: i64, c: i64, d: i32);
-        fd_pread(a: i32, b: i32, c: i32, d: i64, e: i32);
-        fd_pwrite(a: i32, b: i32, c: i32, d: i64, e: i32);
         fd_readdir(a: i32, b: i32, c: i32, d: i64, e: i32);
         fd_renumber(a: i32, b: i32);
         fd_seek(a: i32, b: i64, c: i32, d: i32);
@@ -126,14 +139,21 @@ pub fn add_to_linker<T: Send + 'static>(
     linker.func_wrap_concurrent(MODULE, "fd_write", move |accessor, args| {
         Box::pin(wait(accessor, Guest { accessor, get }.fd_write(args)))
     })?;
+    linker.func_wrap_concurrent(MODULE, "fd_pread", move |accessor, args| {
+        Box::pin(wait(accessor, Guest { accessor, get }.fd_pread(args)))
+    })?;
+    linker.func_wrap_concurrent(MODULE, "fd_pwrite", move |accessor, args| {
+        Box::pin(wait(accessor, Guest { accessor, get }.fd_pwrite(args)))
+    })?;
+    linker.func_wrap_concurrent(MODULE, "random_get", move |accessor, args| {
+        Box::pin(wait(accessor, Guest { accessor, get }.random_get(args)))
+    })?;
     linker.func_wrap_concurrent(MODULE, "poll_oneoff", move |accessor, args| {
         Box::pin(wait(accessor, Guest { accessor, get }.poll_oneoff(args)))
     })?;
-    linker.func_wrap_concurrent(MODULE, "sched_yield", |accessor, ()| {
+    linker.func_wrap_concurrent(MODULE, "sched_yield", move |accessor, ()| {
         Box::pin(async move {
-            if accessor.current_wasm_thread()?.is_some() {
-                accessor.yield_now().await;
-            }
+            Guest { accessor, get }.yield_now().await?;
             Ok(Errno::Success as i32)
         })
     })?;
@@ -162,28 +182,95 @@ where
     }
 
     async fn fd_read(self, (fd, iovs, count, read): (i32, i32, i32, i32)) -> Result<i32> {
+        self.read(fd, (iovs, count), read, None).await
+    }
+
+    async fn fd_pread(
+        self,
+        (fd, iovs, count, offset, read): (i32, i32, i32, i64, i32),
+    ) -> Result<i32> {
+        let offset = Some(offset.cast_unsigned());
+        self.read(fd, (iovs, count), read, offset).await
+    }
+
+    /// Reads, at an offset if there is one.
+    async fn read(
+        self,
+        fd: i32,
+        iovs: (i32, i32),
+        read: i32,
+        offset: Option<Filesize>,
+    ) -> Result<i32> {
+        let fd = Fd::from(fd);
+        let iovs = GuestPtr::new((iovs.0.cast_unsigned(), iovs.1.cast_unsigned()));
+        let room = self.with(|_, memory, _| Piece::for_reading(memory, iovs))?;
+        let mut room = match room {
+            Ok(room) => room,
+            Err(error) => return self.give(Err(error), read),
+        };
         let mut attempts = 0;
-        loop {
-            let step = self.with(|context, memory, _| {
+        let result = loop {
+            let step = self.with(|context, _, _| {
                 let stdio = Stdio::of(context)?;
-                let fd_read = upstream::fd_read(context, memory, fd, iovs, count, read);
-                Result::<_, wasmtime::Error>::Ok(stdio.drive(fd_read))
+                let at = room.iovecs();
+                let memory = &mut room.memory();
+                Result::<_, wasmtime::Error>::Ok(match offset {
+                    Some(offset) => stdio.drive(context.fd_pread(memory, fd, at, offset)),
+                    None => stdio.drive(context.fd_read(memory, fd, at)),
+                })
             })??;
             match step {
-                Step::Done(errno) => return errno,
+                Step::Done(result) => break result,
                 Step::Asked(streams) => any_ready(&streams).await,
             }
             self.again(&mut attempts).await?;
-        }
+        };
+        let given = match result {
+            Ok(count) => self.with(|_, memory, _| {
+                room.scatter(memory, iovs, count)?;
+                Ok(count)
+            })?,
+            Err(error) => Err(error),
+        };
+        self.give(given, read)
     }
 
     async fn fd_write(self, (fd, iovs, count, written): (i32, i32, i32, i32)) -> Result<i32> {
+        self.write(fd, (iovs, count), written, None).await
+    }
+
+    async fn fd_pwrite(
+        self,
+        (fd, iovs, count, offset, written): (i32, i32, i32, i64, i32),
+    ) -> Result<i32> {
+        let offset = Some(offset.cast_unsigned());
+        self.write(fd, (iovs, count), written, offset).await
+    }
+
+    /// Writes, at an offset if there is one.
+    async fn write(
+        self,
+        fd: i32,
+        iovs: (i32, i32),
+        written: i32,
+        offset: Option<Filesize>,
+    ) -> Result<i32> {
         let fd = Fd::from(fd);
-        let iovs = GuestPtr::new((iovs.cast_unsigned(), count.cast_unsigned()));
+        let iovs = GuestPtr::new((iovs.0.cast_unsigned(), iovs.1.cast_unsigned()));
+        let piece = self.with(|_, memory, _| Piece::gather(memory, iovs))?;
+        let mut piece = match piece {
+            Ok(piece) => piece,
+            Err(error) => return self.give(Err(error), written),
+        };
         let (result, taken) = loop {
-            let (step, taken) = self.with(|context, memory, _| {
+            let (step, taken) = self.with(|context, _, _| {
                 let stdio = Stdio::of(context)?;
-                let step = stdio.drive(context.fd_write(memory, fd, iovs));
+                let at = piece.iovecs();
+                let memory = &mut piece.memory();
+                let step = match offset {
+                    Some(offset) => stdio.drive(context.fd_pwrite(memory, fd, at, offset)),
+                    None => stdio.drive(context.fd_write(memory, fd, at)),
+                };
                 Result::<_, wasmtime::Error>::Ok((step, stdio.take_written()))
             })??;
             match step {
@@ -197,6 +284,26 @@ where
             Err(error) => Err(error.into()),
         };
         self.give(result, written)
+    }
+
+    async fn random_get(self, (buffer, len): (i32, i32)) -> Result<i32> {
+        let buffer = GuestPtr::<u8>::new(buffer.cast_unsigned());
+        let len = len.cast_unsigned();
+        let mut done = 0;
+        while done < len {
+            if done > 0 {
+                self.yield_now().await?;
+            }
+            let piece = RANDOM_PIECE.min(len - done);
+            let got = self.with(|context, memory, _| {
+                context.random_get(memory, buffer.add(done)?, piece)
+            })?;
+            if let Err(error) = got {
+                return Ok(error.downcast()? as i32);
+            }
+            done += piece;
+        }
+        Ok(Errno::Success as i32)
     }
 
     async fn poll_oneoff(
@@ -228,7 +335,19 @@ where
             .await?;
             self.again(&mut attempts).await?;
         };
+        // Somebody who polls in a loop waits for a sibling, more often than not.
+        if attempts == 0 {
+            self.yield_now().await?;
+        }
         self.give(result, ready)
+    }
+
+    /// Lets the siblings go first.
+    async fn yield_now(&self) -> Result<()> {
+        if self.accessor.current_wasm_thread()?.is_some() {
+            self.accessor.yield_now().await;
+        }
+        Ok(())
     }
 
     async fn sleep_until(&self, end: Option<Instant>) -> Result<()> {

@@ -16,6 +16,10 @@ use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1;
 use wasmtime_wasi::p2::bindings::clocks::{monotonic_clock, wall_clock};
 use wiggle::{GuestMemory, GuestPtr, GuestType};
 
+/// How many subscriptions a call may have: more than a process has descriptors, and few
+/// enough to be looked at in a slice.
+const MAX_SUBSCRIPTIONS: u32 = 4096;
+
 /// A call of `poll_oneoff`. What it asks for stays in the guest's memory, and is read
 /// afresh each time the thread was woken.
 pub struct Poll {
@@ -98,6 +102,9 @@ impl Poll {
         let count = self.subscriptions.len();
         if count == 0 {
             return Err(Errno::Inval.into());
+        }
+        if count > MAX_SUBSCRIPTIONS {
+            return Err(Errno::Nomem.into());
         }
         let each = size_of::<Subscription>() + size_of::<Event>();
         match usize::try_from(count)?.checked_mul(each) {

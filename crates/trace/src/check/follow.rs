@@ -162,7 +162,11 @@ impl Check<'_> {
     /// Any event of a thread but a dispatch.
     fn other(&mut self, id: ThreadId, what: Traced, wrong: &impl Fn(Wrong) -> Violation) {
         let next = match what {
-            Traced::Spawned | Traced::Preempted | Traced::Yielded | Traced::Woken => State::Ready,
+            Traced::Spawned
+            | Traced::Preempted
+            | Traced::Yielded
+            | Traced::Paused
+            | Traced::Woken => State::Ready,
             Traced::Parked => State::Parked,
             what if finishes(what) => State::Finished,
             // Of a later Wasmtime: nothing is known of it.
@@ -322,7 +326,10 @@ fn starts_within_run(trace: &Trace) -> bool {
 
 /// Whether only a running thread can do this.
 fn only_running(what: Traced) -> bool {
-    matches!(what, Traced::Preempted | Traced::Yielded | Traced::Returned)
+    matches!(
+        what,
+        Traced::Preempted | Traced::Yielded | Traced::Paused | Traced::Returned
+    )
 }
 
 /// Whether this can happen to a thread in `state`.

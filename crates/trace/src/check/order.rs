@@ -24,7 +24,7 @@ pub enum Order {
 /// The checker tells it of every event that makes a thread ready or not, right
 /// or wrong.
 pub trait OrderRule {
-    /// `thread` is ready: by `why`, it was spawned, preempted, woken, or
+    /// `thread` is ready: by `why`, it was spawned, preempted, paused, woken, or
     /// yielded.
     fn ready(&mut self, thread: ThreadId, why: Traced);
 
@@ -40,16 +40,21 @@ pub trait OrderRule {
 /// A queue from which any thread can be taken.
 #[derive(Default)]
 pub struct RoundRobin {
-    places: HashMap<ThreadId, u64>,
-    queue: BTreeMap<u64, ThreadId>,
+    places: HashMap<ThreadId, i128>,
+    queue: BTreeMap<i128, ThreadId>,
     next: u64,
 }
 
 impl OrderRule for RoundRobin {
-    fn ready(&mut self, thread: ThreadId, _: Traced) {
+    fn ready(&mut self, thread: ThreadId, why: Traced) {
         self.gone(thread);
-        self.places.insert(thread, self.next);
-        self.queue.insert(self.next, thread);
+        let place = match why {
+            // Its slice goes on before anybody else's: it is at the head of the queue.
+            Traced::Paused => i128::MIN,
+            _ => i128::from(self.next),
+        };
+        self.places.insert(thread, place);
+        self.queue.insert(place, thread);
         self.next += 1;
     }
 
@@ -71,6 +76,7 @@ impl OrderRule for RoundRobin {
 pub struct Priorities {
     priorities: BTreeMap<ThreadId, i64>,
     ready: BTreeSet<(Reverse<i64>, ThreadId)>,
+    paused: Option<ThreadId>,
 }
 
 impl Priorities {
@@ -78,6 +84,7 @@ impl Priorities {
         Priorities {
             priorities,
             ready: BTreeSet::new(),
+            paused: None,
         }
     }
 
@@ -88,7 +95,11 @@ impl Priorities {
 }
 
 impl OrderRule for Priorities {
-    fn ready(&mut self, thread: ThreadId, _: Traced) {
+    fn ready(&mut self, thread: ThreadId, why: Traced) {
+        // Whoever has come meanwhile is not asked for before its slice is over.
+        if why == Traced::Paused {
+            self.paused = Some(thread);
+        }
         self.ready.insert(self.key(thread));
     }
 
@@ -99,6 +110,9 @@ impl OrderRule for Priorities {
     fn dispatched(&mut self, thread: ThreadId) -> Option<ThreadId> {
         let own = self.key(thread);
         self.ready.remove(&own);
+        if self.paused.take() == Some(thread) {
+            return None;
+        }
         let (greatest, first) = self.ready.first()?;
         (*greatest < own.0).then_some(*first)
     }

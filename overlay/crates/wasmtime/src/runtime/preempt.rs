@@ -14,6 +14,7 @@
 //!    |                                             recycle.rs  instances once more
 //!    |                                             sharing.rs  who may interleave
 //!    |                                             stacks.rs  used again
+//!    |                                             mappings.rs  how many there may be
 //!    |
 //!  threads.rs         their states                thread.rs  seen from outside
 //!   threads/*.rs      an entry for each; scheduling, parking, limiting, ...
@@ -28,10 +29,10 @@
 //!    ^
 //!  park.rs            waiting                     concurrent.rs  for host futures
 //!    |                                             atomic.rs  for notifications
-//!  fuel.rs            out_of_gas libcall           slice.rs  how long
+//!  fuel.rs            out_of_gas libcalls          slice.rs  how long
 //!  epoch.rs           new_epoch libcall            timer.rs  one OS thread
 //!  signal.rs          timer signal -> stub         signal/x86_64.rs  the stub
-//!  owed.rs            the ends of host calls
+//!  host_return.rs     the ends of host calls       jitter.rs  slices out of step
 //! ```
 //!
 //! Rule numbers (I1, I2, ...) are those of docs/safety.md.
@@ -62,8 +63,11 @@ pub(crate) mod epoch;
 mod executor;
 mod exit;
 pub(crate) mod fuel;
+pub(crate) mod host_return;
+mod jitter;
 mod limits;
-pub(crate) mod owed;
+#[cfg_attr(not(target_os = "linux"), path = "preempt/mappings_unlimited.rs")]
+mod mappings;
 mod park;
 mod policy;
 mod recycle;
@@ -105,10 +109,21 @@ pub(crate) use self::threads::PreemptiveThreads;
 pub(crate) use self::timer::EpochTimer;
 pub use self::trace::{Trace, TraceEvent, Traced};
 
+/// Why a guest thread leaves the CPU before it has finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leave {
+    /// Its slice is over.
+    SliceOver,
+    /// The run is over, or somebody is to be ended, where slices are fuel and know nothing
+    /// of time: its slice goes on when it is dispatched the next time, before anybody else.
+    Paused,
+    /// It gives the CPU up, or waits.
+    Yielded,
+}
+
 /// Why, and where, a guest thread is suspended.
 struct Suspension {
-    /// Because its slice was over.
-    preempted: bool,
+    why: Leave,
     /// Where compiled code may have the fuel counter in a register.
     fuel_in_register: bool,
     /// What it waits for.
@@ -117,12 +132,12 @@ struct Suspension {
 
 impl Suspension {
     const PREEMPTED: Suspension = Suspension {
-        preempted: true,
+        why: Leave::SliceOver,
         fuel_in_register: true,
         park: None,
     };
     const YIELDED: Suspension = Suspension {
-        preempted: false,
+        why: Leave::Yielded,
         fuel_in_register: true,
         park: None,
     };
@@ -152,7 +167,7 @@ fn preemptive_yield(
     #[cfg(not(feature = "call-hook"))]
     let left = Ok(());
     if let Some(running) = store.running_thread_mut() {
-        running.preempted = why.preempted;
+        running.left = why.why;
         running.fuel_in_register = why.fuel_in_register;
         running.park = why.park;
     }
@@ -439,7 +454,7 @@ impl<T: 'static> Store<T> {
     /// Runs guest threads in turns until all have finished, or those that have not wait for
     /// what nobody does, or `time` is up: see [`RunEnd`].
     ///
-    /// The first slice or host function that ends when `time` is up is the last:
+    /// The first slice, host function or libcall that ends when `time` is up is the last:
     /// the run is late by at most one slice of fuel, by the time that a guest
     /// takes from one epoch check to the next, and by what a host function or one
     /// bulk operation on a memory or table takes, or the former waits for. A `time` of

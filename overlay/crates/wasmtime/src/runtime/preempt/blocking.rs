@@ -35,12 +35,11 @@
 //! calls. It needs a guard at every synchronous entry point; this needs a
 //! fallback in `BlockingContext::with`.
 
+use super::host_return;
 use super::signal::Watch;
 use crate::fiber::{BlockingContext, StoreFiberYield};
 use crate::prelude::*;
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-use crate::runtime::vm::VMStoreContext;
-use crate::runtime::vm::tls;
+use crate::runtime::vm::{VMStoreContext, tls};
 use crate::store::{StoreId, StoreOpaque};
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
@@ -50,17 +49,24 @@ type Context = NonNull<BlockingContext<'static, 'static>>;
 /// One dispatch of a guest thread. Lives on the stack of whoever resumes it.
 pub(super) struct Dispatch {
     store: StoreId,
-    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     vm_store_context: NonNull<VMStoreContext>,
     base: tls::Ptr,
     context: Cell<Option<Context>>,
     outer: *const Dispatch,
+    /// `VMStoreContext::in_host` of whoever dispatches.
+    outer_in_host: usize,
     /// For the signal handler.
     pub(super) watch: Watch,
 }
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 impl Dispatch {
+    /// Whether the guest thread is in a host call, at whose end it is looked at. Called by
+    /// the signal handler.
+    pub(super) fn is_in_host(&self) -> bool {
+        host_return::is_in_host(self.vm_store_context)
+    }
+
     /// I1: whether the youngest activation is the guest thread's own first one,
     /// and the thread can be suspended. Called by the signal handler.
     pub(super) fn is_in_own_code(&self) -> bool {
@@ -130,15 +136,17 @@ pub(super) fn dispatching<R>(
         fn drop(&mut self) {
             let this = replace_current(self.0.outer);
             debug_assert!(ptr::eq(this, self.0));
+            host_return::set_in_host(self.0.vm_store_context, self.0.outer_in_host);
             // The one that this was inside of may have waited for a signal.
             with_dispatch(|outer| outer.watch.arm());
         }
     }
 
+    let in_host = store.running_thread().map_or(0, |running| running.in_host);
     let dispatch = Dispatch {
         store: store.id(),
-        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
         vm_store_context: store.vm_store_context_ptr(),
+        outer_in_host: store.replace_in_host(in_host),
         base: tls::with(|state| state.map_or(ptr::null(), |state| ptr::from_ref(state))),
         context: Cell::new(None),
         outer: current(),
@@ -150,7 +158,12 @@ pub(super) fn dispatching<R>(
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     dispatch.watch.take_kick();
     dispatch.watch.arm();
-    resume(store)
+    let result = resume(store);
+    let in_host = store.replace_in_host(dispatch.outer_in_host);
+    if let Some(running) = store.running_thread_mut() {
+        running.in_host = in_host;
+    }
+    result
 }
 
 /// Runs `call`, the body of a guest thread, with `context` as what its

@@ -1,6 +1,7 @@
 //! Directing guest threads: slices, schedulers, limits, and what can be asked of one.
 
 use super::dispatch;
+use super::jitter::Jitter;
 use super::limits::{SoftLimit, ThreadLimits};
 use super::policy::{Policy, ThreadParams, ThreadScheduler};
 use super::remote::ThreadHandle;
@@ -24,6 +25,12 @@ impl<T: 'static> StoreContextMut<'_, T> {
     /// See [`Store::set_wasm_thread_slice`].
     pub fn set_wasm_thread_slice(&mut self, id: ThreadId, slice: Slice) -> Result<()> {
         self.0.preemptive_threads()?.set_slice(id, slice)
+    }
+
+    /// See [`Store::wasm_thread_slice_seed`].
+    pub fn wasm_thread_slice_seed(&mut self, seed: u64) -> Result<()> {
+        self.0.preemptive_threads()?.jitter = Jitter::new(seed);
+        Ok(())
     }
 
     /// See [`Store::wasm_thread_limit`].
@@ -202,6 +209,16 @@ impl<T: 'static> Store<T> {
     /// finished.
     pub fn set_wasm_thread_slice(&mut self, id: ThreadId, slice: Slice) -> Result<()> {
         self.as_context_mut().set_wasm_thread_slice(id, slice)
+    }
+
+    /// Decides by which amounts [slices of fuel](Slice::Fuel) differ, from the next one on: 0
+    /// until this is called. The same seed makes for the same schedule.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has no [`Preemption`].
+    pub fn wasm_thread_slice_seed(&mut self, seed: u64) -> Result<()> {
+        self.as_context_mut().wasm_thread_slice_seed(seed)
     }
 
     /// Sets how many guest threads this store may have: those that have not

@@ -224,6 +224,7 @@ impl<'a> Run<'a> {
     ///
     /// If the OS refuses what it takes.
     pub(super) fn start_sources(&mut self, end: Option<Moment>) -> Result<()> {
+        self.store.start_fuel(end)?;
         self.store.start_epochs(end)?;
         self.store.start_signals(end)?;
         if let Some(threads) = self.store.preempt_mut() {
@@ -246,6 +247,7 @@ impl<'a> Run<'a> {
     }
 
     fn stop_sources(&mut self) {
+        self.store.stop_fuel();
         self.store.stop_epochs();
         self.store.stop_signals();
         if let Some(threads) = self.store.preempt_mut() {
@@ -299,7 +301,7 @@ impl<'a> Run<'a> {
                             None => continue,
                         }
                     };
-                    summary.dispatches += 1;
+                    summary.dispatches += u64::from(!thread.was_paused());
                     thread
                 }
             };
@@ -532,12 +534,17 @@ impl<'a> OnCpu<'a> {
         let Some(fiber) = threads.start_next(now)? else {
             return Ok(None);
         };
-        store.resume_fuel();
-        store.arm_epoch(now);
-        Ok(Some(OnCpu {
+        let on_cpu = OnCpu {
             store,
             fiber: Some(fiber),
-        }))
+        };
+        on_cpu.store.resume_fuel();
+        on_cpu.store.arm_epoch(now);
+        if let Err(error) = on_cpu.store.arm_fuel_clock() {
+            on_cpu.stop(now);
+            return Err(error);
+        }
+        Ok(Some(on_cpu))
     }
 
     /// The thread on the CPU, which a pending host future has kept there.
@@ -568,6 +575,13 @@ impl<'a> OnCpu<'a> {
             store,
             fiber: Some(fiber),
         })
+    }
+
+    /// Whether it goes on with a slice that it has had before.
+    fn was_paused(&self) -> bool {
+        self.store
+            .running_thread()
+            .is_some_and(|running| running.was_paused)
     }
 
     /// Runs the thread until it leaves the CPU, at `now`, or keeps the store.

@@ -23,19 +23,15 @@
 
 use super::Suspension;
 use super::blocking;
-use super::clock::{Moment, nanos};
-use super::owed::Reason;
+use super::clock::Moment;
+use super::host_return::Attention;
 use super::remote::Interrupt;
-use super::slice::{Preemption, Slice};
+use super::slice::Preemption;
 use super::timer::Slot;
 use crate::prelude::*;
 use crate::runtime::vm::VMStore;
 use crate::store::StoreOpaque;
 use std::sync::Arc;
-
-/// How soon a thread is looked at again that was interrupted where it could not be
-/// switched away from, in nanoseconds.
-const RETRY: u64 = 10_000_000;
 
 /// `new_epoch` returns the deadline, and `u64::MAX` stands for a trap there.
 const NO_DEADLINE: u64 = u64::MAX - 1;
@@ -89,7 +85,7 @@ impl StoreOpaque {
             }
         };
         let slice = match self.running_thread() {
-            Some(_) if self.slice_is_over() => epoch,
+            Some(_) if self.epoch_slice_is_over() => epoch,
             Some(_) => epoch + 1,
             None => NO_DEADLINE,
         };
@@ -106,7 +102,7 @@ impl StoreOpaque {
             return Ok(());
         }
         let timer = self.engine().epoch_timer();
-        let slot = timer.register()?;
+        let slot = timer.register(Attention::of(self), true)?;
         let interrupt = Interrupt::Epoch(timer.kick(&slot));
         let run_end = end.map_or(Slot::NEVER, Moment::as_nanos);
         let threads = self.preemptive_threads()?;
@@ -138,21 +134,11 @@ impl StoreOpaque {
         self.arm_epoch_deadline();
     }
 
-    /// The running thread goes on for another slice, whoever waits.
-    fn arm_next_slice(&mut self, now: Moment) {
-        let now = now.as_nanos();
-        let Some(threads) = self.preempt() else {
-            return;
-        };
-        let slice = threads.running().map(|running| running.slice);
-        if let (Some(Slice::Time(slice)), Some(slot)) = (slice, &threads.epoch.slot) {
-            let again = match threads.remote.is_kicked() {
-                true => nanos(slice).min(RETRY),
-                false => nanos(slice),
-            };
-            let end = now.saturating_add(again);
-            self.engine().epoch_timer().arm(slot, end);
-        }
+    /// The running thread goes on although its slice is over, until somebody else's tick.
+    fn put_epoch_off(&mut self) {
+        let epoch = self.engine().epoch_timer().epoch();
+        let deadline = self.vm_store_context_mut().epoch_deadline.get_mut();
+        *deadline = epoch.saturating_add(1).min(NO_DEADLINE);
     }
 
     /// Tells the timer when to tick next: at the end of the slice if anybody
@@ -182,7 +168,7 @@ impl StoreOpaque {
 
     /// A thread was spawned, perhaps beside one that had the CPU to itself.
     pub(super) fn preempt_alone_no_more(&mut self) {
-        if self.running_thread().is_some() && !self.slice_is_over() {
+        if self.running_thread().is_some() && !self.epoch_slice_is_over() {
             self.arm_slot(Moment::now());
         }
     }
@@ -201,7 +187,7 @@ impl StoreOpaque {
     }
 
     /// Whether the tick that ends the running thread's slice has come.
-    fn slice_is_over(&self) -> bool {
+    pub(super) fn epoch_slice_is_over(&self) -> bool {
         self.preempt()
             .and_then(|threads| threads.epoch.slot.as_ref())
             .is_some_and(|slot| slot.has_fired())
@@ -223,19 +209,16 @@ pub(crate) fn new_epoch(store: &mut dyn VMStore) -> Result<Option<u64>> {
         }
     }
 
-    if !store.slice_is_over() {
+    if !store.epoch_slice_is_over() {
         store.arm_epoch_deadline();
     } else if let Some(context) = blocking::take(store) {
         // The dispatch that ends this has armed the next slice.
         super::preemptive_yield(store, context, Suspension::PREEMPTED)?;
     } else {
-        // A nested entry, which must not be switched away from (I1): look again
-        // after another slice, even if the run should be over by then.
-        if let Some(running) = store.running_thread_mut() {
-            running.owed.get_or_insert_with(Reason::new);
-        }
-        store.arm_next_slice(Moment::now());
-        store.arm_epoch_deadline();
+        // A guest that a host function has called, which must not be switched away from
+        // (I1): the end of that host function does it.
+        store.put_epoch_off();
+        store.raise_attention();
     }
     Ok(Some(store.get_epoch_deadline()))
 }

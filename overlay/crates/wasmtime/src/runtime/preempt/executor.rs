@@ -93,8 +93,9 @@ impl<T: 'static> Store<T> {
     /// if `T` is, and a poll may be on another OS thread than the one before: many stores
     /// use many cores.
     ///
-    /// With [`Preemption::Fuel`](crate::Preemption::Fuel) a poll lasts a slice at least: it
-    /// is not cut short, so that the schedule is the same in each run.
+    /// With [`Preemption::Fuel`](crate::Preemption::Fuel) a poll lasts until a slice is over
+    /// or a guest comes back from a host function. That one goes on with the rest of its slice
+    /// in the next poll, so that the schedule is the same in each run.
     ///
     /// If the future is dropped between two polls the store is as after a run whose time
     /// was up, but that a thread which was keeping it is ended, with

@@ -2,32 +2,51 @@
 //!
 //! Compiled code adds to `VMStoreContext::fuel_consumed`, which starts at minus
 //! what was injected, and calls `out_of_gas` when it is no longer negative. A
-//! dispatch injects one slice, or what is left of the store's budget if that is
-//! less; the rest stays in `fuel_reserve`, so `get_fuel` is right at all times.
+//! dispatch injects what is left of the slice, of the thread's limits, or of the store's
+//! budget, whichever is least; the rest stays in `fuel_reserve`, so `get_fuel` is right at all
+//! times.
 //!
-//! What a thread has used is the growth of the counter since it was last set.
-//! So every place that sets it (a dispatch, a host function that calls
-//! `set_fuel`, the end of a run) goes through
+//! What a thread has used is the growth of the counter since it was last set, and what host
+//! functions have charged it. So every place that sets the counter (a dispatch, a host function
+//! that calls `set_fuel`, the end of a run) goes through
 //! [`fuel_interval`](StoreOpaque::fuel_interval), which counts first. That makes
 //! the count exact: an operation that runs over the end of its slice is counted
 //! for the thread that ran it.
 //!
+//! A bulk operation calls `bulk_out_of_gas` with what it costs if that is not at hand: before
+//! it is done, or after if it may fail. One that is not done costs nothing. The thread's own
+//! limits come first: its group and its store pay for no more than they allow.
+//!
 //! `out_of_gas` is where compiled code has written the counter back and reads it
-//! again. A thread that is suspended anywhere else may have it in a register, and
+//! again, as are the ends of host functions and of some libcalls. A thread that is suspended
+//! anywhere else may have it in a register, and
 //! will write that back when it goes on. So there the counter is the thread's own:
 //! it is [held](StoreOpaque::suspend_fuel) while the thread is off the CPU, and
 //! given back to it. What it stands for, which is at most a slice of fuel or
-//! [`HELD`], is not in the store's `get_fuel` meanwhile.
+//! [`HELD`], is not in the store's `get_fuel` meanwhile, nor in what its group has left.
+//!
+//! Where slices are fuel, time ends or pauses a thread and decides about nothing else: so a
+//! schedule is the same whether or not it was cut in pieces by the ends of runs. The timer's
+//! OS thread raises the thread's attention when it is time; that is looked at when the thread
+//! comes back from the host, and when its fuel is used up. A paused thread goes on with
+//! what is left of its slice.
+//!
+//! An engine on which nobody has asked for fuel to be counted has no budget: its stores
+//! start with a lot, and are given more when that is used up.
 
-use super::Suspension;
 use super::blocking;
-use super::owed::Reason;
+use super::clock::Moment;
+use super::host_return::Attention;
+use super::remote::Interrupt;
 use super::slice::{Preemption, Slice};
+use super::timer::Slot;
+use super::{Leave, Suspension};
 use crate::Trap;
 use crate::prelude::*;
 use crate::runtime::vm::VMStore;
 use crate::store::StoreOpaque;
 use core::num::NonZeroU64;
+use std::sync::Arc;
 
 /// How much a thread is given at once where slices are time, and so how much of
 /// the budget a suspended one may hold: its share of half of what is left, within
@@ -35,13 +54,119 @@ use core::num::NonZeroU64;
 /// only when it nearly is.
 const HELD: core::ops::RangeInclusive<u64> = 1_000..=1_000_000;
 
+#[derive(Default)]
+pub(crate) struct FuelState {
+    /// Whether the embedder has set a budget.
+    budget: bool,
+    /// When somebody has to look at the clock, where slices are fuel: while a run is on, and
+    /// once that is so.
+    clock: Option<Arc<Slot>>,
+    /// When the run is over, or is to pause, on the monotonic clock in nanoseconds.
+    run_end: u64,
+}
+
 impl StoreOpaque {
+    fn slices_are_fuel(&self) -> bool {
+        self.engine().config().preemption == Some(Preemption::Fuel)
+    }
+
+    /// A run begins, which is to be over at `end`, or to pause.
+    pub(super) fn start_fuel(&mut self, end: Option<Moment>) -> Result<()> {
+        if self.slices_are_fuel() {
+            let attention = Attention::of(self);
+            let threads = self.preemptive_threads()?;
+            threads.remote.set_interrupt(Interrupt::Fuel(attention));
+            threads.fuel.run_end = end.map_or(Slot::NEVER, Moment::as_nanos);
+        }
+        Ok(())
+    }
+
+    /// The run that `start_fuel` began is over.
+    pub(super) fn stop_fuel(&mut self) {
+        if !self.slices_are_fuel() {
+            return;
+        }
+        let Some(threads) = self.preempt_mut() else {
+            return;
+        };
+        threads.fuel.run_end = Slot::NEVER;
+        threads.remote.set_interrupt(Interrupt::None);
+        if let Some(clock) = threads.fuel.clock.take() {
+            self.engine().epoch_timer().unregister(&clock);
+        }
+    }
+
+    /// The running thread starts or goes on: has the clock looked at in time.
+    ///
+    /// # Errors
+    ///
+    /// If the OS refuses to make the timer's thread.
+    #[inline]
+    pub(super) fn arm_fuel_clock(&mut self) -> Result<()> {
+        let end = self.fuel_clock_end();
+        if end == Slot::NEVER {
+            return Ok(());
+        }
+        self.arm_fuel_clock_at(end)
+    }
+
+    /// When the running thread is to be paused.
+    #[inline]
+    fn fuel_clock_end(&self) -> u64 {
+        match self.preempt() {
+            Some(threads) if threads.preemption == Preemption::Fuel => threads
+                .interrupt_at(threads.fuel.run_end)
+                .unwrap_or(Slot::NEVER),
+            _ => Slot::NEVER,
+        }
+    }
+
+    fn arm_fuel_clock_at(&mut self, end: u64) -> Result<()> {
+        let timer = self.engine().epoch_timer();
+        let clock = match self.preempt().and_then(|threads| threads.fuel.clock.clone()) {
+            Some(clock) => clock,
+            None => {
+                let clock = timer.register(Attention::of(self), false)?;
+                if let Some(threads) = self.preempt_mut() {
+                    threads.fuel.clock = Some(clock.clone());
+                }
+                clock
+            }
+        };
+        let timer = self.engine().epoch_timer();
+        timer.arm_by(&clock, end);
+        Ok(())
+    }
+
+    /// Whether the running thread is to be paused now.
+    fn is_pause_due(&mut self) -> Result<bool> {
+        let Some(threads) = self.preempt() else {
+            return Ok(false);
+        };
+        if threads.remote.anything_asked() {
+            return Ok(true);
+        }
+        let Some(clock) = &threads.fuel.clock else {
+            return Ok(false);
+        };
+        if !clock.has_fired() {
+            return Ok(false);
+        }
+        if self.fuel_clock_end() <= Moment::now().as_nanos() {
+            return Ok(true);
+        }
+        // It has fired for another thread's sake.
+        self.arm_fuel_clock()?;
+        Ok(false)
+    }
+
     /// Gives the thread that is about to run the fuel that it held, or else
     /// injects fuel for one slice.
     pub(super) fn resume_fuel(&mut self) {
         if !self.engine().tunables().consume_fuel {
             return;
         }
+        self.start_attention();
         let Some(held) = self.running_thread().and_then(|running| running.fuel_held) else {
             let fuel = self.fuel_left();
             let interval = self.slice_interval(fuel);
@@ -70,23 +195,28 @@ impl StoreOpaque {
         *self.vm_store_context_mut().fuel_consumed.get_mut() = 0;
     }
 
-    /// Injects fuel for one slice of the running thread.
-    pub(super) fn arm_fuel(&mut self) {
-        if self.engine().tunables().consume_fuel {
-            let fuel = self.fuel_left();
-            self.count_thread_fuel();
-            let interval = self.slice_interval(fuel);
-            self.inject_fuel(interval, fuel);
-        }
+    /// Injects fuel for what is left of the running thread's slice, or for another one if
+    /// that was over where it could not be suspended.
+    fn arm_fuel(&mut self) {
+        let fuel = self.fuel_left();
+        self.count_thread_fuel();
+        let interval = self.slice_interval(fuel);
+        self.inject_fuel(interval, fuel);
     }
 
-    /// Makes the next check end the running thread's slice.
+    /// Makes the next check end the running thread's slice, if it reads the counter before.
     pub(super) fn end_fuel_slice(&mut self) {
-        if self.slices_are_fuel() {
+        if self.engine().tunables().consume_fuel {
             self.count_thread_fuel();
             self.fold_fuel();
             self.start_thread_fuel();
         }
+    }
+
+    /// Whether the running thread has used its slice, if that is fuel.
+    pub(super) fn fuel_slice_is_over(&self) -> bool {
+        self.running_thread()
+            .is_some_and(|running| running.fuel_of_slice_left() == Some(0))
     }
 
     /// Gives the store's fuel back to plain calls after a run.
@@ -95,6 +225,7 @@ impl StoreOpaque {
             let fuel = self.fuel_left();
             self.inject_fuel(self.fuel_yield_interval, fuel);
         }
+        self.rest_attention();
     }
 
     /// Charges the running thread for what was used since the counter was set,
@@ -103,7 +234,7 @@ impl StoreOpaque {
         let counter = *self.vm_store_context_mut().fuel_consumed.get_mut();
         if let Some(running) = self.running_thread_mut() {
             let used = counter.saturating_sub(running.fuel_armed);
-            running.fuel_consumed += u64::try_from(used).unwrap_or(0);
+            running.charge_fuel(u64::try_from(used).unwrap_or(0));
             running.fuel_armed = counter;
         }
     }
@@ -117,50 +248,76 @@ impl StoreOpaque {
         }
     }
 
-    /// How much of `fuel`, which is about to become what the store has left, may
-    /// be injected at once.
+    /// How much of `fuel`, which the embedder has said is what the store has left, may
+    /// be injected at once. If it is less than before, the running thread has used the
+    /// difference.
     pub(crate) fn fuel_interval(&mut self, fuel: u64) -> Option<NonZeroU64> {
+        self.take_note_of_budget();
         if self.running_thread().is_none() {
             return self.fuel_yield_interval;
         }
         self.count_thread_fuel();
-        // What is left of the slice stays what is left of it.
-        let counter = *self.vm_store_context_mut().fuel_consumed.get_mut();
-        let left = NonZeroU64::new(counter.min(-1).unsigned_abs());
-        let interval = match self.slice_interval(fuel) {
-            Some(slice) if self.slices_are_fuel() => left.map(|left| left.min(slice)),
-            other => other,
-        };
+        let charged = self.fuel_left().saturating_sub(fuel);
+        if let Some(running) = self.running_thread_mut() {
+            running.charge_fuel(charged);
+        }
+        let interval = self.slice_interval(fuel);
         if let Some(running) = self.running_thread_mut() {
             running.fuel_armed = counter_after(interval, fuel);
         }
+        // It may have used all that it is allowed.
+        self.raise_attention();
         interval
     }
 
-    fn slices_are_fuel(&self) -> bool {
-        self.engine().config().preemption == Some(Preemption::Fuel)
+    /// The embedder has set the store's fuel. Where slices need no budget it has one from now
+    /// on.
+    fn take_note_of_budget(&mut self) {
+        if self.slices_are_fuel()
+            && !self.engine().config().fuel_is_requested()
+            && let Ok(threads) = self.preemptive_threads()
+        {
+            threads.fuel.budget = true;
+        }
+    }
+
+    /// Whether a guest that has used up the store's fuel is to trap.
+    fn has_fuel_budget(&self) -> bool {
+        self.engine().config().fuel_is_requested()
+            || !self.slices_are_fuel()
+            || self.preempt().is_some_and(|threads| threads.fuel.budget)
     }
 
     /// How much of `fuel`, which is what is left, the running thread is given at once.
     fn slice_interval(&self, fuel: u64) -> Option<NonZeroU64> {
+        let Some(running) = self.running_thread() else {
+            return self.fuel_yield_interval;
+        };
         // What is left until somebody has to look at the thread's limits. Where that
         // is over in a host function's guest, it goes on until it returns.
-        let allowed = self.running_thread().and_then(|running| {
-            let left = running.allowance.fuel?.checked_sub(running.fuel_consumed)?;
+        let left = |allowed: Option<u64>| {
+            let left = allowed?.checked_sub(running.fuel_consumed)?;
             NonZeroU64::new(left)
-        });
-        let allowed = |interval: NonZeroU64| allowed.map_or(interval, |a| a.min(interval));
-        match self.running_thread().map(|running| running.slice) {
-            Some(Slice::Fuel(fuel)) => NonZeroU64::new(fuel).map(allowed),
-            Some(Slice::Time(_)) => {
-                let threads = self.preempt().map_or(1, |threads| threads.len());
-                let share = fuel / 2 / u64::try_from(threads).unwrap_or(u64::MAX).max(1);
-                let share = NonZeroU64::new(share.clamp(*HELD.start(), *HELD.end()))?;
-                let interval = self.fuel_yield_interval.map_or(share, |i| i.min(share));
-                Some(allowed(interval))
+        };
+        let most = match running.slice {
+            Slice::Fuel(slice) => {
+                let left = running.fuel_of_slice_left().and_then(NonZeroU64::new);
+                left.or(NonZeroU64::new(slice))?
             }
-            None => self.fuel_yield_interval,
-        }
+            Slice::Time(_) => {
+                let threads = self.preempt().map_or(1, |threads| threads.len());
+                let threads = u64::try_from(threads).unwrap_or(u64::MAX).max(1);
+                let share = |fuel: u64| {
+                    let share = (fuel / 2 / threads).clamp(*HELD.start(), *HELD.end());
+                    NonZeroU64::new(share).unwrap_or(NonZeroU64::MIN)
+                };
+                let of_group = left(running.allowance.group_fuel);
+                let of_group = of_group.map_or(NonZeroU64::MAX, |left| share(left.get()));
+                let yields = self.fuel_yield_interval.unwrap_or(NonZeroU64::MAX);
+                share(fuel).min(of_group).min(yields)
+            }
+        };
+        Some(left(running.allowance.fuel).map_or(most, |left| left.min(most)))
     }
 
     fn fuel_left(&self) -> u64 {
@@ -173,6 +330,51 @@ impl StoreOpaque {
         self.fuel_reserve = fuel - counter.unsigned_abs();
         *self.vm_store_context_mut().fuel_consumed.get_mut() = counter;
         self.start_thread_fuel();
+    }
+
+    /// There is nothing to look at, but what was asked for before that.
+    #[inline]
+    fn start_attention(&mut self) {
+        if Attention::of(self).waits_for_fuel() {
+            return;
+        }
+        self.rest_attention();
+        let asked = |threads: &super::PreemptiveThreads| threads.remote.anything_asked();
+        if self.preempt().is_some_and(asked) {
+            self.raise_attention();
+        }
+    }
+
+    /// Whether the running thread is to leave the CPU for what it has used, or for what time
+    /// it is where slices are fuel; else it has fuel to go on with.
+    ///
+    /// # Errors
+    ///
+    /// If the store has none left.
+    pub(super) fn fuel_due(&mut self) -> Result<Option<Leave>> {
+        if !self.engine().tunables().consume_fuel {
+            return Ok(None);
+        }
+        self.count_thread_fuel();
+        if self.fuel_left() == 0 {
+            ensure!(!self.has_fuel_budget(), Trap::OutOfFuel);
+            self.fuel_reserve = u64::MAX;
+            *self.vm_store_context_mut().fuel_consumed.get_mut() = 0;
+            self.start_thread_fuel();
+        }
+        let spent = self
+            .preempt()
+            .is_some_and(|threads| threads.fuel_allowance_is_spent());
+        if spent || self.fuel_slice_is_over() {
+            return Ok(Some(Leave::SliceOver));
+        }
+        if self.slices_are_fuel() && self.is_pause_due()? {
+            return Ok(Some(Leave::Paused));
+        }
+        if *self.vm_store_context_mut().fuel_consumed.get_mut() >= 0 {
+            self.arm_fuel();
+        }
+        Ok(None)
     }
 }
 
@@ -190,36 +392,66 @@ pub(crate) fn out_of_gas(store: &mut dyn VMStore) -> Result<bool> {
     if opaque.running_thread().is_none() {
         return Ok(false);
     }
-    if opaque.get_fuel()? == 0 {
-        return Err(Trap::OutOfFuel.into());
+    let mut due = opaque.fuel_due()?;
+    if due.is_none() && opaque.fuel_yield_interval.is_some() {
+        due = Some(Leave::Yielded);
     }
-    opaque.count_thread_fuel();
-    let spent = opaque
+    let Some(why) = due else {
+        return Ok(true);
+    };
+    if let Some(context) = blocking::take(opaque) {
+        // The dispatch that ends this has injected the next slice.
+        let why = Suspension {
+            why,
+            fuel_in_register: false,
+            park: None,
+        };
+        super::preemptive_yield(store, context, why)?;
+        return Ok(true);
+    }
+    // A guest that a host function has called: it must not be switched away from (I1).
+    let over = opaque
         .preempt()
-        .is_some_and(|threads| threads.fuel_allowance_is_spent());
-    let preempted = spent || opaque.slices_are_fuel();
-    if preempted || opaque.fuel_yield_interval.is_some() {
-        if let Some(context) = blocking::take(opaque) {
-            // The dispatch that ends this has injected the next slice.
-            let why = Suspension {
-                preempted,
-                fuel_in_register: false,
-                park: None,
-            };
-            super::preemptive_yield(store, context, why)?;
-            return Ok(true);
-        }
-    }
-    let over = store.preempt().filter(|_| spent);
-    if let Some(over) = over.and_then(|threads| threads.over_fuel_limit()) {
-        if let Some(running) = store.running_thread_mut() {
+        .and_then(|threads| threads.beyond_fuel_limit(0));
+    if let Some(over) = over {
+        if let Some(running) = opaque.running_thread_mut() {
             running.over = Some(Box::new(over));
         }
         return Err(over.into());
     }
-    if preempted && let Some(running) = store.running_thread_mut() {
-        running.owed.get_or_insert_with(Reason::new);
+    opaque.arm_fuel();
+    opaque.raise_attention();
+    Ok(true)
+}
+
+/// The part of the `bulk_out_of_gas` libcall that is for guest threads. Charges the running
+/// one for an operation of `cost`, and returns `false` if there is none.
+///
+/// # Errors
+///
+/// If that is more than the thread, or the store, has left. The operation must not be done
+/// then; if it was `done` already, all that is left is charged.
+pub(crate) fn charge_bulk(store: &mut StoreOpaque, cost: u64, done: bool) -> Result<bool> {
+    if store.running_thread().is_none() {
+        return Ok(false);
     }
-    store.arm_fuel();
+    store.count_thread_fuel();
+    let limit = store.preempt().and_then(|threads| threads.fuel_limit_left());
+    let limit = limit.unwrap_or(u64::MAX);
+    let refused = cost > limit || (cost > store.fuel_left() && store.has_fuel_budget());
+    if !refused || done {
+        store.consume_fuel(cost.min(limit));
+        store.count_thread_fuel();
+    }
+    if cost > limit {
+        let beyond = |threads: &super::PreemptiveThreads| threads.beyond_fuel_limit(cost);
+        if let Some(over) = store.preempt().and_then(beyond) {
+            if let Some(running) = store.running_thread_mut() {
+                running.over = Some(Box::new(over));
+            }
+            return Err(over.into());
+        }
+    }
+    ensure!(!refused || done, Trap::OutOfFuel);
     Ok(true)
 }

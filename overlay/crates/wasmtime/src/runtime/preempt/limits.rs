@@ -54,7 +54,11 @@ impl ThreadLimits {
     /// Units of fuel. The engine must count fuel.
     ///
     /// The thread is ended at the first check of fuel that it reaches when it has
-    /// used this much.
+    /// used this much, or when it comes back from a host function or libcall then. One that
+    /// has used more and ends before that is over its limit as well, whatever it has returned.
+    /// A bulk operation on a memory or table is not done if it would take more than is left.
+    ///
+    /// A host function charges its caller for its work by setting the store's fuel to less.
     pub const fn fuel(mut self, units: u64) -> ThreadLimits {
         self.fuel = Some(units);
         self
@@ -71,7 +75,7 @@ impl ThreadLimits {
     /// in one is ended when that has returned.
     ///
     /// Under [`Preemption::Fuel`](crate::Preemption::Fuel) it is looked at when a
-    /// slice is over.
+    /// slice is over, and when a host function has returned.
     pub const fn cpu_time(mut self, time: Duration) -> ThreadLimits {
         self.cpu_time = Some(time);
         self
@@ -103,7 +107,8 @@ impl ThreadLimits {
                 ensure!(
                     fuel_is_counted,
                     "a {whose} {what} limit of {fuel} needs an engine that counts fuel: call \
-                     `Config::consume_fuel`, or limit its CPU time"
+                     `Config::consume_fuel`, and give the store some with `Store::set_fuel`; \
+                     or limit its CPU time"
                 );
             }
         }
@@ -143,7 +148,7 @@ pub enum OverLimit {
     Fuel {
         /// What was allowed.
         limit: u64,
-        /// What was used.
+        /// What was used, with what a bulk operation would have that was refused for it.
         used: u64,
         /// Whether by its group.
         group: bool,
@@ -199,6 +204,10 @@ pub struct SoftLimit {
     pub limit: OverLimit,
 }
 
+/// How much fuel a thread of a group is given at a time when suspended ones hold all that
+/// is left.
+const LEAST_BESIDE_HELD: u64 = 1_000;
+
 /// Limits, and what was used of them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Budget {
@@ -207,12 +216,16 @@ pub(super) struct Budget {
     cpu_used: Duration,
     told_of_fuel: bool,
     told_of_cpu: bool,
+    /// What suspended threads may use before anybody looks, in fuel: of a group.
+    fuel_held: u64,
 }
 
 /// How much may be used until somebody has to look at the budgets.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Allowance {
     pub(super) fuel: Option<u64>,
+    /// As much of it as is for all threads of the group.
+    pub(super) group_fuel: Option<u64>,
     pub(super) time: Option<Duration>,
     pub(super) count_cpu_time: bool,
 }
@@ -221,6 +234,7 @@ impl Allowance {
     pub(super) fn and(self, other: Allowance) -> Allowance {
         Allowance {
             fuel: least(self.fuel, other.fuel),
+            group_fuel: least(self.group_fuel, other.group_fuel),
             time: least(self.time, other.time),
             count_cpu_time: self.count_cpu_time || other.count_cpu_time,
         }
@@ -282,26 +296,58 @@ impl Budget {
         self.cpu_used = self.cpu_used.saturating_add(cpu);
     }
 
-    /// The limit that it is over.
+    /// A suspended thread holds this fuel counter.
+    pub(super) fn hold(&mut self, counter: i64) {
+        let held = counter.min(0).unsigned_abs();
+        self.fuel_held = self.fuel_held.saturating_add(held);
+    }
+
+    /// It goes on with it.
+    pub(super) fn give_back(&mut self, counter: i64) {
+        let held = counter.min(0).unsigned_abs();
+        self.fuel_held = self.fuel_held.saturating_sub(held);
+    }
+
+    /// What is left of the limit of fuel.
+    pub(super) fn fuel_left(&self) -> Option<u64> {
+        Some(self.limits.fuel?.saturating_sub(self.fuel_used))
+    }
+
+    /// The limit that was reached, after which nothing is left.
     pub(super) fn over(&self, group: bool) -> Option<OverLimit> {
-        match self.limits {
-            ThreadLimits {
-                fuel: Some(limit), ..
-            } if self.fuel_used >= limit => Some(OverLimit::Fuel {
+        self.beyond(|used, limit| used >= limit, |used, limit| used >= limit, group)
+    }
+
+    /// The limit of which more was used than there was.
+    pub(super) fn exceeded(&self, group: bool) -> Option<OverLimit> {
+        self.beyond(|used, limit| used > limit, |used, limit| used > limit, group)
+    }
+
+    fn beyond(
+        &self,
+        fuel_is: impl Fn(u64, u64) -> bool,
+        time_is: impl Fn(Duration, Duration) -> bool,
+        group: bool,
+    ) -> Option<OverLimit> {
+        if let Some(limit) = self.limits.fuel
+            && fuel_is(self.fuel_used, limit)
+        {
+            return Some(OverLimit::Fuel {
                 limit,
                 used: self.fuel_used,
                 group,
-            }),
-            ThreadLimits {
-                cpu_time: Some(limit),
-                ..
-            } if self.cpu_used >= limit => Some(OverLimit::CpuTime {
+            });
+        }
+        if let Some(limit) = self.limits.cpu_time
+            && time_is(self.cpu_used, limit)
+        {
+            return Some(OverLimit::CpuTime {
                 limit,
                 used: self.cpu_used,
                 group,
-            }),
-            _ => None,
+            });
         }
+        None
     }
 
     /// The soft limit that it is newly over.
@@ -332,11 +378,18 @@ impl Budget {
     }
 
     /// What is left until the next limit. At least 1 each, if it is not over.
-    pub(super) fn allowance(&self) -> Allowance {
+    pub(super) fn allowance(&self, group: bool) -> Allowance {
         let soft_fuel = self.limits.soft_fuel.filter(|_| !self.told_of_fuel);
         let soft_cpu = self.limits.soft_cpu_time.filter(|_| !self.told_of_cpu);
+        let fuel = least(self.limits.fuel, soft_fuel).map(|n| n.saturating_sub(self.fuel_used));
+        // Without what others hold, unless that is all: they may wait for this one.
+        let fuel = fuel.map(|left| match left.saturating_sub(self.fuel_held) {
+            0 => left.min(LEAST_BESIDE_HELD),
+            free => free,
+        });
         Allowance {
-            fuel: least(self.limits.fuel, soft_fuel).map(|n| n.saturating_sub(self.fuel_used)),
+            fuel,
+            group_fuel: fuel.filter(|_| group),
             time: least(self.limits.cpu_time, soft_cpu)
                 .map(|time| time.saturating_sub(self.cpu_used)),
             count_cpu_time: self.limits.of_cpu_time(),

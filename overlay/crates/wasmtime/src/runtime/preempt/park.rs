@@ -22,7 +22,7 @@ use super::blocking::{self, Taken};
 use super::clock::Moment;
 use super::remote::Remote;
 use super::thread::ThreadId;
-use super::{Suspension, preemptive_yield};
+use super::{Leave, Suspension, preemptive_yield};
 use crate::prelude::*;
 use crate::runtime::vm::VMStore;
 use core::fmt;
@@ -135,7 +135,7 @@ pub(super) fn wake(waker: Waker) {
 /// If it was killed meanwhile, or a call hook says so: the caller must unwind.
 pub(super) fn park(store: &mut dyn VMStore, context: Taken, park: Park) -> Result<()> {
     let why = Suspension {
-        preempted: false,
+        why: Leave::Yielded,
         fuel_in_register: false,
         park: Some(Box::new(park)),
     };

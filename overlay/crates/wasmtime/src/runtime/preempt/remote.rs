@@ -14,6 +14,7 @@
 //! A request for a thread that is not on the CPU is carried out before the next
 //! dispatch, or by the next run.
 
+use super::host_return::Attention;
 use super::park;
 use super::slice::Preemption;
 use super::thread::ThreadId;
@@ -107,6 +108,8 @@ pub(super) enum Interrupt {
     #[default]
     None,
     Epoch(Kick),
+    /// It looks when it comes back from the host.
+    Fuel(Attention),
     /// The OS thread.
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     Signal(libc::pid_t),
@@ -126,6 +129,7 @@ impl Remote {
         self.any.store(true, Ordering::SeqCst);
         Self::wake_sleeper(inbox);
         // Whoever it is: the run is to look at the request.
+        self.pause();
         self.end_slice();
     }
 
@@ -261,6 +265,15 @@ impl Remote {
         *lock(&self.interrupt) = interrupt;
     }
 
+    /// Where slices are fuel, and do not end for this, has the thread on the CPU paused,
+    /// or the next one that is there: a dispatch may be about to begin.
+    fn pause(&self) {
+        // While this is locked the run does not end, so its store is there.
+        if let Interrupt::Fuel(attention) = &*lock(&self.interrupt) {
+            attention.raise();
+        }
+    }
+
     /// Ends the slice of the thread on the CPU, if there is one.
     pub(super) fn end_slice(&self) {
         self.kick(|on_cpu| on_cpu != 0);
@@ -281,6 +294,8 @@ impl Remote {
         match &*interrupt {
             Interrupt::None => {}
             Interrupt::Epoch(kick) => kick.now(),
+            // A slice of fuel ends when it is used up.
+            Interrupt::Fuel(_) => {}
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
             Interrupt::Signal(thread) => super::signal::interrupt_thread(*thread),
         }

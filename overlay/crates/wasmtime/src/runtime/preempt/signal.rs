@@ -6,13 +6,15 @@
 //!   timer -----> handler (on the alternate signal stack)
 //!                  | late, or the slice has moved on?   re-arm, or nothing
 //!                  | guest thread's own Wasm function?  "call" the stub
-//!                  | anything else                      Watch::pending, and
-//!                  |                                    look again a little later
+//!                  | in a host call?                    its end looks: host_return.rs
+//!                  | anything else                      look again a little later
 //!                  v
 //!   stub ------> preempted() ---> suspend the fiber      x86_64.rs
-//!
-//!   return from the host to Wasm --- pending? ---> suspend the fiber
 //! ```
+//!
+//! So a host function is interrupted once for each end of a slice, whatever it waits for.
+//! "Anything else" are the few instructions of trampolines, of the ends of host calls, and of
+//! tail calls that move their frames.
 //!
 //! What the handler may touch (I5): `CURRENT` and what it points to, the list of
 //! activations, the interrupted registers, and its OS thread's timer. No lock, no
@@ -41,14 +43,14 @@
 use super::Suspension;
 use super::blocking;
 use super::clock::Moment;
-use super::owed::Reason;
+use super::host_return::Attention;
 use super::remote::Interrupt;
 use super::slice::Preemption;
 use super::threads::PreemptiveThreads;
 use crate::Module;
 use crate::prelude::*;
 use crate::runtime::vm::VMStore;
-use crate::runtime::vm::{catch_unwind_and_record_trap, raise_preexisting_trap, tls};
+use crate::runtime::vm::{catch_unwind_and_record_trap, raise_preexisting_trap};
 use crate::store::StoreOpaque;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -60,7 +62,7 @@ pub(crate) mod host;
 mod os_timer;
 mod x86_64;
 
-use self::code::CodeRanges;
+use self::code::Code;
 #[cfg(debug_assertions)]
 #[doc(hidden)]
 pub use self::handler::interrupt;
@@ -71,13 +73,11 @@ use self::x86_64::StubFrame;
 pub(super) struct Watch {
     /// When its slice is over, on the monotonic clock in nanoseconds.
     slice_end: AtomicU64,
-    /// Whether the slice was over while it could not be preempted.
-    pending: AtomicBool,
-    /// The functions that may be preempted.
-    code: AtomicPtr<CodeRanges>,
-    /// How long to wait until the next look while `pending`.
-    retry: AtomicU64,
+    /// The code that may be preempted.
+    code: AtomicPtr<Code>,
     store: Option<NonNull<dyn VMStore>>,
+    /// Raised if the slice is over while the thread is in the host.
+    attention: Option<Attention>,
     /// Another OS thread has ended the slice.
     kicked: Option<NonNull<AtomicBool>>,
 }
@@ -88,18 +88,17 @@ pub(super) const NEVER: u64 = u64::MAX;
 /// On the monotonic clock.
 const LONG_AGO: u64 = 1;
 
-/// The first retry, in nanoseconds. It doubles each time, so that a long host
-/// call is disturbed a few times only.
+/// How soon a guest is looked at again that could not be preempted where it was, in
+/// nanoseconds.
 const RETRY: u64 = 50_000;
 
 impl Watch {
     pub(super) fn none() -> Watch {
         Watch {
             slice_end: AtomicU64::new(NEVER),
-            pending: AtomicBool::new(false),
             code: AtomicPtr::new(ptr::null_mut()),
-            retry: AtomicU64::new(RETRY),
             store: None,
+            attention: None,
             kicked: None,
         }
     }
@@ -147,19 +146,22 @@ impl Watch {
 
 /// What a store keeps for this source.
 pub(crate) struct SignalState {
-    code: Option<Box<CodeRanges>>,
+    code: Option<Box<Code>>,
+    /// How many of the store's modules are known to be such that can be preempted.
+    checked: usize,
     /// These are on the monotonic clock. No signal comes while no run is on.
     run_end: u64,
     /// While a run is on.
-    started: Option<Reason>,
+    started: bool,
 }
 
 impl Default for SignalState {
     fn default() -> SignalState {
         SignalState {
             code: None,
+            checked: 0,
             run_end: NEVER,
-            started: None,
+            started: false,
         }
     }
 }
@@ -174,12 +176,19 @@ impl StoreOpaque {
     /// # Errors
     ///
     /// If a module of it cannot, naming the remedy.
-    pub(super) fn ensure_signals_reach_all_code(&self) -> Result<()> {
-        if self.slices_are_signals() {
-            for (_, module) in self.modules().all_modules() {
-                code::ensure_nothing_moves(module)?;
-            }
+    pub(super) fn ensure_signals_reach_all_code(&mut self) -> Result<()> {
+        if !self.slices_are_signals() {
+            return Ok(());
         }
+        // Modules only ever become more.
+        let count = self.modules().module_count();
+        if self.preemptive_threads()?.signal.checked == count {
+            return Ok(());
+        }
+        for (_, module) in self.modules().all_modules() {
+            code::ensure_nothing_moves(module)?;
+        }
+        self.preemptive_threads()?.signal.checked = count;
         Ok(())
     }
 
@@ -204,6 +213,10 @@ impl StoreOpaque {
     pub(crate) fn ensure_module_can_join_threads(&self, module: &Module) -> Result<()> {
         if self.slices_are_signals() && self.preempt().is_some_and(|threads| !threads.is_empty()) {
             code::ensure_nothing_moves(module)?;
+            if self.running_thread().is_some() {
+                // It may call it when it comes back from the host.
+                self.raise_attention();
+            }
         }
         Ok(())
     }
@@ -225,7 +238,7 @@ impl StoreOpaque {
             .set_interrupt(Interrupt::Signal(os_timer::thread()));
         let signal = &mut threads.signal;
         signal.run_end = end.map_or(NEVER, Moment::as_nanos);
-        signal.started = Some(Reason::new());
+        signal.started = true;
         Ok(())
     }
 
@@ -234,7 +247,7 @@ impl StoreOpaque {
         let started = match self.preempt_mut() {
             Some(threads) => {
                 threads.signal.run_end = NEVER;
-                let started = threads.signal.started.take().is_some();
+                let started = core::mem::take(&mut threads.signal.started);
                 if started {
                     threads.remote.set_interrupt(Interrupt::None);
                 }
@@ -252,7 +265,7 @@ impl StoreOpaque {
     /// The end of the slice, if anybody waits for it, and else of the run, or of what
     /// the thread may use.
     fn next_signal(&self) -> u64 {
-        let in_run = |threads: &&PreemptiveThreads| threads.signal.started.is_some();
+        let in_run = |threads: &&PreemptiveThreads| threads.signal.started;
         self.preempt()
             .filter(in_run)
             .and_then(|threads| threads.interrupt_at(threads.signal.run_end))
@@ -270,6 +283,7 @@ impl StoreOpaque {
             slice_end: AtomicU64::new(self.next_signal()),
             code: AtomicPtr::new(self.current_code()),
             store: Some(self.traitobj()),
+            attention: Some(Attention::of(self)),
             kicked: self.preempt().map(kicked),
             ..Watch::none()
         }
@@ -282,11 +296,11 @@ impl StoreOpaque {
         code.is_some_and(|code| code.is_current(self.modules()))
     }
 
-    /// The list of this store's functions, made anew if there are new modules.
+    /// The list of this store's modules, made anew if there are new ones.
     /// No handler may be looking at the one before.
-    fn current_code(&mut self) -> *mut CodeRanges {
+    fn current_code(&mut self) -> *mut Code {
         if !self.code_is_current() {
-            let code = Box::new(CodeRanges::new(self.modules()));
+            let code = Box::new(Code::new(self.modules()));
             if let Some(threads) = self.preempt_mut() {
                 threads.signal.code = Some(code);
             }
@@ -299,6 +313,28 @@ impl StoreOpaque {
                 .map_or(ptr::null_mut(), ptr::from_mut),
             None => ptr::null_mut(),
         }
+    }
+
+    /// Lets the handler know of modules that the running thread's code may call from now on.
+    pub(super) fn watch_new_modules(&mut self) {
+        if !self.slices_are_signals() || self.code_is_current() {
+            return;
+        }
+        // The handler must not see the old list while it is replaced.
+        let watch_code = |code| {
+            blocking::with_dispatch(|dispatch| dispatch.watch.code.store(code, Relaxed));
+            compiler_fence(SeqCst);
+        };
+        watch_code(ptr::null_mut());
+        let code = self.current_code();
+        watch_code(code);
+    }
+
+    /// Whether the running thread's slice is over. It is where the handler could not
+    /// end it.
+    pub(super) fn signal_slice_is_over(&self) -> bool {
+        let end = blocking::with_dispatch(|dispatch| dispatch.watch.slice_end());
+        end.is_some_and(|end| end <= Moment::now().as_nanos())
     }
 
     /// A thread was spawned, perhaps beside one that had the CPU to itself.
@@ -334,64 +370,13 @@ unsafe extern "C" fn preempted(frame: &StubFrame) {
     let context = store.vm_store_context_mut();
     *context.last_wasm_exit_pc.get_mut() = frame.pc;
     *context.last_wasm_exit_trampoline_fp.get_mut() = ptr::from_ref(frame).expose_provenance();
-    // SAFETY: I6. There is Wasm on the stack, and nothing to drop up to it.
-    unsafe { suspend_or_unwind(store) };
-}
-
-/// The end of a host function or libcall that a guest thread has called. If its
-/// slice was over meanwhile, it is preempted here, where nothing is left of the
-/// host on its stack.
-///
-/// # Safety
-///
-/// Nothing on the stack is left to be dropped between here and Wasm.
-pub(super) unsafe fn leave_host(store: &mut dyn VMStore) {
-    if store.running_thread().is_none() || !store.slices_are_signals() {
-        return;
-    }
-    if !store.code_is_current() {
-        // The handler must not see the old list while it is replaced.
-        let watch_code = |code| {
-            blocking::with_dispatch(|dispatch| dispatch.watch.code.store(code, Relaxed));
-            compiler_fence(SeqCst);
-        };
-        watch_code(ptr::null_mut());
-        let code = store.current_code();
-        watch_code(code);
-    }
-    let pending = blocking::with_dispatch(|dispatch| dispatch.watch.pending.load(Relaxed));
-    if pending == Some(true) && returns_to_wasm(store) {
-        // SAFETY: this function's own contract.
-        unsafe { suspend_or_unwind(store) };
-    }
-}
-
-/// Whether it is Wasm that the host is about to return to. It is not if the guest
-/// thread's function is a host function itself, and a trap that is on its way up
-/// ends the thread anyway.
-fn returns_to_wasm(store: &mut dyn VMStore) -> bool {
-    let entry_fp = *store.vm_store_context_mut().last_wasm_entry_fp.get_mut();
-    tls::with(|state| {
-        state.is_some_and(|state| {
-            // SAFETY: I6. This is what was saved when the youngest activation was
-            // made, on a stack that is still there.
-            let outer_fp = unsafe { state.old_last_wasm_entry_fp() };
-            entry_fp != outer_fp && !state.is_unwinding()
-        })
-    })
-}
-
-/// # Safety
-///
-/// As [`leave_host`].
-unsafe fn suspend_or_unwind(store: &mut dyn VMStore) {
     let resumed = catch_unwind_and_record_trap(store, |store| match blocking::take(store) {
         Some(context) => super::preemptive_yield(store, context, Suspension::PREEMPTED),
         None => Ok(()),
     });
     if !resumed {
-        // SAFETY: this function's own contract. The reason was recorded by the
-        // line above.
+        // SAFETY: I6. There is Wasm on the stack, and nothing to drop up to it. The reason
+        // was recorded by the line above.
         unsafe { raise_preexisting_trap(store) };
     }
 }

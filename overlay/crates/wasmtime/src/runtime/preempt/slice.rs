@@ -16,12 +16,15 @@ use core::time::Duration;
 #[non_exhaustive]
 pub enum Preemption {
     /// A slice is an amount of fuel. The same guests with the same input and
-    /// the same slices are interleaved in the same way on every machine.
+    /// the same slices are interleaved in the same way on every machine, however often a run
+    /// is cut short: what time ends or pauses is one thread, which goes on with the rest of its
+    /// slice before any other.
     ///
     /// This turns on [`Config::consume_fuel`](crate::Config::consume_fuel).
-    /// Where that was not also requested explicitly a [`Store`](crate::Store)
-    /// starts with `u64::MAX` units of fuel instead of none, so that slices
-    /// need no budget.
+    /// Where that was not also requested explicitly there is no budget: a
+    /// [`Store`](crate::Store) starts with `u64::MAX` units of fuel instead of none, and is
+    /// given more when these are used up, until [`Store::set_fuel`](crate::Store::set_fuel)
+    /// sets one.
     Fuel,
 
     /// A slice is an amount of wall-clock time, measured by one timer thread
@@ -101,7 +104,12 @@ pub enum Slice {
     /// Units of fuel, for [`Preemption::Fuel`]. From 1 to `i64::MAX`.
     ///
     /// The slice ends at the first fuel check that the guest reaches after
-    /// using this much.
+    /// using this much, or a little less: each slice is shorter by another pseudo-random
+    /// amount, of an eighth or of 16 units at most, whichever is more. Slices that are all the
+    /// same can be in step with a guest, which is then preempted at the same place in each
+    /// turn of a loop, while it holds a lock perhaps, so that its siblings never get that.
+    /// The amounts are the same in each store, unless it has another
+    /// [seed](crate::Store::wasm_thread_slice_seed).
     Fuel(u64),
 }
 

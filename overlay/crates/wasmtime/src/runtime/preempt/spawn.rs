@@ -8,6 +8,7 @@ use super::slice::Slice;
 use super::thread::ThreadId;
 use crate::fiber;
 use crate::prelude::*;
+use crate::runtime::vm::tls_eager_initialize;
 use crate::store::{InstanceId, StoreInner, StoreOpaque};
 use crate::{AsContextMut, Func, FuncType, StoreContextMut, Val, ValRaw};
 use core::ptr::NonNull;
@@ -172,6 +173,9 @@ pub(super) fn spawn_fiber<T: 'static>(
     body: impl FnOnce(&mut StoreContextMut<'_, T>) -> Result<()> + Send + Sync + 'static,
 ) -> Result<ThreadId> {
     store.0.ensure_signals_reach_all_code()?;
+    store.0.ensure_mappings()?;
+    // What this OS thread needs to run guests takes mappings, too.
+    tls_eager_initialize();
     let body = move |store: &mut StoreInner<T>| {
         StoreContextMut(store).with_blocking(|mut store, context| {
             blocking::with_context(context, || body(&mut store))

@@ -6,6 +6,7 @@
 //! ten times as long as all the rest of a short thread. The pooling allocator keeps its
 //! stacks itself.
 
+use super::mappings;
 use super::spawn::NO_STACK;
 use crate::InstanceAllocationStrategy;
 use crate::prelude::*;
@@ -40,11 +41,24 @@ impl StoreOpaque {
         }
     }
 
+    /// # Errors
+    ///
+    /// If the process cannot afford another stack, and one has to be made.
+    pub(super) fn ensure_mappings(&mut self) -> Result<()> {
+        if let InstanceAllocationStrategy::OnDemand = self.engine().config().allocation_strategy
+            && self.fiber_async_state_mut().last_fiber_stack().is_none()
+        {
+            mappings::ensure_room()?;
+        }
+        Ok(())
+    }
+
     /// As [`StoreOpaque::offer_idle_stack`], or makes one: for what cannot be undone once
     /// it turns out that there is none.
     pub(super) fn ensure_stack(&mut self) -> Result<()> {
         self.offer_idle_stack();
         if self.fiber_async_state_mut().last_fiber_stack().is_none() {
+            self.ensure_mappings()?;
             let stack = self.allocate_fiber_stack().context(NO_STACK)?;
             *self.fiber_async_state_mut().last_fiber_stack() = Some(stack);
         }

@@ -15,7 +15,6 @@
 //! ```
 
 use super::blocking;
-use super::owed;
 use super::spawn::{self, Call, ThreadOptions, in_lifo_scope};
 use super::thread::ThreadId;
 use crate::prelude::*;
@@ -102,7 +101,7 @@ impl<T: 'static> StoreContextMut<'_, T> {
                 Ok(call)
             });
             drop(not_suspended);
-            owed::pay(store.0);
+            store.0.end_overdue_slice();
             call?.run(store)
         })
     }

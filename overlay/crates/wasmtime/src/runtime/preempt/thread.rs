@@ -128,10 +128,11 @@ pub struct ThreadStats {
     pub ready_time: Duration,
     /// The longest of these waits.
     pub longest_wait: Duration,
-    /// Fuel that it used: exact, and independent of how it was interleaved, for a thread
-    /// that has returned. One that has trapped may have used more, by what its code
-    /// counts from one call to the next, and so may one that was killed or is suspended
-    /// where slices are time. Zero where the engine does not count fuel.
+    /// Fuel that it used, and what host functions have
+    /// [charged](crate::Store::set_fuel) it: exact, and independent of how it was interleaved,
+    /// for a thread that has returned. One that has trapped may have used more, by some 256
+    /// units at most of code without loops or calls, and so may one that was killed or
+    /// is suspended where slices are time. Zero where the engine does not count fuel.
     pub fuel_consumed: u64,
 }
 

@@ -53,7 +53,9 @@
 
 use super::clock::{Moment, nanos};
 use super::executor::Busy;
+use super::Leave;
 use super::exit::{Exit, OwnedExit, Values};
+use super::jitter::Jitter;
 use super::limits::{Allowance, Budget, LimitHook, thread_cpu_time};
 use super::policy::{Policy, RoundRobin, ThreadParams};
 use super::remote::Remote;
@@ -81,7 +83,7 @@ mod scheduling;
 
 pub(crate) use self::entry::Running;
 pub(super) use self::entry::{ExitHook, Exited, Off};
-use self::entry::{Extra, Start, Thread, Usage};
+use self::entry::{Extra, Paused, Start, Thread, Usage};
 pub(super) use self::parking::EndWaker;
 use self::scheduling::enqueue;
 
@@ -93,6 +95,9 @@ pub(crate) struct PreemptiveThreads {
     ready: usize,
     /// How many have not finished, and so have a stack.
     live: usize,
+    /// Ready, but neither counted as such nor in the policy's hands: to that it is
+    /// still running.
+    paused: Option<Paused>,
     /// Of the thread on the CPU, while there is one.
     running: Running,
     is_running: bool,
@@ -131,6 +136,8 @@ pub(crate) struct PreemptiveThreads {
     pub(super) preemption: Preemption,
     /// The slice of a thread that has none of its own.
     pub(super) slice: Slice,
+    /// What keeps slices of fuel from being in step with a guest.
+    pub(super) jitter: Jitter,
     /// How many threads may be in `threads`.
     pub(super) limit: usize,
     /// How many bytes their stacks may have together.
@@ -147,6 +154,7 @@ pub(crate) struct PreemptiveThreads {
     pub(super) busy: Option<Busy>,
     /// Whether all threads are being ended.
     pub(super) shutting_down: bool,
+    pub(super) fuel: super::fuel::FuelState,
     pub(super) epoch: super::epoch::EpochState,
     pub(super) signal: super::signal::SignalState,
 }
@@ -163,6 +171,7 @@ impl PreemptiveThreads {
             policy: Policy::RoundRobin(RoundRobin::default()),
             ready: 0,
             live: 0,
+            paused: None,
             running: Running::nobody(),
             is_running: false,
             last_id: 0,
@@ -184,6 +193,7 @@ impl PreemptiveThreads {
             remote: Arc::default(),
             preemption,
             slice: Slice::default_for(preemption),
+            jitter: Jitter::default(),
             limit: Self::DEFAULT_LIMIT,
             stack_limit: usize::MAX,
             idle_stacks: IdleStacks::default(),
@@ -192,6 +202,7 @@ impl PreemptiveThreads {
             left_kept: false,
             busy: None,
             shutting_down: false,
+            fuel: super::fuel::FuelState::default(),
             epoch: super::epoch::EpochState::default(),
             signal: super::signal::SignalState::default(),
         }
@@ -268,6 +279,7 @@ impl PreemptiveThreads {
                 ready_since,
                 usage: Usage::default(),
                 fuel_held: None,
+                in_host: 0,
             },
         );
         self.live += 1;
@@ -316,8 +328,10 @@ impl PreemptiveThreads {
         why: Start,
     ) -> Option<Box<StoreFiber<'static>>> {
         let run_clock = self.run_clock(Some(now));
+        let paused = self.paused.take_if(|paused| paused.id == id);
         // One that is dispatched is ready.
         let was_ready = match why {
+            _ if paused.is_some() => false,
             Start::Dispatch => true,
             Start::End => {
                 let was_ready = self.threads.get(&id)?.is_ready();
@@ -348,29 +362,40 @@ impl PreemptiveThreads {
             let waited = run_clock.saturating_sub(thread.ready_since);
             thread.usage.ready_time += waited;
             thread.usage.longest_wait = thread.usage.longest_wait.max(waited);
-            thread.usage.dispatches += 1;
+            // To go on after a pause is none: pauses are up to the clock, and what is counted
+            // where slices are fuel is not.
+            thread.usage.dispatches += u64::from(paused.is_none());
         }
         running.id = id;
-        running.slice = match slice {
-            Some(ticks) => Slice::nearest(ticks, self.preemption),
-            None => thread.slice.unwrap_or(self.slice),
+        running.slice = match (slice, &paused) {
+            (_, Some(paused)) => Slice::nearest(paused.slice, self.preemption),
+            (Some(ticks), None) => Slice::nearest(ticks, self.preemption),
+            (None, None) => self.jitter.apply(thread.slice.unwrap_or(self.slice)),
         };
+        running.was_paused = paused.is_some();
+        running.used_before = paused.map_or(0, |paused| paused.used);
         running.slice_end = match running.slice {
             Slice::Time(slice) => now.as_nanos().saturating_add(nanos(slice)),
             Slice::Fuel(_) => 0,
         };
-        running.owed = None;
         running.since = now;
         running.cpu_before = Duration::ZERO;
         running.fuel_armed = 0;
         running.fuel_consumed = 0;
         running.fuel_held = thread.fuel_held.take();
-        running.preempted = false;
+        running.in_host = thread.in_host;
+        running.left = Leave::Yielded;
         running.fuel_in_register = false;
         running.park = None;
         running.results = None;
         self.is_running = true;
 
+        if let Some(held) = running.fuel_held
+            && !self.groups.is_empty()
+            && let Some(budget) = self.groups.get_mut(&thread.group())
+        {
+            budget.give_back(held);
+        }
         if was_ready {
             self.ready -= 1;
         }
@@ -397,10 +422,10 @@ impl PreemptiveThreads {
         if !core::mem::take(&mut self.is_running) {
             return None;
         }
-        self.running.owed = None;
         self.remote.stop();
         self.fuel_clock = self.fuel_clock.saturating_add(self.running.fuel_consumed);
-        let (id, preempted) = (self.running.id, self.running.preempted);
+        let (id, left) = (self.running.id, self.running.left);
+        let preempted = left == Leave::SliceOver;
         let parked = match self.running.park.take() {
             Some(park) => self.park(id, park),
             None => false,
@@ -410,14 +435,30 @@ impl PreemptiveThreads {
         thread.charge(&self.running, now, &mut self.groups);
         thread.fiber = Some(fiber);
         thread.fuel_held = fuel_held;
+        thread.in_host = self.running.in_host;
         thread.ready_since = run_clock;
+        if let Some(held) = fuel_held
+            && !self.groups.is_empty()
+            && let Some(budget) = self.groups.get_mut(&thread.group())
+        {
+            budget.hold(held);
+        }
+        let limited = thread.extra.is_some();
+        let blocked = parked || thread.suspended;
+        if left == Leave::Paused && !blocked {
+            self.paused = self.running.paused();
+            self.record(Some(now), Some(id), Traced::Paused);
+            return Some(Off {
+                id,
+                preempted,
+                limited,
+            });
+        }
         if preempted {
             thread.usage.preemptions += 1;
         } else {
             thread.usage.yields += 1;
         }
-        let limited = thread.extra.is_some();
-        let blocked = parked || thread.suspended;
         if !blocked {
             self.ready += 1;
             enqueue(&mut self.policy, id, thread);
@@ -451,7 +492,6 @@ impl PreemptiveThreads {
         if !core::mem::take(&mut self.is_running) {
             return;
         }
-        self.running.owed = None;
         self.remote.stop();
         self.fuel_clock = self.fuel_clock.saturating_add(self.running.fuel_consumed);
         let id = self.running.id;
@@ -460,6 +500,7 @@ impl PreemptiveThreads {
             return;
         };
         thread.charge(&self.running, now, &mut self.groups);
+        let exceeded = thread.exceeded(&self.groups, now);
         thread.usage.wall_time = run_clock.saturating_sub(thread.spawned);
         self.live -= 1;
         if let Some(instance) = thread.instance.take() {
@@ -470,11 +511,13 @@ impl PreemptiveThreads {
         {
             self.timeouts.remove(&(end, id));
         }
-        let exit = match (exit, self.running.over.take()) {
-            // It was unwound because of this.
-            (Some(OwnedExit::Trapped(_)), Some(over)) => Some(OwnedExit::OverLimit(*over)),
-            (Some(exit), _) => Some(exit),
-            (None, _) => self
+        let over = self.running.over.take().map(|over| *over).or(exceeded);
+        let exit = match (exit, over) {
+            (Some(exit @ (OwnedExit::Killed | OwnedExit::OverLimit(_))), _) => Some(exit),
+            // It was unwound because of this, or nobody has looked before it ended.
+            (_, Some(over)) => Some(OwnedExit::OverLimit(over)),
+            (Some(exit), None) => Some(exit),
+            (None, None) => self
                 .running
                 .results
                 .take()
@@ -552,7 +595,10 @@ impl PreemptiveThreads {
             return Ok(());
         }
         thread.place = 0;
-        self.ready -= 1;
+        // What is left of the slice of a paused one is lost.
+        if self.paused.take_if(|paused| paused.id == id).is_none() {
+            self.ready -= 1;
+        }
         self.record(None, Some(id), Traced::Parked);
         self.tell(None, |policy, now| policy.parked(now, id, 0));
         Ok(())
@@ -648,7 +694,7 @@ impl PreemptiveThreads {
 
     /// Whether a thread waits for the CPU.
     pub(super) fn anyone_ready(&self) -> bool {
-        self.ready > 0
+        self.ready > 0 || self.paused.is_some()
     }
 
     /// Whether the running thread's slice has an end: somebody waits for the CPU, or it is
@@ -666,7 +712,9 @@ impl PreemptiveThreads {
     /// limits at the latest.
     pub(super) fn interrupt_at(&self, run_end: u64) -> Option<u64> {
         let running = self.running()?;
-        let end = if self.slice_has_end() {
+        let end = if self.preemption == Preemption::Fuel {
+            u64::MAX
+        } else if self.slice_has_end() {
             running.slice_end
         } else {
             self.next_alarm().map_or(u64::MAX, Moment::as_nanos)

@@ -14,16 +14,21 @@
 //! starts between two ticks is too short or too long by up to a period.
 
 use super::clock::Moment;
+use super::host_return::Attention;
 use crate::prelude::*;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-/// When a run wants the next tick.
+/// When a run wants its thread to be looked at next.
 pub(super) struct Slot {
     /// A [`Moment`] in nanoseconds, or one of the two below.
     time: AtomicU64,
+    /// Whose thread.
+    attention: Attention,
+    /// Whether compiled code is to see it, by a tick of the epoch.
+    ticks: bool,
 }
 
 impl Slot {
@@ -95,10 +100,13 @@ impl EpochTimer {
         (self.epoch(), state.ticks)
     }
 
-    /// Adds a slot, and starts the thread if this is the first one ever.
-    pub(super) fn register(&self) -> Result<Arc<Slot>> {
+    /// Adds a slot, and starts the thread if this is the first one ever. The epoch advances
+    /// when its time has come if it `ticks`.
+    pub(super) fn register(&self, attention: Attention, ticks: bool) -> Result<Arc<Slot>> {
         let slot = Arc::new(Slot {
             time: AtomicU64::new(Slot::NEVER),
+            attention,
+            ticks,
         });
         let mut state = self.shared.lock();
         if state.thread.is_none() {
@@ -129,6 +137,14 @@ impl EpochTimer {
     /// they have read before.
     pub(super) fn end_now(&self, slot: &Slot) {
         self.shared.end_now(slot);
+    }
+
+    /// As [`arm`](Self::arm), unless it will be earlier anyway.
+    #[inline]
+    pub(super) fn arm_by(&self, slot: &Slot, time: u64) {
+        if time < slot.pending() {
+            self.arm(slot, time);
+        }
     }
 
     /// Asks for a tick at `time` instead of whatever `slot` said before.
@@ -181,6 +197,7 @@ impl Shared {
     fn end_now(&self, slot: &Slot) {
         let mut state = self.lock();
         slot.time.store(Slot::FIRED, Ordering::SeqCst);
+        slot.attention.raise();
         state.ticks += 1;
         self.epoch.fetch_add(1, Ordering::SeqCst);
     }
@@ -228,16 +245,20 @@ impl Shared {
 
     /// Ends the slices that are over.
     fn tick(&self, state: &mut State, now: u64) {
-        let mut any = false;
+        let mut ticks = false;
         for slot in &state.slots {
             let time = slot.pending();
-            any |= time <= now
+            let fired = time <= now
                 && slot
                     .time
                     .compare_exchange(time, Slot::FIRED, Ordering::SeqCst, Ordering::SeqCst)
                     .is_ok();
+            if fired {
+                slot.attention.raise();
+                ticks |= slot.ticks;
+            }
         }
-        if any {
+        if ticks {
             state.ticks += 1;
             self.epoch.fetch_add(1, Ordering::SeqCst);
         }

@@ -35,6 +35,10 @@ pub enum Traced {
     Preempted,
     /// It gave the CPU up, and is ready.
     Yielded,
+    /// It is off the CPU before its slice is over, which goes on with the next dispatch.
+    /// That is of this thread, unless it is ended, suspended or given to another scheduler
+    /// before.
+    Paused,
     /// It waits for something, or was suspended.
     Parked,
     /// It is ready again.

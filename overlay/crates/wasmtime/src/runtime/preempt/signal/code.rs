@@ -1,6 +1,9 @@
-//! Where a store's Wasm functions are: a sorted, immutable list.
+//! Where a store's Wasm functions are.
 //!
-//! Trampolines are left out: their frames are not what the stub makes of them,
+//! A module has a table of its functions, by their places in its code, which is there as long
+//! as the module and never changes. So a store needs no list but one of its modules.
+//!
+//! Trampolines are not preempted: their frames are not what the stub makes of them,
 //! and they run for a few instructions only.
 
 use crate::Module;
@@ -8,45 +11,53 @@ use crate::module::ModuleRegistry;
 use crate::prelude::*;
 use core::ops::Range;
 
-/// The code that may be preempted at any instruction.
-pub(in crate::runtime::preempt) struct CodeRanges {
-    /// Disjoint, by address.
-    functions: Vec<Range<usize>>,
+/// The modules whose code may be preempted at any instruction. Immutable.
+pub(in crate::runtime::preempt) struct Code {
+    /// By address. Those of a component share their code.
+    modules: Vec<(Range<usize>, Module)>,
     /// How many modules of the store this has looked at.
-    modules: usize,
+    seen: usize,
 }
 
-impl CodeRanges {
-    /// The functions of those modules that nothing can move under (I4). Those are
+impl Code {
+    /// Those modules that nothing can move under (I4). Those are
     /// all, where there are guest threads.
-    pub(super) fn new(modules: &ModuleRegistry) -> CodeRanges {
-        let mut functions = Vec::new();
-        for (_, module) in modules.all_modules() {
-            if ensure_nothing_moves(module).is_err() {
-                continue;
-            }
-            let text = module.engine_code().text_range().start.raw();
-            let ranges = module.compiled_module().finished_function_ranges();
-            functions.extend(ranges.map(|(_, range)| text + range.start..text + range.end));
-        }
-        functions.sort_unstable_by_key(|range| range.start);
-        CodeRanges {
-            functions,
-            modules: modules.module_count(),
+    pub(super) fn new(registry: &ModuleRegistry) -> Code {
+        let all = registry.all_modules().map(|(_, module)| module);
+        let mut modules: Vec<_> = all
+            .filter(|module| ensure_nothing_moves(module).is_ok())
+            .map(|module| {
+                let text = module.engine_code().text_range();
+                (text.start.raw()..text.end.raw(), module.clone())
+            })
+            .collect();
+        modules.sort_by_key(|(text, _)| text.start);
+        Code {
+            modules,
+            seen: registry.module_count(),
         }
     }
 
     /// Whether it has looked at all modules that there are now. They only ever
     /// become more.
-    pub(super) fn is_current(&self, modules: &ModuleRegistry) -> bool {
-        modules.module_count() == self.modules
+    pub(super) fn is_current(&self, registry: &ModuleRegistry) -> bool {
+        registry.module_count() == self.seen
     }
 
-    /// The function that `pc` is in.
-    pub(super) fn function_at(&self, pc: usize) -> Option<&Range<usize>> {
-        let next = self.functions.partition_point(|range| range.start <= pc);
-        let range = self.functions.get(next.checked_sub(1)?)?;
-        range.contains(&pc).then_some(range)
+    /// The function that `pc` is in. Called by the signal handler: it reads tables, and
+    /// neither locks nor allocates.
+    pub(super) fn function_at(&self, pc: usize) -> Option<Range<usize>> {
+        let next = self.modules.partition_point(|(text, _)| text.start <= pc);
+        let before = self.modules.get(..next)?;
+        let of_it = before.iter().rev().take_while(|(text, _)| text.contains(&pc));
+        of_it
+            .filter_map(|(text, module)| {
+                let compiled = module.compiled_module();
+                let function = compiled.func_by_text_offset(pc - text.start)?;
+                let function = compiled.defined_function_range(function);
+                Some(text.start + function.start..text.start + function.end)
+            })
+            .find(|function| function.contains(&pc))
     }
 }
 

@@ -145,13 +145,15 @@ fn on_timer(mut interrupted: Interrupted<'_>) {
             return;
         }
         // SAFETY: I5. This is the handler, and `interrupted` is what it stopped.
-        if !unsafe { preempt(dispatch, &mut interrupted) } {
-            watch.pending.store(true, Ordering::Relaxed);
-            let retry = watch.retry.load(Ordering::Relaxed);
-            watch
-                .retry
-                .store(retry.saturating_mul(2).max(RETRY), Ordering::Relaxed);
-            os_timer::arm_by(now.saturating_add(retry));
+        if unsafe { preempt(dispatch, &mut interrupted) } {
+            return;
+        }
+        if let Some(attention) = &watch.attention {
+            attention.raise();
+        }
+        // The end of a host call looks. Anything else takes a few instructions.
+        if !dispatch.is_in_host() {
+            os_timer::arm_by(now.saturating_add(RETRY));
         }
     });
 }
@@ -169,7 +171,7 @@ unsafe fn preempt(dispatch: &Dispatch, interrupted: &mut Interrupted<'_>) -> boo
     match code.and_then(|code| code.function_at(interrupted.pc())) {
         Some(function) if dispatch.is_in_own_code() => {
             // SAFETY: I6. All of it has just been looked at.
-            let called = unsafe { interrupted.call_stub(function) };
+            let called = unsafe { interrupted.call_stub(&function) };
             if called {
                 watch.slice_end.store(NEVER, Ordering::Relaxed);
             }

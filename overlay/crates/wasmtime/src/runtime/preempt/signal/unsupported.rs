@@ -3,7 +3,6 @@
 
 use crate::prelude::*;
 use crate::runtime::preempt::clock::Moment;
-use crate::runtime::vm::VMStore;
 use crate::store::StoreOpaque;
 
 pub(crate) mod host {
@@ -34,7 +33,7 @@ impl Watch {
 pub(crate) struct SignalState;
 
 impl StoreOpaque {
-    pub(super) fn ensure_signals_reach_all_code(&self) -> Result<()> {
+    pub(super) fn ensure_signals_reach_all_code(&mut self) -> Result<()> {
         Ok(())
     }
 
@@ -57,9 +56,10 @@ impl StoreOpaque {
     }
 
     pub(super) fn watch_alone_no_more(&mut self) {}
-}
 
-/// # Safety
-///
-/// None is needed: it does nothing.
-pub(super) unsafe fn leave_host(_: &mut dyn VMStore) {}
+    pub(super) fn watch_new_modules(&mut self) {}
+
+    pub(super) fn signal_slice_is_over(&self) -> bool {
+        false
+    }
+}

@@ -4,9 +4,9 @@ use crate::Func;
 use crate::fiber::StoreFiber;
 use crate::prelude::*;
 use crate::runtime::preempt::clock::Moment;
+use crate::runtime::preempt::Leave;
 use crate::runtime::preempt::exit::{OwnedExit, Values};
 use crate::runtime::preempt::limits::{Allowance, Budget, OverLimit};
-use crate::runtime::preempt::owed::Reason;
 use crate::runtime::preempt::park::{Park, ThreadWaker};
 use crate::runtime::preempt::policy::{Place, ThreadParams};
 use crate::runtime::preempt::slice::Slice;
@@ -39,6 +39,8 @@ pub(super) struct Thread {
     pub(super) usage: Usage,
     /// The fuel counter that its code may have in a register.
     pub(super) fuel_held: Option<i64>,
+    /// Whether it is in a host call: `VMStoreContext::in_host`.
+    pub(super) in_host: usize,
 }
 
 /// What most threads have none of.
@@ -139,8 +141,6 @@ pub(crate) struct Running {
     /// When the slice is over, if it is time: a [`Moment`] in nanoseconds. It goes on
     /// while the thread keeps the store.
     pub(in crate::runtime::preempt) slice_end: u64,
-    /// Set if the slice was over where the thread could not be suspended.
-    pub(in crate::runtime::preempt) owed: Option<Reason>,
     /// What is left of its limits, and when somebody has to look at those of time.
     pub(in crate::runtime::preempt) allowance: Allowance,
     pub(in crate::runtime::preempt) limit_end: u64,
@@ -156,8 +156,14 @@ pub(crate) struct Running {
     pub(in crate::runtime::preempt) fuel_consumed: u64,
     /// The counter that it had when it went off the CPU, if its code counts on it.
     pub(in crate::runtime::preempt) fuel_held: Option<i64>,
-    /// Whether it suspended because its slice was over.
-    pub(in crate::runtime::preempt) preempted: bool,
+    /// Whether it goes on after a pause.
+    pub(in crate::runtime::preempt) was_paused: bool,
+    /// What it has used of its slice before it was paused, in fuel.
+    pub(in crate::runtime::preempt) used_before: u64,
+    /// Why it suspended.
+    pub(in crate::runtime::preempt) left: Leave,
+    /// Whether it is in a host call, while it is not the current dispatch.
+    pub(in crate::runtime::preempt) in_host: usize,
     /// Whether its code may have had the counter in a register then.
     pub(in crate::runtime::preempt) fuel_in_register: bool,
     /// What it suspended to wait for.
@@ -167,12 +173,33 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// It, or a host function for it, has used this much.
+    pub(in crate::runtime::preempt) fn charge_fuel(&mut self, units: u64) {
+        self.fuel_consumed = self.fuel_consumed.saturating_add(units);
+    }
+
+    /// What is left of its slice, if that is fuel.
+    pub(in crate::runtime::preempt) fn fuel_of_slice_left(&self) -> Option<u64> {
+        match self.slice {
+            Slice::Fuel(slice) => Some(slice.saturating_sub(self.fuel_consumed)),
+            Slice::Time(_) => None,
+        }
+    }
+
+    /// It is off the CPU before its slice is over.
+    pub(super) fn paused(&self) -> Option<Paused> {
+        Some(Paused {
+            id: self.id,
+            slice: self.fuel_of_slice_left()?,
+            used: self.used_before.saturating_add(self.fuel_consumed),
+        })
+    }
+
     pub(super) fn nobody() -> Running {
         Running {
             id: ThreadId(0),
             slice: Slice::Fuel(0),
             slice_end: 0,
-            owed: None,
             allowance: Allowance::default(),
             limit_end: u64::MAX,
             over: None,
@@ -182,12 +209,23 @@ impl Running {
             fuel_armed: 0,
             fuel_consumed: 0,
             fuel_held: None,
-            preempted: false,
+            was_paused: false,
+            used_before: 0,
+            left: Leave::Yielded,
+            in_host: 0,
             fuel_in_register: false,
             park: None,
             results: None,
         }
     }
+}
+
+/// A thread that was paused: it is the next to be dispatched.
+pub(super) struct Paused {
+    pub(super) id: ThreadId,
+    /// What is left of its slice, and what it has used of that, in fuel.
+    pub(super) slice: u64,
+    pub(super) used: u64,
 }
 
 /// A thread that went off the CPU.

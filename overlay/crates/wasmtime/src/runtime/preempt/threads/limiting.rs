@@ -22,19 +22,41 @@ impl Thread {
         let mut allowance = Allowance::default();
         let mut over = None;
         if let Some(budget) = self.budget() {
-            allowance = budget.allowance();
+            allowance = budget.allowance(false);
             over = budget.over(false);
         }
         if !groups.is_empty()
             && let Some(budget) = groups.get(&self.group())
         {
-            allowance = allowance.and(budget.allowance());
+            allowance = allowance.and(budget.allowance(true));
             over = over.or(budget.over(true));
         }
         if let Some((end, _)) = timeouts.first() {
             allowance = allowance.until(*end, now);
         }
         (allowance, over.map(Box::new))
+    }
+
+    /// The limit of which it, or its group, has used more than there was: it may have ended
+    /// before anybody looked.
+    pub(super) fn exceeded(
+        &self,
+        groups: &HashMap<u64, Budget>,
+        now: Moment,
+    ) -> Option<OverLimit> {
+        self.extra.as_ref()?;
+        let own = self.budget().and_then(|budget| budget.exceeded(false));
+        own.or_else(|| groups.get(&self.group())?.exceeded(true))
+            .or_else(|| self.over_wall_time(now))
+    }
+
+    /// The wall time limit that it is over.
+    fn over_wall_time(&self, now: Moment) -> Option<OverLimit> {
+        let (spawned, end) = self.extra.as_ref()?.timeout?;
+        (end <= now).then(|| OverLimit::WallTime {
+            limit: end.left(spawned),
+            used: now.left(spawned),
+        })
     }
 
     /// Accounts for what it has used in the dispatch that ends `now`.
@@ -141,13 +163,25 @@ impl PreemptiveThreads {
         })
     }
 
-    /// The fuel limit that the running thread has reached.
-    pub(in crate::runtime::preempt) fn over_fuel_limit(&self) -> Option<OverLimit> {
+    /// How much fuel its limit and that of its group leave the running thread.
+    pub(in crate::runtime::preempt) fn fuel_limit_left(&self) -> Option<u64> {
+        let running = self.running()?;
+        let thread = self.threads.get(&running.id)?;
+        let own = thread.budget().and_then(Budget::fuel_left);
+        let group = self.groups.get(&thread.group());
+        let group = group.and_then(Budget::fuel_left);
+        let least = own.into_iter().chain(group).min()?;
+        Some(least.saturating_sub(running.fuel_consumed))
+    }
+
+    /// The fuel limit that the running thread has reached, or would with so many units more.
+    pub(in crate::runtime::preempt) fn beyond_fuel_limit(&self, more: u64) -> Option<OverLimit> {
         let running = self.running()?;
         let thread = self.threads.get(&running.id)?;
         let over = |budget: &Budget, group| {
             let mut budget = *budget;
             budget.charge(running.fuel_consumed, Duration::ZERO);
+            budget.charge(more, Duration::ZERO);
             budget.over(group)
         };
         let own = thread.budget().and_then(|budget| over(budget, false));
@@ -184,11 +218,7 @@ impl PreemptiveThreads {
         id: ThreadId,
         now: Moment,
     ) -> Option<OverLimit> {
-        let (spawned, end) = self.threads.get(&id)?.extra.as_ref()?.timeout?;
-        (end <= now).then(|| OverLimit::WallTime {
-            limit: end.left(spawned),
-            used: now.left(spawned),
-        })
+        self.threads.get(&id)?.over_wall_time(now)
     }
 
     /// The thread that is over its wall time limit, and that.

@@ -76,7 +76,7 @@ impl PreemptiveThreads {
     /// ticks.
     pub(super) fn used(&self, now: Moment) -> u64 {
         match self.preemption {
-            Preemption::Fuel => self.running.fuel_consumed,
+            Preemption::Fuel => self.running.used_before + self.running.fuel_consumed,
             _ => now.since(self.running.since),
         }
     }

@@ -25,6 +25,9 @@ impl PreemptiveThreads {
 
     /// The thread whose turn it is, and for how many ticks if the policy has said so.
     pub(super) fn pick(&mut self, now: Moment) -> Result<Option<(ThreadId, Option<u64>)>> {
+        if let Some(paused) = &self.paused {
+            return Ok(Some((paused.id, None)));
+        }
         if let Policy::RoundRobin(queue) = &mut self.policy {
             // If there are as many places as ready threads, all are places.
             let all_are_places = queue.len() == self.ready;
@@ -86,6 +89,9 @@ impl PreemptiveThreads {
     /// their spawning.
     pub(in crate::runtime::preempt) fn set_policy(&mut self, policy: Policy) {
         self.policy = policy;
+        if self.paused.take().is_some() {
+            self.ready += 1;
+        }
         for id in self.live() {
             let Some(thread) = self.threads.get_mut(&id) else {
                 continue;

@@ -1,0 +1,84 @@
+//! Slices of fuel that differ a little from each other.
+//!
+//! A slice of exactly so many units can be in step with a loop of the guest's: the guest is
+//! preempted at the same place in each turn, for ever. If it holds a lock there, whoever
+//! waits for that never gets it. So each slice is shorter by a pseudo-random amount, and the
+//! place moves. The numbers depend on the store's seed and on how many slices there
+//! were, and on nothing else: a schedule stays the same on every machine.
+//!
+//! Slices of time need none of this: no two take exactly as long.
+//!
+//! The generator is SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number
+//! Generators", OOPSLA 2014).
+
+use super::slice::Slice;
+
+/// By what part of it a slice may be shorter.
+const PART: u64 = 8;
+
+/// By how much it may be in any case, so that short ones differ too.
+const LEAST: u64 = 16;
+
+pub(super) struct Jitter {
+    state: u64,
+}
+
+impl Default for Jitter {
+    fn default() -> Jitter {
+        Jitter::new(0)
+    }
+}
+
+impl Jitter {
+    pub(super) fn new(seed: u64) -> Jitter {
+        Jitter { state: seed }
+    }
+
+    /// The slice that a thread gets which is to have `slice`.
+    #[inline]
+    pub(super) fn apply(&mut self, slice: Slice) -> Slice {
+        match slice {
+            Slice::Time(_) => slice,
+            Slice::Fuel(fuel) => {
+                let most = (fuel / PART).max(LEAST).min(fuel - fuel.min(1));
+                Slice::Fuel(fuel - self.below(most + 1))
+            }
+        }
+    }
+
+    /// A number below `end`, which is at most 2^63. Some are more likely than others by
+    /// less than a factor of 1 + end / 2^64.
+    #[inline]
+    fn below(&mut self, end: u64) -> u64 {
+        let wide = u128::from(self.next()) * u128::from(end);
+        (wide >> 64) as u64
+    }
+
+    #[inline]
+    fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_are_at_most_as_long_and_seldom_much_shorter() {
+        let mut jitter = Jitter::new(7);
+        for fuel in [1, 2, 7, 16, 17, 100, 10_000_000, i64::MAX as u64] {
+            for _ in 0..1_000 {
+                let Slice::Fuel(given) = jitter.apply(Slice::Fuel(fuel)) else {
+                    panic!("another kind of slice");
+                };
+                assert!((1..=fuel).contains(&given), "{given} of {fuel}");
+                assert!(fuel - given <= (fuel / PART).max(LEAST));
+            }
+        }
+    }
+}
