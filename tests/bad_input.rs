@@ -25,8 +25,9 @@ for_each_preemption!(
     more_threads_than_the_limit_are_refused,
     contradictory_configurations_are_refused,
     a_run_of_no_time_runs_nothing,
-    a_dead_reference_is_refused,
 );
+// Under signals there are no references to data of the host.
+for_each_preemption!([fuel, epoch] data_of_another_store_is_refused, a_dead_reference_is_refused);
 
 fn an_engine_without_preemption_is_refused(preemption: Preemption) {
     let mut store = Store::<()>::default();
@@ -93,6 +94,14 @@ fn things_of_another_store_are_refused(preemption: Preemption) {
         store.spawn_typed_wasm_thread(&typed, Some(foreign)),
         &["cross-`Store` value", "argument"],
     );
+    assert_eq!(store.wasm_threads().count(), 0);
+    assert_eq!(other.wasm_threads().count(), 0);
+}
+
+fn data_of_another_store_is_refused(preemption: Preemption) {
+    let engine = engine(preemption);
+    let mut store = Store::new(&engine, ());
+    let mut other = Store::new(&engine, ());
     let takes_data = Func::wrap(&mut store, |_: Option<Rooted<ExternRef>>| {});
     let data = ExternRef::new(&mut other, 1).unwrap();
     assert_says(
@@ -112,6 +121,10 @@ fn things_of_another_store_are_refused(preemption: Preemption) {
 
 /// Slices that cannot end, or never would.
 fn impossible_slices(preemption: Preemption) -> Vec<(Slice, [&'static str; 2])> {
+    let shortest = match preemption {
+        Preemption::Signal => "at least 50µs",
+        _ => "at least 1 ns",
+    };
     match preemption {
         Preemption::Fuel => vec![
             (Slice::Fuel(0), ["0 units", "at least 1"]),
@@ -122,7 +135,7 @@ fn impossible_slices(preemption: Preemption) -> Vec<(Slice, [&'static str; 2])> 
             (Slice::Fuel(u64::MAX), ["18446744073709551615", "at most"]),
         ],
         _ => vec![
-            (Slice::Time(Duration::ZERO), ["0ns", "at least 1 ns"]),
+            (Slice::Time(Duration::ZERO), ["0ns", shortest]),
             (
                 Slice::Time(Duration::from_nanos(1 << 63)),
                 ["9223372036.854775808s", "at most 9223372036.854775807s"],
@@ -161,24 +174,15 @@ fn slices_that_cannot_end_are_refused(preemption: Preemption) {
 fn slices_of_the_other_kind_are_refused(preemption: Preemption) {
     let (mut store, module) = guests(preemption);
     let id = spawn(&mut store, &module, "answer", &[]);
+    let own = format!("Preemption::{preemption:?}");
     let (slice, words) = match preemption {
         Preemption::Fuel => (
             Slice::Time(ms(5)),
-            [
-                "5ms",
-                "Preemption::Fuel",
-                "Slice::Fuel",
-                "Preemption::Epoch",
-            ],
+            ["5ms", own.as_str(), "Slice::Fuel", "Preemption::Epoch"],
         ),
         _ => (
             Slice::Fuel(5),
-            [
-                "5 units",
-                "Preemption::Epoch",
-                "Slice::Time",
-                "Preemption::Fuel",
-            ],
+            ["5 units", own.as_str(), "Slice::Time", "Preemption::Fuel"],
         ),
     };
     assert_says(store.wasm_thread_slice(slice), &words);
@@ -260,6 +264,13 @@ fn contradictory_configurations_are_refused(preemption: Preemption) {
             assert_says(
                 Engine::new(&config).map(drop),
                 &["Preemption::Fuel", "consume_fuel(false)"],
+            );
+        }
+        Preemption::Signal => {
+            config.memory_may_move(true);
+            assert_says(
+                Engine::new(&config).map(drop),
+                &["Preemption::Signal", "memory_may_move(true)"],
             );
         }
         _ => {

@@ -40,11 +40,7 @@ const GUEST: &str = r#"
 fn store(source: Preemption) -> (Store<Calls>, InstancePre<Calls>) {
     let engine = engine(source);
     let mut store = Store::new(&engine, Calls::default());
-    let slice = match source {
-        Preemption::Signal => Slice::Time(Duration::from_micros(50)),
-        source => short_slice(source),
-    };
-    store.wasm_thread_slice(slice).unwrap();
+    store.wasm_thread_slice(short_slice(source)).unwrap();
     store.call_hook(|mut store, hook| {
         let calls = store.data_mut();
         match hook {

@@ -120,12 +120,17 @@ fn exits_that_were_not_taken_are_dropped(preemption: Preemption) {
     let returns = Func::wrap(&mut store, move |mut caller: Caller<'_, ()>| {
         ExternRef::new(&mut caller, counted()).map(Some)
     });
+    let kinds = match has_gc(preemption) {
+        true => vec![fails, returns],
+        false => vec![fails],
+    };
     for _ in 0..5 {
-        store.spawn_wasm_thread(fails, &[]).unwrap();
-        store.spawn_wasm_thread(returns, &[]).unwrap();
+        for kind in &kinds {
+            store.spawn_wasm_thread(*kind, &[]).unwrap();
+        }
     }
     run_all(&mut store);
-    assert_eq!(live.load(Ordering::SeqCst), 10);
+    assert_eq!(live.load(Ordering::SeqCst), 5 * kinds.len());
     drop(store);
     assert_eq!(live.load(Ordering::SeqCst), 0);
 }

@@ -91,16 +91,14 @@ fn op() -> impl Strategy<Value = Op> {
 fn slice(preemption: Preemption, n: u16) -> Slice {
     match preemption {
         Preemption::Fuel => Slice::Fuel(1 + u64::from(n % 500)),
+        Preemption::Signal => Slice::Time(Duration::from_nanos(50_000 + u64::from(n))),
         _ => Slice::Time(Duration::from_nanos(1 + u64::from(n))),
     }
 }
 
-const GUESTS: &str = r#"
-(module
-  (import "" "nested" (func $nested (param i64) (result i64)))
-  (import "" "awaits" (func $awaits (param i64) (result i64)))
+/// Adds up in objects that nobody else refers to.
+const SUM_OF_OBJECTS: &str = r#"
   (type $box (struct (field i64)))
-  ;; 1 + 2 + ... + n, in objects that nobody else refers to.
   (func $sum (export "sum") (param $n i64) (result i64)
     (local $sum (ref $box))
     (local.set $sum (struct.new $box (i64.const 0)))
@@ -112,6 +110,26 @@ const GUESTS: &str = r#"
       (local.set $n (i64.sub (local.get $n) (i64.const 1)))
       (br $again))
     unreachable)
+"#;
+
+/// The same without objects, for engines that have none.
+const SUM: &str = r#"
+  (func $sum (export "sum") (param $n i64) (result i64)
+    (local $sum i64)
+    (loop $again
+      (if (i64.eqz (local.get $n)) (then (return (local.get $sum))))
+      (local.set $sum (i64.add (local.get $sum) (local.get $n)))
+      (local.set $n (i64.sub (local.get $n) (i64.const 1)))
+      (br $again))
+    unreachable)
+"#;
+
+const GUESTS: &str = r#"
+(module
+  (import "" "nested" (func $nested (param i64) (result i64)))
+  (import "" "awaits" (func $awaits (param i64) (result i64)))
+  ;; 1 + 2 + ... + n
+  SUM
   (func (export "trap") (param i64) (result i64)
     (drop (call $sum (local.get 0))) unreachable)
   (func $overflow (export "overflow") (param i64) (result i64)
@@ -135,7 +153,11 @@ struct Model {
 
 impl Model {
     fn new(engine: &Engine, preemption: Preemption) -> Model {
-        let module = Module::new(engine, GUESTS).unwrap();
+        let sum = match has_gc(preemption) {
+            true => SUM_OF_OBJECTS,
+            false => SUM,
+        };
+        let module = Module::new(engine, GUESTS.replace("SUM", sum)).unwrap();
         let mut store = Store::new(engine, ());
         store.set_epoch_deadline(1 << 40);
         store.wasm_thread_slice(slice(preemption, 50)).unwrap();
@@ -322,10 +344,12 @@ fn apply(preemption: Preemption, collector: Collector, ops: Vec<(usize, Op)>) ->
     {
         let [one, other] = [(); 2].map(|()| {
             let mut config = config(preemption);
-            config
-                .wasm_gc(true)
-                .wasm_function_references(true)
-                .collector(collector);
+            if has_gc(preemption) {
+                config
+                    .wasm_gc(true)
+                    .wasm_function_references(true)
+                    .collector(collector);
+            }
             config.with_host_stack(std::sync::Arc::new(stacks.clone()));
             Engine::new(&config).unwrap()
         });
@@ -399,7 +423,9 @@ fn stores_survive_millions_of_preemptions() {
     thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| soak(Preemption::Fuel, 300, 1_000_000));
-            scope.spawn(|| soak(Preemption::Epoch, 300, 20_000));
+            for source in timed_sources() {
+                scope.spawn(move || soak(source, 300, 20_000));
+            }
         }
     });
 }

@@ -14,20 +14,41 @@ use std::thread;
 use std::time::{Duration, Instant};
 use wasmtime::*;
 
-/// Makes a test for each preemption source of each of these functions.
+/// Makes a test of each of these functions for each preemption source that this host
+/// has, or for those in brackets only.
 macro_rules! for_each_preemption {
-    ($($test:ident),* $(,)?) => {
+    ([$($source:ident),* $(,)?] $($test:ident),* $(,)?) => {
+        $crate::support::for_each_preemption!(@each [$($source)*] $($test)*);
+    };
+    (@each $sources:tt $($test:ident)*) => {
         $(mod $test {
-            #[test]
-            fn fuel() {
-                super::$test(wasmtime::Preemption::Fuel);
-            }
-
-            #[test]
-            fn epoch() {
-                super::$test(wasmtime::Preemption::Epoch);
-            }
+            $crate::support::for_each_preemption!(@cases $sources $test);
         })*
+    };
+    (@cases [$($source:ident)*] $test:ident) => {
+        $($crate::support::for_each_preemption!(@case $source $test);)*
+    };
+    (@case fuel $test:ident) => {
+        #[test]
+        fn fuel() {
+            super::$test(wasmtime::Preemption::Fuel);
+        }
+    };
+    (@case epoch $test:ident) => {
+        #[test]
+        fn epoch() {
+            super::$test(wasmtime::Preemption::Epoch);
+        }
+    };
+    (@case signal $test:ident) => {
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        #[test]
+        fn signal() {
+            super::$test(wasmtime::Preemption::Signal);
+        }
+    };
+    ($($test:ident),* $(,)?) => {
+        $crate::support::for_each_preemption!([fuel, epoch, signal] $($test),*);
     };
 }
 pub(crate) use for_each_preemption;
@@ -147,6 +168,12 @@ pub fn timed_sources() -> Vec<Preemption> {
     }
 }
 
+/// Whether guests may refer to objects that are garbage-collected. Signals stop code
+/// where such a reference could be in any register, so engines with them have none.
+pub fn has_gc(preemption: Preemption) -> bool {
+    preemption != Preemption::Signal
+}
+
 /// By how many nanoseconds a slice may be too long on a busy machine.
 pub const LATE: u64 = 250_000_000;
 
@@ -163,6 +190,7 @@ pub fn short_slice(preemption: Preemption) -> Slice {
 pub fn shortest_slice(preemption: Preemption) -> Slice {
     match preemption {
         Preemption::Fuel => Slice::Fuel(1),
+        Preemption::Signal => Slice::Time(Duration::from_micros(50)),
         _ => Slice::Time(Duration::from_nanos(1)),
     }
 }
