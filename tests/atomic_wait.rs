@@ -1,6 +1,6 @@
 //! A guest thread that waits for an atomic is parked: its siblings run on.
 
-use crate::support::{config, ms, sources};
+use crate::support::{HANG, config, finished, ms, run_until, run_until_parked, sources};
 use std::thread;
 use std::time::{Duration, Instant};
 use wasmtime::*;
@@ -206,7 +206,7 @@ fn waiting_neither_makes_nor_loses_fuel() {
             if has_to_wait {
                 guests.spawn("notify", &[Val::I32(0), Val::I32(1)]);
             }
-            let run = guests.run(Duration::from_secs(10));
+            let run = guests.run(HANG);
             assert_eq!(run.end, RunEnd::AllFinished, "{source}");
             let used = guests.store.wasm_threads().map(|t| t.stats.fuel_consumed);
             let used: u64 = used.sum();
@@ -226,7 +226,7 @@ fn a_wait_gives_what_it_should() {
         let one = |guests: &mut Guests, name: &str, params: &[Val]| {
             let id = guests.spawn(name, params);
             let start = Instant::now();
-            let run = guests.run(Duration::from_secs(10));
+            let run = guests.run(HANG);
             assert_eq!(run.end, RunEnd::AllFinished, "{source} {name} {params:?}");
             (guests.returned(id), start.elapsed())
         };
@@ -246,7 +246,7 @@ fn a_wait_gives_what_it_should() {
             for (name, zero) in [("wait32", Val::I32(0)), ("wait64", Val::I64(0))] {
                 let (result, took) = one(&mut guests, name, &[Val::I32(8), zero, timeout]);
                 assert_eq!(result, TIMED_OUT, "{source}");
-                assert!(took >= least && took < ms(5_000), "{took:?}");
+                assert!(took >= least, "{took:?}");
             }
         }
         // For ever, and for so long that it might as well be.
@@ -258,7 +258,7 @@ fn a_wait_gives_what_it_should() {
             ];
             assert_eq!(guests.run(ms(20)).end, RunEnd::TimeUp, "{source}");
             assert_eq!(guests.memory.atomic_notify(8, 9).unwrap(), 2);
-            assert_eq!(guests.run(ms(5_000)).end, RunEnd::AllFinished, "{source}");
+            assert_eq!(guests.run(HANG).end, RunEnd::AllFinished, "{source}");
             for id in ids {
                 assert_eq!(guests.returned(id), OK);
             }
@@ -282,7 +282,7 @@ fn what_is_no_address_of_an_atomic_traps() {
             };
             let params = [Val::I32(address), expected, Val::I64(-1)];
             let id = guests.spawn(name, &params);
-            assert_eq!(guests.run(ms(5_000)).end, RunEnd::AllFinished, "{source}");
+            assert_eq!(guests.run(HANG).end, RunEnd::AllFinished, "{source}");
             let error = guests.trapped(id);
             assert!(error.contains(says), "{source}: {error}");
         }
@@ -294,7 +294,7 @@ fn what_is_no_address_of_an_atomic_traps() {
         let instance = Instance::new(&mut guests.store, &module, &[]).unwrap();
         let func = instance.get_func(&mut guests.store, "f").unwrap();
         let id = guests.store.spawn_wasm_thread(func, &[]).unwrap();
-        assert_eq!(guests.run(ms(5_000)).end, RunEnd::AllFinished, "{source}");
+        assert_eq!(guests.run(HANG).end, RunEnd::AllFinished, "{source}");
         let error = guests.trapped(id);
         assert!(error.contains("non-shared memory"), "{source}: {error}");
     }
@@ -360,18 +360,18 @@ fn one_that_was_notified_has_its_turn_beside_one_that_never_yields() {
     for source in sources() {
         let mut guests = Guests::new(source);
         let [elsewhere, by_sibling] = [guests.wait(0), guests.wait(8)];
-        guests.run(ms(10));
+        run_until_parked(&mut guests.store, &[elsewhere, by_sibling]);
         guests.spawn("spin", &[]);
         let memory = guests.memory.clone();
         let notifier = thread::spawn(move || {
             thread::sleep(ms(30));
             memory.atomic_notify(0, 1).unwrap()
         });
-        guests.run(ms(200));
+        run_until(&mut guests.store, |store| finished(store, elsewhere));
         assert_eq!(notifier.join().unwrap(), 1, "{source}");
         assert_eq!(guests.returned(elsewhere), OK, "{source}");
         guests.spawn("notify", &[Val::I32(8), Val::I32(1)]);
-        guests.run(ms(100));
+        run_until(&mut guests.store, |store| finished(store, by_sibling));
         assert_eq!(guests.returned(by_sibling), OK, "{source}");
     }
 }
@@ -407,13 +407,13 @@ fn one_that_is_suspended_takes_its_notification_when_it_is_resumed() {
         let memory = guests.memory.clone();
         guests.store.wasm_threads_own_memory(&memory).unwrap();
         let id = guests.wait(0);
-        assert_eq!(guests.run(ms(1_000)).end, RunEnd::Deadlock, "{source}");
+        assert_eq!(guests.run(HANG).end, RunEnd::Deadlock, "{source}");
         guests.store.suspend_wasm_thread(id).unwrap();
-        assert_eq!(guests.run(ms(1_000)).end, RunEnd::AllSuspended, "{source}");
+        assert_eq!(guests.run(HANG).end, RunEnd::AllSuspended, "{source}");
         assert_eq!(memory.atomic_notify(0, 1).unwrap(), 1);
-        assert_eq!(guests.run(ms(1_000)).end, RunEnd::AllSuspended, "{source}");
+        assert_eq!(guests.run(HANG).end, RunEnd::AllSuspended, "{source}");
         guests.store.resume_wasm_thread(id).unwrap();
-        assert_eq!(guests.run(ms(1_000)).end, RunEnd::AllFinished, "{source}");
+        assert_eq!(guests.run(HANG).end, RunEnd::AllFinished, "{source}");
         assert_eq!(guests.returned(id), OK, "{source}");
     }
 }
@@ -450,7 +450,7 @@ fn a_guest_that_a_host_function_has_called_can_look_and_not_wait() {
                 .unwrap();
             *guests.store.data_mut() = Some(instance);
             let id = guests.spawn("call", &[]);
-            assert_eq!(guests.run(ms(5_000)).end, RunEnd::AllFinished, "{source}");
+            assert_eq!(guests.run(HANG).end, RunEnd::AllFinished, "{source}");
             let exit = guests.store.take_wasm_thread_exit(id);
             assert!(matches!(exit, Some(Exit::Returned(_))), "{exit:?}");
             assert_eq!(guests.memory.atomic_notify(0, 9).unwrap(), 0);
@@ -519,7 +519,6 @@ fn ten_thousand_wait_are_killed_and_notified_in_no_time() {
         {
             guests.run(ms(100));
         }
-        let start = Instant::now();
         let handles = ids[..3_000]
             .iter()
             .map(|id| guests.store.wasm_thread_handle(*id).unwrap());
@@ -536,10 +535,5 @@ fn ten_thousand_wait_are_killed_and_notified_in_no_time() {
         assert_eq!(notified, 3_000);
         let run = guests.run(Duration::MAX);
         assert_eq!((run.end, run.finished), (RunEnd::AllFinished, 3_000));
-        assert!(
-            start.elapsed() < ms(5_000),
-            "{source}: {:?}",
-            start.elapsed()
-        );
     }
 }

@@ -89,7 +89,7 @@ fn slices_do_not_bring_the_deadline_of_another_store_nearer() {
     make_ticks(&engine, 200);
     assert!(!elsewhere.is_finished());
     engine.increment_epoch();
-    assert_interrupted(&must_end_within(ms(10_000), || elsewhere.join().unwrap()));
+    assert_interrupted(&must_end(|| elsewhere.join().unwrap()));
 }
 
 #[test]
@@ -350,7 +350,7 @@ fn wake_after(time: Duration, waker: Waker) -> Arc<AtomicBool> {
 
 /// Runs two spinners of `store`, which has to end by itself after 300 ms.
 fn assert_slices_and_run_end(mut store: Store<()>, spinners: [ThreadId; 2]) {
-    let (store, run) = must_end_within(ms(10_000), move || {
+    let (store, run) = must_end(move || {
         let run = store.run_wasm_threads_for(ms(300)).unwrap();
         (store, run)
     });

@@ -4,7 +4,6 @@ use crate::support::*;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 /// Where cargo puts the examples that it builds with this test.
 fn folder() -> PathBuf {
@@ -22,7 +21,7 @@ fn run(name: &str) -> String {
         program.display(),
     );
     let run = move || Command::new(program).output().unwrap();
-    let output = must_end_within(Duration::from_secs(60), run);
+    let output = must_end(run);
     let stdout = String::from_utf8(output.stdout).unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(

@@ -5,7 +5,7 @@ use std::future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use wasmtime::*;
 
 /// A store with a slice that is never over.
@@ -30,10 +30,8 @@ fn a_lone_thread_is_killed_from_another_os_thread() {
             handle.kill();
             handle.kill();
         });
-        let start = Instant::now();
-        let run = store.run_wasm_threads_for(Duration::from_secs(60)).unwrap();
+        let run = store.run_wasm_threads_for(HANG).unwrap();
         assert_eq!((run.end, run.finished), (RunEnd::AllFinished, 1));
-        assert!(start.elapsed() < Duration::from_secs(30));
         killer.join().unwrap();
         assert_killed(&mut store, id);
     }
@@ -142,7 +140,7 @@ fn threads_are_killed_while_they_come_and_go() {
                 thread::sleep(Duration::from_micros(50 * round));
                 handles.iter().for_each(ThreadHandle::kill);
             });
-            let run = store.run_wasm_threads_for(Duration::from_secs(60)).unwrap();
+            let run = store.run_wasm_threads_for(HANG).unwrap();
             assert_eq!(run.end, RunEnd::AllFinished);
             killer.join().unwrap();
             for id in ids {
@@ -197,7 +195,7 @@ fn kill_while_waiting(store: &mut Store<()>, wait: Func) {
         thread::sleep(ms(20));
         handle.kill();
     });
-    let run = store.run_wasm_threads_for(Duration::from_secs(60)).unwrap();
+    let run = store.run_wasm_threads_for(HANG).unwrap();
     assert_eq!(run.end, RunEnd::AllFinished);
     killer.join().unwrap();
     assert_killed(store, id);
@@ -228,9 +226,7 @@ fn a_thread_is_killed_whose_host_future_is_never_ready() {
     for preemption in sources() {
         let (mut store, _) = patient(preemption);
         let wait = Func::wrap_async(&mut store, |_, (): ()| Box::new(future::pending::<()>()));
-        must_end_within(Duration::from_secs(30), move || {
-            kill_while_waiting(&mut store, wait)
-        });
+        must_end(move || kill_while_waiting(&mut store, wait));
     }
 }
 
@@ -251,7 +247,7 @@ fn a_suspended_thread_is_killed_beside_one_that_has_the_cpu_to_itself() {
             thread::sleep(ms(20));
             other.kill();
         });
-        let run = store.run_wasm_threads_for(Duration::from_secs(60)).unwrap();
+        let run = store.run_wasm_threads_for(HANG).unwrap();
         assert_eq!((run.end, run.finished), (RunEnd::AllFinished, 2));
         killer.join().unwrap();
         assert_killed(&mut store, id);
@@ -306,12 +302,8 @@ fn a_kill_between_the_pick_and_the_dispatch_is_not_lost() {
         let handle = store.wasm_thread_handle(id).unwrap();
         let scheduler = store.wasm_thread_scheduler_mut::<KillsWhatItPicks>();
         scheduler.unwrap().victim = Some(handle);
-        let run = store.run_wasm_threads_for(Duration::from_secs(10)).unwrap();
+        let run = store.run_wasm_threads_for(HANG).unwrap();
         assert_eq!((run.end, run.finished), (RunEnd::AllFinished, 1));
-        assert!(
-            run.elapsed < Duration::from_secs(5),
-            "{preemption}: {run:?}"
-        );
         assert_killed(&mut store, id);
     }
 }

@@ -360,7 +360,7 @@ fn only_a_scheduler_of_the_right_type_is_handed_out() {
     assert!(store.wasm_thread_scheduler_mut::<Other>().is_some());
     // Without threads there is nothing to pick.
     assert_eq!(
-        store.run_wasm_threads_for(ms(1)).unwrap().end,
+        store.run_wasm_threads_for(HANG).unwrap().end,
         RunEnd::AllFinished
     );
 }

@@ -1,7 +1,7 @@
 //! A scheduler is told of all that happens to threads that wait, are suspended, resumed,
 //! notified and killed, in whatever order: what it knows is what is so.
 
-use crate::support::{config, ms};
+use crate::support::{HANG, config};
 use preempt_trace::check::Checker;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -241,7 +241,7 @@ fn round(source: Preemption, seed: u64) {
     let left = left.count();
     assert_eq!(store.shutdown_wasm_threads(), left, "{what}");
     assert_eq!(memory.atomic_notify(0, 99).unwrap(), 0, "{what}");
-    let run = store.run_wasm_threads_for(ms(1)).unwrap();
+    let run = store.run_wasm_threads_for(HANG).unwrap();
     assert_eq!(run.end, RunEnd::AllFinished, "{what}");
     assert_eq!(*wrong.lock().unwrap(), Vec::<String>::new(), "{what}");
     let trace = store.take_wasm_thread_trace().unwrap();

@@ -9,14 +9,12 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 use wasmtime::*;
 
-const SOON: Duration = Duration::from_secs(20);
-
 /// What a run and its threads are to bear: slices are those of a new store.
 fn assert_fair(mut store: Store<()>, greedy: ThreadId, what: &'static str) {
     let guests = Module::new(store.engine(), STATELESS).unwrap();
     let instance = now(Instance::new_async(&mut store, &guests, &[])).unwrap();
     let sibling = spawn_in(&mut store, instance, "spin", &[]);
-    must_end_within(SOON, move || {
+    must_end(move || {
         // Some machines are busy.
         while stats(&store, sibling).dispatches < 4 {
             store.run_wasm_threads_for(ms(200)).unwrap();
@@ -74,7 +72,7 @@ fn limits_end_one_that_awaits_in_a_loop() {
     for source in timed_sources() {
         let mut store = Store::new(&engine(source), ());
         let napper = spawn_napper(&mut store, ThreadOptions::new().timeout(ms(50)));
-        let exit = must_end_within(SOON, move || {
+        let exit = must_end(move || {
             store.run_wasm_threads_for(Duration::MAX).unwrap();
             store.take_wasm_thread_exit(napper)
         });
@@ -88,7 +86,7 @@ fn limits_end_one_whose_host_future_is_never_ready() {
         let mut store = Store::new(&engine(source), ());
         let wait = Func::wrap_async(&mut store, |_, (): ()| Box::new(future::pending::<()>()));
         let id = spawn_with(&mut store, NAPS, wait, ThreadOptions::new().timeout(ms(50)));
-        let exit = must_end_within(SOON, move || {
+        let exit = must_end(move || {
             store.run_wasm_threads_for(Duration::MAX).unwrap();
             store.take_wasm_thread_exit(id)
         });
@@ -137,7 +135,7 @@ fn limits_end_one_that_is_nearly_always_nested() {
         ] {
             let mut store = Store::new(&engine(source), ());
             let nester = spawn_nester(&mut store, options);
-            let exit = must_end_within(SOON, move || {
+            let exit = must_end(move || {
                 store.run_wasm_threads_for(Duration::MAX).unwrap();
                 store.take_wasm_thread_exit(nester)
             });
@@ -254,7 +252,7 @@ fn one_that_was_alone_for_longer_than_its_slice_is_preempted_at_last() {
             caller.spawn_wasm_thread(answer, &[]).map(drop)
         });
         spawn_with(&mut store, THEN_SPINS, once, ThreadOptions::new());
-        let run = must_end_within(SOON, move || store.run_wasm_threads_for(ms(200)).unwrap());
+        let run = must_end(move || store.run_wasm_threads_for(ms(200)).unwrap());
         assert_eq!(run.finished, 1, "{source}");
     }
 }
@@ -270,7 +268,7 @@ fn a_poll_ends_of_one_whose_slice_was_over_between_two_polls() {
             Instance::new_async(&mut store, &module, &[]).await.unwrap()
         });
         let sibling = spawn_in(&mut store, instance, "spin", &[]);
-        must_end_within(SOON, move || {
+        must_end(move || {
             {
                 let mut run = pin!(store.run_wasm_threads());
                 let mut cx = Context::from_waker(Waker::noop());

@@ -174,6 +174,10 @@ pub fn has_gc(preemption: Preemption) -> bool {
     preemption != Preemption::Signal
 }
 
+/// What takes longer hangs. Nothing is as slow as this, on the slowest machine that is
+/// busy with something else.
+pub const HANG: Duration = Duration::from_secs(600);
+
 /// By how many nanoseconds a slice may be too long on a busy machine.
 pub const LATE: u64 = 250_000_000;
 
@@ -267,23 +271,30 @@ pub fn until_preempted(least: u64, mut round: impl FnMut() -> u64) {
     let mut preemptions = 0;
     while preemptions < least {
         preemptions += round();
-        assert!(start.elapsed() < ms(60_000), "{preemptions} of {least}");
+        assert!(start.elapsed() < HANG, "{preemptions} of {least}");
     }
 }
 
-/// Runs in pieces until `done`, which has to be soon, on a machine which may be
-/// busy with something else.
+/// Runs in pieces until `done`, however long that takes on this machine.
 pub fn run_until<T: 'static>(store: &mut Store<T>, done: impl Fn(&Store<T>) -> bool) {
     let start = Instant::now();
     while !done(store) {
-        store.run_wasm_threads_for(ms(20)).unwrap();
-        assert!(start.elapsed() < ms(30_000));
+        store.run_wasm_threads_for(ms(5)).unwrap();
+        assert!(start.elapsed() < HANG);
     }
+}
+
+/// Runs until each of these threads waits for something.
+pub fn run_until_parked<T: 'static>(store: &mut Store<T>, ids: &[ThreadId]) {
+    run_until(store, |store| {
+        let state = |id: &ThreadId| store.wasm_thread(*id).unwrap().state;
+        ids.iter().all(|id| state(id) == ThreadState::Parked)
+    });
 }
 
 /// Runs until all have finished, which they have to.
 pub fn run_all<T: 'static>(store: &mut Store<T>) -> RunSummary {
-    let summary = store.run_wasm_threads_for(Duration::from_secs(30)).unwrap();
+    let summary = store.run_wasm_threads_for(HANG).unwrap();
     assert_eq!(summary.end, RunEnd::AllFinished, "{summary:?}");
     summary
 }
@@ -333,19 +344,16 @@ pub fn bits(values: &[Val]) -> Vec<u128> {
     values.iter().map(bits).collect()
 }
 
-/// Fails if `body` does not return in `time`, instead of hanging.
-pub fn must_end_within<R: Send + 'static>(
-    time: Duration,
-    body: impl FnOnce() -> R + Send + 'static,
-) -> R {
+/// Fails if `body` does not return, instead of hanging.
+pub fn must_end<R: Send + 'static>(body: impl FnOnce() -> R + Send + 'static) -> R {
     let (sender, receiver) = mpsc::channel();
     let thread = thread::spawn(move || {
         let result = body();
         let _ = sender.send(());
         result
     });
-    if let Err(mpsc::RecvTimeoutError::Timeout) = receiver.recv_timeout(time) {
-        panic!("has not ended within {time:?}");
+    if let Err(mpsc::RecvTimeoutError::Timeout) = receiver.recv_timeout(HANG) {
+        panic!("has not ended within {HANG:?}");
     }
     match thread.join() {
         Ok(result) => result,

@@ -74,12 +74,12 @@ fn a_thread_that_is_running_is_suspended_when_its_slice_is_over(preemption: Pree
         caller.as_context_mut().suspend_wasm_thread(me).unwrap();
         assert_eq!(caller.wasm_thread(me).unwrap().state, ThreadState::Running);
     });
-    store.run_wasm_threads_for(ms(20)).unwrap();
-    assert_eq!(store.wasm_thread(id).unwrap().state, ThreadState::Suspended);
+    run_until(&mut store, |store| {
+        store.wasm_thread(id).unwrap().state == ThreadState::Suspended
+    });
     assert_eq!(stats(&store, id).dispatches, 1);
     store.resume_wasm_thread(id).unwrap();
-    store.run_wasm_threads_for(ms(20)).unwrap();
-    assert!(stats(&store, id).dispatches > 1);
+    run_until(&mut store, |store| stats(store, id).dispatches > 1);
     assert!(!finished(&store, spinner));
 }
 
@@ -89,9 +89,8 @@ fn one_that_has_the_cpu_to_itself_is_too(preemption: Preemption) {
         caller.as_context_mut().suspend_wasm_thread(me).unwrap();
     });
     store.kill_wasm_thread(spinner).unwrap();
-    let run = store.run_wasm_threads_for(ms(5_000)).unwrap();
+    let run = store.run_wasm_threads_for(HANG).unwrap();
     assert_eq!(run.end, RunEnd::AllSuspended);
-    assert!(run.elapsed < ms(4_000), "{:?}", run.elapsed);
     assert_eq!(store.wasm_thread(id).unwrap().state, ThreadState::Suspended);
 }
 

@@ -477,6 +477,8 @@ fn a_hook_that_panics_is_called_again() {
         }
         let run = std::panic::AssertUnwindSafe(|| store.run_wasm_threads_for(Duration::MAX));
         assert!(std::panic::catch_unwind(run).is_err());
+        run_until(&mut store, |_| calls.load(Ordering::Relaxed) > 1);
+        // And no more than that.
         store.run_wasm_threads_for(ms(50)).unwrap();
         assert_eq!(calls.load(Ordering::Relaxed), 2);
     }
@@ -556,9 +558,8 @@ fn a_limit_that_a_thread_alone_on_the_cpu_is_given_ends_it() {
             let instance = Instance::new(&mut store, &module, &[host.into()]).unwrap();
             let run = instance.get_func(&mut store, "run").unwrap();
             let id = store.spawn_wasm_thread(run, &[]).unwrap();
-            let run = store.run_wasm_threads_for(ms(5_000)).unwrap();
+            let run = store.run_wasm_threads_for(HANG).unwrap();
             assert_eq!(run.end, RunEnd::AllFinished, "{source}");
-            assert!(run.elapsed < ms(4_000), "{source}: {:?}", run.elapsed);
             over(&mut store, id);
         }
     }

@@ -9,6 +9,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::ptr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 
@@ -25,6 +26,16 @@ fn install(signal: i32, handler: usize, flags: i32) -> libc::sigaction {
         let mut previous = mem::zeroed();
         assert_eq!(libc::sigaction(signal, &action, &mut previous), 0);
         previous
+    }
+}
+
+/// The handler of SIGURG that there is.
+fn installed() -> libc::sigaction {
+    // SAFETY: zero is valid, and the pointers are null or to a local.
+    unsafe {
+        let mut action = mem::zeroed();
+        assert_eq!(libc::sigaction(libc::SIGURG, ptr::null(), &mut action), 0);
+        action
     }
 }
 
@@ -141,9 +152,11 @@ extern "C" fn chaining(signal: i32, info: *mut libc::siginfo_t, context: *mut li
 }
 
 fn install_chaining() {
-    let previous = install_with_info(chaining);
+    // The next signal may come as soon as the handler is there.
+    let previous = installed();
     assert_ne!(previous.sa_flags & libc::SA_SIGINFO, 0);
     CHAINED.store(previous.sa_sigaction, SeqCst);
+    install_with_info(chaining);
 }
 
 #[test]
@@ -441,8 +454,11 @@ fn system_calls_of_host_functions_are_not_interrupted() {
     let module = Module::new(&engine, GUESTS).unwrap();
     let mut store = store(&engine, ());
     let (reader, mut writer) = std::io::pipe().unwrap();
+    let reads = Arc::new(AtomicBool::new(false));
+    let begins = reads.clone();
     let host = Func::wrap(&mut store, move || {
         let mut byte = 0u8;
+        begins.store(true, SeqCst);
         // SAFETY: the pointer is to a local of that size.
         let result = unsafe { libc::read(reader.as_raw_fd(), (&raw mut byte).cast(), 1) };
         (result as i32, i32::from(byte))
@@ -451,10 +467,17 @@ fn system_calls_of_host_functions_are_not_interrupted() {
     Flood::here(|flood| {
         for n in 1..=5 {
             let id = store.spawn_wasm_thread(host, &[]).unwrap();
-            let before = flood.sent();
+            reads.store(false, SeqCst);
             thread::scope(|scope| {
                 scope.spawn(|| {
-                    thread::sleep(ms(20));
+                    while !reads.load(SeqCst) {
+                        thread::yield_now();
+                    }
+                    // Most of them come while it reads.
+                    let before = flood.sent();
+                    while flood.sent() <= before + 20 {
+                        thread::yield_now();
+                    }
                     writer.write_all(&[n]).unwrap();
                 });
                 while store.wasm_thread(id).unwrap().state != ThreadState::Finished {
@@ -462,7 +485,6 @@ fn system_calls_of_host_functions_are_not_interrupted() {
                 }
             });
             assert_eq!(bits(&returned(&mut store, id)), [1, u128::from(n)]);
-            assert!(flood.sent() > before + 20);
         }
     });
     assert!(turns.get(&mut store).unwrap_i64() > 0);

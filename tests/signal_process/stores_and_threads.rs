@@ -76,7 +76,7 @@ impl Threads {
                 .iter()
                 .any(|&id| store.wasm_thread(id).unwrap().state != ThreadState::Finished)
         {
-            assert!(start.elapsed() < ms(20_000));
+            assert!(start.elapsed() < HANG);
             store.run_wasm_threads_for(ms(20)).unwrap();
         }
     }

@@ -6,7 +6,7 @@ use common::{Ran, bad_usage, each_mode, file, out, read, read_trace, run, signal
 use serde_json::{Value, json};
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Takes much longer than any test does.
 const ENDLESS: &str = "threads/spin.wasm(60,10000000)";
@@ -180,9 +180,7 @@ fn trap_names_its_thread_and_ends_no_other_program() {
 #[test]
 fn deadlock_tells_who_waits_for_what() {
     for mode in each_mode() {
-        let started = Instant::now();
         let ran = mode.run(&["threads/deadlock.wasm"]).expect(1);
-        assert!(started.elapsed() < Duration::from_secs(10));
         for part in [
             "\ndeadlock after ",
             "thread 1 (threads/deadlock.wasm) was waiting for the atomic at 0x",
@@ -242,12 +240,10 @@ fn limits_hold_for_all_threads_together() {
                 "fuel" => "--slice=100000",
                 _ => "--slice=2ms",
             };
-            let started = Instant::now();
             let guests = [ENDLESS, "threads/hello.wasm"];
             let ran = mode
                 .run(&[&["--json", slice, limit], &guests[..]].concat())
                 .expect(1);
-            assert!(started.elapsed() < Duration::from_secs(20));
             let json = ran.json();
             assert_eq!(json["end"], "all_finished");
             let row = &rows(&json)[0];

@@ -6,7 +6,7 @@ use common::{each_mode, file, run_with_stdin};
 use std::io::{Read, Write};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// `preempt run ARGS` with a stdin that stays open.
 fn start(args: &[&str]) -> Child {
@@ -142,7 +142,6 @@ fn end_of_the_time_and_a_timeout_end_those_who_wait() {
             ("--for=200ms", "stopped"),
             ("--timeout=200ms", "over_limit"),
         ] {
-            let started = Instant::now();
             let mut child = start(&[
                 "--preemption",
                 mode.name,
@@ -154,7 +153,6 @@ fn end_of_the_time_and_a_timeout_end_those_who_wait() {
             let stdin = child.stdin.take();
             let (status, json, _) = finish(child);
             drop(stdin);
-            assert!(started.elapsed() < Duration::from_secs(20));
             assert_eq!(status, 1);
             for thread in json["threads"].as_array().unwrap() {
                 assert_eq!(thread["exit"], exit);

@@ -3,7 +3,6 @@
 use crate::support::*;
 use preempt_wasi_threads::{Process, ProcessOptions};
 use std::thread;
-use std::time::Instant;
 use wasmtime::*;
 
 /// Three threads and main wait for the word at 8 to be what it is not.
@@ -92,9 +91,7 @@ fn a_deadlock_is_reported_instead_and_nothing_is_lost() {
     for source in sources() {
         let mut store = Store::new(&engine(source), ());
         let process = spawn_wat(&mut store, WAITERS, ProcessOptions::new());
-        let start = Instant::now();
         let run = store.run_wasm_threads_for(LONG).unwrap();
-        assert!(start.elapsed() < ms(10_000));
         assert_eq!((run.end, run.deadlocked.len()), (RunEnd::Deadlock, 4));
         let memory = process.memory().unwrap();
         assert_eq!(memory.atomic_notify(8, u32::MAX).unwrap(), 4, "{source}");

@@ -7,12 +7,13 @@ use wasmtime::{Exit, RunEnd, ThreadState, WaitFor};
 #[test]
 fn sleeping_threads_overlap() {
     for kind in kinds() {
-        let mut guests = Guests::new(kind, &[Subscription::After(MONOTONIC, ms(100))]);
+        let mut guests = Guests::new(kind, &[Subscription::After(MONOTONIC, ms(300))]);
         let threads: Vec<_> = (0..20).map(|_| guests.spawn_poll(1)).collect();
         let started = Instant::now();
         guests.finish();
         let took = started.elapsed();
-        assert!(took >= ms(100) && took < ms(200), "{kind:?}: {took:?}");
+        // One after the other they take longer on any machine.
+        assert!(took >= ms(300) && took < 20 * ms(300), "{kind:?}: {took:?}");
         for (instance, id) in threads {
             assert_eq!(guests.returned(id), 0);
             assert_eq!(guests.events(instance), [(1, 0, 0)]);
@@ -97,8 +98,7 @@ fn spinning_sibling_runs_while_one_sleeps() {
         let (_, id) = guests.spawn_poll(1);
         let spinning = guests.instance();
         guests.spawn(spinning, "spin", &[]);
-        assert_eq!(guests.run(ms(150)), RunEnd::TimeUp);
+        guests.run_until(|guests| guests.finished(id) && guests.turns(spinning) > 1000);
         assert_eq!(guests.returned(id), 0);
-        assert!(guests.turns(spinning) > 1000);
     }
 }

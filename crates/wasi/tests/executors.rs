@@ -2,7 +2,6 @@
 
 use crate::support::*;
 use std::fs;
-use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wasmtime_wasi::cli::{AsyncStdinStream, AsyncStdoutStream};
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
@@ -43,9 +42,7 @@ fn threads_wait_for_tasks_of_the_same_runtime() {
                     drop(keyboard);
                     (bytes, screen)
                 });
-                let started = Instant::now();
                 guests.store.run_wasm_threads().await.unwrap();
-                assert!(started.elapsed() < ms(5_000));
                 assert_eq!(other.await.unwrap().0, [0; 60]);
                 assert_eq!(guests.returned(reader), 0);
                 assert_eq!(guests.read(reading), "hello");

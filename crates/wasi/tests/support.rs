@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, empty, sink};
 use wasmtime::*;
 use wasmtime_wasi::cli::{IsTerminal, StdinStream, StdoutStream};
@@ -17,6 +17,9 @@ use wasmtime_wasi::{WasiCtxBuilder, async_trait};
 pub fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
+
+/// What takes longer hangs, on any machine.
+const HANG: Duration = Duration::from_secs(600);
 
 /// What each test is run with.
 #[derive(Clone, Copy, Debug)]
@@ -165,10 +168,31 @@ impl Guests {
         self.store.run_wasm_threads_for(time).unwrap().end
     }
 
+    /// Runs in pieces until `done`, however long that takes on this machine.
+    pub fn run_until(&mut self, mut done: impl FnMut(&mut Guests) -> bool) {
+        let start = Instant::now();
+        while !done(self) {
+            assert_eq!(self.run(ms(10)), RunEnd::TimeUp);
+            assert!(start.elapsed() < HANG);
+        }
+    }
+
+    fn state(&self, id: ThreadId) -> ThreadState {
+        self.store.wasm_thread(id).unwrap().state
+    }
+
+    pub fn finished(&self, id: ThreadId) -> bool {
+        self.state(id) == ThreadState::Finished
+    }
+
+    pub fn waits(&self, id: ThreadId) -> bool {
+        self.state(id) == ThreadState::Parked
+    }
+
     /// Runs until all have finished.
     #[track_caller]
     pub fn finish(&mut self) {
-        assert_eq!(self.run(ms(20_000)), RunEnd::AllFinished);
+        assert_eq!(self.run(HANG), RunEnd::AllFinished);
     }
 
     /// What the thread's function has returned.
