@@ -25,13 +25,34 @@ fn spawn_limited(store: &mut Store<()>, module: &Module, params: &[Val], limit: 
 
 /// One for each kind of operation, on its operand, which is far too much for what it works on.
 const OUT_OF_BOUNDS: &[(&str, &str)] = &[
-    ("i32", "(memory.fill (i32.const 9) (i32.const 1) (local.get 0))"),
-    ("i32", "(memory.copy (i32.const 9) (i32.const 1) (local.get 0))"),
-    ("i32", "(memory.init $data (i32.const 9) (i32.const 0) (local.get 0))"),
-    ("i32", "(table.fill $t (i32.const 1) (ref.null func) (local.get 0))"),
-    ("i32", "(table.copy $t $t (i32.const 1) (i32.const 0) (local.get 0))"),
-    ("i64", "(memory.fill $wide (i64.const 9) (i32.const 1) (local.get 0))"),
-    ("i64", "(table.fill $far (i64.const 9) (ref.null func) (local.get 0))"),
+    (
+        "i32",
+        "(memory.fill (i32.const 9) (i32.const 1) (local.get 0))",
+    ),
+    (
+        "i32",
+        "(memory.copy (i32.const 9) (i32.const 1) (local.get 0))",
+    ),
+    (
+        "i32",
+        "(memory.init $data (i32.const 9) (i32.const 0) (local.get 0))",
+    ),
+    (
+        "i32",
+        "(table.fill $t (i32.const 1) (ref.null func) (local.get 0))",
+    ),
+    (
+        "i32",
+        "(table.copy $t $t (i32.const 1) (i32.const 0) (local.get 0))",
+    ),
+    (
+        "i64",
+        "(memory.fill $wide (i64.const 9) (i32.const 1) (local.get 0))",
+    ),
+    (
+        "i64",
+        "(table.fill $far (i64.const 9) (ref.null func) (local.get 0))",
+    ),
 ];
 
 fn an_operation_out_of_bounds_costs_nothing(preemption: Preemption) {
@@ -84,13 +105,17 @@ fn what_is_done_is_charged(preemption: Preemption) {
     const LEN: u64 = 60_000;
     let mut store = metered(preemption);
     for (operation, cost) in [
-        ("(memory.fill (i32.const 9) (i32.const 1) (local.get 0))", LEN),
-        ("(memory.copy (i32.const 9) (i32.const 1) (local.get 0))", LEN),
+        (
+            "(memory.fill (i32.const 9) (i32.const 1) (local.get 0))",
+            LEN,
+        ),
+        (
+            "(memory.copy (i32.const 9) (i32.const 1) (local.get 0))",
+            LEN,
+        ),
         ("(drop (memory.grow (local.get 0)))", 0),
     ] {
-        let wat = format!(
-            r#"(module (memory 1 1) (func (export "run") (param i32) {operation}))"#
-        );
+        let wat = format!(r#"(module (memory 1 1) (func (export "run") (param i32) {operation}))"#);
         let module = Module::new(store.engine(), wat).unwrap();
         let id = spawn_limited(&mut store, &module, &[Val::I32(LEN as i32)], LIMIT);
         run_all(&mut store);
@@ -110,7 +135,9 @@ fn a_limit_is_looked_at_before_an_operation_is_done(preemption: Preemption) {
     let run = instance.get_func(&mut store, "run").unwrap();
     let before = store.get_fuel().unwrap();
     let options = ThreadOptions::new().fuel_limit(1_000);
-    let id = store.spawn_wasm_thread_with(run, &[Val::I32(1 << 20)], options).unwrap();
+    let id = store
+        .spawn_wasm_thread_with(run, &[Val::I32(1 << 20)], options)
+        .unwrap();
     run_all(&mut store);
     let Some(Exit::OverLimit(OverLimit::Fuel { limit, used, .. })) =
         store.take_wasm_thread_exit(id)
@@ -186,7 +213,9 @@ fn no_operation_makes_the_counter_wrap(preemption: Preemption) {
     // The limit of a signal's guests is that their tables cannot grow.
     let wat = past_zero_and_far_beyond(2_000);
     let wat = match preemption {
-        Preemption::Signal => wat.replace("(drop (table.grow $far (ref.null func) (local.get 1)))", ""),
+        Preemption::Signal => {
+            wat.replace("(drop (table.grow $far (ref.null func) (local.get 1)))", "")
+        }
         _ => wat,
     };
     let engine = Engine::new(&config).unwrap();

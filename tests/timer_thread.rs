@@ -66,15 +66,24 @@ fn there_is_none_before_the_first_run() {
 }
 
 #[test]
-fn there_is_none_under_fuel() {
-    in_own_process(module_path!(), "there_is_none_under_fuel", || {
-        let (mut store, module) = guests(Preemption::Fuel);
-        spawn_spinner(&mut store, &module);
-        spawn_spinner(&mut store, &module);
-        let run = store.run_wasm_threads_for(ms(10)).unwrap();
-        assert!(run.preemptions > 2);
-        assert_eq!(timers(), [0; 0]);
-    });
+fn there_is_none_under_fuel_unless_time_is_looked_at() {
+    in_own_process(
+        module_path!(),
+        "there_is_none_under_fuel_unless_time_is_looked_at",
+        || {
+            let (mut store, module) = guests(Preemption::Fuel);
+            for _ in 0..2 {
+                spawn(&mut store, &module, "sum", &[Val::I64(10_000)]);
+            }
+            let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
+            assert!(run.preemptions > 2);
+            assert_eq!(timers(), [0; 0]);
+            // A run that is to end has one.
+            spawn(&mut store, &module, "answer", &[]);
+            run_all(&mut store);
+            assert_timers(1);
+        },
+    );
 }
 
 #[test]

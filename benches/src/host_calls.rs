@@ -108,7 +108,10 @@ impl Caller {
         self.store
             .spawn_typed_wasm_thread_with(&self.run, params, detached)?;
         let (took, run) = timed(|| self.store.run_wasm_threads_for(Duration::MAX))?;
-        ensure!(run.end == RunEnd::AllFinished, "the run has ended as {run:?}");
+        ensure!(
+            run.end == RunEnd::AllFinished,
+            "the run has ended as {run:?}"
+        );
         Ok(took)
     }
 

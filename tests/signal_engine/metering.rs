@@ -241,15 +241,16 @@ fn a_killed_thread_is_charged_but_for_what_it_held() {
 }
 
 #[test]
-fn setting_fuel_in_a_host_function_changes_the_budget_and_not_the_count() {
-    const SET: u64 = 777_777_777;
+fn adding_fuel_in_a_host_function_changes_the_budget_and_not_the_count() {
+    const ADDED: u64 = 777;
     let engine = metered();
     let module = Module::new(&engine, BURNERS).unwrap();
     let mut linker = Linker::new(&engine);
     linker
         .func_wrap("", "host", |mut caller: Caller<'_, ()>| {
-            caller.set_fuel(SET).unwrap();
-            assert_eq!(caller.get_fuel().unwrap(), SET);
+            let fuel = caller.get_fuel().unwrap() + ADDED;
+            caller.set_fuel(fuel).unwrap();
+            assert_eq!(caller.get_fuel().unwrap(), fuel);
         })
         .unwrap();
     let mut store = store(&engine, ());
@@ -266,9 +267,9 @@ fn setting_fuel_in_a_host_function_changes_the_budget_and_not_the_count() {
             "{call:?}"
         );
     }
-    // Who was off the CPU when it was set last had at most so much, and keeps it.
-    let left = store.get_fuel().unwrap();
-    assert!(left <= SET + 2 * HELD, "{left}");
+    let used: u64 = calls.iter().map(|call| plain_fuel(*call)).sum();
+    let added = 50_000 * ADDED;
+    assert_eq!(store.get_fuel().unwrap(), (1 << 40) + added - used);
 }
 
 #[test]
@@ -293,7 +294,6 @@ fn a_host_function_can_end_the_budget() {
     // At most what it held when the rest was taken.
     let used = stats(&store, spinner).fuel_consumed;
     assert!(used > 0);
-    assert!(stats(&store, id).fuel_consumed <= 2 * ONE_TURN);
     assert_eq!(store.get_fuel().unwrap(), 0);
     for id in [spinner, id] {
         assert_out_of_fuel(&mut store, id);

@@ -181,11 +181,9 @@ fn spawn_observer(
     spawn_linked(store, &linker, &module, "run", &[])
 }
 
-/// With a slice of 50 us the handler looks after 50, 50, 100, 200, ... us, which is
-/// 12 times in 100 ms, 15 times in a second, and 22 times in a minute and a half, if
-/// this OS thread does not get the CPU before. Signals that came at each end of a slice
-/// would be thousands.
-const SOME: std::ops::RangeInclusive<u32> = 1..=22;
+/// One comes at the end of the slice, if that is not before the wait begins, and no other:
+/// the end of the host function looks.
+const AT_MOST_ONE: std::ops::RangeInclusive<u32> = 0..=1;
 
 #[test]
 fn none_comes_to_a_lone_thread_in_a_run_without_end() {
@@ -205,24 +203,24 @@ fn none_comes_to_a_lone_thread_before_the_run_is_to_end() {
     // Part of the last wait is after the end, and no other wait is.
     let (last, before) = store.data().split_last().unwrap();
     assert!(last.ended >= start + time);
-    assert!(SOME.contains(&last.signals), "{}", last.signals);
+    assert!(AT_MOST_ONE.contains(&last.signals), "{}", last.signals);
     for wait in before {
         assert_eq!(wait.signals, 0);
     }
 }
 
 #[test]
-fn a_few_come_while_a_sibling_waits_for_the_cpu() {
+fn at_most_one_comes_while_a_sibling_waits_for_the_cpu() {
     let (mut store, spinners, id) = waiter(3);
     spawn_spinner(&mut store, &spinners);
     run_until(&mut store, |store| finished(store, id));
     for signals in store.data() {
-        assert!(SOME.contains(signals), "{:?}", store.data());
+        assert!(AT_MOST_ONE.contains(signals), "{:?}", store.data());
     }
 }
 
 #[test]
-fn a_few_come_once_a_sibling_was_spawned() {
+fn at_most_one_comes_once_a_sibling_was_spawned() {
     let (mut store, spinners) = guests(Vec::new());
     let spinner = Instance::new(&mut store, &spinners, &[]).unwrap();
     let spinner = spinner.get_func(&mut store, "spin").unwrap();
@@ -237,8 +235,11 @@ fn a_few_come_once_a_sibling_was_spawned() {
     });
     run_until(&mut store, |store| finished(store, id));
     let signals = store.data();
-    assert_eq!(signals[0], 0);
-    assert!(signals[1..].iter().all(|n| SOME.contains(n)), "{signals:?}");
+    // At the end of the run, or of the slice that has one by then, whichever comes first.
+    assert!(
+        signals.iter().all(|n| AT_MOST_ONE.contains(n)),
+        "{signals:?}"
+    );
 }
 
 #[test]
@@ -257,7 +258,7 @@ fn none_comes_once_the_siblings_have_finished() {
         store.data().iter().partition(|wait| wait.siblings == 0);
     assert_eq!(beside[0].siblings, 3);
     for wait in beside {
-        assert!(SOME.contains(&wait.signals), "{}", wait.signals);
+        assert!(AT_MOST_ONE.contains(&wait.signals), "{}", wait.signals);
     }
     // The one that was asked for while there still was a sibling may be on its way.
     let signals: Vec<_> = alone.iter().map(|wait| wait.signals).collect();
@@ -334,6 +335,9 @@ fn they_go_on_after_a_run_in_a_host_function() {
     spawn_spinner(&mut store, &spinners);
     run_until(&mut store, |store| finished(store, waiter));
     let signals = store.data();
-    assert!(signals.iter().all(|n| SOME.contains(n)), "{signals:?}");
+    assert!(
+        signals.iter().all(|n| AT_MOST_ONE.contains(n)),
+        "{signals:?}"
+    );
     assert!(stats(&store, waiter).preemptions >= 2);
 }

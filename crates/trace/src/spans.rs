@@ -79,13 +79,7 @@ impl Spans {
             use Traced::*;
             matches!(
                 event.what,
-                RunStarted
-                    | RunEnded
-                    | Dispatched { .. }
-                    | Preempted
-                    | Yielded
-                    | Paused
-                    | Returned
+                RunStarted | RunEnded | Dispatched { .. } | Preempted | Yielded | Paused | Returned
             )
         });
         let in_run = lost && first_run.is_some_and(|event| event.what != Traced::RunStarted);

@@ -295,9 +295,8 @@ where
                 self.yield_now().await?;
             }
             let piece = RANDOM_PIECE.min(len - done);
-            let got = self.with(|context, memory, _| {
-                context.random_get(memory, buffer.add(done)?, piece)
-            })?;
+            let got = self
+                .with(|context, memory, _| context.random_get(memory, buffer.add(done)?, piece))?;
             if let Err(error) = got {
                 return Ok(error.downcast()? as i32);
             }

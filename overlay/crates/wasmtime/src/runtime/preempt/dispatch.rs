@@ -42,7 +42,7 @@ use super::park::WaitFor;
 use super::remote::Request;
 use super::slice::Preemption;
 use super::thread::ThreadId;
-use super::threads::{Exited, Off};
+use super::threads::{End, Exited, Off};
 use super::wait::Loan;
 use crate::fiber::{StoreFiber, StoreFiberYield, WasmtimeComplete, WasmtimeResume, resume_fiber};
 use crate::prelude::*;
@@ -600,10 +600,10 @@ impl<'a> OnCpu<'a> {
         let resumed = self.resume(Ok(cx));
         *now = Moment::now();
         match resumed {
-            Ok(Ok(())) => self.finish(None, *now),
+            Ok(Ok(())) => self.finish(End::ByItself(None), *now),
             Ok(Err(error)) => {
                 let exit = exit::trapped(self.store, error);
-                self.finish(Some(exit), *now);
+                self.finish(End::ByItself(Some(exit)), *now);
             }
             Err(StoreFiberYield::ReleaseStore) => {
                 return self.stop(*now).map_or(Left::Finished, Left::Off);
@@ -627,7 +627,7 @@ impl<'a> OnCpu<'a> {
         let result = self.resume(Err(cancelled));
         debug_assert!(result.is_ok());
         let now = Moment::now();
-        self.finish(Some(exit), now);
+        self.finish(End::Ended(exit), now);
         now
     }
 
@@ -652,12 +652,12 @@ impl<'a> OnCpu<'a> {
             .stop_running(fiber, fuel_held, now)
     }
 
-    fn finish(mut self, exit: Option<OwnedExit>, now: Moment) {
+    fn finish(mut self, end: End, now: Moment) {
         // Its stack is back with the store: `resume_fiber` has seen to it.
         self.fiber = None;
         self.store.count_thread_fuel();
         if let Some(threads) = self.store.preempt_mut() {
-            threads.finish(exit, now);
+            threads.finish(end, now);
         }
         self.store.keep_idle_stack();
     }
@@ -675,7 +675,7 @@ impl Drop for OnCpu<'_> {
         if let Some(threads) = self.store.preempt_mut() {
             let exit = OwnedExit::Trapped(format_err!("a host function panicked"));
             // A scheduler may panic as well, when it is told. One panic is on already.
-            let finish = || threads.finish(Some(exit), Moment::now());
+            let finish = || threads.finish(End::Ended(exit), Moment::now());
             let _ = panic::catch_unwind(AssertUnwindSafe(finish));
         }
     }

@@ -82,7 +82,7 @@ mod recording;
 mod scheduling;
 
 pub(crate) use self::entry::Running;
-pub(super) use self::entry::{ExitHook, Exited, Off};
+pub(super) use self::entry::{End, ExitHook, Exited, Off};
 use self::entry::{Extra, Paused, Start, Thread, Usage};
 pub(super) use self::parking::EndWaker;
 use self::scheduling::enqueue;
@@ -373,6 +373,7 @@ impl PreemptiveThreads {
             (None, None) => self.jitter.apply(thread.slice.unwrap_or(self.slice)),
         };
         running.was_paused = paused.is_some();
+        running.is_seen_on_cpu = paused.as_ref().is_some_and(|paused| !paused.recorded);
         running.used_before = paused.map_or(0, |paused| paused.used);
         running.slice_end = match running.slice {
             Slice::Time(slice) => now.as_nanos().saturating_add(nanos(slice)),
@@ -447,7 +448,6 @@ impl PreemptiveThreads {
         let blocked = parked || thread.suspended;
         if left == Leave::Paused && !blocked {
             self.paused = self.running.paused();
-            self.record(Some(now), Some(id), Traced::Paused);
             return Some(Off {
                 id,
                 preempted,
@@ -486,9 +486,8 @@ impl PreemptiveThreads {
         })
     }
 
-    /// Arrow 4. `None` stands for the values that
-    /// the thread's function left in [`Running::results`].
-    pub(super) fn finish(&mut self, exit: Option<OwnedExit>, now: Moment) {
+    /// Arrow 4.
+    pub(super) fn finish(&mut self, end: End, now: Moment) {
         if !core::mem::take(&mut self.is_running) {
             return;
         }
@@ -500,7 +499,10 @@ impl PreemptiveThreads {
             return;
         };
         thread.charge(&self.running, now, &mut self.groups);
-        let exceeded = thread.exceeded(&self.groups, now);
+        let exceeded = match end {
+            End::ByItself(_) => thread.exceeded(&self.groups, now),
+            End::Ended(_) => None,
+        };
         thread.usage.wall_time = run_clock.saturating_sub(thread.spawned);
         self.live -= 1;
         if let Some(instance) = thread.instance.take() {
@@ -512,12 +514,12 @@ impl PreemptiveThreads {
             self.timeouts.remove(&(end, id));
         }
         let over = self.running.over.take().map(|over| *over).or(exceeded);
-        let exit = match (exit, over) {
-            (Some(exit @ (OwnedExit::Killed | OwnedExit::OverLimit(_))), _) => Some(exit),
+        let exit = match (end, over) {
+            (End::Ended(exit), _) => Some(exit),
             // It was unwound because of this, or nobody has looked before it ended.
-            (_, Some(over)) => Some(OwnedExit::OverLimit(over)),
-            (Some(exit), None) => Some(exit),
-            (None, None) => self
+            (End::ByItself(_), Some(over)) => Some(OwnedExit::OverLimit(over)),
+            (End::ByItself(Some(exit)), None) => Some(exit),
+            (End::ByItself(None), None) => self
                 .running
                 .results
                 .take()
@@ -572,7 +574,7 @@ impl PreemptiveThreads {
         // What the OS thread has done since is not the thread's.
         self.running.since = now;
         self.running.cpu_since = None;
-        self.finish(Some(OwnedExit::Killed), now);
+        self.finish(End::Ended(OwnedExit::Killed), now);
     }
 
     /// Makes a thread count as killed that has neither finished nor a fiber to finish.

@@ -35,9 +35,9 @@ pub enum Traced {
     Preempted,
     /// It gave the CPU up, and is ready.
     Yielded,
-    /// It is off the CPU before its slice is over, which goes on with the next dispatch.
-    /// That is of this thread, unless it is ended, suspended or given to another scheduler
-    /// before.
+    /// It is off the CPU at the end of a run, before its slice is over, which goes on with the
+    /// next dispatch. That is of this thread, unless it is ended, suspended or given to
+    /// another scheduler before.
     Paused,
     /// It waits for something, or was suspended.
     Parked,

@@ -158,6 +158,8 @@ pub(crate) struct Running {
     pub(in crate::runtime::preempt) fuel_held: Option<i64>,
     /// Whether it goes on after a pause.
     pub(in crate::runtime::preempt) was_paused: bool,
+    /// Whether the trace has it on the CPU still.
+    pub(super) is_seen_on_cpu: bool,
     /// What it has used of its slice before it was paused, in fuel.
     pub(in crate::runtime::preempt) used_before: u64,
     /// Why it suspended.
@@ -190,6 +192,7 @@ impl Running {
     pub(super) fn paused(&self) -> Option<Paused> {
         Some(Paused {
             id: self.id,
+            recorded: false,
             slice: self.fuel_of_slice_left()?,
             used: self.used_before.saturating_add(self.fuel_consumed),
         })
@@ -210,6 +213,7 @@ impl Running {
             fuel_consumed: 0,
             fuel_held: None,
             was_paused: false,
+            is_seen_on_cpu: false,
             used_before: 0,
             left: Leave::Yielded,
             in_host: 0,
@@ -220,9 +224,19 @@ impl Running {
     }
 }
 
+/// How a thread finishes.
+pub(in crate::runtime::preempt) enum End {
+    /// It has trapped, or its function has left values in [`Running::results`].
+    ByItself(Option<OwnedExit>),
+    /// It was ended so.
+    Ended(OwnedExit),
+}
+
 /// A thread that was paused: it is the next to be dispatched.
 pub(super) struct Paused {
     pub(super) id: ThreadId,
+    /// Whether the trace tells of it. That of a pause in the middle of a run does not.
+    pub(super) recorded: bool,
     /// What is left of its slice, and what it has used of that, in fuel.
     pub(super) slice: u64,
     pub(super) used: u64,

@@ -39,7 +39,14 @@ impl PreemptiveThreads {
     pub(in crate::runtime::preempt) fn end_run(&mut self, now: Moment) {
         self.run_time = self.run_clock(Some(now));
         self.run_start = None;
+        let paused = self.paused.as_mut().and_then(|paused| {
+            let recorded = core::mem::replace(&mut paused.recorded, true);
+            (!recorded).then_some(paused.id)
+        });
         if core::mem::take(&mut self.run_is_traced) {
+            if let Some(id) = paused {
+                self.record(Some(now), Some(id), Traced::Paused);
+            }
             self.record(Some(now), None, Traced::RunEnded);
         }
     }
@@ -66,6 +73,7 @@ impl PreemptiveThreads {
     pub(super) fn record_dispatch(&mut self, now: Moment) {
         if self.trace.is_some()
             && let Some(running) = self.running()
+            && !running.is_seen_on_cpu
         {
             let (id, slice) = (running.id, in_ticks(running.slice));
             self.record(Some(now), Some(id), Traced::Dispatched { slice });
@@ -113,6 +121,7 @@ impl PreemptiveThreads {
                 self.record(None, Some(id), Traced::Parked);
             }
         }
+        self.running.is_seen_on_cpu = false;
         self.record_dispatch(Moment::now());
         Ok(())
     }
