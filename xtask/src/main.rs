@@ -1,6 +1,7 @@
 //! `cargo xtask`: lays out the patched Wasmtime, keeps its patches, and runs
 //! everything that needs it.
 
+mod busy;
 mod demo;
 mod fetch;
 mod files;
@@ -71,6 +72,9 @@ enum Command {
         /// Run the ignored (long) tests too and, unless filtered, `lint`.
         #[arg(long)]
         full: bool,
+        /// Run them beside eight processes that take all the CPU time they get.
+        #[arg(long)]
+        busy: bool,
         /// Run only tests whose name contains this.
         filter: Option<String>,
     },
@@ -94,6 +98,9 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Take all the CPU time there is until stdin ends: see `test --busy`.
+    #[command(hide = true)]
+    Spin,
     /// Check formatting, lints, and that Wasmtime compiles with and without
     /// our features.
     Lint,
@@ -127,6 +134,9 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<()> {
+    if let Command::Spin = cli.command {
+        return busy::spin();
+    }
     let root = match cli.root {
         Some(path) => Root::at(&path)?,
         None => Root::of_this_xtask()?,
@@ -142,10 +152,14 @@ fn run(cli: Cli) -> Result<()> {
             PatchesCommand::List => patches::list(&root),
         },
         Command::Demo { args } => demo::demo(&root, &args),
-        Command::Test { full, filter } => tasks::test(&root, full, filter.as_deref()),
+        Command::Test { full, busy, filter } => {
+            let filter = filter.as_deref();
+            tasks::test(&root, tasks::Tests { full, busy, filter })
+        }
         Command::Bench { args } => tasks::bench(&root, &args),
         Command::Paper { args } => tasks::paper(&root, &args),
         Command::Run { args } => preempt::run(&root, &args),
         Command::Lint => lint::lint(&root),
+        Command::Spin => unreachable!("needs no repository"),
     }
 }

@@ -1,24 +1,54 @@
 //! The commands that build and run something.
 
-use crate::root::{Root, cargo, run as run_command};
+use crate::busy::Busy;
+use crate::root::{Root, capture, cargo, run as run_command};
 use crate::{lint, patches, vendor};
 use anyhow::Result;
 use std::path::Path;
 use std::process::Command;
 
-pub fn test(root: &Root, full: bool, filter: Option<&str>) -> Result<()> {
-    let mut workspace = build(root, Profile::Debug)?;
-    // Lets tests/docs.rs be strict with the commands that it runs.
-    workspace.env("XTASK_TEST", "1");
-    workspace.args(["test", "--workspace"]).args(filter);
-    // Many tests are about time, and those of epochs need a second OS thread to get
-    // the CPU when it wants it.
-    workspace.env("RUST_TEST_THREADS", "1");
-    if full {
-        // With what they print: how much a soak has done.
-        workspace.args(["--", "--include-ignored", "--show-output"]);
+/// What `test` is asked for.
+#[derive(Clone, Copy)]
+pub struct Tests<'a> {
+    pub full: bool,
+    pub busy: bool,
+    pub filter: Option<&'a str>,
+}
+
+impl Tests<'_> {
+    /// How many run at the same time.
+    fn at_once(self) -> Result<usize> {
+        // Many wait for most of their time: for a program, or for a time to be over.
+        let tests = 2 * std::thread::available_parallelism()?.get();
+        Ok(match self.busy {
+            // So that they get half of the machine.
+            true => tests.max(SPINNERS),
+            false => tests,
+        })
     }
-    run_command(&mut workspace, "`cargo test --workspace`")?;
+}
+
+/// How many processes there are beside the tests with `--busy`.
+const SPINNERS: usize = 8;
+
+pub fn test(root: &Root, tests: Tests<'_>) -> Result<()> {
+    let Tests { full, busy, filter } = tests;
+    // First of all, as it is not what is to be slow with `--busy`.
+    let mut compile = build(root, Profile::Debug)?;
+    compile.args(["test", "--workspace", "--no-run", "--quiet"]);
+    run_command(&mut compile, "`cargo test --workspace --no-run`")?;
+    let spinners = match busy {
+        true => {
+            eprintln!("test: beside {SPINNERS} processes that spin");
+            Some(Busy::start(&std::env::current_exe()?, SPINNERS)?)
+        }
+        false => None,
+    };
+
+    match has_nextest(root) {
+        true => with_nextest(root, tests)?,
+        false => with_cargo(root, tests)?,
+    }
 
     if full && filter.is_none() {
         eprintln!("test: with call hooks, for which Wasmtime is compiled once more");
@@ -39,10 +69,12 @@ pub fn test(root: &Root, full: bool, filter: Option<&str>) -> Result<()> {
     let mut xtask = cargo(&root.path);
     xtask
         .arg("test")
+        .env("RUST_TEST_THREADS", tests.at_once()?.to_string())
         .arg("--manifest-path")
         .arg(root.xtask_manifest())
         .args(filter);
     run_command(&mut xtask, "`cargo test` of xtask")?;
+    drop(spinners);
 
     eprintln!("test: patches");
     patches::check(root)?;
@@ -50,6 +82,49 @@ pub fn test(root: &Root, full: bool, filter: Option<&str>) -> Result<()> {
         lint::lint(root)?;
     }
     Ok(())
+}
+
+fn has_nextest(root: &Root) -> bool {
+    let version = capture(cargo(&root.path).args(["nextest", "--version"]));
+    version.is_ok_and(|version| version.ok)
+}
+
+/// Each test in a process of its own, and those of all crates side by side.
+fn with_nextest(root: &Root, tests: Tests<'_>) -> Result<()> {
+    let mut nextest = workspace(root)?;
+    nextest
+        .args(["nextest", "run", "--workspace", "--no-tests", "pass"])
+        .arg(format!("--test-threads={}", tests.at_once()?))
+        .args(tests.filter);
+    if tests.full {
+        // With what they print: how much a soak has done.
+        nextest.args(["--profile", "full", "--run-ignored", "all"]);
+        nextest.args(["--success-output", "final"]);
+    }
+    run_command(&mut nextest, "`cargo nextest run --workspace`")?;
+
+    eprintln!("test: examples in the documentation");
+    let mut docs = workspace(root)?;
+    docs.args(["test", "--workspace", "--doc", "--quiet"])
+        .args(tests.filter);
+    run_command(&mut docs, "`cargo test --workspace --doc`")
+}
+
+fn with_cargo(root: &Root, tests: Tests<'_>) -> Result<()> {
+    let mut all = workspace(root)?;
+    all.args(["test", "--workspace"]).args(tests.filter);
+    if tests.full {
+        all.args(["--", "--include-ignored", "--show-output"]);
+    }
+    run_command(&mut all, "`cargo test --workspace`")
+}
+
+/// A cargo command that runs tests of the workspace.
+fn workspace(root: &Root) -> Result<Command> {
+    let mut workspace = build(root, Profile::Debug)?;
+    // Lets tests/docs.rs be strict with the commands that it runs.
+    workspace.env("XTASK_TEST", "1");
+    Ok(workspace)
 }
 
 pub fn bench(root: &Root, args: &[String]) -> Result<()> {

@@ -2,6 +2,7 @@
 //! crates of one repository, and one that is not part of it. And what must hold
 //! for the files of our own.
 
+mod busy;
 mod failures;
 mod fixture;
 mod layout;
