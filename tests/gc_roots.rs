@@ -174,15 +174,11 @@ impl Holders {
     fn run_beside_collections(&mut self) {
         let id = self.spawn("collect", &[]);
         let before = *self.store.data();
-        while self
-            .store
-            .wasm_threads()
-            .any(|thread| thread.id != id && thread.state != ThreadState::Finished)
-        {
-            self.store.run_wasm_threads_for(ms(20)).unwrap();
-        }
-        let collections = *self.store.data() - before;
-        assert!(collections > 3, "{collections}");
+        run_until(&mut self.store, |store| {
+            let unfinished = |thread: &ThreadInfo| thread.state != ThreadState::Finished;
+            let others = store.wasm_threads().filter(unfinished).count() - 1;
+            others == 0 && *store.data() > before + 3
+        });
         assert_eq!(self.store.shutdown_wasm_threads(), 1);
         assert_killed(&mut self.store, id);
     }

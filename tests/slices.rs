@@ -82,13 +82,13 @@ fn a_slice_can_be_changed_between_runs(preemption: Preemption) {
     spawn_spinner(&mut store, &module);
 
     let mut lengths = Vec::new();
-    for times in [5, 250, 5] {
+    for times in [5, 2_500, 5] {
         store.wasm_thread_slice(slice(preemption, times)).unwrap();
         let before = stats(&store, id);
-        store.run_wasm_threads_for(ms(400)).unwrap();
+        store.run_wasm_threads_for(ms(1_200)).unwrap();
         lengths.push(per_dispatch(preemption, before, stats(&store, id)));
     }
-    // 50 times, with a wide margin for a busy machine.
+    // 500 times, with a wide margin for a busy machine.
     assert!(lengths[1] > 3 * lengths[0].min(lengths[2]), "{lengths:?}");
 }
 
@@ -98,12 +98,12 @@ fn a_thread_keeps_a_slice_of_its_own(preemption: Preemption) {
     let (usual, _) = spawn_spinner(&mut store, &module);
     let instance = Instance::new(&mut store, &module, &[]).unwrap();
     let spin = instance.get_func(&mut store, "spin").unwrap();
-    let options = ThreadOptions::new().slice(slice(preemption, 250));
+    let options = ThreadOptions::new().slice(slice(preemption, 2_500));
     let special = store.spawn_wasm_thread_with(spin, &[], options).unwrap();
     // Not that of the thread that has its own.
     store.wasm_thread_slice(slice(preemption, 5)).unwrap();
 
-    store.run_wasm_threads_for(ms(400)).unwrap();
+    store.run_wasm_threads_for(ms(1_200)).unwrap();
     let per_dispatch = |id| per_dispatch(preemption, ThreadStats::default(), stats(&store, id));
     let (usual, special) = (per_dispatch(usual), per_dispatch(special));
     assert!(special > 3 * usual, "{special} to {usual}");

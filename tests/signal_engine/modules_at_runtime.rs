@@ -65,12 +65,10 @@ fn code_that_came_in_the_middle_of_a_dispatch_is_preempted() {
     // others to load theirs.
     let ids = [(); 3].map(|()| spawn_linked(&mut store, &linker, &module, "run", &[Val::I64(1)]));
     let (spinner, turns) = spawn_spinner(&mut store, &guests);
-    store.run_wasm_threads_for(ms(300)).unwrap();
-    for id in ids {
-        let stats = stats(&store, id);
-        assert!(stats.preemptions > 20, "{stats:?}");
-    }
-    assert!(stats(&store, spinner).preemptions > 20);
+    crate::support::run_until(&mut store, |store| {
+        let mut all = ids.into_iter().chain([spinner]);
+        all.all(|id| stats(store, id).preemptions > 20)
+    });
     assert!(turns.get(&mut store).unwrap_i64() > 0);
     assert_eq!(store.shutdown_wasm_threads(), 4);
 }

@@ -5,9 +5,7 @@
 //! installed with `SA_RESTART`.
 
 use crate::signal::support::{engine, store};
-use crate::support::{
-    GUESTS, finished, ms, run_all, run_until, spawn, spawn_linked, spawn_spinner, stats,
-};
+use crate::support::{GUESTS, ms, run_all, spawn, spawn_linked, spawn_spinner, stats};
 use std::io::{ErrorKind, Read};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -155,6 +153,21 @@ fn spawn_waiter(
     spawn_linked(store, &linker, &module, "run", &[Val::I32(times)])
 }
 
+/// Runs until `id` has finished, and ends the others then. All of it is one run, as
+/// signals come at the end of each.
+fn run_to_the_end_of(store: &mut Store<Signals>, id: ThreadId) {
+    store
+        .wasm_thread_exit_hook(id, |mut store, id| {
+            let ids: Vec<_> = store.wasm_threads().map(|thread| thread.id).collect();
+            for other in ids.into_iter().filter(|other| *other != id) {
+                store.kill_wasm_thread(other).unwrap();
+            }
+        })
+        .unwrap();
+    let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
+    assert_eq!(run.end, RunEnd::AllFinished);
+}
+
 /// As [`spawn_waiter`], but the thread waits until `done` with what it has seen.
 fn spawn_observer(
     store: &mut Store<Vec<Wait>>,
@@ -213,7 +226,7 @@ fn none_comes_to_a_lone_thread_before_the_run_is_to_end() {
 fn at_most_one_comes_while_a_sibling_waits_for_the_cpu() {
     let (mut store, spinners, id) = waiter(3);
     spawn_spinner(&mut store, &spinners);
-    run_until(&mut store, |store| finished(store, id));
+    run_to_the_end_of(&mut store, id);
     for signals in store.data() {
         assert!(AT_MOST_ONE.contains(signals), "{:?}", store.data());
     }
@@ -233,7 +246,7 @@ fn at_most_one_comes_once_a_sibling_was_spawned() {
         let signals = signals_during(WAIT);
         caller.data_mut().push(signals);
     });
-    run_until(&mut store, |store| finished(store, id));
+    run_to_the_end_of(&mut store, id);
     let signals = store.data();
     // At the end of the run, or of the slice that has one by then, whichever comes first.
     assert!(
@@ -333,7 +346,7 @@ fn they_go_on_after_a_run_in_a_host_function() {
         caller.data_mut().push(signals);
     });
     spawn_spinner(&mut store, &spinners);
-    run_until(&mut store, |store| finished(store, waiter));
+    run_to_the_end_of(&mut store, waiter);
     let signals = store.data();
     assert!(
         signals.iter().all(|n| AT_MOST_ONE.contains(n)),

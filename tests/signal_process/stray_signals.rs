@@ -60,7 +60,7 @@ fn receive(signals: u64) {
 #[test]
 fn stray_signals_change_no_result() {
     alone(module_path!(), "stray_signals_change_no_result", || {
-        receive(20_000)
+        receive(5_000)
     });
 }
 

@@ -64,7 +64,7 @@ fn start(args: &[&str]) -> Child {
 /// Its status, and what it has printed to stderr.
 #[track_caller]
 fn ended(mut child: Child) -> (i32, String) {
-    let deadline = Instant::now() + Duration::from_secs(600);
+    let deadline = Instant::now() + Duration::from_secs(300);
     let status = loop {
         if let Some(status) = child.try_wait().unwrap() {
             break status;

@@ -62,33 +62,35 @@ fn shortest_slice_of_signals_is_met() {
     if !signals_work() {
         return;
     }
-    let args = ["--preemption=signal", "--slice=50us", "--for=500ms"];
-    let ran = run(&[&args, &["--json", "spin.wat", "spin.wat"][..]].concat()).expect(1);
-    for thread in threads(&ran.json()) {
+    let per_slice = |slice| {
+        let args = ["--preemption=signal", "--for=500ms", "--json", slice];
+        let ran = run(&[&args[..], &["spin.wat", "spin.wat"]].concat()).expect(1);
+        let json = ran.json();
         let [cpu_time, slices] =
-            ["cpu_time_ms", "slices"].map(|field| thread[field].as_f64().unwrap());
-        // A busy machine lengthens some of them, not all by as much as this.
-        assert!(
-            (0.05..1.0).contains(&(cpu_time / slices)),
-            "{cpu_time} ms in {slices} slices"
-        );
-    }
+            ["cpu_time_ms", "slices"].map(|field| json[field].as_f64().unwrap());
+        cpu_time / slices
+    };
+    let (shortest, usual) = (per_slice("--slice=50us"), per_slice("--slice=10ms"));
+    // A busy machine lengthens some of them, not all by as much as this.
+    assert!(
+        shortest >= 0.05 && shortest < usual / 4.0,
+        "{shortest} and {usual} ms"
+    );
 }
 
 #[test]
-fn endless_guests_share_the_cpu_evenly() {
+fn endless_guests_have_their_turns_evenly() {
     for mode in each_mode() {
         let ran = mode
             .run(&["--json", "--for=1s", "spin.wat", "spin.wat", "spin.wat"])
             .expect(1);
-        for thread in threads(&ran.json()) {
-            let share = thread["share"].as_f64().unwrap();
-            assert!((0.2..0.5).contains(&share), "{}: {thread}", mode.name);
-            assert!(
-                thread["preemptions"].as_u64().unwrap() >= 10,
-                "{}: {thread}",
-                mode.name
-            );
+        let json = ran.json();
+        let slices = threads(&json).iter().map(|t| t["slices"].as_u64().unwrap());
+        let (least, most) = (slices.clone().min().unwrap(), slices.max().unwrap());
+        assert!(least > 1 && most - least <= 1, "{}: {json}", mode.name);
+        for thread in threads(&json) {
+            assert_eq!(thread["preemptions"], thread["slices"], "{json}");
+            assert!(thread["share"].as_f64().unwrap() > 0.0, "{json}");
         }
     }
 }
@@ -125,7 +127,7 @@ fn fuel_runs_are_the_same_each_time() {
 #[test]
 fn interleaving_shows_each_thread_in_each_step() {
     let args = [
-        "--for=400ms",
+        "--for=1s",
         "--interleaving=100ms",
         "spin.wat",
         "spin.wat",
@@ -139,7 +141,7 @@ fn interleaving_shows_each_thread_in_each_step() {
             .iter()
             .map(|thread| serde_json::from_value(thread["interleaving"].clone()).unwrap())
             .collect();
-        assert!((2..=5).contains(&shares[0].len()), "{json}");
+        assert!((2..=11).contains(&shares[0].len()), "{json}");
         for column in 0..shares[0].len() {
             let total: f64 = shares.iter().map(|thread| thread[column]).sum();
             assert!((total - 1.0).abs() < 1e-6, "{json}");

@@ -19,7 +19,7 @@ pub fn ms(millis: u64) -> Duration {
 }
 
 /// What takes longer hangs, on any machine.
-const HANG: Duration = Duration::from_secs(600);
+const HANG: Duration = Duration::from_secs(300);
 
 /// What each test is run with.
 #[derive(Clone, Copy, Debug)]
