@@ -1,6 +1,8 @@
 //! A guest thread that waits for an atomic is parked: its siblings run on.
 
-use crate::support::{HANG, config, finished, ms, run_until, run_until_parked, sources};
+use crate::support::{
+    HANG, config, finished, for_each_preemption, ms, run_until, run_until_parked,
+};
 use std::thread;
 use std::time::{Duration, Instant};
 use wasmtime::*;
@@ -192,348 +194,329 @@ const OK: i32 = 0;
 const MISMATCH: i32 = 1;
 const TIMED_OUT: i32 = 2;
 
-#[test]
-fn waiting_neither_makes_nor_loses_fuel() {
-    for source in sources() {
-        let mut config = config_with_shared_memory(source);
-        config.consume_fuel(true);
-        let consumed = |has_to_wait: bool| {
-            let mut guests = Guests::with(&config);
-            guests.store.set_fuel(10_000_000).unwrap();
-            let expected = Val::I32(i32::from(!has_to_wait));
-            let waiter = guests.spawn("burn_wait_burn", &[Val::I32(1_000), expected]);
-            guests.spawn("burn", &[Val::I32(100_000)]);
-            if has_to_wait {
-                guests.spawn("notify", &[Val::I32(0), Val::I32(1)]);
-            }
-            let run = guests.run(HANG);
-            assert_eq!(run.end, RunEnd::AllFinished, "{source}");
-            let used = guests.store.wasm_threads().map(|t| t.stats.fuel_consumed);
-            let used: u64 = used.sum();
-            let left = guests.store.get_fuel().unwrap();
-            assert_eq!(left, 10_000_000 - used, "{source}, {has_to_wait}");
-            let waiter = guests.store.wasm_thread(waiter).unwrap();
-            waiter.stats.fuel_consumed
-        };
-        assert_eq!(consumed(true), consumed(false), "{source}");
+for_each_preemption!(
+    waiting_neither_makes_nor_loses_fuel,
+    a_wait_gives_what_it_should,
+    what_is_no_address_of_an_atomic_traps,
+    as_many_are_woken_as_were_notified_first_those_that_came_first,
+    a_run_that_sleeps_is_woken_by_another_os_thread_and_another_store,
+    one_that_was_notified_has_its_turn_beside_one_that_never_yields,
+    one_that_is_ended_while_it_waits_leaves_the_queue,
+    one_that_is_suspended_takes_its_notification_when_it_is_resumed,
+    a_guest_that_a_host_function_has_called_can_look_and_not_wait,
+    guest_threads_and_os_threads_stand_in_one_queue,
+    ten_thousand_wait_are_killed_and_notified_in_no_time,
+);
+
+fn waiting_neither_makes_nor_loses_fuel(source: Preemption) {
+    let mut config = config_with_shared_memory(source);
+    config.consume_fuel(true);
+    let consumed = |has_to_wait: bool| {
+        let mut guests = Guests::with(&config);
+        guests.store.set_fuel(10_000_000).unwrap();
+        let expected = Val::I32(i32::from(!has_to_wait));
+        let waiter = guests.spawn("burn_wait_burn", &[Val::I32(1_000), expected]);
+        guests.spawn("burn", &[Val::I32(100_000)]);
+        if has_to_wait {
+            guests.spawn("notify", &[Val::I32(0), Val::I32(1)]);
+        }
+        let run = guests.run(HANG);
+        assert_eq!(run.end, RunEnd::AllFinished, "{source}");
+        let used = guests.store.wasm_threads().map(|t| t.stats.fuel_consumed);
+        let used: u64 = used.sum();
+        let left = guests.store.get_fuel().unwrap();
+        assert_eq!(left, 10_000_000 - used, "{source}, {has_to_wait}");
+        let waiter = guests.store.wasm_thread(waiter).unwrap();
+        waiter.stats.fuel_consumed
+    };
+    assert_eq!(consumed(true), consumed(false), "{source}");
+}
+
+fn a_wait_gives_what_it_should(source: Preemption) {
+    let mut guests = Guests::new(source);
+    let one = |guests: &mut Guests, name: &str, params: &[Val]| {
+        let id = guests.spawn(name, params);
+        let start = Instant::now();
+        let run = guests.run(HANG);
+        assert_eq!(run.end, RunEnd::AllFinished, "{source} {name} {params:?}");
+        (guests.returned(id), start.elapsed())
+    };
+    for timeout in [0, 1, 1_000, 20_000_000, i64::MAX, -1, i64::MIN] {
+        let timeout = Val::I64(timeout);
+        let params = [Val::I32(8), Val::I32(1), timeout];
+        assert_eq!(one(&mut guests, "wait32", &params).0, MISMATCH);
+        let params = [Val::I32(8), Val::I64(1), timeout];
+        assert_eq!(one(&mut guests, "wait64", &params).0, MISMATCH);
+        // The upper half is looked at too.
+        let params = [Val::I32(8), Val::I64(1 << 32), timeout];
+        assert_eq!(one(&mut guests, "wait64", &params).0, MISMATCH);
+    }
+    for timeout in [0, 1, 1_000, 20_000_000] {
+        let least = Duration::from_nanos(timeout as u64);
+        let timeout = Val::I64(timeout);
+        for (name, zero) in [("wait32", Val::I32(0)), ("wait64", Val::I64(0))] {
+            let (result, took) = one(&mut guests, name, &[Val::I32(8), zero, timeout]);
+            assert_eq!(result, TIMED_OUT, "{source}");
+            assert!(took >= least, "{took:?}");
+        }
+    }
+    // For ever, and for so long that it might as well be.
+    for timeout in [i64::MAX, -1, i64::MIN] {
+        let timeout = Val::I64(timeout);
+        let ids = [
+            guests.spawn("wait32", &[Val::I32(8), Val::I32(0), timeout]),
+            guests.spawn("wait64", &[Val::I32(8), Val::I64(0), timeout]),
+        ];
+        assert_eq!(guests.run(ms(20)).end, RunEnd::TimeUp, "{source}");
+        assert_eq!(guests.memory.atomic_notify(8, 9).unwrap(), 2);
+        assert_eq!(guests.run(HANG).end, RunEnd::AllFinished, "{source}");
+        for id in ids {
+            assert_eq!(guests.returned(id), OK);
+        }
     }
 }
 
-#[test]
-fn a_wait_gives_what_it_should() {
-    for source in sources() {
-        let mut guests = Guests::new(source);
-        let one = |guests: &mut Guests, name: &str, params: &[Val]| {
-            let id = guests.spawn(name, params);
-            let start = Instant::now();
-            let run = guests.run(HANG);
-            assert_eq!(run.end, RunEnd::AllFinished, "{source} {name} {params:?}");
-            (guests.returned(id), start.elapsed())
+fn what_is_no_address_of_an_atomic_traps(source: Preemption) {
+    let mut guests = Guests::new(source);
+    for (name, address, says) in [
+        ("wait32", 2, "unaligned atomic"),
+        ("wait64", 4, "unaligned atomic"),
+        ("wait32", 65_536, "out of bounds"),
+        ("wait64", -8, "out of bounds"),
+    ] {
+        let expected = match name {
+            "wait32" => Val::I32(0),
+            _ => Val::I64(0),
         };
-        for timeout in [0, 1, 1_000, 20_000_000, i64::MAX, -1, i64::MIN] {
-            let timeout = Val::I64(timeout);
-            let params = [Val::I32(8), Val::I32(1), timeout];
-            assert_eq!(one(&mut guests, "wait32", &params).0, MISMATCH);
-            let params = [Val::I32(8), Val::I64(1), timeout];
-            assert_eq!(one(&mut guests, "wait64", &params).0, MISMATCH);
-            // The upper half is looked at too.
-            let params = [Val::I32(8), Val::I64(1 << 32), timeout];
-            assert_eq!(one(&mut guests, "wait64", &params).0, MISMATCH);
-        }
-        for timeout in [0, 1, 1_000, 20_000_000] {
-            let least = Duration::from_nanos(timeout as u64);
-            let timeout = Val::I64(timeout);
-            for (name, zero) in [("wait32", Val::I32(0)), ("wait64", Val::I64(0))] {
-                let (result, took) = one(&mut guests, name, &[Val::I32(8), zero, timeout]);
-                assert_eq!(result, TIMED_OUT, "{source}");
-                assert!(took >= least, "{took:?}");
-            }
-        }
-        // For ever, and for so long that it might as well be.
-        for timeout in [i64::MAX, -1, i64::MIN] {
-            let timeout = Val::I64(timeout);
-            let ids = [
-                guests.spawn("wait32", &[Val::I32(8), Val::I32(0), timeout]),
-                guests.spawn("wait64", &[Val::I32(8), Val::I64(0), timeout]),
-            ];
-            assert_eq!(guests.run(ms(20)).end, RunEnd::TimeUp, "{source}");
-            assert_eq!(guests.memory.atomic_notify(8, 9).unwrap(), 2);
-            assert_eq!(guests.run(HANG).end, RunEnd::AllFinished, "{source}");
-            for id in ids {
-                assert_eq!(guests.returned(id), OK);
-            }
-        }
-    }
-}
-
-#[test]
-fn what_is_no_address_of_an_atomic_traps() {
-    for source in sources() {
-        let mut guests = Guests::new(source);
-        for (name, address, says) in [
-            ("wait32", 2, "unaligned atomic"),
-            ("wait64", 4, "unaligned atomic"),
-            ("wait32", 65_536, "out of bounds"),
-            ("wait64", -8, "out of bounds"),
-        ] {
-            let expected = match name {
-                "wait32" => Val::I32(0),
-                _ => Val::I64(0),
-            };
-            let params = [Val::I32(address), expected, Val::I64(-1)];
-            let id = guests.spawn(name, &params);
-            assert_eq!(guests.run(HANG).end, RunEnd::AllFinished, "{source}");
-            let error = guests.trapped(id);
-            assert!(error.contains(says), "{source}: {error}");
-        }
-        // As for those that wait in a memory which nobody else can see.
-        let wat = r#"(module (memory 1)
-            (func (export "f") (drop
-                (memory.atomic.wait32 (i32.const 0) (i32.const 0) (i64.const -1)))))"#;
-        let module = Module::new(guests.store.engine(), wat).unwrap();
-        let instance = Instance::new(&mut guests.store, &module, &[]).unwrap();
-        let func = instance.get_func(&mut guests.store, "f").unwrap();
-        let id = guests.store.spawn_wasm_thread(func, &[]).unwrap();
+        let params = [Val::I32(address), expected, Val::I64(-1)];
+        let id = guests.spawn(name, &params);
         assert_eq!(guests.run(HANG).end, RunEnd::AllFinished, "{source}");
         let error = guests.trapped(id);
-        assert!(error.contains("non-shared memory"), "{source}: {error}");
+        assert!(error.contains(says), "{source}: {error}");
     }
+    // As for those that wait in a memory which nobody else can see.
+    let wat = r#"(module (memory 1)
+            (func (export "f") (drop
+                (memory.atomic.wait32 (i32.const 0) (i32.const 0) (i64.const -1)))))"#;
+    let module = Module::new(guests.store.engine(), wat).unwrap();
+    let instance = Instance::new(&mut guests.store, &module, &[]).unwrap();
+    let func = instance.get_func(&mut guests.store, "f").unwrap();
+    let id = guests.store.spawn_wasm_thread(func, &[]).unwrap();
+    assert_eq!(guests.run(HANG).end, RunEnd::AllFinished, "{source}");
+    let error = guests.trapped(id);
+    assert!(error.contains("non-shared memory"), "{source}: {error}");
 }
 
-#[test]
-fn as_many_are_woken_as_were_notified_first_those_that_came_first() {
-    for source in sources() {
-        let mut guests = Guests::new(source);
-        let memory = guests.memory.clone();
-        guests.store.wasm_threads_own_memory(&memory).unwrap();
-        let ids: Vec<ThreadId> = (0..6).map(|_| guests.wait(8)).collect();
-        let elsewhere = guests.wait(16);
-        guests.store.trace_wasm_threads(1_000).unwrap();
+fn as_many_are_woken_as_were_notified_first_those_that_came_first(source: Preemption) {
+    let mut guests = Guests::new(source);
+    let memory = guests.memory.clone();
+    guests.store.wasm_threads_own_memory(&memory).unwrap();
+    let ids: Vec<ThreadId> = (0..6).map(|_| guests.wait(8)).collect();
+    let elsewhere = guests.wait(16);
+    guests.store.trace_wasm_threads(1_000).unwrap();
+    assert_eq!(guests.run(Duration::MAX).end, RunEnd::Deadlock, "{source}");
+    for (count, woken) in [(0, 0), (1, 1), (2, 2), (-1, 3), (1, 0)] {
+        let notifier = guests.spawn("notify", &[Val::I32(8), Val::I32(count)]);
         assert_eq!(guests.run(Duration::MAX).end, RunEnd::Deadlock, "{source}");
-        for (count, woken) in [(0, 0), (1, 1), (2, 2), (-1, 3), (1, 0)] {
-            let notifier = guests.spawn("notify", &[Val::I32(8), Val::I32(count)]);
-            assert_eq!(guests.run(Duration::MAX).end, RunEnd::Deadlock, "{source}");
-            assert_eq!(guests.returned(notifier), woken, "{source}, {count}");
+        assert_eq!(guests.returned(notifier), woken, "{source}, {count}");
+    }
+    let trace = guests.store.take_wasm_thread_trace().unwrap();
+    let returned = trace
+        .events
+        .iter()
+        .filter(|event| event.what == Traced::Returned && ids.contains(&event.thread));
+    let order: Vec<ThreadId> = returned.map(|event| event.thread).collect();
+    assert_eq!(order, ids, "{source}");
+    assert_eq!(
+        guests.store.wasm_thread(elsewhere).unwrap().waits_for,
+        Some(WaitFor::Atomic(16))
+    );
+}
+
+fn a_run_that_sleeps_is_woken_by_another_os_thread_and_another_store(source: Preemption) {
+    let mut guests = Guests::new(source);
+    let ids = [guests.wait(0), guests.wait(0)];
+    let memory = guests.memory.clone();
+    let engine = guests.store.engine().clone();
+    let notifier = thread::spawn(move || {
+        thread::sleep(ms(20));
+        while memory.atomic_notify(0, 1).unwrap() == 0 {
+            thread::yield_now();
         }
-        let trace = guests.store.take_wasm_thread_trace().unwrap();
-        let returned = trace
-            .events
-            .iter()
-            .filter(|event| event.what == Traced::Returned && ids.contains(&event.thread));
-        let order: Vec<ThreadId> = returned.map(|event| event.thread).collect();
-        assert_eq!(order, ids, "{source}");
-        assert_eq!(
-            guests.store.wasm_thread(elsewhere).unwrap().waits_for,
-            Some(WaitFor::Atomic(16))
-        );
-    }
-}
-
-#[test]
-fn a_run_that_sleeps_is_woken_by_another_os_thread_and_another_store() {
-    for source in sources() {
-        let mut guests = Guests::new(source);
-        let ids = [guests.wait(0), guests.wait(0)];
-        let memory = guests.memory.clone();
-        let engine = guests.store.engine().clone();
-        let notifier = thread::spawn(move || {
-            thread::sleep(ms(20));
-            while memory.atomic_notify(0, 1).unwrap() == 0 {
-                thread::yield_now();
-            }
-            let mut other = Guests::sharing(&engine, memory);
-            other.spawn("notify", &[Val::I32(0), Val::I32(1)]);
-            other.run(Duration::MAX).end
-        });
-        let run = guests.run(Duration::MAX);
-        assert_eq!(notifier.join().unwrap(), RunEnd::AllFinished);
-        assert_eq!(run.end, RunEnd::AllFinished, "{source}");
-        assert!(run.dispatches <= 6, "{source}: {}", run.dispatches);
-        for id in ids {
-            assert_eq!(guests.returned(id), OK, "{source}");
-        }
-    }
-}
-
-#[test]
-fn one_that_was_notified_has_its_turn_beside_one_that_never_yields() {
-    for source in sources() {
-        let mut guests = Guests::new(source);
-        let [elsewhere, by_sibling] = [guests.wait(0), guests.wait(8)];
-        run_until_parked(&mut guests.store, &[elsewhere, by_sibling]);
-        guests.spawn("spin", &[]);
-        let memory = guests.memory.clone();
-        let notifier = thread::spawn(move || {
-            thread::sleep(ms(30));
-            memory.atomic_notify(0, 1).unwrap()
-        });
-        run_until(&mut guests.store, |store| finished(store, elsewhere));
-        assert_eq!(notifier.join().unwrap(), 1, "{source}");
-        assert_eq!(guests.returned(elsewhere), OK, "{source}");
-        guests.spawn("notify", &[Val::I32(8), Val::I32(1)]);
-        run_until(&mut guests.store, |store| finished(store, by_sibling));
-        assert_eq!(guests.returned(by_sibling), OK, "{source}");
-    }
-}
-
-#[test]
-fn one_that_is_ended_while_it_waits_leaves_the_queue() {
-    for source in sources() {
-        let mut guests = Guests::new(source);
-        let memory = guests.memory.clone();
-        let ids: Vec<ThreadId> = (0..5).map(|_| guests.wait(0)).collect();
-        assert_eq!(guests.run(ms(10)).end, RunEnd::TimeUp, "{source}");
-        // First, last, and in the middle.
-        for i in [0, 4, 2] {
-            guests.store.kill_wasm_thread(ids[i]).unwrap();
-        }
-        assert_eq!(memory.atomic_notify(0, 1).unwrap(), 1);
-        guests.run(ms(10));
-        assert_eq!(guests.returned(ids[1]), OK, "{source}");
-        assert_eq!(guests.store.shutdown_wasm_threads(), 1);
-        assert_eq!(memory.atomic_notify(0, 9).unwrap(), 0, "{source}");
-
-        guests.wait(0);
-        guests.run(ms(10));
-        drop(guests);
-        assert_eq!(memory.atomic_notify(0, 9).unwrap(), 0, "{source}");
-    }
-}
-
-#[test]
-fn one_that_is_suspended_takes_its_notification_when_it_is_resumed() {
-    for source in sources() {
-        let mut guests = Guests::new(source);
-        let memory = guests.memory.clone();
-        guests.store.wasm_threads_own_memory(&memory).unwrap();
-        let id = guests.wait(0);
-        assert_eq!(guests.run(HANG).end, RunEnd::Deadlock, "{source}");
-        guests.store.suspend_wasm_thread(id).unwrap();
-        assert_eq!(guests.run(HANG).end, RunEnd::AllSuspended, "{source}");
-        assert_eq!(memory.atomic_notify(0, 1).unwrap(), 1);
-        assert_eq!(guests.run(HANG).end, RunEnd::AllSuspended, "{source}");
-        guests.store.resume_wasm_thread(id).unwrap();
-        assert_eq!(guests.run(HANG).end, RunEnd::AllFinished, "{source}");
+        let mut other = Guests::sharing(&engine, memory);
+        other.spawn("notify", &[Val::I32(0), Val::I32(1)]);
+        other.run(Duration::MAX).end
+    });
+    let run = guests.run(Duration::MAX);
+    assert_eq!(notifier.join().unwrap(), RunEnd::AllFinished);
+    assert_eq!(run.end, RunEnd::AllFinished, "{source}");
+    assert!(run.dispatches <= 6, "{source}: {}", run.dispatches);
+    for id in ids {
         assert_eq!(guests.returned(id), OK, "{source}");
     }
 }
 
-#[test]
-fn a_guest_that_a_host_function_has_called_can_look_and_not_wait() {
-    for source in sources() {
-        for (expected, timeout, result) in [
-            (1, -1, Ok(MISMATCH)),
-            (0, 0, Ok(TIMED_OUT)),
-            (0, -1, Err(())),
-        ] {
-            let mut guests = Guests::new(source);
-            let nested = move |mut caller: Caller<'_, Option<Instance>>| -> Result<()> {
-                let instance = caller.data().unwrap();
-                let wait = instance
-                    .get_typed_func::<(i32, i32, i64), i32>(&mut caller, "wait32")
-                    .unwrap();
-                let waited = wait.call(&mut caller, (0, expected, timeout));
-                match result {
-                    Ok(result) => assert_eq!(waited?, result),
-                    Err(()) => {
-                        let error = waited.unwrap_err().root_cause().to_string();
-                        assert!(error.contains("cannot wait for an atomic"), "{error}");
-                    }
-                }
-                Ok(())
-            };
-            guests.linker.allow_shadowing(true);
-            guests.linker.func_wrap("", "call", nested).unwrap();
-            let instance = guests
-                .linker
-                .instantiate(&mut guests.store, &guests.module)
+fn one_that_was_notified_has_its_turn_beside_one_that_never_yields(source: Preemption) {
+    let mut guests = Guests::new(source);
+    let [elsewhere, by_sibling] = [guests.wait(0), guests.wait(8)];
+    run_until_parked(&mut guests.store, &[elsewhere, by_sibling]);
+    guests.spawn("spin", &[]);
+    let memory = guests.memory.clone();
+    let notifier = thread::spawn(move || {
+        thread::sleep(ms(30));
+        memory.atomic_notify(0, 1).unwrap()
+    });
+    run_until(&mut guests.store, |store| finished(store, elsewhere));
+    assert_eq!(notifier.join().unwrap(), 1, "{source}");
+    assert_eq!(guests.returned(elsewhere), OK, "{source}");
+    guests.spawn("notify", &[Val::I32(8), Val::I32(1)]);
+    run_until(&mut guests.store, |store| finished(store, by_sibling));
+    assert_eq!(guests.returned(by_sibling), OK, "{source}");
+}
+
+fn one_that_is_ended_while_it_waits_leaves_the_queue(source: Preemption) {
+    let mut guests = Guests::new(source);
+    let memory = guests.memory.clone();
+    let ids: Vec<ThreadId> = (0..5).map(|_| guests.wait(0)).collect();
+    assert_eq!(guests.run(ms(10)).end, RunEnd::TimeUp, "{source}");
+    // First, last, and in the middle.
+    for i in [0, 4, 2] {
+        guests.store.kill_wasm_thread(ids[i]).unwrap();
+    }
+    assert_eq!(memory.atomic_notify(0, 1).unwrap(), 1);
+    guests.run(ms(10));
+    assert_eq!(guests.returned(ids[1]), OK, "{source}");
+    assert_eq!(guests.store.shutdown_wasm_threads(), 1);
+    assert_eq!(memory.atomic_notify(0, 9).unwrap(), 0, "{source}");
+
+    guests.wait(0);
+    guests.run(ms(10));
+    drop(guests);
+    assert_eq!(memory.atomic_notify(0, 9).unwrap(), 0, "{source}");
+}
+
+fn one_that_is_suspended_takes_its_notification_when_it_is_resumed(source: Preemption) {
+    let mut guests = Guests::new(source);
+    let memory = guests.memory.clone();
+    guests.store.wasm_threads_own_memory(&memory).unwrap();
+    let id = guests.wait(0);
+    assert_eq!(guests.run(HANG).end, RunEnd::Deadlock, "{source}");
+    guests.store.suspend_wasm_thread(id).unwrap();
+    assert_eq!(guests.run(HANG).end, RunEnd::AllSuspended, "{source}");
+    assert_eq!(memory.atomic_notify(0, 1).unwrap(), 1);
+    assert_eq!(guests.run(HANG).end, RunEnd::AllSuspended, "{source}");
+    guests.store.resume_wasm_thread(id).unwrap();
+    assert_eq!(guests.run(HANG).end, RunEnd::AllFinished, "{source}");
+    assert_eq!(guests.returned(id), OK, "{source}");
+}
+
+fn a_guest_that_a_host_function_has_called_can_look_and_not_wait(source: Preemption) {
+    for (expected, timeout, result) in [
+        (1, -1, Ok(MISMATCH)),
+        (0, 0, Ok(TIMED_OUT)),
+        (0, -1, Err(())),
+    ] {
+        let mut guests = Guests::new(source);
+        let nested = move |mut caller: Caller<'_, Option<Instance>>| -> Result<()> {
+            let instance = caller.data().unwrap();
+            let wait = instance
+                .get_typed_func::<(i32, i32, i64), i32>(&mut caller, "wait32")
                 .unwrap();
-            *guests.store.data_mut() = Some(instance);
-            let id = guests.spawn("call", &[]);
-            assert_eq!(guests.run(HANG).end, RunEnd::AllFinished, "{source}");
-            let exit = guests.store.take_wasm_thread_exit(id);
-            assert!(matches!(exit, Some(Exit::Returned(_))), "{exit:?}");
-            assert_eq!(guests.memory.atomic_notify(0, 9).unwrap(), 0);
-        }
-    }
-}
-
-#[test]
-fn guest_threads_and_os_threads_stand_in_one_queue() {
-    for source in sources() {
-        let mut guests = Guests::new(source);
-        let memory = guests.memory.clone();
-        let first = guests.wait(0);
-        guests.run(ms(5));
-        let waits = memory.clone();
-        let (sender, receiver) = std::sync::mpsc::channel();
-        let os_thread = thread::spawn(move || {
-            sender.send(()).unwrap();
-            waits.atomic_wait32(0, 0, None).unwrap()
-        });
-        receiver.recv().unwrap();
-        // Until it waits.
-        thread::sleep(ms(50));
-        let last = guests.wait(0);
-        guests.run(ms(5));
-
-        assert_eq!(memory.atomic_notify(0, 1).unwrap(), 1);
-        guests.run(ms(5));
-        assert_eq!(guests.returned(first), OK, "{source}");
-        assert!(!os_thread.is_finished());
-        assert_eq!(memory.atomic_notify(0, 1).unwrap(), 1);
-        assert_eq!(os_thread.join().unwrap(), WaitResult::Ok, "{source}");
-        let waits_for = guests.store.wasm_thread(last).unwrap().waits_for;
-        assert_eq!(waits_for, Some(WaitFor::Atomic(0)));
-        assert_eq!(memory.atomic_notify(0, 9).unwrap(), 1);
-        assert_eq!(
-            guests.run(Duration::MAX).end,
-            RunEnd::AllFinished,
-            "{source}"
-        );
-        assert_eq!(guests.returned(last), OK, "{source}");
-    }
-}
-
-#[test]
-fn ten_thousand_wait_are_killed_and_notified_in_no_time() {
-    for source in sources() {
-        let mut guests = Guests::new(source);
+            let waited = wait.call(&mut caller, (0, expected, timeout));
+            match result {
+                Ok(result) => assert_eq!(waited?, result),
+                Err(()) => {
+                    let error = waited.unwrap_err().root_cause().to_string();
+                    assert!(error.contains("cannot wait for an atomic"), "{error}");
+                }
+            }
+            Ok(())
+        };
+        guests.linker.allow_shadowing(true);
+        guests.linker.func_wrap("", "call", nested).unwrap();
         let instance = guests
             .linker
             .instantiate(&mut guests.store, &guests.module)
             .unwrap();
-        let wait = instance
-            .get_typed_func::<(i32, i32, i64), i32>(&mut guests.store, "wait32")
-            .unwrap();
-        let mut ids = Vec::new();
-        for i in 0..6_000 {
-            let params = (8 * (i % 100), 0, -1);
-            let id = guests.store.spawn_typed_wasm_thread(&wait, params).unwrap();
-            ids.push(id.id());
-        }
-        while guests
-            .store
-            .wasm_threads()
-            .any(|t| t.state != ThreadState::Parked)
-        {
-            guests.run(ms(100));
-        }
-        let handles = ids[..3_000]
-            .iter()
-            .map(|id| guests.store.wasm_thread_handle(*id).unwrap());
-        handles
-            .collect::<Vec<_>>()
-            .iter()
-            .for_each(ThreadHandle::kill);
-        let mut notified = 0;
-        let run = guests.run(ms(1));
-        assert!(run.finished == 3_000, "{source}: {}", run.finished);
-        for i in 0..100 {
-            notified += guests.memory.atomic_notify(8 * i, u32::MAX).unwrap();
-        }
-        assert_eq!(notified, 3_000);
-        let run = guests.run(Duration::MAX);
-        assert_eq!((run.end, run.finished), (RunEnd::AllFinished, 3_000));
+        *guests.store.data_mut() = Some(instance);
+        let id = guests.spawn("call", &[]);
+        assert_eq!(guests.run(HANG).end, RunEnd::AllFinished, "{source}");
+        let exit = guests.store.take_wasm_thread_exit(id);
+        assert!(matches!(exit, Some(Exit::Returned(_))), "{exit:?}");
+        assert_eq!(guests.memory.atomic_notify(0, 9).unwrap(), 0);
     }
+}
+
+fn guest_threads_and_os_threads_stand_in_one_queue(source: Preemption) {
+    let mut guests = Guests::new(source);
+    let memory = guests.memory.clone();
+    let first = guests.wait(0);
+    guests.run(ms(5));
+    let waits = memory.clone();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let os_thread = thread::spawn(move || {
+        sender.send(()).unwrap();
+        waits.atomic_wait32(0, 0, None).unwrap()
+    });
+    receiver.recv().unwrap();
+    // Until it waits.
+    thread::sleep(ms(50));
+    let last = guests.wait(0);
+    guests.run(ms(5));
+
+    assert_eq!(memory.atomic_notify(0, 1).unwrap(), 1);
+    guests.run(ms(5));
+    assert_eq!(guests.returned(first), OK, "{source}");
+    assert!(!os_thread.is_finished());
+    assert_eq!(memory.atomic_notify(0, 1).unwrap(), 1);
+    assert_eq!(os_thread.join().unwrap(), WaitResult::Ok, "{source}");
+    let waits_for = guests.store.wasm_thread(last).unwrap().waits_for;
+    assert_eq!(waits_for, Some(WaitFor::Atomic(0)));
+    assert_eq!(memory.atomic_notify(0, 9).unwrap(), 1);
+    assert_eq!(
+        guests.run(Duration::MAX).end,
+        RunEnd::AllFinished,
+        "{source}"
+    );
+    assert_eq!(guests.returned(last), OK, "{source}");
+}
+
+fn ten_thousand_wait_are_killed_and_notified_in_no_time(source: Preemption) {
+    let mut guests = Guests::new(source);
+    let instance = guests
+        .linker
+        .instantiate(&mut guests.store, &guests.module)
+        .unwrap();
+    let wait = instance
+        .get_typed_func::<(i32, i32, i64), i32>(&mut guests.store, "wait32")
+        .unwrap();
+    let mut ids = Vec::new();
+    for i in 0..6_000 {
+        let params = (8 * (i % 100), 0, -1);
+        let id = guests.store.spawn_typed_wasm_thread(&wait, params).unwrap();
+        ids.push(id.id());
+    }
+    while guests
+        .store
+        .wasm_threads()
+        .any(|t| t.state != ThreadState::Parked)
+    {
+        guests.run(ms(100));
+    }
+    let handles = ids[..3_000]
+        .iter()
+        .map(|id| guests.store.wasm_thread_handle(*id).unwrap());
+    handles
+        .collect::<Vec<_>>()
+        .iter()
+        .for_each(ThreadHandle::kill);
+    let mut notified = 0;
+    let run = guests.run(ms(1));
+    assert!(run.finished == 3_000, "{source}: {}", run.finished);
+    for i in 0..100 {
+        notified += guests.memory.atomic_notify(8 * i, u32::MAX).unwrap();
+    }
+    assert_eq!(notified, 3_000);
+    let run = guests.run(Duration::MAX);
+    assert_eq!((run.end, run.finished), (RunEnd::AllFinished, 3_000));
 }

@@ -86,57 +86,53 @@ fn assert_paired(store: &Store<Calls>, source: Preemption) {
     assert_eq!(host.calls, host.returns, "{source}");
 }
 
-#[test]
-fn they_come_in_pairs() {
-    for source in sources() {
-        let (mut store, pre) = store(source);
-        for _ in 0..2 {
-            spawn_guest(&mut store, &pre, "work", &[Val::I32(5_000)]);
-            spawn_guest(&mut store, &pre, "nap", &[]);
-            spawn_guest(&mut store, &pre, "trap", &[]);
-            spawn_guest(&mut store, &pre, "never", &[]);
-        }
-        let spinner = spawn_guest(&mut store, &pre, "spin", &[]);
-        while stats(&store, spinner).preemptions < 5 {
-            store.run_wasm_threads_for(ms(20)).unwrap();
-            // Between two runs nobody is in Wasm, nor in the host.
-            assert_paired(&store, source);
-        }
-        let spinner = store.wasm_thread_handle(spinner).unwrap();
-        spinner.kill();
-        store.run_wasm_threads_for(ms(20)).unwrap();
-        assert_paired(&store, source);
-        assert!(store.shutdown_wasm_threads() >= 2);
-        assert_paired(&store, source);
-        assert!(store.data().wasm.calls > 5 && store.data().host.calls > 10);
+for_each_preemption!(they_come_in_pairs, one_that_fails_ends_its_thread_only,);
+
+fn they_come_in_pairs(source: Preemption) {
+    let (mut store, pre) = store(source);
+    for _ in 0..2 {
+        spawn_guest(&mut store, &pre, "work", &[Val::I32(5_000)]);
+        spawn_guest(&mut store, &pre, "nap", &[]);
+        spawn_guest(&mut store, &pre, "trap", &[]);
+        spawn_guest(&mut store, &pre, "never", &[]);
     }
+    let spinner = spawn_guest(&mut store, &pre, "spin", &[]);
+    while stats(&store, spinner).preemptions < 5 {
+        store.run_wasm_threads_for(ms(20)).unwrap();
+        // Between two runs nobody is in Wasm, nor in the host.
+        assert_paired(&store, source);
+    }
+    let spinner = store.wasm_thread_handle(spinner).unwrap();
+    spinner.kill();
+    store.run_wasm_threads_for(ms(20)).unwrap();
+    assert_paired(&store, source);
+    assert!(store.shutdown_wasm_threads() >= 2);
+    assert_paired(&store, source);
+    assert!(store.data().wasm.calls > 5 && store.data().host.calls > 10);
 }
 
-#[test]
-fn one_that_fails_ends_its_thread_only() {
-    for source in sources() {
-        for fails_at in 1..60 {
-            let (mut store, pre) = store(source);
-            let threads = ["work", "nap", "work"].map(|export| {
-                let params: &[Val] = match export {
-                    "work" => &[Val::I32(400)],
-                    _ => &[],
-                };
-                spawn_guest(&mut store, &pre, export, params)
+fn one_that_fails_ends_its_thread_only(source: Preemption) {
+    for fails_at in 1..60 {
+        let (mut store, pre) = store(source);
+        let threads = ["work", "nap", "work"].map(|export| {
+            let params: &[Val] = match export {
+                "work" => &[Val::I32(400)],
+                _ => &[],
+            };
+            spawn_guest(&mut store, &pre, export, params)
+        });
+        store.data_mut().fails_at = Some(fails_at);
+        run_all(&mut store);
+        let failed = threads
+            .iter()
+            .filter(|id| match store.take_wasm_thread_exit(**id) {
+                Some(Exit::Returned(_)) => false,
+                Some(Exit::Trapped(error)) => {
+                    assert!(format!("{error:?}").contains("says no"), "{error:?}");
+                    true
+                }
+                exit => panic!("{exit:?}"),
             });
-            store.data_mut().fails_at = Some(fails_at);
-            run_all(&mut store);
-            let failed = threads
-                .iter()
-                .filter(|id| match store.take_wasm_thread_exit(**id) {
-                    Some(Exit::Returned(_)) => false,
-                    Some(Exit::Trapped(error)) => {
-                        assert!(format!("{error:?}").contains("says no"), "{error:?}");
-                        true
-                    }
-                    exit => panic!("{exit:?}"),
-                });
-            assert_eq!(failed.count(), 1, "{source}, call {fails_at}");
-        }
+        assert_eq!(failed.count(), 1, "{source}, call {fails_at}");
     }
 }

@@ -1,6 +1,8 @@
 //! Runs as futures: on tokio, beside its other tasks, and dropped halfway.
 
-use crate::support::{GUESTS, HANG, after, config, ms, must_end, os_thread_cpu_time, sources};
+use crate::support::{
+    GUESTS, HANG, after, config, for_each_preemption, ms, must_end, os_thread_cpu_time,
+};
 use std::future;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -33,81 +35,90 @@ fn is_send<T: Send>(value: T) -> T {
     value
 }
 
-#[test]
-fn a_future_runs_all_threads_to_their_end() {
-    for source in sources() {
-        let engine = Engine::new(&config(source)).unwrap();
-        let module = Module::new(&engine, GUESTS).unwrap();
-        let calls: [(&str, &[Val]); 2] = [("answer", &[]), ("sum", &[Val::I64(5_000_000)])];
-        let (mut store, ids) = store(&engine, &module, &calls);
-        let run = one_worker()
-            .block_on(is_send(store.run_wasm_threads()))
+for_each_preemption!(
+    a_future_runs_all_threads_to_their_end,
+    other_tasks_get_their_turn_beside_one_that_never_yields,
+    a_future_that_is_dropped_between_two_polls_leaves_the_store_runnable,
+    a_thread_that_keeps_the_store_is_ended_when_the_future_is_dropped,
+    threads_sleep_without_an_executor_that_has_timers,
+    stores_share_the_workers_of_a_runtime,
+    each_poll_may_be_on_another_os_thread,
+    a_store_goes_to_the_back_of_a_workers_queue,
+    what_others_do_while_a_thread_keeps_the_store_is_not_its_cpu_time,
+    an_executor_may_poll_where_it_is_woken,
+    a_waker_that_panics_breaks_nothing_for_others,
+    a_future_that_is_idle_is_woken_by_each_thing_that_it_waits_for,
+    a_future_that_is_dropped_while_idle_is_woken_no_more,
+    a_guest_may_run_another_store_to_its_end,
+    stores_whose_threads_sleep_and_compute_move_between_workers,
+);
+
+fn a_future_runs_all_threads_to_their_end(source: Preemption) {
+    let engine = Engine::new(&config(source)).unwrap();
+    let module = Module::new(&engine, GUESTS).unwrap();
+    let calls: [(&str, &[Val]); 2] = [("answer", &[]), ("sum", &[Val::I64(5_000_000)])];
+    let (mut store, ids) = store(&engine, &module, &calls);
+    let run = one_worker()
+        .block_on(is_send(store.run_wasm_threads()))
+        .unwrap();
+    assert_eq!(run.end, RunEnd::AllFinished, "{source}");
+    assert_eq!(run.finished, 2);
+    let exit = store.take_wasm_thread_exit(ids[1]);
+    let Some(Exit::Returned(values)) = exit else {
+        panic!("{exit:?}");
+    };
+    assert_eq!(values[0].unwrap_i64(), 5_000_000 * 5_000_001 / 2);
+}
+
+fn other_tasks_get_their_turn_beside_one_that_never_yields(source: Preemption) {
+    let engine = Engine::new(&config(source)).unwrap();
+    let module = Module::new(&engine, GUESTS).unwrap();
+    let (mut store, _) = store(&engine, &module, &[("spin", &[])]);
+    let run = one_worker().block_on(async {
+        let mut ticker = pin!(tokio::spawn(async {
+            for _ in 0..10 {
+                tokio::time::sleep(ms(1)).await;
+            }
+        }));
+        {
+            // The ticks come while this goes on.
+            let mut run = pin!(store.run_wasm_threads_for_async(HANG));
+            future::poll_fn(|cx| {
+                assert!(run.as_mut().poll(cx).is_pending(), "{source}");
+                ticker.as_mut().poll(cx)
+            })
+            .await
             .unwrap();
-        assert_eq!(run.end, RunEnd::AllFinished, "{source}");
-        assert_eq!(run.finished, 2);
-        let exit = store.take_wasm_thread_exit(ids[1]);
-        let Some(Exit::Returned(values)) = exit else {
-            panic!("{exit:?}");
-        };
-        assert_eq!(values[0].unwrap_i64(), 5_000_000 * 5_000_001 / 2);
-    }
+        }
+        store.run_wasm_threads_for_async(ms(20)).await.unwrap()
+    });
+    assert_eq!(run.end, RunEnd::TimeUp, "{source}");
+    assert!(run.elapsed >= ms(20), "{source}: {run:?}");
 }
 
-#[test]
-fn other_tasks_get_their_turn_beside_one_that_never_yields() {
-    for source in sources() {
-        let engine = Engine::new(&config(source)).unwrap();
-        let module = Module::new(&engine, GUESTS).unwrap();
-        let (mut store, _) = store(&engine, &module, &[("spin", &[])]);
-        let run = one_worker().block_on(async {
-            let mut ticker = pin!(tokio::spawn(async {
-                for _ in 0..10 {
-                    tokio::time::sleep(ms(1)).await;
-                }
-            }));
-            {
-                // The ticks come while this goes on.
-                let mut run = pin!(store.run_wasm_threads_for_async(HANG));
-                future::poll_fn(|cx| {
-                    assert!(run.as_mut().poll(cx).is_pending(), "{source}");
-                    ticker.as_mut().poll(cx)
-                })
-                .await
-                .unwrap();
-            }
-            store.run_wasm_threads_for_async(ms(20)).await.unwrap()
-        });
-        assert_eq!(run.end, RunEnd::TimeUp, "{source}");
-        assert!(run.elapsed >= ms(20), "{source}: {run:?}");
+fn a_future_that_is_dropped_between_two_polls_leaves_the_store_runnable(source: Preemption) {
+    let engine = Engine::new(&config(source)).unwrap();
+    let module = Module::new(&engine, GUESTS).unwrap();
+    let (mut store, ids) = store(&engine, &module, &[("spin", &[]), ("spin", &[])]);
+    let mut cx = Context::from_waker(Waker::noop());
+    for _ in 0..3 {
+        let mut run = pin!(store.run_wasm_threads());
+        for _ in 0..4 {
+            assert!(run.as_mut().poll(&mut cx).is_pending());
+        }
     }
-}
-
-#[test]
-fn a_future_that_is_dropped_between_two_polls_leaves_the_store_runnable() {
-    for source in sources() {
-        let engine = Engine::new(&config(source)).unwrap();
-        let module = Module::new(&engine, GUESTS).unwrap();
-        let (mut store, ids) = store(&engine, &module, &[("spin", &[]), ("spin", &[])]);
-        let mut cx = Context::from_waker(Waker::noop());
-        for _ in 0..3 {
-            let mut run = pin!(store.run_wasm_threads());
-            for _ in 0..4 {
-                assert!(run.as_mut().poll(&mut cx).is_pending());
-            }
-        }
-        for id in &ids {
-            assert_eq!(
-                store.wasm_thread(*id).unwrap().state,
-                ThreadState::Ready,
-                "{source}"
-            );
-        }
+    for id in &ids {
         assert_eq!(
-            store.run_wasm_threads_for(ms(5)).unwrap().end,
-            RunEnd::TimeUp
+            store.wasm_thread(*id).unwrap().state,
+            ThreadState::Ready,
+            "{source}"
         );
-        assert_eq!(store.shutdown_wasm_threads(), 2);
     }
+    assert_eq!(
+        store.run_wasm_threads_for(ms(5)).unwrap().end,
+        RunEnd::TimeUp
+    );
+    assert_eq!(store.shutdown_wasm_threads(), 2);
 }
 
 /// Counts how many there are.
@@ -119,59 +130,56 @@ impl Drop for Counted {
     }
 }
 
-#[test]
-fn a_thread_that_keeps_the_store_is_ended_when_the_future_is_dropped() {
-    for source in sources() {
-        let engine = Engine::new(&config(source)).unwrap();
-        let alive = Arc::new(AtomicUsize::new(0));
-        let mut linker = Linker::<u32>::new(&engine);
-        let count = alive.clone();
-        linker
-            .func_wrap_async("host", "f", move |mut caller: Caller<'_, u32>, ()| {
-                count.fetch_add(1, Ordering::SeqCst);
-                let counted = Counted(count.clone());
-                Box::new(async move {
-                    let _counted = counted;
-                    let data = caller.data_mut();
-                    future::pending::<()>().await;
-                    *data += 1;
-                })
+fn a_thread_that_keeps_the_store_is_ended_when_the_future_is_dropped(source: Preemption) {
+    let engine = Engine::new(&config(source)).unwrap();
+    let alive = Arc::new(AtomicUsize::new(0));
+    let mut linker = Linker::<u32>::new(&engine);
+    let count = alive.clone();
+    linker
+        .func_wrap_async("host", "f", move |mut caller: Caller<'_, u32>, ()| {
+            count.fetch_add(1, Ordering::SeqCst);
+            let counted = Counted(count.clone());
+            Box::new(async move {
+                let _counted = counted;
+                let data = caller.data_mut();
+                future::pending::<()>().await;
+                *data += 1;
             })
-            .unwrap();
-        let wat = r#"(module
+        })
+        .unwrap();
+    let wat = r#"(module
             (import "host" "f" (func $f))
             (func (export "f") (call $f))
             (func (export "nothing")))"#;
-        let module = Module::new(&engine, wat).unwrap();
-        let mut store = Store::new(&engine, 0);
-        let mut spawn = |name| {
-            let instance = linker.instantiate_async(&mut store, &module);
-            let instance = one_worker().block_on(instance).unwrap();
-            let func = instance.get_func(&mut store, name).unwrap();
-            store.spawn_wasm_thread(func, &[]).unwrap()
-        };
-        let (keeper, other) = (spawn("f"), spawn("nothing"));
-        let mut cx = Context::from_waker(Waker::noop());
-        {
-            let mut run = pin!(store.run_wasm_threads());
-            for _ in 0..3 {
-                assert!(run.as_mut().poll(&mut cx).is_pending());
-            }
-            assert_eq!(alive.load(Ordering::SeqCst), 1);
+    let module = Module::new(&engine, wat).unwrap();
+    let mut store = Store::new(&engine, 0);
+    let mut spawn = |name| {
+        let instance = linker.instantiate_async(&mut store, &module);
+        let instance = one_worker().block_on(instance).unwrap();
+        let func = instance.get_func(&mut store, name).unwrap();
+        store.spawn_wasm_thread(func, &[]).unwrap()
+    };
+    let (keeper, other) = (spawn("f"), spawn("nothing"));
+    let mut cx = Context::from_waker(Waker::noop());
+    {
+        let mut run = pin!(store.run_wasm_threads());
+        for _ in 0..3 {
+            assert!(run.as_mut().poll(&mut cx).is_pending());
         }
-        assert_eq!(alive.load(Ordering::SeqCst), 0, "{source}");
-        assert!(matches!(
-            store.take_wasm_thread_exit(keeper),
-            Some(Exit::Killed)
-        ));
-        let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
-        assert_eq!(run.end, RunEnd::AllFinished, "{source}");
-        assert!(matches!(
-            store.take_wasm_thread_exit(other),
-            Some(Exit::Returned(_))
-        ));
-        assert_eq!(*store.data(), 0);
+        assert_eq!(alive.load(Ordering::SeqCst), 1);
     }
+    assert_eq!(alive.load(Ordering::SeqCst), 0, "{source}");
+    assert!(matches!(
+        store.take_wasm_thread_exit(keeper),
+        Some(Exit::Killed)
+    ));
+    let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
+    assert_eq!(run.end, RunEnd::AllFinished, "{source}");
+    assert!(matches!(
+        store.take_wasm_thread_exit(other),
+        Some(Exit::Returned(_))
+    ));
+    assert_eq!(*store.data(), 0);
 }
 
 #[test]
@@ -210,39 +218,36 @@ fn a_future_that_is_forgotten_leaks_the_thread_that_keeps_the_store_and_nothing_
     assert_eq!(store.shutdown_wasm_threads(), 2);
 }
 
-#[test]
-fn threads_sleep_without_an_executor_that_has_timers() {
-    for source in sources() {
-        let engine = Engine::new(&config(source)).unwrap();
-        let mut linker = Linker::<()>::new(&engine);
-        linker
-            .func_wrap_concurrent("host", "f", |accessor, ()| {
-                Box::pin(async move { accessor.sleep(ms(30)).await })
-            })
-            .unwrap();
-        let wat = r#"(module (import "host" "f" (func $f)) (func (export "f") (call $f)))"#;
-        let module = Module::new(&engine, wat).unwrap();
-        let mut store = Store::new(&engine, ());
-        for _ in 0..10 {
-            let instance = linker.instantiate(&mut store, &module).unwrap();
-            let func = instance.get_func(&mut store, "f").unwrap();
-            store.spawn_wasm_thread(func, &[]).unwrap();
-        }
-        let start = Instant::now();
-        let runtime = Builder::new_current_thread().build().unwrap();
-        let mut polls = 0;
-        let run = runtime.block_on(async {
-            let mut run = pin!(store.run_wasm_threads());
-            future::poll_fn(|cx| {
-                polls += 1;
-                run.as_mut().poll(cx)
-            })
-            .await
-        });
-        assert_eq!(run.unwrap().end, RunEnd::AllFinished, "{source}");
-        assert!(start.elapsed() >= ms(30));
-        assert!(polls < 40, "{polls}");
+fn threads_sleep_without_an_executor_that_has_timers(source: Preemption) {
+    let engine = Engine::new(&config(source)).unwrap();
+    let mut linker = Linker::<()>::new(&engine);
+    linker
+        .func_wrap_concurrent("host", "f", |accessor, ()| {
+            Box::pin(async move { accessor.sleep(ms(30)).await })
+        })
+        .unwrap();
+    let wat = r#"(module (import "host" "f" (func $f)) (func (export "f") (call $f)))"#;
+    let module = Module::new(&engine, wat).unwrap();
+    let mut store = Store::new(&engine, ());
+    for _ in 0..10 {
+        let instance = linker.instantiate(&mut store, &module).unwrap();
+        let func = instance.get_func(&mut store, "f").unwrap();
+        store.spawn_wasm_thread(func, &[]).unwrap();
     }
+    let start = Instant::now();
+    let runtime = Builder::new_current_thread().build().unwrap();
+    let mut polls = 0;
+    let run = runtime.block_on(async {
+        let mut run = pin!(store.run_wasm_threads());
+        future::poll_fn(|cx| {
+            polls += 1;
+            run.as_mut().poll(cx)
+        })
+        .await
+    });
+    assert_eq!(run.unwrap().end, RunEnd::AllFinished, "{source}");
+    assert!(start.elapsed() >= ms(30));
+    assert!(polls < 40, "{polls}");
 }
 
 const WORK: [(&str, &[Val]); 2] = [
@@ -250,54 +255,48 @@ const WORK: [(&str, &[Val]); 2] = [
     ("sum", &[Val::I64(90_000_000)]),
 ];
 
-#[test]
-fn stores_share_the_workers_of_a_runtime() {
-    for source in sources() {
-        let engine = Engine::new(&config(source)).unwrap();
-        let module = Module::new(&engine, GUESTS).unwrap();
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(4)
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            let tasks = (0..16).map(|_| {
-                let (mut store, _) = store(&engine, &module, &WORK);
-                tokio::spawn(async move { store.run_wasm_threads().await.unwrap() })
-            });
-            for task in tasks.collect::<Vec<_>>() {
-                let run = task.await.unwrap();
-                let end = (run.end, run.finished);
-                assert_eq!(end, (RunEnd::AllFinished, 2), "{source}");
-            }
+fn stores_share_the_workers_of_a_runtime(source: Preemption) {
+    let engine = Engine::new(&config(source)).unwrap();
+    let module = Module::new(&engine, GUESTS).unwrap();
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(4)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let tasks = (0..16).map(|_| {
+            let (mut store, _) = store(&engine, &module, &WORK);
+            tokio::spawn(async move { store.run_wasm_threads().await.unwrap() })
         });
-    }
+        for task in tasks.collect::<Vec<_>>() {
+            let run = task.await.unwrap();
+            let end = (run.end, run.finished);
+            assert_eq!(end, (RunEnd::AllFinished, 2), "{source}");
+        }
+    });
 }
 
-#[test]
-fn each_poll_may_be_on_another_os_thread() {
-    for source in sources() {
-        let engine = Engine::new(&config(source)).unwrap();
-        let module = Module::new(&engine, GUESTS).unwrap();
-        let (mut store, _) = store(&engine, &module, &WORK);
-        let mut run = Box::pin(store.run_wasm_threads());
-        let mut polls = 0;
-        let run = loop {
-            polls += 1;
-            let poll = thread::scope(|scope| {
-                let poll = || {
-                    let mut cx = Context::from_waker(Waker::noop());
-                    run.as_mut().poll(&mut cx)
-                };
-                scope.spawn(poll).join().unwrap()
-            });
-            if let Poll::Ready(run) = poll {
-                break run.unwrap();
-            }
-        };
-        let end = (run.end, run.finished);
-        assert_eq!(end, (RunEnd::AllFinished, 2), "{source}");
-        assert!(polls > 1, "{source}: {polls} polls");
-    }
+fn each_poll_may_be_on_another_os_thread(source: Preemption) {
+    let engine = Engine::new(&config(source)).unwrap();
+    let module = Module::new(&engine, GUESTS).unwrap();
+    let (mut store, _) = store(&engine, &module, &WORK);
+    let mut run = Box::pin(store.run_wasm_threads());
+    let mut polls = 0;
+    let run = loop {
+        polls += 1;
+        let poll = thread::scope(|scope| {
+            let poll = || {
+                let mut cx = Context::from_waker(Waker::noop());
+                run.as_mut().poll(&mut cx)
+            };
+            scope.spawn(poll).join().unwrap()
+        });
+        if let Poll::Ready(run) = poll {
+            break run.unwrap();
+        }
+    };
+    let end = (run.end, run.finished);
+    assert_eq!(end, (RunEnd::AllFinished, 2), "{source}");
+    assert!(polls > 1, "{source}: {polls} polls");
 }
 
 #[test]
@@ -326,55 +325,50 @@ async fn go_to_the_back() {
     .await
 }
 
-#[test]
-fn a_store_goes_to_the_back_of_a_workers_queue() {
-    for source in sources() {
-        let engine = Engine::new(&config(source)).unwrap();
-        let module = Module::new(&engine, GUESTS).unwrap();
-        let (mut store, _) = store(&engine, &module, &[("spin", &[])]);
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(1)
-            .build()
-            .unwrap();
-        let turns = Arc::new(AtomicUsize::new(0));
-        let other = turns.clone();
-        runtime.spawn(async move {
-            loop {
-                other.fetch_add(1, Ordering::Relaxed);
-                go_to_the_back().await;
-            }
+fn a_store_goes_to_the_back_of_a_workers_queue(source: Preemption) {
+    let engine = Engine::new(&config(source)).unwrap();
+    let module = Module::new(&engine, GUESTS).unwrap();
+    let (mut store, _) = store(&engine, &module, &[("spin", &[])]);
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(1)
+        .build()
+        .unwrap();
+    let turns = Arc::new(AtomicUsize::new(0));
+    let other = turns.clone();
+    runtime.spawn(async move {
+        loop {
+            other.fetch_add(1, Ordering::Relaxed);
+            go_to_the_back().await;
+        }
+    });
+    let (polls, starved) = runtime.block_on(async {
+        let store = tokio::spawn(async move {
+            let mut run = pin!(store.run_wasm_threads_for_async(ms(300)));
+            let (mut polls, mut starved, mut last) = (0, 0, usize::MAX);
+            future::poll_fn(|cx| {
+                let now = turns.load(Ordering::Relaxed);
+                polls += 1;
+                starved += usize::from(now == last);
+                last = now;
+                run.as_mut().poll(cx).map(|_| ())
+            })
+            .await;
+            (polls, starved)
         });
-        let (polls, starved) = runtime.block_on(async {
-            let store = tokio::spawn(async move {
-                let mut run = pin!(store.run_wasm_threads_for_async(ms(300)));
-                let (mut polls, mut starved, mut last) = (0, 0, usize::MAX);
-                future::poll_fn(|cx| {
-                    let now = turns.load(Ordering::Relaxed);
-                    polls += 1;
-                    starved += usize::from(now == last);
-                    last = now;
-                    run.as_mut().poll(cx).map(|_| ())
-                })
-                .await;
-                (polls, starved)
-            });
-            store.await.unwrap()
-        });
-        assert!(polls > 3, "{source}: {polls}");
-        assert_eq!(starved, 0, "{source}: of {polls} polls");
-        runtime.shutdown_background();
-    }
+        store.await.unwrap()
+    });
+    assert!(polls > 3, "{source}: {polls}");
+    assert_eq!(starved, 0, "{source}: of {polls} polls");
+    runtime.shutdown_background();
 }
 
-#[test]
-fn what_others_do_while_a_thread_keeps_the_store_is_not_its_cpu_time() {
-    for source in sources() {
-        let engine = Engine::new(&config(source)).unwrap();
-        let mut linker = Linker::<()>::new(&engine);
-        linker
-            .func_wrap_async("host", "f", |_: Caller<'_, ()>, ()| Box::new(after(ms(5))))
-            .unwrap();
-        let wat = r#"(module
+fn what_others_do_while_a_thread_keeps_the_store_is_not_its_cpu_time(source: Preemption) {
+    let engine = Engine::new(&config(source)).unwrap();
+    let mut linker = Linker::<()>::new(&engine);
+    linker
+        .func_wrap_async("host", "f", |_: Caller<'_, ()>, ()| Box::new(after(ms(5))))
+        .unwrap();
+    let wat = r#"(module
             (import "host" "f" (func $f))
             (func (export "f") (local i32)
               (call $f)
@@ -382,31 +376,30 @@ fn what_others_do_while_a_thread_keeps_the_store_is_not_its_cpu_time() {
               (loop $again
                 (local.set 0 (i32.sub (local.get 0) (i32.const 1)))
                 (br_if $again (local.get 0)))))"#;
-        let module = Module::new(&engine, wat).unwrap();
-        let mut store = Store::new(&engine, ());
-        let instance = linker.instantiate_async(&mut store, &module);
-        let instance = one_worker().block_on(instance).unwrap();
-        let func = instance.get_func(&mut store, "f").unwrap();
-        // What it takes when nobody else has this OS thread.
-        let alone = store.spawn_wasm_thread(func, &[]).unwrap();
-        one_worker().block_on(store.run_wasm_threads()).unwrap();
-        let limit = ms(100) + 10 * store.wasm_thread(alone).unwrap().stats.cpu_time;
-        let options = ThreadOptions::new().cpu_limit(limit);
-        let id = store.spawn_wasm_thread_with(func, &[], options).unwrap();
-        let mut cx = Context::from_waker(Waker::noop());
-        let mut run = Box::pin(store.run_wasm_threads());
-        assert!(run.as_mut().poll(&mut cx).is_pending());
-        // Other tasks have this OS thread.
-        let start = os_thread_cpu_time();
-        while os_thread_cpu_time() - start < limit {}
-        let run = one_worker().block_on(run);
-        assert_eq!(run.unwrap().end, RunEnd::AllFinished, "{source}");
-        let exit = store.take_wasm_thread_exit(id);
-        assert!(
-            matches!(exit, Some(Exit::Returned(_))),
-            "{source}: {exit:?}"
-        );
-    }
+    let module = Module::new(&engine, wat).unwrap();
+    let mut store = Store::new(&engine, ());
+    let instance = linker.instantiate_async(&mut store, &module);
+    let instance = one_worker().block_on(instance).unwrap();
+    let func = instance.get_func(&mut store, "f").unwrap();
+    // What it takes when nobody else has this OS thread.
+    let alone = store.spawn_wasm_thread(func, &[]).unwrap();
+    one_worker().block_on(store.run_wasm_threads()).unwrap();
+    let limit = ms(100) + 4 * store.wasm_thread(alone).unwrap().stats.cpu_time;
+    let options = ThreadOptions::new().cpu_limit(limit);
+    let id = store.spawn_wasm_thread_with(func, &[], options).unwrap();
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut run = Box::pin(store.run_wasm_threads());
+    assert!(run.as_mut().poll(&mut cx).is_pending());
+    // Other tasks have this OS thread.
+    let start = os_thread_cpu_time();
+    while os_thread_cpu_time() - start < limit {}
+    let run = one_worker().block_on(run);
+    assert_eq!(run.unwrap().end, RunEnd::AllFinished, "{source}");
+    let exit = store.take_wasm_thread_exit(id);
+    assert!(
+        matches!(exit, Some(Exit::Returned(_))),
+        "{source}: {exit:?}"
+    );
 }
 
 /// Runs its future wherever it is woken, at once.
@@ -456,28 +449,25 @@ fn waiters(source: Preemption, count: usize) -> (Store<()>, SharedMemory, Vec<Th
     (store, memory, ids)
 }
 
-#[test]
-fn an_executor_may_poll_where_it_is_woken() {
-    for source in sources() {
-        must_end(move || {
-            let (mut store, memory, _) = waiters(source, 2);
-            let done = Arc::new(AtomicUsize::new(0));
-            let finished = done.clone();
-            let task = Arc::new(Inline {
-                future: Mutex::new(Some(Box::pin(async move {
-                    let run = store.run_wasm_threads().await.unwrap();
-                    assert_eq!(run.end, RunEnd::AllFinished);
-                    finished.store(1, Ordering::SeqCst);
-                }))),
-            });
-            task.clone().wake();
-            // The OS thread that notifies is the one that runs the threads.
-            assert_eq!(memory.atomic_notify(0, 1).unwrap(), 1);
-            assert_eq!(done.load(Ordering::SeqCst), 0);
-            assert_eq!(memory.atomic_notify(0, 9).unwrap(), 1);
-            assert_eq!(done.load(Ordering::SeqCst), 1, "{source}");
+fn an_executor_may_poll_where_it_is_woken(source: Preemption) {
+    must_end(move || {
+        let (mut store, memory, _) = waiters(source, 2);
+        let done = Arc::new(AtomicUsize::new(0));
+        let finished = done.clone();
+        let task = Arc::new(Inline {
+            future: Mutex::new(Some(Box::pin(async move {
+                let run = store.run_wasm_threads().await.unwrap();
+                assert_eq!(run.end, RunEnd::AllFinished);
+                finished.store(1, Ordering::SeqCst);
+            }))),
         });
-    }
+        task.clone().wake();
+        // The OS thread that notifies is the one that runs the threads.
+        assert_eq!(memory.atomic_notify(0, 1).unwrap(), 1);
+        assert_eq!(done.load(Ordering::SeqCst), 0);
+        assert_eq!(memory.atomic_notify(0, 9).unwrap(), 1);
+        assert_eq!(done.load(Ordering::SeqCst), 1, "{source}");
+    });
 }
 
 struct Panics;
@@ -488,34 +478,31 @@ impl Wake for Panics {
     }
 }
 
-#[test]
-fn a_waker_that_panics_breaks_nothing_for_others() {
-    for source in sources() {
-        must_end(move || {
-            let waker = Waker::from(Arc::new(Panics));
-            let mut cx = Context::from_waker(&waker);
-            let (mut store, memory, _) = waiters(source, 2);
-            {
-                let mut run = Box::pin(store.run_wasm_threads_for_async(ms(10)));
-                assert!(run.as_mut().poll(&mut cx).is_pending());
-                // Its alarm goes off meanwhile.
-                thread::sleep(ms(40));
-            }
-            let runtime = Builder::new_current_thread().build().unwrap();
-            let run = runtime.block_on(store.run_wasm_threads_for_async(ms(20)));
-            assert_eq!(run.unwrap().end, RunEnd::TimeUp, "{source}");
-            {
-                let mut run = pin!(store.run_wasm_threads());
-                assert!(run.as_mut().poll(&mut cx).is_pending());
-                let notify = || memory.atomic_notify(0, 9);
-                let notify = std::panic::AssertUnwindSafe(notify);
-                let _ = std::panic::catch_unwind(notify);
-            }
-            let _ = memory.atomic_notify(0, 9);
-            let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
-            assert_eq!(run.end, RunEnd::AllFinished, "{source}");
-        });
-    }
+fn a_waker_that_panics_breaks_nothing_for_others(source: Preemption) {
+    must_end(move || {
+        let waker = Waker::from(Arc::new(Panics));
+        let mut cx = Context::from_waker(&waker);
+        let (mut store, memory, _) = waiters(source, 2);
+        {
+            let mut run = Box::pin(store.run_wasm_threads_for_async(ms(10)));
+            assert!(run.as_mut().poll(&mut cx).is_pending());
+            // Its alarm goes off meanwhile.
+            thread::sleep(ms(40));
+        }
+        let runtime = Builder::new_current_thread().build().unwrap();
+        let run = runtime.block_on(store.run_wasm_threads_for_async(ms(20)));
+        assert_eq!(run.unwrap().end, RunEnd::TimeUp, "{source}");
+        {
+            let mut run = pin!(store.run_wasm_threads());
+            assert!(run.as_mut().poll(&mut cx).is_pending());
+            let notify = || memory.atomic_notify(0, 9);
+            let notify = std::panic::AssertUnwindSafe(notify);
+            let _ = std::panic::catch_unwind(notify);
+        }
+        let _ = memory.atomic_notify(0, 9);
+        let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
+        assert_eq!(run.end, RunEnd::AllFinished, "{source}");
+    });
 }
 
 /// Counts how often it is woken.
@@ -548,118 +535,107 @@ fn finish<F: Future + Unpin>(mut run: F, polls: usize) -> F::Output {
     }
 }
 
-#[test]
-fn a_future_that_is_idle_is_woken_by_each_thing_that_it_waits_for() {
-    for source in sources() {
-        // A notification and a request from another OS thread.
-        let (mut store, memory, ids) = waiters(source, 2);
-        let handle = store.wasm_thread_handle(ids[1]).unwrap();
-        let other = thread::spawn(move || {
-            thread::sleep(ms(20));
-            assert_eq!(memory.atomic_notify(0, 1).unwrap(), 1);
-            thread::sleep(ms(20));
-            handle.kill();
-        });
-        let run = finish(store.run_wasm_threads(), 4).unwrap();
-        other.join().unwrap();
-        assert_eq!(
-            (run.end, run.finished),
-            (RunEnd::AllFinished, 2),
-            "{source}"
-        );
-        assert!(matches!(
-            store.take_wasm_thread_exit(ids[1]),
-            Some(Exit::Killed)
-        ));
+fn a_future_that_is_idle_is_woken_by_each_thing_that_it_waits_for(source: Preemption) {
+    // A notification and a request from another OS thread.
+    let (mut store, memory, ids) = waiters(source, 2);
+    let handle = store.wasm_thread_handle(ids[1]).unwrap();
+    let other = thread::spawn(move || {
+        thread::sleep(ms(20));
+        assert_eq!(memory.atomic_notify(0, 1).unwrap(), 1);
+        thread::sleep(ms(20));
+        handle.kill();
+    });
+    let run = finish(store.run_wasm_threads(), 4).unwrap();
+    other.join().unwrap();
+    assert_eq!(
+        (run.end, run.finished),
+        (RunEnd::AllFinished, 2),
+        "{source}"
+    );
+    assert!(matches!(
+        store.take_wasm_thread_exit(ids[1]),
+        Some(Exit::Killed)
+    ));
 
-        // The end of the run's time.
-        let (mut store, _, ids) = waiters(source, 1);
-        let run = finish(store.run_wasm_threads_for_async(ms(30)), 4).unwrap();
-        assert_eq!(run.end, RunEnd::TimeUp, "{source}");
-        assert!(run.elapsed >= ms(30), "{source}: {:?}", run.elapsed);
+    // The end of the run's time.
+    let (mut store, _, ids) = waiters(source, 1);
+    let run = finish(store.run_wasm_threads_for_async(ms(30)), 4).unwrap();
+    assert_eq!(run.end, RunEnd::TimeUp, "{source}");
+    assert!(run.elapsed >= ms(30), "{source}: {:?}", run.elapsed);
 
-        // The end of a thread's time.
-        let limits = ThreadLimits::new().wall_time(ms(30));
-        store.set_wasm_thread_limits(ids[0], limits).unwrap();
-        let run = finish(store.run_wasm_threads(), 4).unwrap();
-        assert_eq!(run.end, RunEnd::AllFinished, "{source}");
-        let exit = store.take_wasm_thread_exit(ids[0]);
-        assert!(matches!(exit, Some(Exit::OverLimit(_))), "{exit:?}");
-    }
+    // The end of a thread's time.
+    let limits = ThreadLimits::new().wall_time(ms(30));
+    store.set_wasm_thread_limits(ids[0], limits).unwrap();
+    let run = finish(store.run_wasm_threads(), 4).unwrap();
+    assert_eq!(run.end, RunEnd::AllFinished, "{source}");
+    let exit = store.take_wasm_thread_exit(ids[0]);
+    assert!(matches!(exit, Some(Exit::OverLimit(_))), "{exit:?}");
 }
 
-#[test]
-fn a_future_that_is_dropped_while_idle_is_woken_no_more() {
-    for source in sources() {
-        let (mut store, memory, _) = waiters(source, 1);
-        let woken = Arc::new(Woken::default());
-        let waker = Waker::from(woken.clone());
-        {
-            let mut run = Box::pin(store.run_wasm_threads_for_async(ms(20)));
-            let mut cx = Context::from_waker(&waker);
-            assert!(run.as_mut().poll(&mut cx).is_pending());
-        }
-        thread::sleep(ms(40));
-        assert_eq!(memory.atomic_notify(0, 9).unwrap(), 1);
-        assert_eq!(woken.0.load(Ordering::SeqCst), 0, "{source}");
-        let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
-        assert_eq!(run.end, RunEnd::AllFinished, "{source}");
+fn a_future_that_is_dropped_while_idle_is_woken_no_more(source: Preemption) {
+    let (mut store, memory, _) = waiters(source, 1);
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(woken.clone());
+    {
+        let mut run = Box::pin(store.run_wasm_threads_for_async(ms(20)));
+        let mut cx = Context::from_waker(&waker);
+        assert!(run.as_mut().poll(&mut cx).is_pending());
     }
+    thread::sleep(ms(40));
+    assert_eq!(memory.atomic_notify(0, 9).unwrap(), 1);
+    assert_eq!(woken.0.load(Ordering::SeqCst), 0, "{source}");
+    let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
+    assert_eq!(run.end, RunEnd::AllFinished, "{source}");
 }
 
-#[test]
-fn a_guest_may_run_another_store_to_its_end() {
-    for source in sources() {
-        let engine = Engine::new(&config(source)).unwrap();
-        let guests = Module::new(&engine, GUESTS).unwrap();
-        let mut linker = Linker::<()>::new(&engine);
-        let inner = engine.clone();
-        linker
-            .func_wrap_concurrent("host", "f", move |accessor, ()| {
-                let (mut store, _) = store(&inner, &guests, &[("sum", &[Val::I64(3_000_000)])]);
-                Box::pin(async move {
-                    // The inner run is a part of the outer thread's future.
-                    let run = store.run_wasm_threads().await?;
-                    assert_eq!(run.end, RunEnd::AllFinished);
-                    // And one that takes no turns with anybody, with the outer store in use.
-                    accessor.with(|_| store.run_wasm_threads_for(Duration::MAX))??;
-                    Ok(())
-                })
+fn a_guest_may_run_another_store_to_its_end(source: Preemption) {
+    let engine = Engine::new(&config(source)).unwrap();
+    let guests = Module::new(&engine, GUESTS).unwrap();
+    let mut linker = Linker::<()>::new(&engine);
+    let inner = engine.clone();
+    linker
+        .func_wrap_concurrent("host", "f", move |accessor, ()| {
+            let (mut store, _) = store(&inner, &guests, &[("sum", &[Val::I64(3_000_000)])]);
+            Box::pin(async move {
+                // The inner run is a part of the outer thread's future.
+                let run = store.run_wasm_threads().await?;
+                assert_eq!(run.end, RunEnd::AllFinished);
+                // And one that takes no turns with anybody, with the outer store in use.
+                accessor.with(|_| store.run_wasm_threads_for(Duration::MAX))??;
+                Ok(())
             })
-            .unwrap();
-        let wat = r#"(module (import "host" "f" (func $f)) (func (export "f") (call $f)))"#;
-        let module = Module::new(&engine, wat).unwrap();
-        let mut store = Store::new(&engine, ());
-        for _ in 0..4 {
-            let instance = linker.instantiate(&mut store, &module).unwrap();
-            let func = instance.get_func(&mut store, "f").unwrap();
-            store.spawn_wasm_thread(func, &[]).unwrap();
-        }
-        let run = one_worker().block_on(store.run_wasm_threads()).unwrap();
-        assert_eq!(
-            (run.end, run.finished),
-            (RunEnd::AllFinished, 4),
-            "{source}"
-        );
+        })
+        .unwrap();
+    let wat = r#"(module (import "host" "f" (func $f)) (func (export "f") (call $f)))"#;
+    let module = Module::new(&engine, wat).unwrap();
+    let mut store = Store::new(&engine, ());
+    for _ in 0..4 {
+        let instance = linker.instantiate(&mut store, &module).unwrap();
+        let func = instance.get_func(&mut store, "f").unwrap();
+        store.spawn_wasm_thread(func, &[]).unwrap();
     }
+    let run = one_worker().block_on(store.run_wasm_threads()).unwrap();
+    assert_eq!(
+        (run.end, run.finished),
+        (RunEnd::AllFinished, 4),
+        "{source}"
+    );
 }
 
-#[test]
-fn stores_whose_threads_sleep_and_compute_move_between_workers() {
-    for source in sources() {
-        let mut config = config(source);
-        config.async_stack_size(1 << 20);
-        let engine = Engine::new(&config).unwrap();
-        let mut linker = Linker::<u64>::new(&engine);
-        linker
-            .func_wrap_concurrent("host", "f", |accessor, (micros,): (u32,)| {
-                Box::pin(async move {
-                    accessor.sleep(Duration::from_micros(micros.into())).await?;
-                    accessor.with(|mut caller| *caller.data_mut() += 1)
-                })
+fn stores_whose_threads_sleep_and_compute_move_between_workers(source: Preemption) {
+    let mut config = config(source);
+    config.async_stack_size(1 << 20);
+    let engine = Engine::new(&config).unwrap();
+    let mut linker = Linker::<u64>::new(&engine);
+    linker
+        .func_wrap_concurrent("host", "f", |accessor, (micros,): (u32,)| {
+            Box::pin(async move {
+                accessor.sleep(Duration::from_micros(micros.into())).await?;
+                accessor.with(|mut caller| *caller.data_mut() += 1)
             })
-            .unwrap();
-        let wat = r#"(module
+        })
+        .unwrap();
+    let wat = r#"(module
             (import "host" "f" (func $f (param i32)))
             (func (export "f") (param i32)
               (local $turns i32) (local $burn i32)
@@ -670,26 +646,25 @@ fn stores_whose_threads_sleep_and_compute_move_between_workers() {
                 (loop $more
                   (br_if $more (local.tee $burn (i32.sub (local.get $burn) (i32.const 1)))))
                 (br_if $again (local.tee $turns (i32.sub (local.get $turns) (i32.const 1)))))))"#;
-        let module = Module::new(&engine, wat).unwrap();
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(3)
-            .build()
-            .unwrap();
-        let tasks = (0..8).map(|_| {
-            let mut store = Store::new(&engine, 0);
-            for i in 0..5 {
-                let instance = linker.instantiate(&mut store, &module).unwrap();
-                let func = instance.get_func(&mut store, "f").unwrap();
-                store.spawn_wasm_thread(func, &[Val::I32(100 * i)]).unwrap();
-            }
-            runtime.spawn(async move {
-                let run = store.run_wasm_threads().await.unwrap();
-                (run.end, run.finished, *store.data())
-            })
-        });
-        for task in tasks.collect::<Vec<_>>() {
-            let run = runtime.block_on(task).unwrap();
-            assert_eq!(run, (RunEnd::AllFinished, 5, 100), "{source}");
+    let module = Module::new(&engine, wat).unwrap();
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(3)
+        .build()
+        .unwrap();
+    let tasks = (0..8).map(|_| {
+        let mut store = Store::new(&engine, 0);
+        for i in 0..5 {
+            let instance = linker.instantiate(&mut store, &module).unwrap();
+            let func = instance.get_func(&mut store, "f").unwrap();
+            store.spawn_wasm_thread(func, &[Val::I32(100 * i)]).unwrap();
         }
+        runtime.spawn(async move {
+            let run = store.run_wasm_threads().await.unwrap();
+            (run.end, run.finished, *store.data())
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        let run = runtime.block_on(task).unwrap();
+        assert_eq!(run, (RunEnd::AllFinished, 5, 100), "{source}");
     }
 }

@@ -37,24 +37,40 @@ fn a_lone_thread_is_killed_from_another_os_thread() {
     }
 }
 
-#[test]
-fn a_slice_is_ended_from_another_os_thread() {
-    for preemption in timed_sources() {
-        let (mut store, module) = patient(preemption);
-        let (a, _) = spawn_spinner(&mut store, &module);
-        let (b, turns) = spawn_spinner(&mut store, &module);
-        let handle = store.wasm_thread_handle(a).unwrap();
-        let poker = thread::spawn(move || {
-            thread::sleep(ms(20));
+for_each_preemption!(a_thread_is_killed_whose_host_future_is_never_ready,);
+// Of slices of time.
+for_each_preemption!([epoch, signal]
+    a_slice_is_ended_from_another_os_thread,
+    a_run_that_another_run_is_inside_of_is_interrupted_when_it_goes_on,
+    a_thread_is_killed_whose_host_function_takes_its_time,
+    a_thread_is_killed_whose_host_future_keeps_the_store,
+    a_suspended_thread_is_killed_beside_one_that_has_the_cpu_to_itself,
+    a_kill_between_the_pick_and_the_dispatch_is_not_lost,
+);
+
+fn a_slice_is_ended_from_another_os_thread(preemption: Preemption) {
+    let (mut store, module) = patient(preemption);
+    let (a, _) = spawn_spinner(&mut store, &module);
+    let handle = store.wasm_thread_handle(a).unwrap();
+    let (ends_it, had_its_turn) = (handle.clone(), Arc::new(AtomicBool::new(false)));
+    let turn = had_its_turn.clone();
+    let other = Func::wrap(&mut store, move || {
+        turn.store(true, Ordering::SeqCst);
+        ends_it.kill();
+    });
+    store.spawn_wasm_thread(other, &[]).unwrap();
+    let poker = thread::spawn(move || {
+        // It may be asked for before there is a slice.
+        while !had_its_turn.load(Ordering::SeqCst) {
             handle.preempt_now();
-        });
-        store.run_wasm_threads_for(ms(200)).unwrap();
-        poker.join().unwrap();
-        assert!(turns.get(&mut store).unwrap_i64() > 0);
-        assert_eq!(stats(&store, a).dispatches, 1);
-        assert_eq!(stats(&store, a).preemptions, 1);
-        assert_eq!(stats(&store, b).dispatches, 1);
-    }
+            thread::yield_now();
+        }
+    });
+    let run = store.run_wasm_threads_for(HANG).unwrap();
+    assert_eq!((run.end, run.finished), (RunEnd::AllFinished, 2));
+    poker.join().unwrap();
+    assert_eq!(stats(&store, a).preemptions, 1);
+    assert_killed(&mut store, a);
 }
 
 #[test]
@@ -150,33 +166,30 @@ fn threads_are_killed_while_they_come_and_go() {
     }
 }
 
-#[test]
-fn a_run_that_another_run_is_inside_of_is_interrupted_when_it_goes_on() {
-    for preemption in timed_sources() {
-        let (mut outer, module) = patient(preemption);
-        let engine = outer.engine().clone();
-        let inside = Func::wrap(&mut outer, move || {
-            let mut inner = Store::new(&engine, ());
-            let module = Module::new(&engine, GUESTS).unwrap();
-            spawn_spinner(&mut inner, &module);
-            inner.run_wasm_threads_for(ms(40)).unwrap();
-        });
-        let wat = r#"(module (import "" "" (func $inside))
+fn a_run_that_another_run_is_inside_of_is_interrupted_when_it_goes_on(preemption: Preemption) {
+    let (mut outer, module) = patient(preemption);
+    let engine = outer.engine().clone();
+    let inside = Func::wrap(&mut outer, move || {
+        let mut inner = Store::new(&engine, ());
+        let module = Module::new(&engine, GUESTS).unwrap();
+        spawn_spinner(&mut inner, &module);
+        inner.run_wasm_threads_for(ms(40)).unwrap();
+    });
+    let wat = r#"(module (import "" "" (func $inside))
             (func (export "run") (call $inside) (loop br 0)))"#;
-        let calling = Module::new(outer.engine(), wat).unwrap();
-        let instance = Instance::new(&mut outer, &calling, &[inside.into()]).unwrap();
-        let run = instance.get_func(&mut outer, "run").unwrap();
-        let id = outer.spawn_wasm_thread(run, &[]).unwrap();
-        spawn_spinner(&mut outer, &module);
-        let handle = outer.wasm_thread_handle(id).unwrap();
-        let killer = thread::spawn(move || {
-            thread::sleep(ms(20));
-            handle.kill();
-        });
-        outer.run_wasm_threads_for(ms(300)).unwrap();
-        killer.join().unwrap();
-        assert_killed(&mut outer, id);
-    }
+    let calling = Module::new(outer.engine(), wat).unwrap();
+    let instance = Instance::new(&mut outer, &calling, &[inside.into()]).unwrap();
+    let run = instance.get_func(&mut outer, "run").unwrap();
+    let id = outer.spawn_wasm_thread(run, &[]).unwrap();
+    spawn_spinner(&mut outer, &module);
+    let handle = outer.wasm_thread_handle(id).unwrap();
+    let killer = thread::spawn(move || {
+        thread::sleep(ms(20));
+        handle.kill();
+    });
+    run_until(&mut outer, |store| finished(store, id));
+    killer.join().unwrap();
+    assert_killed(&mut outer, id);
 }
 
 /// Kills a thread after 20 ms that first calls `wait`, which takes longer, and then
@@ -201,59 +214,57 @@ fn kill_while_waiting(store: &mut Store<()>, wait: Func) {
     assert_killed(store, id);
 }
 
-#[test]
-fn a_thread_is_killed_whose_host_function_takes_its_time() {
-    for preemption in timed_sources() {
-        let (mut store, _) = patient(preemption);
-        let wait = Func::wrap_async(&mut store, |_, (): ()| {
-            Box::new(async { thread::sleep(ms(60)) })
-        });
-        kill_while_waiting(&mut store, wait);
-    }
+fn a_thread_is_killed_whose_host_function_takes_its_time(preemption: Preemption) {
+    let (mut store, _) = patient(preemption);
+    let wait = Func::wrap_async(&mut store, |_, (): ()| {
+        Box::new(async { thread::sleep(ms(60)) })
+    });
+    kill_while_waiting(&mut store, wait);
 }
 
-#[test]
-fn a_thread_is_killed_whose_host_future_keeps_the_store() {
-    for preemption in timed_sources() {
-        let (mut store, _) = patient(preemption);
-        let wait = Func::wrap_async(&mut store, |_, (): ()| Box::new(after(ms(60))));
-        kill_while_waiting(&mut store, wait);
-    }
+fn a_thread_is_killed_whose_host_future_keeps_the_store(preemption: Preemption) {
+    let (mut store, _) = patient(preemption);
+    let wait = Func::wrap_async(&mut store, |_, (): ()| Box::new(after(ms(60))));
+    kill_while_waiting(&mut store, wait);
 }
 
-#[test]
-fn a_thread_is_killed_whose_host_future_is_never_ready() {
-    for preemption in sources() {
-        let (mut store, _) = patient(preemption);
-        let wait = Func::wrap_async(&mut store, |_, (): ()| Box::new(future::pending::<()>()));
-        must_end(move || kill_while_waiting(&mut store, wait));
-    }
+fn a_thread_is_killed_whose_host_future_is_never_ready(preemption: Preemption) {
+    let (mut store, _) = patient(preemption);
+    let wait = Func::wrap_async(&mut store, |_, (): ()| Box::new(future::pending::<()>()));
+    must_end(move || kill_while_waiting(&mut store, wait));
 }
 
-#[test]
-fn a_suspended_thread_is_killed_beside_one_that_has_the_cpu_to_itself() {
-    for preemption in timed_sources() {
-        let (mut store, module) = patient(preemption);
-        let (id, _) = spawn_spinner(&mut store, &module);
-        let (spinner, _) = spawn_spinner(&mut store, &module);
-        store.suspend_wasm_thread(id).unwrap();
-        let (handle, other) = (
-            store.wasm_thread_handle(id).unwrap(),
-            store.wasm_thread_handle(spinner).unwrap(),
-        );
-        let killer = thread::spawn(move || {
-            thread::sleep(ms(20));
-            handle.kill();
-            thread::sleep(ms(20));
-            other.kill();
-        });
-        let run = store.run_wasm_threads_for(HANG).unwrap();
-        assert_eq!((run.end, run.finished), (RunEnd::AllFinished, 2));
-        killer.join().unwrap();
-        assert_killed(&mut store, id);
-        // It was interrupted for the other one's sake.
-        assert!(stats(&store, spinner).dispatches > 1);
-    }
+fn a_suspended_thread_is_killed_beside_one_that_has_the_cpu_to_itself(preemption: Preemption) {
+    let (mut store, module) = patient(preemption);
+    let (id, _) = spawn_spinner(&mut store, &module);
+    store.suspend_wasm_thread(id).unwrap();
+    let spins = Arc::new(AtomicBool::new(false));
+    let begins = spins.clone();
+    let begin = Func::wrap(&mut store, move || begins.store(true, Ordering::SeqCst));
+    let wat = r#"(module (import "" "" (func $begin))
+            (func (export "run") (call $begin) (loop br 0)))"#;
+    let spinning = Module::new(store.engine(), wat).unwrap();
+    let instance = Instance::new(&mut store, &spinning, &[begin.into()]).unwrap();
+    let spinner = spawn_in(&mut store, instance, "run", &[]);
+    let (handle, other) = (
+        store.wasm_thread_handle(id).unwrap(),
+        store.wasm_thread_handle(spinner).unwrap(),
+    );
+    // Nothing else ends the spinner.
+    store
+        .wasm_thread_exit_hook(id, move |_, _| other.kill())
+        .unwrap();
+    let killer = thread::spawn(move || {
+        while !spins.load(Ordering::SeqCst) {
+            thread::yield_now();
+        }
+        handle.kill();
+    });
+    let run = store.run_wasm_threads_for(HANG).unwrap();
+    assert_eq!((run.end, run.finished), (RunEnd::AllFinished, 2));
+    killer.join().unwrap();
+    assert_killed(&mut store, id);
+    assert_killed(&mut store, spinner);
 }
 
 /// Asks for a thread to be killed right after it was picked: nobody is on the CPU then
@@ -292,18 +303,15 @@ impl ThreadScheduler for KillsWhatItPicks {
     }
 }
 
-#[test]
-fn a_kill_between_the_pick_and_the_dispatch_is_not_lost() {
-    for preemption in timed_sources() {
-        let (mut store, module) = patient(preemption);
-        let scheduler = KillsWhatItPicks::default();
-        store.set_wasm_thread_scheduler(scheduler).unwrap();
-        let (id, _) = spawn_spinner(&mut store, &module);
-        let handle = store.wasm_thread_handle(id).unwrap();
-        let scheduler = store.wasm_thread_scheduler_mut::<KillsWhatItPicks>();
-        scheduler.unwrap().victim = Some(handle);
-        let run = store.run_wasm_threads_for(HANG).unwrap();
-        assert_eq!((run.end, run.finished), (RunEnd::AllFinished, 1));
-        assert_killed(&mut store, id);
-    }
+fn a_kill_between_the_pick_and_the_dispatch_is_not_lost(preemption: Preemption) {
+    let (mut store, module) = patient(preemption);
+    let scheduler = KillsWhatItPicks::default();
+    store.set_wasm_thread_scheduler(scheduler).unwrap();
+    let (id, _) = spawn_spinner(&mut store, &module);
+    let handle = store.wasm_thread_handle(id).unwrap();
+    let scheduler = store.wasm_thread_scheduler_mut::<KillsWhatItPicks>();
+    scheduler.unwrap().victim = Some(handle);
+    let run = store.run_wasm_threads_for(HANG).unwrap();
+    assert_eq!((run.end, run.finished), (RunEnd::AllFinished, 1));
+    assert_killed(&mut store, id);
 }

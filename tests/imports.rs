@@ -1,6 +1,6 @@
 //! Guests that import `preempt`.
 
-use crate::support::{HANG, config, ms};
+use crate::support::{HANG, config, ms, sources};
 use std::time::{Duration, Instant};
 use wasmtime::*;
 use wasmtime_preempt::imports;
@@ -67,11 +67,7 @@ impl Guests {
 }
 
 fn each() -> impl Iterator<Item = Guests> {
-    let mut sources = vec![Preemption::Fuel, Preemption::Epoch];
-    if matches!(Preemption::for_this_host(), Preemption::Signal) {
-        sources.push(Preemption::Signal);
-    }
-    sources.into_iter().map(Guests::new)
+    sources().into_iter().map(Guests::new)
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Guest threads that wait in concurrent host functions: their siblings run on.
 
 use crate::support::{
-    HANG, config, finished, in_own_process, ms, run_until, run_until_parked, sources,
+    HANG, config, finished, for_each_preemption, in_own_process, ms, run_until, run_until_parked,
 };
 use std::future;
 use std::panic::{self, AssertUnwindSafe};
@@ -136,169 +136,165 @@ impl Guests {
     }
 }
 
-#[test]
-fn sleepers_sleep_at_the_same_time_and_cost_no_cpu() {
-    for source in sources() {
-        let mut guests = Guests::new(source);
-        let ids: Vec<ThreadId> = (0..50)
-            .map(|_| guests.spawn("sleep", &[Val::I32(500)]))
-            .collect();
-        let run = guests.run(Duration::MAX);
-        assert_eq!(run.end, RunEnd::AllFinished, "{source}");
-        assert!(run.elapsed >= ms(500), "{source}: {:?}", run.elapsed);
-        // One after the other they take longer on any machine.
-        assert!(run.elapsed < 50 * ms(500), "{source}: {:?}", run.elapsed);
-        // Once until it sleeps, and once after that, or a few times more.
-        assert!(run.dispatches <= 120, "{source}: {}", run.dispatches);
-        for id in ids {
-            let exit = guests.store.take_wasm_thread_exit(id);
-            assert!(matches!(exit, Some(Exit::Returned(_))), "{exit:?}");
+for_each_preemption!(
+    sleepers_sleep_at_the_same_time_and_cost_no_cpu,
+    a_sleeper_is_woken_beside_one_that_never_yields,
+    a_run_ends_in_time_while_all_sleep_and_the_next_goes_on,
+    a_thread_is_woken_from_another_os_thread,
+    a_wake_interrupts_a_sibling_that_has_the_cpu_to_itself,
+    join_waits_for_the_end_whichever_way_it_comes,
+    threads_that_wait_for_each_other_are_reported,
+    a_thread_whose_wakers_are_all_gone_is_reported,
+    yielding_lets_the_others_go_first,
+    the_future_of_a_thread_that_is_killed_or_shut_down_is_dropped_at_once,
+    a_wake_within_a_poll_is_not_lost_by_what_a_nested_guest_does,
+    threads_that_are_suspended_while_they_sleep_keep_no_run_from_ending,
+    one_that_waits_for_a_thread_with_a_wall_time_limit_is_not_deadlocked,
+    a_future_that_panics_while_it_is_dropped_loses_no_request,
+    a_future_that_panics_in_a_poll_ends_its_thread_only,
+    sleeping_and_joining_work_with_wakers_of_combinators,
+    joins_that_were_given_up_leave_nothing_behind,
+    a_run_that_sleeps_is_woken_by_requests_and_limits,
+    wakers_outlive_the_thread_and_the_store,
+    a_thread_that_is_woken_while_suspended_goes_on_when_it_is_resumed,
+);
+
+fn sleepers_sleep_at_the_same_time_and_cost_no_cpu(source: Preemption) {
+    let mut guests = Guests::new(source);
+    let ids: Vec<ThreadId> = (0..50)
+        .map(|_| guests.spawn("sleep", &[Val::I32(500)]))
+        .collect();
+    let run = guests.run(Duration::MAX);
+    assert_eq!(run.end, RunEnd::AllFinished, "{source}");
+    assert!(run.elapsed >= ms(500), "{source}: {:?}", run.elapsed);
+    // One after the other they take longer on any machine.
+    assert!(run.elapsed < 50 * ms(500), "{source}: {:?}", run.elapsed);
+    // Once until it sleeps, and once after that, or a few times more.
+    assert!(run.dispatches <= 120, "{source}: {}", run.dispatches);
+    for id in ids {
+        let exit = guests.store.take_wasm_thread_exit(id);
+        assert!(matches!(exit, Some(Exit::Returned(_))), "{exit:?}");
+    }
+}
+
+fn a_sleeper_is_woken_beside_one_that_never_yields(source: Preemption) {
+    let mut guests = Guests::new(source);
+    let spin = guests.spawn("spin", &[]);
+    let sleeper = guests.spawn("sleep", &[Val::I32(30)]);
+    run_until(&mut guests.store, |store| finished(store, sleeper));
+    assert_eq!(guests.state(spin), ThreadState::Ready, "{source}");
+}
+
+fn a_run_ends_in_time_while_all_sleep_and_the_next_goes_on(source: Preemption) {
+    let mut guests = Guests::new(source);
+    let sleeper = guests.spawn("sleep", &[Val::I32(2_000)]);
+    let before = Instant::now();
+    let run = guests.run(ms(20));
+    let after = Instant::now();
+    assert_eq!(run.end, RunEnd::TimeUp, "{source}");
+    assert!(run.elapsed >= ms(20), "{:?}", run.elapsed);
+    let info = guests.store.wasm_thread(sleeper).unwrap();
+    assert_eq!(info.state, ThreadState::Parked);
+    let Some(WaitFor::Time(until)) = info.waits_for else {
+        panic!("{info:?}");
+    };
+    assert!(until >= before + ms(2_000) && until < after + ms(2_000));
+    assert_eq!(guests.run(Duration::MAX).end, RunEnd::AllFinished);
+}
+
+fn a_thread_is_woken_from_another_os_thread(source: Preemption) {
+    let mut guests = Guests::new(source);
+    let gate = guests.store.data().gate.clone();
+    let ids = [(); 3].map(|()| guests.spawn("pass", &[]));
+    let opener = thread::spawn(move || {
+        while gate.waiting() < 3 {
+            thread::yield_now();
         }
-    }
+        thread::sleep(ms(20));
+        gate.open();
+    });
+    let run = guests.run(Duration::MAX);
+    opener.join().unwrap();
+    assert_eq!(run.end, RunEnd::AllFinished, "{source}");
+    let log = ids.map(|id| format!("{id} passed"));
+    assert_eq!(
+        guests.store.data().log,
+        log,
+        "in the order in which they were woken"
+    );
 }
 
-#[test]
-fn a_sleeper_is_woken_beside_one_that_never_yields() {
-    for source in sources() {
-        let mut guests = Guests::new(source);
-        let spin = guests.spawn("spin", &[]);
-        let sleeper = guests.spawn("sleep", &[Val::I32(30)]);
-        run_until(&mut guests.store, |store| finished(store, sleeper));
-        assert_eq!(guests.state(spin), ThreadState::Ready, "{source}");
-    }
+fn a_wake_interrupts_a_sibling_that_has_the_cpu_to_itself(source: Preemption) {
+    let mut guests = Guests::new(source);
+    let gate = guests.store.data().gate.clone();
+    guests.spawn("pass", &[]);
+    guests.spawn("spin", &[]);
+    let opener = thread::spawn(move || {
+        while gate.waiting() < 1 {
+            thread::yield_now();
+        }
+        thread::sleep(ms(50));
+        gate.open();
+    });
+    run_until(&mut guests.store, |store| store.data().log.len() == 1);
+    opener.join().unwrap();
 }
 
-#[test]
-fn a_run_ends_in_time_while_all_sleep_and_the_next_goes_on() {
-    for source in sources() {
-        let mut guests = Guests::new(source);
-        let sleeper = guests.spawn("sleep", &[Val::I32(2_000)]);
-        let before = Instant::now();
-        let run = guests.run(ms(20));
-        let after = Instant::now();
-        assert_eq!(run.end, RunEnd::TimeUp, "{source}");
-        assert!(run.elapsed >= ms(20), "{:?}", run.elapsed);
-        let info = guests.store.wasm_thread(sleeper).unwrap();
-        assert_eq!(info.state, ThreadState::Parked);
-        let Some(WaitFor::Time(until)) = info.waits_for else {
-            panic!("{info:?}");
-        };
-        assert!(until >= before + ms(2_000) && until < after + ms(2_000));
-        assert_eq!(guests.run(Duration::MAX).end, RunEnd::AllFinished);
-    }
+fn join_waits_for_the_end_whichever_way_it_comes(source: Preemption) {
+    let mut guests = Guests::new(source);
+    let sleeper = guests.spawn("sleep", &[Val::I32(30)]);
+    let spin = guests.spawn("spin", &[]);
+    let joins = [sleeper, spin].map(|id| guests.spawn("join", &[Val::I64(id.as_u64() as i64)]));
+    run_until(&mut guests.store, |store| finished(store, joins[0]));
+    run_until_parked(&mut guests.store, &joins[1..]);
+    let waits_for = guests.store.wasm_thread(joins[1]).unwrap().waits_for;
+    assert_eq!(waits_for, Some(WaitFor::Thread(spin)));
+    guests.store.kill_wasm_thread(spin).unwrap();
+    assert_eq!(
+        guests.run(Duration::MAX).end,
+        RunEnd::AllFinished,
+        "{source}"
+    );
 }
 
-#[test]
-fn a_thread_is_woken_from_another_os_thread() {
-    for source in sources() {
-        let mut guests = Guests::new(source);
-        let gate = guests.store.data().gate.clone();
-        let ids = [(); 3].map(|()| guests.spawn("pass", &[]));
-        let opener = thread::spawn(move || {
-            while gate.waiting() < 3 {
-                thread::yield_now();
-            }
-            thread::sleep(ms(20));
-            gate.open();
-        });
-        let run = guests.run(Duration::MAX);
-        opener.join().unwrap();
-        assert_eq!(run.end, RunEnd::AllFinished, "{source}");
-        let log = ids.map(|id| format!("{id} passed"));
-        assert_eq!(
-            guests.store.data().log,
-            log,
-            "in the order in which they were woken"
-        );
-    }
+fn threads_that_wait_for_each_other_are_reported(source: Preemption) {
+    let mut guests = Guests::new(source);
+    // The first waits for the second, and that for the first.
+    let first = guests.spawn("join", &[Val::I64(2)]);
+    let second = guests.spawn("join", &[Val::I64(1)]);
+    let run = guests.run(HANG);
+    assert_eq!(run.end, RunEnd::Deadlock, "{source}");
+    let expected = [
+        (first, WaitFor::Thread(second)),
+        (second, WaitFor::Thread(first)),
+    ];
+    assert_eq!(run.deadlocked, expected);
+    // Nothing is lost: one of them can be ended.
+    guests.store.kill_wasm_thread(first).unwrap();
+    assert_eq!(guests.run(Duration::MAX).end, RunEnd::AllFinished);
 }
 
-#[test]
-fn a_wake_interrupts_a_sibling_that_has_the_cpu_to_itself() {
-    for source in sources() {
-        let mut guests = Guests::new(source);
-        let gate = guests.store.data().gate.clone();
-        guests.spawn("pass", &[]);
-        guests.spawn("spin", &[]);
-        let opener = thread::spawn(move || {
-            while gate.waiting() < 1 {
-                thread::yield_now();
-            }
-            thread::sleep(ms(50));
-            gate.open();
-        });
-        run_until(&mut guests.store, |store| store.data().log.len() == 1);
-        opener.join().unwrap();
-    }
+fn a_thread_whose_wakers_are_all_gone_is_reported(source: Preemption) {
+    let mut guests = Guests::new(source);
+    let id = guests.spawn("pass", &[]);
+    assert_eq!(
+        guests.run(ms(10)).end,
+        RunEnd::TimeUp,
+        "somebody has its waker"
+    );
+    guests.store.data().gate.0.lock().unwrap().1.clear();
+    let run = guests.run(Duration::MAX);
+    assert_eq!(run.end, RunEnd::Deadlock, "{source}");
+    assert_eq!(run.deadlocked, [(id, WaitFor::Future)]);
 }
 
-#[test]
-fn join_waits_for_the_end_whichever_way_it_comes() {
-    for source in sources() {
-        let mut guests = Guests::new(source);
-        let sleeper = guests.spawn("sleep", &[Val::I32(30)]);
-        let spin = guests.spawn("spin", &[]);
-        let joins = [sleeper, spin].map(|id| guests.spawn("join", &[Val::I64(id.as_u64() as i64)]));
-        run_until(&mut guests.store, |store| finished(store, joins[0]));
-        run_until_parked(&mut guests.store, &joins[1..]);
-        let waits_for = guests.store.wasm_thread(joins[1]).unwrap().waits_for;
-        assert_eq!(waits_for, Some(WaitFor::Thread(spin)));
-        guests.store.kill_wasm_thread(spin).unwrap();
-        assert_eq!(
-            guests.run(Duration::MAX).end,
-            RunEnd::AllFinished,
-            "{source}"
-        );
-    }
-}
-
-#[test]
-fn threads_that_wait_for_each_other_are_reported() {
-    for source in sources() {
-        let mut guests = Guests::new(source);
-        // The first waits for the second, and that for the first.
-        let first = guests.spawn("join", &[Val::I64(2)]);
-        let second = guests.spawn("join", &[Val::I64(1)]);
-        let run = guests.run(HANG);
-        assert_eq!(run.end, RunEnd::Deadlock, "{source}");
-        let expected = [
-            (first, WaitFor::Thread(second)),
-            (second, WaitFor::Thread(first)),
-        ];
-        assert_eq!(run.deadlocked, expected);
-        // Nothing is lost: one of them can be ended.
-        guests.store.kill_wasm_thread(first).unwrap();
-        assert_eq!(guests.run(Duration::MAX).end, RunEnd::AllFinished);
-    }
-}
-
-#[test]
-fn a_thread_whose_wakers_are_all_gone_is_reported() {
-    for source in sources() {
-        let mut guests = Guests::new(source);
-        let id = guests.spawn("pass", &[]);
-        assert_eq!(
-            guests.run(ms(10)).end,
-            RunEnd::TimeUp,
-            "somebody has its waker"
-        );
-        guests.store.data().gate.0.lock().unwrap().1.clear();
-        let run = guests.run(Duration::MAX);
-        assert_eq!(run.end, RunEnd::Deadlock, "{source}");
-        assert_eq!(run.deadlocked, [(id, WaitFor::Future)]);
-    }
-}
-
-#[test]
-fn yielding_lets_the_others_go_first() {
-    for source in sources() {
-        let mut guests = Guests::new(source);
-        guests.spawn("yield", &[Val::I32(1_000)]);
-        guests.spawn("yield", &[Val::I32(1_000)]);
-        let run = guests.run(Duration::MAX);
-        assert_eq!(run.end, RunEnd::AllFinished, "{source}");
-        assert!(run.dispatches >= 2_000, "{}", run.dispatches);
-    }
+fn yielding_lets_the_others_go_first(source: Preemption) {
+    let mut guests = Guests::new(source);
+    guests.spawn("yield", &[Val::I32(1_000)]);
+    guests.spawn("yield", &[Val::I32(1_000)]);
+    let run = guests.run(Duration::MAX);
+    assert_eq!(run.end, RunEnd::AllFinished, "{source}");
+    assert!(run.dispatches >= 2_000, "{}", run.dispatches);
 }
 
 /// Counts how many there are.
@@ -310,42 +306,39 @@ impl Drop for Counted {
     }
 }
 
-#[test]
-fn the_future_of_a_thread_that_is_killed_or_shut_down_is_dropped_at_once() {
-    for source in sources() {
-        let engine = Engine::new(&config(source)).unwrap();
-        let alive = Arc::new(AtomicUsize::new(0));
-        let mut linker = Linker::<()>::new(&engine);
-        let count = alive.clone();
-        linker
-            .func_wrap_concurrent("host", "never", move |_, ()| {
-                count.fetch_add(1, Ordering::SeqCst);
-                let counted = Counted(count.clone());
-                Box::pin(async move {
-                    let _counted = counted;
-                    future::pending::<()>().await
-                })
+fn the_future_of_a_thread_that_is_killed_or_shut_down_is_dropped_at_once(source: Preemption) {
+    let engine = Engine::new(&config(source)).unwrap();
+    let alive = Arc::new(AtomicUsize::new(0));
+    let mut linker = Linker::<()>::new(&engine);
+    let count = alive.clone();
+    linker
+        .func_wrap_concurrent("host", "never", move |_, ()| {
+            count.fetch_add(1, Ordering::SeqCst);
+            let counted = Counted(count.clone());
+            Box::pin(async move {
+                let _counted = counted;
+                future::pending::<()>().await
             })
-            .unwrap();
-        let wat =
-            r#"(module (import "host" "never" (func $never)) (func (export "run") (call $never)))"#;
-        let module = Module::new(&engine, wat).unwrap();
-        let mut store = Store::new(&engine, ());
-        let ids = [(); 3].map(|()| {
-            let instance = linker.instantiate(&mut store, &module).unwrap();
-            let run = instance.get_func(&mut store, "run").unwrap();
-            store.spawn_wasm_thread(run, &[]).unwrap()
-        });
-        assert_eq!(
-            store.run_wasm_threads_for(Duration::MAX).unwrap().end,
-            RunEnd::Deadlock
-        );
-        assert_eq!(alive.load(Ordering::SeqCst), 3, "{source}");
-        store.kill_wasm_thread(ids[0]).unwrap();
-        assert_eq!(alive.load(Ordering::SeqCst), 2, "{source}");
-        assert_eq!(store.shutdown_wasm_threads(), 2);
-        assert_eq!(alive.load(Ordering::SeqCst), 0, "{source}");
-    }
+        })
+        .unwrap();
+    let wat =
+        r#"(module (import "host" "never" (func $never)) (func (export "run") (call $never)))"#;
+    let module = Module::new(&engine, wat).unwrap();
+    let mut store = Store::new(&engine, ());
+    let ids = [(); 3].map(|()| {
+        let instance = linker.instantiate(&mut store, &module).unwrap();
+        let run = instance.get_func(&mut store, "run").unwrap();
+        store.spawn_wasm_thread(run, &[]).unwrap()
+    });
+    assert_eq!(
+        store.run_wasm_threads_for(Duration::MAX).unwrap().end,
+        RunEnd::Deadlock
+    );
+    assert_eq!(alive.load(Ordering::SeqCst), 3, "{source}");
+    store.kill_wasm_thread(ids[0]).unwrap();
+    assert_eq!(alive.load(Ordering::SeqCst), 2, "{source}");
+    assert_eq!(store.shutdown_wasm_threads(), 2);
+    assert_eq!(alive.load(Ordering::SeqCst), 0, "{source}");
 }
 
 #[test]
@@ -495,75 +488,66 @@ impl<T: 'static> Caller1<T> {
     }
 }
 
-#[test]
-fn a_wake_within_a_poll_is_not_lost_by_what_a_nested_guest_does() {
-    for source in sources() {
-        let mut guests = Caller1::new(source, None, |accessor, ()| {
-            let mut polls = 0;
-            Box::pin(future::poll_fn(move |cx| {
-                polls += 1;
-                if polls == 2 {
-                    return Poll::Ready(Ok(()));
-                }
-                cx.waker().wake_by_ref();
-                let nested = accessor.with(|mut caller| {
-                    let nested: Option<TypedFunc<(), ()>> = caller.data().clone();
-                    nested.unwrap().call(&mut caller, ())
-                });
-                nested.flatten().unwrap();
-                Poll::Pending
-            }))
-        });
-        let nested = guests
-            .instance
-            .get_typed_func(&mut guests.store, "notify_and_mismatch")
-            .unwrap();
-        *guests.store.data_mut() = Some(nested);
-        guests.spawn("wait", &[Val::I64(-1)]);
-        let caller = guests.spawn("run", &[]);
-        let run = guests.run(HANG);
-        assert_eq!(guests.state(caller), ThreadState::Finished, "{source}");
-        assert_eq!(run.end, RunEnd::AllFinished, "{source}");
-    }
+fn a_wake_within_a_poll_is_not_lost_by_what_a_nested_guest_does(source: Preemption) {
+    let mut guests = Caller1::new(source, None, |accessor, ()| {
+        let mut polls = 0;
+        Box::pin(future::poll_fn(move |cx| {
+            polls += 1;
+            if polls == 2 {
+                return Poll::Ready(Ok(()));
+            }
+            cx.waker().wake_by_ref();
+            let nested = accessor.with(|mut caller| {
+                let nested: Option<TypedFunc<(), ()>> = caller.data().clone();
+                nested.unwrap().call(&mut caller, ())
+            });
+            nested.flatten().unwrap();
+            Poll::Pending
+        }))
+    });
+    let nested = guests
+        .instance
+        .get_typed_func(&mut guests.store, "notify_and_mismatch")
+        .unwrap();
+    *guests.store.data_mut() = Some(nested);
+    guests.spawn("wait", &[Val::I64(-1)]);
+    let caller = guests.spawn("run", &[]);
+    let run = guests.run(HANG);
+    assert_eq!(guests.state(caller), ThreadState::Finished, "{source}");
+    assert_eq!(run.end, RunEnd::AllFinished, "{source}");
 }
 
-#[test]
-fn threads_that_are_suspended_while_they_sleep_keep_no_run_from_ending() {
-    for source in sources() {
-        let mut guests = Guests::new(source);
-        let sleeper = guests.spawn("sleep", &[Val::I32(3_600_000)]);
-        let passer = guests.spawn("pass", &[]);
-        let joiner = guests.spawn("join", &[Val::I64(sleeper.as_u64() as i64)]);
-        run_until_parked(&mut guests.store, &[sleeper, passer, joiner]);
-        for id in [sleeper, passer] {
-            guests.store.suspend_wasm_thread(id).unwrap();
-            assert_eq!(guests.state(id), ThreadState::Suspended);
-        }
-        let run = guests.run(HANG);
-        assert_eq!(run.end, RunEnd::AllSuspended, "{source}");
-        assert_eq!(guests.state(joiner), ThreadState::Parked);
-        guests.store.resume_wasm_thread(passer).unwrap();
-        assert_eq!(guests.state(passer), ThreadState::Parked);
-        assert_eq!(guests.run(ms(10)).end, RunEnd::TimeUp, "{source}");
+fn threads_that_are_suspended_while_they_sleep_keep_no_run_from_ending(source: Preemption) {
+    let mut guests = Guests::new(source);
+    let sleeper = guests.spawn("sleep", &[Val::I32(3_600_000)]);
+    let passer = guests.spawn("pass", &[]);
+    let joiner = guests.spawn("join", &[Val::I64(sleeper.as_u64() as i64)]);
+    run_until_parked(&mut guests.store, &[sleeper, passer, joiner]);
+    for id in [sleeper, passer] {
+        guests.store.suspend_wasm_thread(id).unwrap();
+        assert_eq!(guests.state(id), ThreadState::Suspended);
     }
+    let run = guests.run(HANG);
+    assert_eq!(run.end, RunEnd::AllSuspended, "{source}");
+    assert_eq!(guests.state(joiner), ThreadState::Parked);
+    guests.store.resume_wasm_thread(passer).unwrap();
+    assert_eq!(guests.state(passer), ThreadState::Parked);
+    assert_eq!(guests.run(ms(10)).end, RunEnd::TimeUp, "{source}");
 }
 
-#[test]
-fn one_that_waits_for_a_thread_with_a_wall_time_limit_is_not_deadlocked() {
-    for source in sources() {
-        let mut guests = Guests::new(source);
-        // Nobody opens the gate any more.
-        let stuck = guests.spawn("pass", &[]);
-        run_until_parked(&mut guests.store, &[stuck]);
-        guests.store.data().gate.0.lock().unwrap().1.clear();
-        let limits = ThreadLimits::new().wall_time(ms(50));
-        guests.store.set_wasm_thread_limits(stuck, limits).unwrap();
-        let joiner = guests.spawn("join", &[Val::I64(stuck.as_u64() as i64)]);
-        let run = guests.run(HANG);
-        assert_eq!(run.end, RunEnd::AllFinished, "{source}");
-        let exit = guests.store.take_wasm_thread_exit(joiner);
-        assert!(matches!(exit, Some(Exit::Returned(_))), "{exit:?}");
-    }
+fn one_that_waits_for_a_thread_with_a_wall_time_limit_is_not_deadlocked(source: Preemption) {
+    let mut guests = Guests::new(source);
+    // Nobody opens the gate any more.
+    let stuck = guests.spawn("pass", &[]);
+    run_until_parked(&mut guests.store, &[stuck]);
+    guests.store.data().gate.0.lock().unwrap().1.clear();
+    let limits = ThreadLimits::new().wall_time(ms(50));
+    guests.store.set_wasm_thread_limits(stuck, limits).unwrap();
+    let joiner = guests.spawn("join", &[Val::I64(stuck.as_u64() as i64)]);
+    let run = guests.run(HANG);
+    assert_eq!(run.end, RunEnd::AllFinished, "{source}");
+    let exit = guests.store.take_wasm_thread_exit(joiner);
+    assert!(matches!(exit, Some(Exit::Returned(_))), "{exit:?}");
 }
 
 /// Panics when it is dropped.
@@ -577,49 +561,43 @@ impl Drop for PanicsOnDrop {
     }
 }
 
-#[test]
-fn a_future_that_panics_while_it_is_dropped_loses_no_request() {
-    for source in sources() {
-        let mut guests = Caller1::new(source, (), |_, ()| {
-            let panics = PanicsOnDrop;
-            Box::pin(async move {
-                let _panics = panics;
-                future::pending().await
-            })
-        });
-        let ids = [(); 3].map(|()| guests.spawn("run", &[]));
-        assert_eq!(guests.run(HANG).end, RunEnd::Deadlock, "{source}");
-        for id in ids {
-            guests.store.wasm_thread_handle(id).unwrap().kill();
-        }
-        for left in (0..3).rev() {
-            let run = || guests.store.run_wasm_threads_for(HANG);
-            assert!(
-                panic::catch_unwind(AssertUnwindSafe(run)).is_err(),
-                "{source}: {left} left"
-            );
-        }
-        assert_eq!(guests.run(HANG).end, RunEnd::AllFinished, "{source}");
+fn a_future_that_panics_while_it_is_dropped_loses_no_request(source: Preemption) {
+    let mut guests = Caller1::new(source, (), |_, ()| {
+        let panics = PanicsOnDrop;
+        Box::pin(async move {
+            let _panics = panics;
+            future::pending().await
+        })
+    });
+    let ids = [(); 3].map(|()| guests.spawn("run", &[]));
+    assert_eq!(guests.run(HANG).end, RunEnd::Deadlock, "{source}");
+    for id in ids {
+        guests.store.wasm_thread_handle(id).unwrap().kill();
     }
+    for left in (0..3).rev() {
+        let run = || guests.store.run_wasm_threads_for(HANG);
+        assert!(
+            panic::catch_unwind(AssertUnwindSafe(run)).is_err(),
+            "{source}: {left} left"
+        );
+    }
+    assert_eq!(guests.run(HANG).end, RunEnd::AllFinished, "{source}");
 }
 
-#[test]
-fn a_future_that_panics_in_a_poll_ends_its_thread_only() {
-    for source in sources() {
-        let mut guests = Caller1::new(source, (), |accessor, ()| {
-            Box::pin(async move {
-                accessor.sleep(ms(5)).await?;
-                panic!("of a future")
-            })
-        });
-        let ids = [(); 2].map(|()| guests.spawn("run", &[]));
-        for id in ids {
-            let run = || guests.store.run_wasm_threads_for(Duration::MAX);
-            assert!(panic::catch_unwind(AssertUnwindSafe(run)).is_err());
-            assert_eq!(guests.state(id), ThreadState::Finished, "{source}");
-        }
-        assert_eq!(guests.run(Duration::MAX).end, RunEnd::AllFinished);
+fn a_future_that_panics_in_a_poll_ends_its_thread_only(source: Preemption) {
+    let mut guests = Caller1::new(source, (), |accessor, ()| {
+        Box::pin(async move {
+            accessor.sleep(ms(5)).await?;
+            panic!("of a future")
+        })
+    });
+    let ids = [(); 2].map(|()| guests.spawn("run", &[]));
+    for id in ids {
+        let run = || guests.store.run_wasm_threads_for(Duration::MAX);
+        assert!(panic::catch_unwind(AssertUnwindSafe(run)).is_err());
+        assert_eq!(guests.state(id), ThreadState::Finished, "{source}");
     }
+    assert_eq!(guests.run(Duration::MAX).end, RunEnd::AllFinished);
 }
 
 /// The waker of a part of a future, as a combinator makes them.
@@ -681,65 +659,59 @@ async fn each_with_its_own_waker<'a, R>(
     .await
 }
 
-#[test]
-fn sleeping_and_joining_work_with_wakers_of_combinators() {
-    for source in sources() {
-        let mut guests = Caller1::new(source, (), |accessor, ()| {
-            Box::pin(async move {
-                let first = ThreadId::from_u64(1);
-                let me = accessor.current_wasm_thread()?.unwrap();
-                if me == first {
-                    return accessor.sleep(ms(40)).await;
-                }
-                let start = Instant::now();
-                let parts: Vec<Pin<Box<dyn Future<Output = Result<()>> + Send>>> = vec![
-                    Box::pin(accessor.sleep(ms(10))),
-                    Box::pin(accessor.sleep(ms(20))),
-                    Box::pin(accessor.join(first)),
-                    Box::pin(async {
-                        accessor.yield_now().await;
-                        Ok(())
-                    }),
-                ];
-                let all = each_with_its_own_waker(parts, 4, Arc::default()).await;
-                assert!(start.elapsed() >= ms(20));
-                all.into_iter().collect()
-            })
-        });
-        let ids = [(); 3].map(|()| guests.spawn("run", &[]));
-        let run = guests.run(HANG);
-        assert_eq!(run.end, RunEnd::AllFinished, "{source}");
-        assert!(run.elapsed >= ms(40));
-        assert!(run.dispatches < 60, "{source}: {}", run.dispatches);
-        for id in ids {
-            let exit = guests.store.take_wasm_thread_exit(id);
-            assert!(matches!(exit, Some(Exit::Returned(_))), "{exit:?}");
-        }
+fn sleeping_and_joining_work_with_wakers_of_combinators(source: Preemption) {
+    let mut guests = Caller1::new(source, (), |accessor, ()| {
+        Box::pin(async move {
+            let first = ThreadId::from_u64(1);
+            let me = accessor.current_wasm_thread()?.unwrap();
+            if me == first {
+                return accessor.sleep(ms(40)).await;
+            }
+            let start = Instant::now();
+            let parts: Vec<Pin<Box<dyn Future<Output = Result<()>> + Send>>> = vec![
+                Box::pin(accessor.sleep(ms(10))),
+                Box::pin(accessor.sleep(ms(20))),
+                Box::pin(accessor.join(first)),
+                Box::pin(async {
+                    accessor.yield_now().await;
+                    Ok(())
+                }),
+            ];
+            let all = each_with_its_own_waker(parts, 4, Arc::default()).await;
+            assert!(start.elapsed() >= ms(20));
+            all.into_iter().collect()
+        })
+    });
+    let ids = [(); 3].map(|()| guests.spawn("run", &[]));
+    let run = guests.run(HANG);
+    assert_eq!(run.end, RunEnd::AllFinished, "{source}");
+    assert!(run.elapsed >= ms(40));
+    assert!(run.dispatches < 60, "{source}: {}", run.dispatches);
+    for id in ids {
+        let exit = guests.store.take_wasm_thread_exit(id);
+        assert!(matches!(exit, Some(Exit::Returned(_))), "{exit:?}");
     }
 }
 
-#[test]
-fn joins_that_were_given_up_leave_nothing_behind() {
-    for source in sources() {
-        let alive = Arc::new(AtomicUsize::new(0));
-        let count = alive.clone();
-        let mut guests = Caller1::new(source, (), move |accessor, ()| {
-            let count = count.clone();
-            Box::pin(async move {
-                let parts: Vec<Pin<Box<dyn Future<Output = Result<()>> + Send>>> = vec![
-                    Box::pin(accessor.join(ThreadId::from_u64(1))),
-                    Box::pin(async { Ok(()) }),
-                ];
-                let first = each_with_its_own_waker(parts, 1, count).await;
-                first.into_iter().collect()
-            })
-        });
-        guests.spawn("wait", &[Val::I64(-1)]);
-        let caller = guests.spawn("run_times", &[Val::I32(2_000)]);
-        run_until(&mut guests.store, |store| finished(store, caller));
-        let left = alive.load(Ordering::SeqCst);
-        assert!(left < 20, "{source}: {left} wakers are still there");
-    }
+fn joins_that_were_given_up_leave_nothing_behind(source: Preemption) {
+    let alive = Arc::new(AtomicUsize::new(0));
+    let count = alive.clone();
+    let mut guests = Caller1::new(source, (), move |accessor, ()| {
+        let count = count.clone();
+        Box::pin(async move {
+            let parts: Vec<Pin<Box<dyn Future<Output = Result<()>> + Send>>> = vec![
+                Box::pin(accessor.join(ThreadId::from_u64(1))),
+                Box::pin(async { Ok(()) }),
+            ];
+            let first = each_with_its_own_waker(parts, 1, count).await;
+            first.into_iter().collect()
+        })
+    });
+    guests.spawn("wait", &[Val::I64(-1)]);
+    let caller = guests.spawn("run_times", &[Val::I32(2_000)]);
+    run_until(&mut guests.store, |store| finished(store, caller));
+    let left = alive.load(Ordering::SeqCst);
+    assert!(left < 20, "{source}: {left} wakers are still there");
 }
 
 /// The most that this process ever had in memory, in KiB.
@@ -769,70 +741,61 @@ fn a_thread_that_wakes_itself_for_ever_takes_no_memory() {
     });
 }
 
-#[test]
-fn a_run_that_sleeps_is_woken_by_requests_and_limits() {
-    for source in sources() {
-        let mut guests = Guests::new(source);
-        let killed = guests.spawn("sleep", &[Val::I32(3_600_000)]);
-        let limited = guests.spawn("pass", &[]);
-        let limits = ThreadLimits::new().wall_time(ms(60));
-        guests
-            .store
-            .set_wasm_thread_limits(limited, limits)
-            .unwrap();
-        let handle = guests.store.wasm_thread_handle(killed).unwrap();
-        let killer = thread::spawn(move || {
-            thread::sleep(ms(20));
-            handle.kill();
-        });
-        let run = guests.run(HANG);
-        killer.join().unwrap();
-        assert_eq!(run.end, RunEnd::AllFinished, "{source}");
-        assert!(run.elapsed >= ms(60));
-        assert!(run.dispatches <= 4, "{source}: {}", run.dispatches);
-        let exit = guests.store.take_wasm_thread_exit(killed);
-        assert!(matches!(exit, Some(Exit::Killed)), "{exit:?}");
-        let exit = guests.store.take_wasm_thread_exit(limited);
-        assert!(matches!(exit, Some(Exit::OverLimit(_))), "{exit:?}");
-        // Who had its waker may wake it all the same.
-        guests.store.data().gate.open();
-    }
+fn a_run_that_sleeps_is_woken_by_requests_and_limits(source: Preemption) {
+    let mut guests = Guests::new(source);
+    let killed = guests.spawn("sleep", &[Val::I32(3_600_000)]);
+    let limited = guests.spawn("pass", &[]);
+    let limits = ThreadLimits::new().wall_time(ms(60));
+    guests
+        .store
+        .set_wasm_thread_limits(limited, limits)
+        .unwrap();
+    let handle = guests.store.wasm_thread_handle(killed).unwrap();
+    let killer = thread::spawn(move || {
+        thread::sleep(ms(20));
+        handle.kill();
+    });
+    let run = guests.run(HANG);
+    killer.join().unwrap();
+    assert_eq!(run.end, RunEnd::AllFinished, "{source}");
+    assert!(run.elapsed >= ms(60));
+    assert!(run.dispatches <= 4, "{source}: {}", run.dispatches);
+    let exit = guests.store.take_wasm_thread_exit(killed);
+    assert!(matches!(exit, Some(Exit::Killed)), "{exit:?}");
+    let exit = guests.store.take_wasm_thread_exit(limited);
+    assert!(matches!(exit, Some(Exit::OverLimit(_))), "{exit:?}");
+    // Who had its waker may wake it all the same.
+    guests.store.data().gate.open();
 }
 
-#[test]
-fn wakers_outlive_the_thread_and_the_store() {
-    for source in sources() {
-        let mut guests = Guests::new(source);
-        let gate = guests.store.data().gate.clone();
-        let killed = guests.spawn("pass", &[]);
-        let other = guests.spawn("pass", &[]);
-        run_until_parked(&mut guests.store, &[killed, other]);
-        guests.store.kill_wasm_thread(killed).unwrap();
-        drop(guests);
-        assert_eq!(gate.waiting(), 2, "{source}");
-        thread::spawn(move || gate.open()).join().unwrap();
-    }
+fn wakers_outlive_the_thread_and_the_store(source: Preemption) {
+    let mut guests = Guests::new(source);
+    let gate = guests.store.data().gate.clone();
+    let killed = guests.spawn("pass", &[]);
+    let other = guests.spawn("pass", &[]);
+    run_until_parked(&mut guests.store, &[killed, other]);
+    guests.store.kill_wasm_thread(killed).unwrap();
+    drop(guests);
+    assert_eq!(gate.waiting(), 2, "{source}");
+    thread::spawn(move || gate.open()).join().unwrap();
 }
 
-#[test]
-fn a_thread_that_is_woken_while_suspended_goes_on_when_it_is_resumed() {
-    for source in sources() {
-        let mut guests = Guests::new(source);
-        let ids = [(); 2].map(|()| guests.spawn("pass", &[]));
-        run_until_parked(&mut guests.store, &ids);
-        for id in ids {
-            guests.store.suspend_wasm_thread(id).unwrap();
-        }
-        // One is resumed before it is woken, and one after that.
-        guests.store.resume_wasm_thread(ids[0]).unwrap();
-        guests.store.data().gate.open();
-        let run = guests.run(HANG);
-        assert_eq!(run.end, RunEnd::AllSuspended, "{source}");
-        assert_eq!(guests.state(ids[0]), ThreadState::Finished);
-        guests.store.resume_wasm_thread(ids[1]).unwrap();
-        assert_eq!(guests.state(ids[1]), ThreadState::Ready);
-        assert_eq!(guests.run(HANG).end, RunEnd::AllFinished, "{source}");
+fn a_thread_that_is_woken_while_suspended_goes_on_when_it_is_resumed(source: Preemption) {
+    let mut guests = Guests::new(source);
+    let ids = [(); 2].map(|()| guests.spawn("pass", &[]));
+    run_until_parked(&mut guests.store, &ids);
+    for id in ids {
+        guests.store.suspend_wasm_thread(id).unwrap();
     }
+    // One is resumed before it is woken, and one after that.
+    guests.store.resume_wasm_thread(ids[0]).unwrap();
+    guests.store.data().gate.open();
+    let run = guests.run(HANG);
+    assert_eq!(run.end, RunEnd::AllSuspended, "{source}");
+    assert_eq!(guests.state(ids[0]), ThreadState::Finished);
+    guests.store.resume_wasm_thread(ids[1]).unwrap();
+    assert_eq!(guests.state(ids[1]), ThreadState::Ready);
+    assert_eq!(guests.run(HANG).end, RunEnd::AllFinished, "{source}");
 }
 
 #[test]

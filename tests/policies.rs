@@ -137,121 +137,116 @@ fn assert_clean(checker: &Checker, store: &mut Store<()>, what: &str) -> Trace {
     trace
 }
 
-#[test]
-fn a_mix_of_guests_ends_right_under_each_policy_and_source() {
-    for preemption in sources() {
-        let turns = 20 * i64::from(some_turns(preemption)).min(100_000);
-        for (name, set) in policies(short_ticks(preemption)) {
-            let what = format!("{name}, {preemption}");
-            let (mut store, module) = guests(preemption);
-            set(&mut store);
-            store.trace_wasm_threads(EVENTS).unwrap();
-            let expected = spawn_mix(&mut store, &module, turns);
-            let run = run_all(&mut store);
-            assert_eq!(run.finished, expected.len() as u64, "{what}");
-            assert_eq!(run.dispatches, run.preemptions + run.finished, "{what}");
-            let all = checker(preemption).all_finished(true);
-            assert_clean(&all, &mut store, &what);
-            assert_ended(&mut store, &expected, &what);
-        }
-    }
-}
+for_each_preemption!(
+    a_mix_of_guests_ends_right_under_each_policy_and_source,
+    threads_are_suspended_resumed_and_killed_under_each_policy_and_source,
+    policies_are_swapped_between_runs,
+    extreme_parameters_and_slices_keep_nobody_from_finishing,
+);
 
-#[test]
-fn threads_are_suspended_resumed_and_killed_under_each_policy_and_source() {
-    for preemption in sources() {
-        for (name, set) in policies(short_ticks(preemption)) {
-            let what = format!("{name}, {preemption}");
-            let (mut store, module) = guests(preemption);
-            set(&mut store);
-            store.trace_wasm_threads(EVENTS).unwrap();
-            let [a, b, c] = [(); 3].map(|()| spawn_spinner(&mut store, &module).0);
-            store.run_wasm_threads_for(ms(5)).unwrap();
-
-            store.suspend_wasm_thread(a).unwrap();
-            store.suspend_wasm_thread(b).unwrap();
-            let before = stats(&store, a).dispatches;
-            let run = store.run_wasm_threads_for(ms(5)).unwrap();
-            assert_eq!(run.end, RunEnd::TimeUp, "{what}");
-            assert_eq!(stats(&store, a).dispatches, before, "{what}");
-            assert!(stats(&store, c).dispatches > 0, "{what}");
-
-            // A suspended one, and one that has run.
-            store.kill_wasm_thread(b).unwrap();
-            store.kill_wasm_thread(c).unwrap();
-            let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
-            assert_eq!(
-                (run.end, run.dispatches),
-                (RunEnd::AllSuspended, 0),
-                "{what}"
-            );
-
-            store.resume_wasm_thread(a).unwrap();
-            store.run_wasm_threads_for(ms(5)).unwrap();
-            assert!(stats(&store, a).dispatches > before, "{what}");
-
-            let late = spawn(&mut store, &module, "answer", &[]);
-            store.kill_wasm_thread(a).unwrap();
-            assert_eq!(run_all(&mut store).finished, 1, "{what}");
-            assert_eq!(returned(&mut store, late)[0].unwrap_i32(), 42);
-            for id in [a, b, c] {
-                assert_killed(&mut store, id);
-            }
-            let all = checker(preemption).all_finished(true);
-            assert_clean(&all, &mut store, &what);
-        }
-    }
-}
-
-#[test]
-fn policies_are_swapped_between_runs() {
-    for preemption in sources() {
+fn a_mix_of_guests_ends_right_under_each_policy_and_source(preemption: Preemption) {
+    let turns = 20 * i64::from(some_turns(preemption)).min(100_000);
+    for (name, set) in policies(short_ticks(preemption)) {
+        let what = format!("{name}, {preemption}");
         let (mut store, module) = guests(preemption);
+        set(&mut store);
         store.trace_wasm_threads(EVENTS).unwrap();
-        let turns = match preemption {
-            Preemption::Fuel => 200_000,
-            _ => 5_000_000,
-        };
         let expected = spawn_mix(&mut store, &module, turns);
-        let suspended = spawn(&mut store, &module, "answer", &[]);
-        store.suspend_wasm_thread(suspended).unwrap();
-        for (_, set) in policies(short_ticks(preemption)) {
-            set(&mut store);
-            store.run_wasm_threads_for(ms(1)).unwrap();
-        }
-        store.resume_wasm_thread(suspended).unwrap();
-        store.set_wasm_thread_scheduler(RoundRobin::new()).unwrap();
-        run_all(&mut store);
-        assert_eq!(returned(&mut store, suspended)[0].unwrap_i32(), 42);
-        let what = preemption.to_string();
+        let run = run_all(&mut store);
+        assert_eq!(run.finished, expected.len() as u64, "{what}");
+        assert_eq!(run.dispatches, run.preemptions + run.finished, "{what}");
         let all = checker(preemption).all_finished(true);
         assert_clean(&all, &mut store, &what);
         assert_ended(&mut store, &expected, &what);
     }
 }
 
-#[test]
-fn extreme_parameters_and_slices_keep_nobody_from_finishing() {
-    for preemption in sources() {
-        for ticks in [0, 1, u64::MAX / 2] {
-            for (name, set) in policies(ticks) {
-                let (mut store, module) = guests(preemption);
-                set(&mut store);
-                let new = ThreadOptions::new;
-                let extremes = [
-                    new().weight(u32::MAX).deadline(u64::MAX).group(u64::MAX),
-                    new().priority(i32::MIN).deadline(0).group(u64::MAX),
-                    new().priority(i32::MAX),
-                ];
-                let ids = extremes.map(|options| {
-                    let params = [Val::I64(1_000)];
-                    spawn_with(&mut store, &module, "sum", &params, options)
-                });
-                run_all(&mut store);
-                for id in ids {
-                    let sum = returned(&mut store, id)[0].unwrap_i64();
-                    assert_eq!(sum, 500_500, "{name}, {preemption}, {ticks}");
-                }
+fn threads_are_suspended_resumed_and_killed_under_each_policy_and_source(preemption: Preemption) {
+    for (name, set) in policies(short_ticks(preemption)) {
+        let what = format!("{name}, {preemption}");
+        let (mut store, module) = guests(preemption);
+        set(&mut store);
+        store.trace_wasm_threads(EVENTS).unwrap();
+        let [a, b, c] = [(); 3].map(|()| spawn_spinner(&mut store, &module).0);
+        store.run_wasm_threads_for(ms(5)).unwrap();
+
+        store.suspend_wasm_thread(a).unwrap();
+        store.suspend_wasm_thread(b).unwrap();
+        let before = stats(&store, a).dispatches;
+        let run = store.run_wasm_threads_for(ms(5)).unwrap();
+        assert_eq!(run.end, RunEnd::TimeUp, "{what}");
+        assert_eq!(stats(&store, a).dispatches, before, "{what}");
+        assert!(stats(&store, c).dispatches > 0, "{what}");
+
+        // A suspended one, and one that has run.
+        store.kill_wasm_thread(b).unwrap();
+        store.kill_wasm_thread(c).unwrap();
+        let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
+        assert_eq!(
+            (run.end, run.dispatches),
+            (RunEnd::AllSuspended, 0),
+            "{what}"
+        );
+
+        store.resume_wasm_thread(a).unwrap();
+        store.run_wasm_threads_for(ms(5)).unwrap();
+        assert!(stats(&store, a).dispatches > before, "{what}");
+
+        let late = spawn(&mut store, &module, "answer", &[]);
+        store.kill_wasm_thread(a).unwrap();
+        assert_eq!(run_all(&mut store).finished, 1, "{what}");
+        assert_eq!(returned(&mut store, late)[0].unwrap_i32(), 42);
+        for id in [a, b, c] {
+            assert_killed(&mut store, id);
+        }
+        let all = checker(preemption).all_finished(true);
+        assert_clean(&all, &mut store, &what);
+    }
+}
+
+fn policies_are_swapped_between_runs(preemption: Preemption) {
+    let (mut store, module) = guests(preemption);
+    store.trace_wasm_threads(EVENTS).unwrap();
+    let turns = match preemption {
+        Preemption::Fuel => 200_000,
+        _ => 5_000_000,
+    };
+    let expected = spawn_mix(&mut store, &module, turns);
+    let suspended = spawn(&mut store, &module, "answer", &[]);
+    store.suspend_wasm_thread(suspended).unwrap();
+    for (_, set) in policies(short_ticks(preemption)) {
+        set(&mut store);
+        store.run_wasm_threads_for(ms(1)).unwrap();
+    }
+    store.resume_wasm_thread(suspended).unwrap();
+    store.set_wasm_thread_scheduler(RoundRobin::new()).unwrap();
+    run_all(&mut store);
+    assert_eq!(returned(&mut store, suspended)[0].unwrap_i32(), 42);
+    let what = preemption.to_string();
+    let all = checker(preemption).all_finished(true);
+    assert_clean(&all, &mut store, &what);
+    assert_ended(&mut store, &expected, &what);
+}
+
+fn extreme_parameters_and_slices_keep_nobody_from_finishing(preemption: Preemption) {
+    for ticks in [0, 1, u64::MAX / 2] {
+        for (name, set) in policies(ticks) {
+            let (mut store, module) = guests(preemption);
+            set(&mut store);
+            let new = ThreadOptions::new;
+            let extremes = [
+                new().weight(u32::MAX).deadline(u64::MAX).group(u64::MAX),
+                new().priority(i32::MIN).deadline(0).group(u64::MAX),
+                new().priority(i32::MAX),
+            ];
+            let ids = extremes.map(|options| {
+                let params = [Val::I64(1_000)];
+                spawn_with(&mut store, &module, "sum", &params, options)
+            });
+            run_all(&mut store);
+            for id in ids {
+                let sum = returned(&mut store, id)[0].unwrap_i64();
+                assert_eq!(sum, 500_500, "{name}, {preemption}, {ticks}");
             }
         }
     }

@@ -8,7 +8,8 @@ use wasmtime::*;
 const KERNELS: &str = r#"
 (module
   (memory (export "memory") 2 4)
-  (table funcref (elem $t0 $t1 $t2 $t3))
+  (table 4 4 funcref)
+  (elem (i32.const 0) $t0 $t1 $t2 $t3)
   (type $step (func (param i64) (result i64)))
   (global $g (mut i64) (i64.const 1))
 
@@ -122,6 +123,13 @@ const KERNELS: &str = r#"
     (if (i32.eqz (local.get 1)) (then (return (i64.add (local.get 0) (global.get $g)))))
     (return_call $even (i32.sub (local.get 1) (i32.const 1))))
 
+  EXCEPTIONS
+  LOCALS
+)
+"#;
+
+/// For engines that have them.
+const EXCEPTIONS: &str = r#"
   (func (export "exceptions") (param $n i32) (result i64)
     (local $sum i64) (local $x i64)
     (loop $again
@@ -139,9 +147,6 @@ const KERNELS: &str = r#"
         (if (i32.and (local.get 0) (i32.const 3)) (then return))
         (throw $thrown (i64.extend_i32_u (local.get 0)))))
     (call $throws (local.get 0) (i32.sub (local.get 1) (i32.const 1))))
-
-  LOCALS
-)
 "#;
 
 /// The kernels, and how much each is to do for slices of fuel and of time.
@@ -161,11 +166,21 @@ const SIZES: [(&str, i32, i32); 13] = [
     ("float_locals", 400, 30_000),
 ];
 
-fn kernels_for(preemption: Preemption) -> [(&'static str, Val); 13] {
-    SIZES.map(|(kernel, fuel, time)| match preemption {
-        Preemption::Fuel => (kernel, Val::I32(fuel)),
-        _ => (kernel, Val::I32(time)),
-    })
+fn kernels_for(preemption: Preemption) -> Vec<(&'static str, Val)> {
+    let sizes = SIZES
+        .iter()
+        .filter(|(kernel, ..)| *kernel != "exceptions" || has_exceptions(preemption));
+    sizes
+        .map(|(kernel, fuel, time)| match preemption {
+            Preemption::Fuel => (*kernel, Val::I32(*fuel)),
+            _ => (*kernel, Val::I32(*time)),
+        })
+        .collect()
+}
+
+/// Signals cannot be had with exceptions.
+fn has_exceptions(preemption: Preemption) -> bool {
+    preemption != Preemption::Signal
 }
 
 /// A loop over 40 locals of a type, each of which is made from two others.
@@ -193,21 +208,30 @@ fn many_locals(name: &str, ty: &str, combine: &str) -> String {
     )
 }
 
-fn kernels() -> String {
+fn kernels(preemption: Preemption) -> String {
+    let exceptions = match has_exceptions(preemption) {
+        true => EXCEPTIONS,
+        false => "",
+    };
     let locals = many_locals("locals", "i64", "sub") + &many_locals("float_locals", "f64", "min");
-    KERNELS.replace("LOCALS", &locals)
+    KERNELS
+        .replace("EXCEPTIONS", exceptions)
+        .replace("LOCALS", &locals)
 }
 
-fn with_exceptions(mut config: Config) -> Engine {
-    config.wasm_exceptions(true);
+fn with_exceptions(preemption: Preemption, mut config: Config) -> Engine {
+    if has_exceptions(preemption) {
+        config.wasm_exceptions(true);
+    }
     Engine::new(&config).unwrap()
 }
 
 /// What each kernel returns to a plain call of an engine without preemption.
 fn expected(preemption: Preemption) -> Vec<Vec<u128>> {
-    let engine = with_exceptions(Config::new());
-    let module = Module::new(&engine, kernels()).unwrap();
+    let engine = with_exceptions(preemption, Config::new());
+    let module = Module::new(&engine, kernels(preemption)).unwrap();
     kernels_for(preemption)
+        .into_iter()
         .map(|(kernel, n)| {
             let mut store = Store::new(&engine, ());
             let instance = Instance::new(&mut store, &module, &[]).unwrap();
@@ -216,15 +240,15 @@ fn expected(preemption: Preemption) -> Vec<Vec<u128>> {
             kernel.call(&mut store, &[n], &mut results).unwrap();
             bits(&results)
         })
-        .into()
+        .collect()
 }
 
 /// Runs all kernels side by side, each twice. Returns how often they were
 /// preempted.
 fn check(preemption: Preemption, slices: &[Slice]) -> u64 {
     let expected = expected(preemption);
-    let engine = with_exceptions(config(preemption));
-    let module = Module::new(&engine, kernels()).unwrap();
+    let engine = with_exceptions(preemption, config(preemption));
+    let module = Module::new(&engine, kernels(preemption)).unwrap();
     let mut preemptions = 0;
     for slice in slices {
         let mut store = Store::new(&engine, ());
@@ -252,10 +276,23 @@ fn results_do_not_depend_on_slices_of_fuel() {
     assert!(preemptions > 50_000, "{preemptions}");
 }
 
-#[test]
-fn results_do_not_depend_on_slices_of_time() {
-    let slices = [1, 1_000, 10_000].map(|n| Slice::Time(std::time::Duration::from_nanos(n)));
-    until_preempted(500, || check(Preemption::Epoch, &slices));
+for_each_preemption!([epoch, signal] results_do_not_depend_on_slices_of_time);
+
+/// The shortest slice and longer ones.
+fn times(preemption: Preemption, more: impl IntoIterator<Item = u64>) -> Vec<Slice> {
+    let Slice::Time(shortest) = shortest_slice(preemption) else {
+        panic!("{preemption} has no slices of time");
+    };
+    let more = more.into_iter().map(std::time::Duration::from_nanos);
+    std::iter::once(shortest)
+        .chain(more.map(|more| shortest + more))
+        .map(Slice::Time)
+        .collect()
+}
+
+fn results_do_not_depend_on_slices_of_time(preemption: Preemption) {
+    let slices = times(preemption, [1_000, 10_000]);
+    until_preempted(500, || check(preemption, &slices));
 }
 
 #[test]
@@ -264,8 +301,8 @@ fn results_do_not_depend_on_slices_for_long() {
     let slices: Vec<_> = (1..150).map(Slice::Fuel).collect();
     let preemptions = check(Preemption::Fuel, &slices);
     assert!(preemptions > 1_000_000, "{preemptions}");
-    let slices: Vec<_> = (0..14)
-        .map(|n| Slice::Time(std::time::Duration::from_nanos(1 << n)))
-        .collect();
-    until_preempted(50_000, || check(Preemption::Epoch, &slices));
+    for preemption in timed_sources() {
+        let slices = times(preemption, (0..14).map(|n| 1 << n));
+        until_preempted(50_000, || check(preemption, &slices));
+    }
 }

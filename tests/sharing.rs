@@ -107,28 +107,27 @@ fn a_constant_that_refers_to_what_changes_is_not_shared() {
     );
 }
 
-#[test]
-fn pure_functions_of_an_instance_may_interleave() {
-    for preemption in [Preemption::Fuel, Preemption::Epoch] {
-        let (mut store, guests) = guests(preemption);
-        let pure = Module::new(
-            guests.engine(),
-            r#"(module (func $fib (export "fib") (param i32) (result i32)
-                (if (result i32) (i32.lt_u (local.get 0) (i32.const 2))
-                    (then (local.get 0))
-                    (else (i32.add
-                        (call $fib (i32.sub (local.get 0) (i32.const 1)))
-                        (call $fib (i32.sub (local.get 0) (i32.const 2))))))))"#,
-        )
-        .unwrap();
-        let instance = Instance::new(&mut store, &pure, &[]).unwrap();
-        let ids: Vec<_> = (20..24)
-            .map(|n| spawn_in(&mut store, instance, "fib", &[Val::I32(n)]))
-            .collect();
-        run_all(&mut store);
-        for (id, fib) in ids.into_iter().zip([6765, 10946, 17711, 28657]) {
-            assert_eq!(returned(&mut store, id)[0].unwrap_i32(), fib);
-        }
+for_each_preemption!(pure_functions_of_an_instance_may_interleave);
+
+fn pure_functions_of_an_instance_may_interleave(preemption: Preemption) {
+    let (mut store, guests) = guests(preemption);
+    let pure = Module::new(
+        guests.engine(),
+        r#"(module (func $fib (export "fib") (param i32) (result i32)
+            (if (result i32) (i32.lt_u (local.get 0) (i32.const 2))
+                (then (local.get 0))
+                (else (i32.add
+                    (call $fib (i32.sub (local.get 0) (i32.const 1)))
+                    (call $fib (i32.sub (local.get 0) (i32.const 2))))))))"#,
+    )
+    .unwrap();
+    let instance = Instance::new(&mut store, &pure, &[]).unwrap();
+    let ids: Vec<_> = (20..24)
+        .map(|n| spawn_in(&mut store, instance, "fib", &[Val::I32(n)]))
+        .collect();
+    run_all(&mut store);
+    for (id, fib) in ids.into_iter().zip([6765, 10946, 17711, 28657]) {
+        assert_eq!(returned(&mut store, id)[0].unwrap_i32(), fib);
     }
 }
 
@@ -550,7 +549,9 @@ fn the_rule_holds_under_signals() {
     for instance in [a, b] {
         spawn_in(&mut store, instance, "f", &[]);
     }
-    assert!(store.run_wasm_threads_for(ms(10)).unwrap().preemptions > 0);
+    until_preempted(1, || {
+        store.run_wasm_threads_for(ms(10)).unwrap().preemptions
+    });
     for instance in [a, b] {
         let f = instance.get_func(&mut store, "f").unwrap();
         store.spawn_wasm_thread(f, &[]).unwrap_err();

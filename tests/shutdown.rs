@@ -200,7 +200,7 @@ fn memory_does_not_grow_over_many_cycles() {
         module_path!(),
         "memory_does_not_grow_over_many_cycles",
         || {
-            for preemption in [Preemption::Fuel, Preemption::Epoch] {
+            for preemption in sources() {
                 let engine = engine(preemption);
                 let module = Module::new(&engine, STATELESS).unwrap();
                 let cycle = |n: u64| {

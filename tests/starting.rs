@@ -57,62 +57,61 @@ fn spawn_add(store: &mut Store<()>, module: &str, options: ThreadOptions) -> Thr
     store.spawn_wasm_instance(&pre, options, add).unwrap()
 }
 
-#[test]
-fn it_has_started_when_its_function_is_called() {
-    for source in sources() {
-        let mut store = store(source);
-        let ids = [(); 3].map(|()| spawn_add(&mut store, STARTED, ThreadOptions::new()));
-        let run = run_all(&mut store);
-        assert_eq!(run.finished, 3);
-        for id in ids {
-            assert_eq!(
-                returned(&mut store, id)[0].unwrap_i32(),
-                42 + 5 + 1,
-                "{source}"
-            );
-        }
+for_each_preemption!(
+    it_has_started_when_its_function_is_called,
+    a_start_function_is_preempted,
+    limits_end_a_start_function,
+    a_store_is_dropped_while_instances_start,
+    a_reactor_is_set_up_on_the_thread,
+    no_instance_is_made_for_a_thread_that_cannot_be_spawned,
+    a_guest_that_the_closure_calls_is_not_switched_away_from,
+    a_closure_that_swallows_errors_ends_with_its_thread,
+);
+
+fn it_has_started_when_its_function_is_called(source: Preemption) {
+    let mut store = store(source);
+    let ids = [(); 3].map(|()| spawn_add(&mut store, STARTED, ThreadOptions::new()));
+    let run = run_all(&mut store);
+    assert_eq!(run.finished, 3);
+    for id in ids {
+        assert_eq!(
+            returned(&mut store, id)[0].unwrap_i32(),
+            42 + 5 + 1,
+            "{source}"
+        );
     }
 }
 
-#[test]
-fn a_start_function_is_preempted() {
-    for source in sources() {
-        let mut store = store(source);
-        let id = spawn_add(&mut store, NEVER_STARTED, ThreadOptions::new());
-        let instance = stateless(&mut store);
-        let sum = spawn_in(&mut store, instance, "sum", &[Val::I64(1_000)]);
-        run_until(&mut store, |store| finished(store, sum));
-        run_until(&mut store, |store| stats(store, id).preemptions > 3);
-        assert_eq!(store.shutdown_wasm_threads(), 1);
-        assert_killed(&mut store, id);
-    }
+fn a_start_function_is_preempted(source: Preemption) {
+    let mut store = store(source);
+    let id = spawn_add(&mut store, NEVER_STARTED, ThreadOptions::new());
+    let instance = stateless(&mut store);
+    let sum = spawn_in(&mut store, instance, "sum", &[Val::I64(1_000)]);
+    run_until(&mut store, |store| finished(store, sum));
+    run_until(&mut store, |store| stats(store, id).preemptions > 3);
+    assert_eq!(store.shutdown_wasm_threads(), 1);
+    assert_killed(&mut store, id);
 }
 
-#[test]
-fn limits_end_a_start_function() {
-    for source in sources() {
-        let mut store = store(source);
-        let limited = ThreadOptions::new().cpu_limit(ms(5));
-        let id = spawn_add(&mut store, NEVER_STARTED, limited);
-        assert_eq!(run_all(&mut store).finished, 1);
-        let exit = store.take_wasm_thread_exit(id);
-        assert!(matches!(exit, Some(Exit::OverLimit(_))), "{exit:?}");
-    }
+fn limits_end_a_start_function(source: Preemption) {
+    let mut store = store(source);
+    let limited = ThreadOptions::new().cpu_limit(ms(5));
+    let id = spawn_add(&mut store, NEVER_STARTED, limited);
+    assert_eq!(run_all(&mut store).finished, 1);
+    let exit = store.take_wasm_thread_exit(id);
+    assert!(matches!(exit, Some(Exit::OverLimit(_))), "{exit:?}");
 }
 
-#[test]
-fn a_store_is_dropped_while_instances_start() {
-    for source in sources() {
-        let stacks = CountedStacks::default();
-        let mut store = Store::new(&stacks.engine(source), ());
-        for _ in 0..3 {
-            spawn_add(&mut store, NEVER_STARTED, ThreadOptions::new());
-        }
-        store.run_wasm_threads_for(ms(20)).unwrap();
+fn a_store_is_dropped_while_instances_start(source: Preemption) {
+    let stacks = CountedStacks::default();
+    let mut store = Store::new(&stacks.engine(source), ());
+    for _ in 0..3 {
         spawn_add(&mut store, NEVER_STARTED, ThreadOptions::new());
-        drop(store);
-        assert_eq!(stacks.live(), 0);
     }
+    store.run_wasm_threads_for(ms(20)).unwrap();
+    spawn_add(&mut store, NEVER_STARTED, ThreadOptions::new());
+    drop(store);
+    assert_eq!(stacks.live(), 0);
 }
 
 /// What is called of it returns what `_initialize` has left, and 1.
@@ -127,58 +126,52 @@ const REACTOR: &str = r#"
     (i32.add (global.get $state) (local.get 0))))
 "#;
 
-#[test]
-fn a_reactor_is_set_up_on_the_thread() {
-    for source in sources() {
-        let mut store = store(source);
-        // One without `_initialize` needs none.
-        for (module, result) in [(REACTOR, 5 * 9 + 1), (STARTED, 42 + 5 + 1)] {
-            let pre = pre(&store, module);
-            let id = store.spawn_wasm_reactor(&pre, ThreadOptions::new(), add);
-            run_all(&mut store);
-            assert_eq!(returned(&mut store, id.unwrap())[0].unwrap_i32(), result);
-        }
-
-        let for_ever = r#"(module (func (export "_initialize") (loop br 0)))"#;
-        let pre = pre(&store, for_ever);
-        let options = ThreadOptions::new().cpu_limit(ms(5));
-        let id = store.spawn_wasm_reactor(&pre, options, |_, _| unreachable!());
+fn a_reactor_is_set_up_on_the_thread(source: Preemption) {
+    let mut store = store(source);
+    // One without `_initialize` needs none.
+    for (module, result) in [(REACTOR, 5 * 9 + 1), (STARTED, 42 + 5 + 1)] {
+        let pre = pre(&store, module);
+        let id = store.spawn_wasm_reactor(&pre, ThreadOptions::new(), add);
         run_all(&mut store);
-        let exit = store.take_wasm_thread_exit(id.unwrap());
-        assert!(matches!(exit, Some(Exit::OverLimit(_))), "{exit:?}");
+        assert_eq!(returned(&mut store, id.unwrap())[0].unwrap_i32(), result);
     }
+
+    let for_ever = r#"(module (func (export "_initialize") (loop br 0)))"#;
+    let pre = pre(&store, for_ever);
+    let options = ThreadOptions::new().cpu_limit(ms(5));
+    let id = store.spawn_wasm_reactor(&pre, options, |_, _| unreachable!());
+    run_all(&mut store);
+    let exit = store.take_wasm_thread_exit(id.unwrap());
+    assert!(matches!(exit, Some(Exit::OverLimit(_))), "{exit:?}");
 }
 
-#[test]
-fn no_instance_is_made_for_a_thread_that_cannot_be_spawned() {
-    for source in sources() {
-        let mut store = Store::new(&engine(source), StoreLimits::default());
-        *store.data_mut() = StoreLimitsBuilder::new().instances(2).build();
-        store.limiter(|limits| limits);
-        store.wasm_thread_limit(1).unwrap();
-        let module = Module::new(store.engine(), STARTED).unwrap();
-        let pre = Linker::new(store.engine()).instantiate_pre(&module);
-        let pre = pre.unwrap();
-        let spawn = |store: &mut Store<StoreLimits>| {
-            store.spawn_wasm_instance(&pre, ThreadOptions::new(), |mut store, instance| {
-                let add = instance.get_func(&mut store, "add").unwrap();
-                Ok((add, vec![Val::I32(1)]))
-            })
-        };
-        spawn(&mut store).unwrap();
-        for _ in 0..10 {
-            let error = spawn(&mut store).unwrap_err().to_string();
-            assert!(error.contains("wasm_thread_limit"), "{error}");
-            let room = store.ensure_wasm_thread_can_spawn(&ThreadOptions::new());
-            assert_eq!(room.unwrap_err().to_string(), error);
-        }
-        store.shutdown_wasm_threads();
-        store.wasm_thread_limit(2).unwrap();
-        store
-            .ensure_wasm_thread_can_spawn(&ThreadOptions::new())
-            .unwrap();
-        spawn(&mut store).unwrap();
+fn no_instance_is_made_for_a_thread_that_cannot_be_spawned(source: Preemption) {
+    let mut store = Store::new(&engine(source), StoreLimits::default());
+    *store.data_mut() = StoreLimitsBuilder::new().instances(2).build();
+    store.limiter(|limits| limits);
+    store.wasm_thread_limit(1).unwrap();
+    let module = Module::new(store.engine(), STARTED).unwrap();
+    let pre = Linker::new(store.engine()).instantiate_pre(&module);
+    let pre = pre.unwrap();
+    let spawn = |store: &mut Store<StoreLimits>| {
+        store.spawn_wasm_instance(&pre, ThreadOptions::new(), |mut store, instance| {
+            let add = instance.get_func(&mut store, "add").unwrap();
+            Ok((add, vec![Val::I32(1)]))
+        })
+    };
+    spawn(&mut store).unwrap();
+    for _ in 0..10 {
+        let error = spawn(&mut store).unwrap_err().to_string();
+        assert!(error.contains("wasm_thread_limit"), "{error}");
+        let room = store.ensure_wasm_thread_can_spawn(&ThreadOptions::new());
+        assert_eq!(room.unwrap_err().to_string(), error);
     }
+    store.shutdown_wasm_threads();
+    store.wasm_thread_limit(2).unwrap();
+    store
+        .ensure_wasm_thread_can_spawn(&ThreadOptions::new())
+        .unwrap();
+    spawn(&mut store).unwrap();
 }
 
 #[test]
@@ -384,49 +377,43 @@ const INITIALIZED: &str = r#"
   (func (export "add") (param i32) (result i32) (local.get 0)))
 "#;
 
-#[test]
-fn a_guest_that_the_closure_calls_is_not_switched_away_from() {
-    for source in sources() {
-        let mut store = store(source);
-        let pre = pre(&store, INITIALIZED);
-        let guests = Module::new(store.engine(), GUESTS).unwrap();
-        let (sibling, turns) = spawn_spinner(&mut store, &guests);
-        let closure = move |mut store: StoreContextMut<'_, ()>, instance: Instance| {
-            let before = turns.get(&mut store).unwrap_i64();
-            let init = instance.get_typed_func::<(), ()>(&mut store, "init")?;
-            init.call(&mut store, ())?;
-            assert_eq!(turns.get(&mut store).unwrap_i64(), before);
-            add(store, instance)
-        };
-        let id = store.spawn_wasm_instance(&pre, ThreadOptions::new(), closure);
-        let id = id.unwrap();
-        run_until(&mut store, |store| finished(store, id));
-        assert_eq!(returned(&mut store, id)[0].unwrap_i32(), 1);
-        assert!(stats(&store, sibling).dispatches > 0);
-    }
+fn a_guest_that_the_closure_calls_is_not_switched_away_from(source: Preemption) {
+    let mut store = store(source);
+    let pre = pre(&store, INITIALIZED);
+    let guests = Module::new(store.engine(), GUESTS).unwrap();
+    let (sibling, turns) = spawn_spinner(&mut store, &guests);
+    let closure = move |mut store: StoreContextMut<'_, ()>, instance: Instance| {
+        let before = turns.get(&mut store).unwrap_i64();
+        let init = instance.get_typed_func::<(), ()>(&mut store, "init")?;
+        init.call(&mut store, ())?;
+        assert_eq!(turns.get(&mut store).unwrap_i64(), before);
+        add(store, instance)
+    };
+    let id = store.spawn_wasm_instance(&pre, ThreadOptions::new(), closure);
+    let id = id.unwrap();
+    run_until(&mut store, |store| finished(store, id));
+    assert_eq!(returned(&mut store, id)[0].unwrap_i32(), 1);
+    assert!(stats(&store, sibling).dispatches > 0);
 }
 
-#[test]
-fn a_closure_that_swallows_errors_ends_with_its_thread() {
-    for source in sources() {
-        must_end(move || {
-            let mut store = store(source);
-            let pre = pre(&store, INITIALIZED);
-            let closure = |mut store: StoreContextMut<'_, ()>, instance: Instance| {
-                let init = instance.get_typed_func::<(), ()>(&mut store, "init")?;
-                for _ in 0..3 {
-                    let _ = init.call(&mut store, ());
-                }
-                let spin = instance.get_func(&mut store, "spin").unwrap();
-                Ok((spin, vec![]))
-            };
-            store
-                .spawn_wasm_instance(&pre, ThreadOptions::new(), closure)
-                .unwrap();
-            store.run_wasm_threads_for(ms(5)).unwrap();
-            assert_eq!(store.shutdown_wasm_threads(), 1);
-        });
-    }
+fn a_closure_that_swallows_errors_ends_with_its_thread(source: Preemption) {
+    must_end(move || {
+        let mut store = store(source);
+        let pre = pre(&store, INITIALIZED);
+        let closure = |mut store: StoreContextMut<'_, ()>, instance: Instance| {
+            let init = instance.get_typed_func::<(), ()>(&mut store, "init")?;
+            for _ in 0..3 {
+                let _ = init.call(&mut store, ());
+            }
+            let spin = instance.get_func(&mut store, "spin").unwrap();
+            Ok((spin, vec![]))
+        };
+        store
+            .spawn_wasm_instance(&pre, ThreadOptions::new(), closure)
+            .unwrap();
+        store.run_wasm_threads_for(ms(5)).unwrap();
+        assert_eq!(store.shutdown_wasm_threads(), 1);
+    });
 }
 
 #[test]

@@ -58,40 +58,44 @@ fn spawn_with(
     store.spawn_wasm_thread_with(run, &[], options).unwrap()
 }
 
-#[test]
-fn one_that_awaits_in_a_loop_is_preempted() {
-    for source in timed_sources() {
-        let mut store = Store::new(&engine(source), ());
-        let napper = spawn_napper(&mut store, ThreadOptions::new());
-        assert_fair(store, napper, "awaits");
-    }
+for_each_preemption!(
+    limits_end_one_whose_host_future_is_never_ready,
+    one_that_is_nearly_always_nested_is_preempted,
+    limits_end_one_that_is_nearly_always_nested,
+);
+// Of slices of time.
+for_each_preemption!([epoch, signal]
+    one_that_awaits_in_a_loop_is_preempted,
+    limits_end_one_that_awaits_in_a_loop,
+    one_that_was_alone_for_longer_than_its_slice_is_preempted_at_last,
+    a_poll_ends_of_one_whose_slice_was_over_between_two_polls,
+);
+
+fn one_that_awaits_in_a_loop_is_preempted(source: Preemption) {
+    let mut store = Store::new(&engine(source), ());
+    let napper = spawn_napper(&mut store, ThreadOptions::new());
+    assert_fair(store, napper, "awaits");
 }
 
-#[test]
-fn limits_end_one_that_awaits_in_a_loop() {
-    for source in timed_sources() {
-        let mut store = Store::new(&engine(source), ());
-        let napper = spawn_napper(&mut store, ThreadOptions::new().timeout(ms(50)));
-        let exit = must_end(move || {
-            store.run_wasm_threads_for(Duration::MAX).unwrap();
-            store.take_wasm_thread_exit(napper)
-        });
-        assert!(matches!(exit, Some(Exit::OverLimit(_))), "{exit:?}");
-    }
+fn limits_end_one_that_awaits_in_a_loop(source: Preemption) {
+    let mut store = Store::new(&engine(source), ());
+    let napper = spawn_napper(&mut store, ThreadOptions::new().timeout(ms(50)));
+    let exit = must_end(move || {
+        store.run_wasm_threads_for(Duration::MAX).unwrap();
+        store.take_wasm_thread_exit(napper)
+    });
+    assert!(matches!(exit, Some(Exit::OverLimit(_))), "{exit:?}");
 }
 
-#[test]
-fn limits_end_one_whose_host_future_is_never_ready() {
-    for source in sources() {
-        let mut store = Store::new(&engine(source), ());
-        let wait = Func::wrap_async(&mut store, |_, (): ()| Box::new(future::pending::<()>()));
-        let id = spawn_with(&mut store, NAPS, wait, ThreadOptions::new().timeout(ms(50)));
-        let exit = must_end(move || {
-            store.run_wasm_threads_for(Duration::MAX).unwrap();
-            store.take_wasm_thread_exit(id)
-        });
-        assert!(matches!(exit, Some(Exit::OverLimit(_))), "{exit:?}");
-    }
+fn limits_end_one_whose_host_future_is_never_ready(source: Preemption) {
+    let mut store = Store::new(&engine(source), ());
+    let wait = Func::wrap_async(&mut store, |_, (): ()| Box::new(future::pending::<()>()));
+    let id = spawn_with(&mut store, NAPS, wait, ThreadOptions::new().timeout(ms(50)));
+    let exit = must_end(move || {
+        store.run_wasm_threads_for(Duration::MAX).unwrap();
+        store.take_wasm_thread_exit(id)
+    });
+    assert!(matches!(exit, Some(Exit::OverLimit(_))), "{exit:?}");
 }
 
 /// Enters a guest through a host function again and again.
@@ -117,33 +121,27 @@ fn spawn_nester(store: &mut Store<()>, options: ThreadOptions) -> ThreadId {
     spawn_with(store, NESTS, enter, options)
 }
 
-#[test]
-fn one_that_is_nearly_always_nested_is_preempted() {
-    for source in sources() {
-        let mut store = Store::new(&engine(source), ());
-        let nester = spawn_nester(&mut store, ThreadOptions::new());
-        assert_fair(store, nester, "nests");
-    }
+fn one_that_is_nearly_always_nested_is_preempted(source: Preemption) {
+    let mut store = Store::new(&engine(source), ());
+    let nester = spawn_nester(&mut store, ThreadOptions::new());
+    assert_fair(store, nester, "nests");
 }
 
-#[test]
-fn limits_end_one_that_is_nearly_always_nested() {
-    for source in sources() {
-        for options in [
-            ThreadOptions::new().timeout(ms(50)),
-            ThreadOptions::new().cpu_limit(ms(20)),
-        ] {
-            let mut store = Store::new(&engine(source), ());
-            let nester = spawn_nester(&mut store, options);
-            let exit = must_end(move || {
-                store.run_wasm_threads_for(Duration::MAX).unwrap();
-                store.take_wasm_thread_exit(nester)
-            });
-            assert!(
-                matches!(exit, Some(Exit::OverLimit(_))),
-                "{source} {exit:?}"
-            );
-        }
+fn limits_end_one_that_is_nearly_always_nested(source: Preemption) {
+    for options in [
+        ThreadOptions::new().timeout(ms(50)),
+        ThreadOptions::new().cpu_limit(ms(20)),
+    ] {
+        let mut store = Store::new(&engine(source), ());
+        let nester = spawn_nester(&mut store, options);
+        let exit = must_end(move || {
+            store.run_wasm_threads_for(Duration::MAX).unwrap();
+            store.take_wasm_thread_exit(nester)
+        });
+        assert!(
+            matches!(exit, Some(Exit::OverLimit(_))),
+            "{source} {exit:?}"
+        );
     }
 }
 
@@ -241,46 +239,40 @@ const THEN_SPINS: &str = r#"
   (func (export "run") (call $once) (loop br 0)))
 "#;
 
-#[test]
-fn one_that_was_alone_for_longer_than_its_slice_is_preempted_at_last() {
-    for source in timed_sources() {
-        let mut store = Store::new(&engine(source), ());
-        let instance = stateless(&mut store);
-        let answer = instance.get_func(&mut store, "answer").unwrap();
-        let once = Func::wrap(&mut store, move |mut caller: Caller<'_, ()>| {
-            std::thread::sleep(ms(30));
-            caller.spawn_wasm_thread(answer, &[]).map(drop)
-        });
-        spawn_with(&mut store, THEN_SPINS, once, ThreadOptions::new());
-        let run = must_end(move || store.run_wasm_threads_for(ms(200)).unwrap());
-        assert_eq!(run.finished, 1, "{source}");
-    }
+fn one_that_was_alone_for_longer_than_its_slice_is_preempted_at_last(source: Preemption) {
+    let mut store = Store::new(&engine(source), ());
+    let instance = stateless(&mut store);
+    let answer = instance.get_func(&mut store, "answer").unwrap();
+    let once = Func::wrap(&mut store, move |mut caller: Caller<'_, ()>| {
+        std::thread::sleep(ms(30));
+        caller.spawn_wasm_thread(answer, &[]).map(drop)
+    });
+    spawn_with(&mut store, THEN_SPINS, once, ThreadOptions::new());
+    let run = must_end(move || store.run_wasm_threads_for(ms(200)).unwrap());
+    assert_eq!(run.finished, 1, "{source}");
 }
 
-#[test]
-fn a_poll_ends_of_one_whose_slice_was_over_between_two_polls() {
-    for source in timed_sources() {
-        let mut store = Store::new(&engine(source), ());
-        let once = Func::wrap_async(&mut store, |_, (): ()| Box::new(after(ms(20))));
-        let id = spawn_with(&mut store, THEN_SPINS, once, ThreadOptions::new());
-        let instance = now(async {
-            let module = Module::new(store.engine(), STATELESS).unwrap();
-            Instance::new_async(&mut store, &module, &[]).await.unwrap()
-        });
-        let sibling = spawn_in(&mut store, instance, "spin", &[]);
-        must_end(move || {
-            {
-                let mut run = pin!(store.run_wasm_threads());
-                let mut cx = Context::from_waker(Waker::noop());
-                for _ in 0..5 {
-                    assert!(future::Future::poll(run.as_mut(), &mut cx).is_pending());
-                    std::thread::sleep(ms(30));
-                }
+fn a_poll_ends_of_one_whose_slice_was_over_between_two_polls(source: Preemption) {
+    let mut store = Store::new(&engine(source), ());
+    let once = Func::wrap_async(&mut store, |_, (): ()| Box::new(after(ms(20))));
+    let id = spawn_with(&mut store, THEN_SPINS, once, ThreadOptions::new());
+    let instance = now(async {
+        let module = Module::new(store.engine(), STATELESS).unwrap();
+        Instance::new_async(&mut store, &module, &[]).await.unwrap()
+    });
+    let sibling = spawn_in(&mut store, instance, "spin", &[]);
+    must_end(move || {
+        {
+            let mut run = pin!(store.run_wasm_threads());
+            let mut cx = Context::from_waker(Waker::noop());
+            for _ in 0..5 {
+                assert!(future::Future::poll(run.as_mut(), &mut cx).is_pending());
+                std::thread::sleep(ms(30));
             }
-            assert!(stats(&store, sibling).dispatches > 0);
-            assert!(stats(&store, id).preemptions > 0);
-        });
-    }
+        }
+        assert!(stats(&store, sibling).dispatches > 0);
+        assert!(stats(&store, id).preemptions > 0);
+    });
 }
 
 #[test]

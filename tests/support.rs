@@ -176,10 +176,11 @@ pub fn has_gc(preemption: Preemption) -> bool {
 
 /// What takes longer hangs. Nothing is as slow as this, on the slowest machine that is
 /// busy with something else.
-pub const HANG: Duration = Duration::from_secs(600);
+pub const HANG: Duration = Duration::from_secs(300);
 
-/// By how many nanoseconds a slice may be too long on a busy machine.
-pub const LATE: u64 = 250_000_000;
+/// By how many nanoseconds a slice may be too long on a busy machine, which is no
+/// failure: nobody knows how busy it is.
+pub const LATE: u64 = 60_000_000_000;
 
 /// A slice which is short enough for guests that run for milliseconds to be
 /// preempted often.

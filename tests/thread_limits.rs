@@ -57,329 +57,312 @@ fn cpu(over: OverLimit) -> (Duration, Duration) {
     }
 }
 
-#[test]
-fn cpu_time_ends_a_thread_that_never_yields() {
-    for preemption in sources() {
-        let (mut store, module) = new_store(&config(preemption));
-        let id = spin(&mut store, &module, ThreadOptions::new().cpu_limit(ms(20)));
-        let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
-        assert_eq!((run.end, run.finished), (RunEnd::AllFinished, 1));
-        let over = over(&mut store, id);
-        let (limit, used) = cpu(over);
-        assert!(limit == ms(20) && used >= limit, "{over}");
-        let text = over.to_string();
-        assert!(
-            text.starts_with("over the CPU time limit of 20ms: "),
-            "{text}"
-        );
-    }
+for_each_preemption!(
+    cpu_time_ends_a_thread_that_never_yields,
+    siblings_of_a_thread_that_is_ended_go_on,
+    a_thread_that_keeps_within_its_limits_returns,
+    wall_time_ends_a_thread_that_waits_for_its_turn,
+    a_thread_that_is_late_before_a_run_never_starts,
+    fuel_ends_a_thread_at_the_first_check_beyond,
+    a_group_shares_its_limits,
+    a_soft_limit_calls_the_host_once_and_the_thread_goes_on,
+    the_hook_of_a_soft_limit_can_raise_it_and_spawn_and_kill,
+    an_error_of_the_hook_ends_the_thread_only,
+    limits_of_a_live_thread_can_be_changed,
+    a_detached_thread_is_ended_too,
+    a_guest_that_a_host_function_has_called_is_ended_when_that_returns,
+    a_thread_that_is_killed_is_killed_whatever_its_group_has_used,
+    an_error_of_the_hook_is_told_even_if_the_hard_limit_is_reached,
+    a_hook_that_panics_is_called_again,
+    what_was_used_before_there_was_a_limit_counts,
+);
+// Of slices of time.
+for_each_preemption!([epoch, signal]
+    time_off_the_cpu_is_not_counted,
+    a_limit_that_a_thread_alone_on_the_cpu_is_given_ends_it,
+);
+
+fn cpu_time_ends_a_thread_that_never_yields(preemption: Preemption) {
+    let (mut store, module) = new_store(&config(preemption));
+    let id = spin(&mut store, &module, ThreadOptions::new().cpu_limit(ms(20)));
+    let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
+    assert_eq!((run.end, run.finished), (RunEnd::AllFinished, 1));
+    let over = over(&mut store, id);
+    let (limit, used) = cpu(over);
+    assert!(limit == ms(20) && used >= limit, "{over}");
+    let text = over.to_string();
+    assert!(
+        text.starts_with("over the CPU time limit of 20ms: "),
+        "{text}"
+    );
 }
 
-#[test]
-fn siblings_of_a_thread_that_is_ended_go_on() {
-    for preemption in sources() {
-        let (mut store, module) = new_store(&config(preemption));
-        let limited = spin(&mut store, &module, ThreadOptions::new().cpu_limit(ms(5)));
-        let (free, turns) = spawn_spinner(&mut store, &module);
-        let fib = spawn(&mut store, &module, "fib", &[Val::I32(15)]);
-        while !finished(&store, limited) || !finished(&store, fib) {
-            store.run_wasm_threads_for(ms(20)).unwrap();
-        }
-        cpu(over(&mut store, limited));
-        assert_eq!(returned(&mut store, fib)[0].unwrap_i32(), 610);
-        let before = turns.get(&mut store).unwrap_i64();
+fn siblings_of_a_thread_that_is_ended_go_on(preemption: Preemption) {
+    let (mut store, module) = new_store(&config(preemption));
+    let limited = spin(&mut store, &module, ThreadOptions::new().cpu_limit(ms(5)));
+    let (free, turns) = spawn_spinner(&mut store, &module);
+    let fib = spawn(&mut store, &module, "fib", &[Val::I32(15)]);
+    while !finished(&store, limited) || !finished(&store, fib) {
         store.run_wasm_threads_for(ms(20)).unwrap();
-        assert!(turns.get(&mut store).unwrap_i64() > before);
-        assert!(!finished(&store, free));
     }
+    cpu(over(&mut store, limited));
+    assert_eq!(returned(&mut store, fib)[0].unwrap_i32(), 610);
+    let before = turns.get(&mut store).unwrap_i64();
+    store.run_wasm_threads_for(ms(20)).unwrap();
+    assert!(turns.get(&mut store).unwrap_i64() > before);
+    assert!(!finished(&store, free));
 }
 
-#[test]
-fn a_thread_that_keeps_within_its_limits_returns() {
-    for preemption in sources() {
-        let (mut store, module) = new_store(&metered(preemption));
-        let limits = ThreadLimits::new()
-            .cpu_time(Duration::from_secs(10))
-            .fuel(1_000_000)
-            .wall_time(Duration::MAX);
-        let options = ThreadOptions::new().limits(limits);
-        let id = spawn_limited(&mut store, &module, "fib", &[Val::I32(15)], options);
-        assert_eq!(store.wasm_thread(id).unwrap().limits, limits);
-        run_all(&mut store);
-        assert_eq!(returned(&mut store, id)[0].unwrap_i32(), 610);
-    }
+fn a_thread_that_keeps_within_its_limits_returns(preemption: Preemption) {
+    let (mut store, module) = new_store(&metered(preemption));
+    let limits = ThreadLimits::new()
+        .cpu_time(Duration::from_secs(10))
+        .fuel(1_000_000)
+        .wall_time(Duration::MAX);
+    let options = ThreadOptions::new().limits(limits);
+    let id = spawn_limited(&mut store, &module, "fib", &[Val::I32(15)], options);
+    assert_eq!(store.wasm_thread(id).unwrap().limits, limits);
+    run_all(&mut store);
+    assert_eq!(returned(&mut store, id)[0].unwrap_i32(), 610);
 }
 
-#[test]
-fn time_off_the_cpu_is_not_counted() {
-    for preemption in timed_sources() {
-        let (mut store, module) = new_store(&config(preemption));
-        store.wasm_thread_slice(Slice::Time(ms(1))).unwrap();
-        let id = spin(&mut store, &module, ThreadOptions::new().cpu_limit(ms(20)));
-        for _ in 0..3 {
-            spawn_spinner(&mut store, &module);
-        }
-        let start = Instant::now();
-        run_until(&mut store, |store| finished(store, id));
-        assert!(start.elapsed() > ms(60), "{:?}", start.elapsed());
-        cpu(over(&mut store, id));
-    }
-}
-
-#[test]
-fn wall_time_ends_a_thread_that_waits_for_its_turn() {
-    for preemption in sources() {
-        let (mut store, module) = new_store(&config(preemption));
-        let slice = match preemption {
-            Preemption::Fuel => Slice::Fuel(1_000_000),
-            _ => Slice::Time(Duration::from_secs(1)),
-        };
-        store.wasm_thread_slice(slice).unwrap();
+fn time_off_the_cpu_is_not_counted(preemption: Preemption) {
+    let (mut store, module) = new_store(&config(preemption));
+    store.wasm_thread_slice(Slice::Time(ms(1))).unwrap();
+    let id = spin(&mut store, &module, ThreadOptions::new().cpu_limit(ms(20)));
+    for _ in 0..3 {
         spawn_spinner(&mut store, &module);
-        let id = spin(&mut store, &module, ThreadOptions::new().timeout(ms(30)));
-        let start = Instant::now();
-        run_until(&mut store, |store| finished(store, id));
-        assert!(start.elapsed() >= ms(29), "{:?}", start.elapsed());
-        match over(&mut store, id) {
-            OverLimit::WallTime { limit, used } => assert!(limit == ms(30) && used >= limit),
-            over => panic!("{over}"),
-        }
+    }
+    let start = Instant::now();
+    run_until(&mut store, |store| finished(store, id));
+    assert!(start.elapsed() > ms(60), "{:?}", start.elapsed());
+    cpu(over(&mut store, id));
+}
+
+fn wall_time_ends_a_thread_that_waits_for_its_turn(preemption: Preemption) {
+    let (mut store, module) = new_store(&config(preemption));
+    let slice = match preemption {
+        Preemption::Fuel => Slice::Fuel(1_000_000),
+        _ => Slice::Time(Duration::from_secs(1)),
+    };
+    store.wasm_thread_slice(slice).unwrap();
+    spawn_spinner(&mut store, &module);
+    let id = spin(&mut store, &module, ThreadOptions::new().timeout(ms(30)));
+    let start = Instant::now();
+    run_until(&mut store, |store| finished(store, id));
+    assert!(start.elapsed() >= ms(29), "{:?}", start.elapsed());
+    match over(&mut store, id) {
+        OverLimit::WallTime { limit, used } => assert!(limit == ms(30) && used >= limit),
+        over => panic!("{over}"),
     }
 }
 
-#[test]
-fn a_thread_that_is_late_before_a_run_never_starts() {
-    for preemption in sources() {
-        let (mut store, module) = new_store(&config(preemption));
-        let options = ThreadOptions::new().timeout(Duration::from_nanos(1));
+fn a_thread_that_is_late_before_a_run_never_starts(preemption: Preemption) {
+    let (mut store, module) = new_store(&config(preemption));
+    let options = ThreadOptions::new().timeout(Duration::from_nanos(1));
+    let id = spin(&mut store, &module, options);
+    std::thread::sleep(ms(1));
+    let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
+    assert_eq!((run.dispatches, run.finished), (0, 1));
+    assert!(matches!(over(&mut store, id), OverLimit::WallTime { .. }));
+}
+
+fn fuel_ends_a_thread_at_the_first_check_beyond(preemption: Preemption) {
+    for limit in [1, 7, 1_000, 123_457] {
+        let (mut store, module) = new_store(&metered(preemption));
+        let options = ThreadOptions::new().fuel_limit(limit);
         let id = spin(&mut store, &module, options);
-        std::thread::sleep(ms(1));
-        let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
-        assert_eq!((run.dispatches, run.finished), (0, 1));
-        assert!(matches!(over(&mut store, id), OverLimit::WallTime { .. }));
-    }
-}
-
-#[test]
-fn fuel_ends_a_thread_at_the_first_check_beyond() {
-    for preemption in sources() {
-        for limit in [1, 7, 1_000, 123_457] {
-            let (mut store, module) = new_store(&metered(preemption));
-            let options = ThreadOptions::new().fuel_limit(limit);
-            let id = spin(&mut store, &module, options);
-            run_all(&mut store);
-            match over(&mut store, id) {
-                OverLimit::Fuel {
-                    limit: of,
-                    used,
-                    group: false,
-                } => assert!(of == limit && (limit..limit + 10).contains(&used), "{used}"),
-                over => panic!("{over}"),
-            }
-        }
-    }
-}
-
-#[test]
-fn a_group_shares_its_limits() {
-    for preemption in sources() {
-        let (mut store, module) = new_store(&metered(preemption));
-        let short = match preemption {
-            Preemption::Fuel => Slice::Fuel(1_000),
-            _ => Slice::Time(Duration::from_micros(500)),
-        };
-        store.wasm_thread_slice(short).unwrap();
-        let limits = ThreadLimits::new().fuel(1_000_000);
-        store.wasm_thread_group_limits(9, limits).unwrap();
-        let members: Vec<_> = (0..4)
-            .map(|_| spin(&mut store, &module, ThreadOptions::new().group(9)))
-            .collect();
-        let (other, _) = spawn_spinner(&mut store, &module);
-        run_until(&mut store, |store| {
-            members.iter().all(|id| finished(store, *id))
-        });
-        let used: u64 = members
-            .iter()
-            .map(|id| stats(&store, *id).fuel_consumed)
-            .sum();
-        // Each may be over by a turn of its loop.
-        assert!(
-            (1_000_000..1_000_100).contains(&used),
-            "{preemption}: {used}"
-        );
-        for id in members {
-            let over = over(&mut store, id);
-            assert!(
-                matches!(
-                    over,
-                    OverLimit::Fuel {
-                        limit: 1_000_000,
-                        group: true,
-                        ..
-                    }
-                ),
-                "{over}"
-            );
-            assert!(over.to_string().contains("of its group"));
-        }
-        assert!(!finished(&store, other));
-        // One more ends before it starts, until the group may use more.
-        let late = spin(&mut store, &module, ThreadOptions::new().group(9));
-        run_until(&mut store, |store| finished(store, late));
-        assert!(matches!(over(&mut store, late), OverLimit::Fuel { .. }));
-        store
-            .wasm_thread_group_limits(9, ThreadLimits::new())
-            .unwrap();
-        let free = spin(&mut store, &module, ThreadOptions::new().group(9));
-        store.run_wasm_threads_for(ms(5)).unwrap();
-        assert!(!finished(&store, free));
-    }
-}
-
-#[test]
-fn a_soft_limit_calls_the_host_once_and_the_thread_goes_on() {
-    for preemption in sources() {
-        let (mut store, module) = new_store(&metered(preemption));
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let log = told.clone();
-        store
-            .wasm_thread_limit_hook(move |_, soft| {
-                log.lock().unwrap().push(soft);
-                Ok(())
-            })
-            .unwrap();
-        let limits = ThreadLimits::new().soft_fuel(10_000).fuel(50_000);
-        let id = spin(&mut store, &module, ThreadOptions::new().limits(limits));
-        run_all(&mut store);
-        assert!(matches!(
-            over(&mut store, id),
-            OverLimit::Fuel { limit: 50_000, .. }
-        ));
-        let told = told.lock().unwrap();
-        assert_eq!(told.len(), 1, "{told:?}");
-        assert_eq!(told[0].thread, id);
-        match told[0].limit {
-            OverLimit::Fuel { limit, used, .. } => {
-                assert!(
-                    limit == 10_000 && (10_000..10_010).contains(&used),
-                    "{used}"
-                );
-            }
-            limit => panic!("{limit}"),
-        }
-    }
-}
-
-#[test]
-fn the_hook_of_a_soft_limit_can_raise_it_and_spawn_and_kill() {
-    for preemption in sources() {
-        let (mut store, module) = new_store(&config(preemption));
-        let sibling = spin(&mut store, &module, ThreadOptions::new());
-        let calls = Arc::new(AtomicU64::new(0));
-        let count = calls.clone();
-        let guests = module.clone();
-        store
-            .wasm_thread_limit_hook(move |mut store, soft| {
-                let n = count.fetch_add(1, Ordering::Relaxed) + 1;
-                if n < 3 {
-                    let limits = ThreadLimits::new().soft_cpu_time(ms(5) * (n as u32 + 1));
-                    return store.set_wasm_thread_limits(soft.thread, limits);
-                }
-                let instance = Instance::new(&mut store, &guests, &[])?;
-                let answer = instance.get_func(&mut store, "answer").unwrap();
-                store.spawn_wasm_thread(answer, &[])?;
-                store.kill_wasm_thread(soft.thread)?;
-                store.kill_wasm_thread(sibling)
-            })
-            .unwrap();
-        let limits = ThreadLimits::new().soft_cpu_time(ms(5));
-        let id = spin(&mut store, &module, ThreadOptions::new().limits(limits));
-        assert_eq!(run_all(&mut store).end, RunEnd::AllFinished);
-        assert_eq!(calls.load(Ordering::Relaxed), 3);
-        assert_killed(&mut store, id);
-        assert_killed(&mut store, sibling);
-        let answer = ThreadId::from_u64(3);
-        assert_eq!(returned(&mut store, answer)[0].unwrap_i32(), 42);
-    }
-}
-
-#[test]
-fn an_error_of_the_hook_ends_the_thread_only() {
-    for preemption in sources() {
-        let (mut store, module) = new_store(&config(preemption));
-        store
-            .wasm_thread_limit_hook(|_, _| Err(format_err!("enough")))
-            .unwrap();
-        let limits = ThreadLimits::new().soft_cpu_time(ms(2));
-        let id = spin(&mut store, &module, ThreadOptions::new().limits(limits));
-        let fib = spawn(&mut store, &module, "fib", &[Val::I32(15)]);
-        run_all(&mut store);
-        assert_eq!(trapped(&mut store, id).to_string(), "enough");
-        assert_eq!(returned(&mut store, fib)[0].unwrap_i32(), 610);
-    }
-}
-
-#[test]
-fn limits_of_a_live_thread_can_be_changed() {
-    for preemption in sources() {
-        let (mut store, module) = new_store(&config(preemption));
-        let id = spin(&mut store, &module, ThreadOptions::new().cpu_limit(ms(1)));
-        let free = ThreadLimits::new();
-        store.set_wasm_thread_limits(id, free).unwrap();
-        store.run_wasm_threads_for(ms(10)).unwrap();
-        assert!(!finished(&store, id));
-        let limits = ThreadLimits::new().cpu_time(ms(1));
-        store.set_wasm_thread_limits(id, limits).unwrap();
-        // What it has used stays used.
-        run_all(&mut store);
-        let (_, used) = cpu(over(&mut store, id));
-        assert!(used >= ms(5), "{used:?}");
-        let error = store.set_wasm_thread_limits(id, limits).unwrap_err();
-        assert!(error.to_string().contains("no guest thread 1"), "{error}");
-    }
-}
-
-#[test]
-fn a_detached_thread_is_ended_too() {
-    for preemption in sources() {
-        let (mut store, module) = new_store(&config(preemption));
-        let options = ThreadOptions::new().detached(true).cpu_limit(ms(2));
-        spin(&mut store, &module, options);
-        assert_eq!(run_all(&mut store).finished, 1);
-        assert_eq!(store.wasm_threads().count(), 0);
-    }
-}
-
-#[test]
-fn a_guest_that_a_host_function_has_called_is_ended_when_that_returns() {
-    for preemption in sources() {
-        let (mut store, module) = new_store(&metered(preemption));
-        let instance = Instance::new(&mut store, &module, &[]).unwrap();
-        let sum = instance
-            .get_typed_func::<i64, i64>(&mut store, "sum")
-            .unwrap();
-        let host = Func::wrap(&mut store, move |mut caller: Caller<'_, ()>| {
-            sum.call(&mut caller, 20_000_000)
-        });
-        let wat = r#"(module (import "" "" (func $host (result i64)))
-            (func (export "run") (drop (call $host)) (loop br 0)))"#;
-        let module = Module::new(store.engine(), wat).unwrap();
-        let instance = Instance::new(&mut store, &module, &[host.into()]).unwrap();
-        let run = instance.get_func(&mut store, "run").unwrap();
-        let options = ThreadOptions::new().cpu_limit(ms(2));
-        let id = store.spawn_wasm_thread_with(run, &[], options).unwrap();
-        run_all(&mut store);
-        let (_, used) = cpu(over(&mut store, id));
-        assert!(used > ms(4), "{used:?}");
-
-        // Fuel is counted in there as well, and ends it there.
-        let options = ThreadOptions::new().fuel_limit(1_000);
-        let id = store.spawn_wasm_thread_with(run, &[], options).unwrap();
         run_all(&mut store);
         match over(&mut store, id) {
-            OverLimit::Fuel { used, .. } => assert!(used < 3_000, "{used}"),
+            OverLimit::Fuel {
+                limit: of,
+                used,
+                group: false,
+            } => assert!(of == limit && (limit..limit + 10).contains(&used), "{used}"),
             over => panic!("{over}"),
         }
+    }
+}
+
+fn a_group_shares_its_limits(preemption: Preemption) {
+    let (mut store, module) = new_store(&metered(preemption));
+    let short = match preemption {
+        Preemption::Fuel => Slice::Fuel(1_000),
+        _ => Slice::Time(Duration::from_micros(500)),
+    };
+    store.wasm_thread_slice(short).unwrap();
+    let limits = ThreadLimits::new().fuel(1_000_000);
+    store.wasm_thread_group_limits(9, limits).unwrap();
+    let members: Vec<_> = (0..4)
+        .map(|_| spin(&mut store, &module, ThreadOptions::new().group(9)))
+        .collect();
+    let (other, _) = spawn_spinner(&mut store, &module);
+    run_until(&mut store, |store| {
+        members.iter().all(|id| finished(store, *id))
+    });
+    let used: u64 = members
+        .iter()
+        .map(|id| stats(&store, *id).fuel_consumed)
+        .sum();
+    // Each may be over by a turn of its loop.
+    assert!(
+        (1_000_000..1_000_100).contains(&used),
+        "{preemption}: {used}"
+    );
+    for id in members {
+        let over = over(&mut store, id);
+        assert!(
+            matches!(
+                over,
+                OverLimit::Fuel {
+                    limit: 1_000_000,
+                    group: true,
+                    ..
+                }
+            ),
+            "{over}"
+        );
+        assert!(over.to_string().contains("of its group"));
+    }
+    assert!(!finished(&store, other));
+    // One more ends before it starts, until the group may use more.
+    let late = spin(&mut store, &module, ThreadOptions::new().group(9));
+    run_until(&mut store, |store| finished(store, late));
+    assert!(matches!(over(&mut store, late), OverLimit::Fuel { .. }));
+    store
+        .wasm_thread_group_limits(9, ThreadLimits::new())
+        .unwrap();
+    let free = spin(&mut store, &module, ThreadOptions::new().group(9));
+    store.run_wasm_threads_for(ms(5)).unwrap();
+    assert!(!finished(&store, free));
+}
+
+fn a_soft_limit_calls_the_host_once_and_the_thread_goes_on(preemption: Preemption) {
+    let (mut store, module) = new_store(&metered(preemption));
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let log = told.clone();
+    store
+        .wasm_thread_limit_hook(move |_, soft| {
+            log.lock().unwrap().push(soft);
+            Ok(())
+        })
+        .unwrap();
+    let limits = ThreadLimits::new().soft_fuel(10_000).fuel(50_000);
+    let id = spin(&mut store, &module, ThreadOptions::new().limits(limits));
+    run_all(&mut store);
+    assert!(matches!(
+        over(&mut store, id),
+        OverLimit::Fuel { limit: 50_000, .. }
+    ));
+    let told = told.lock().unwrap();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0].thread, id);
+    match told[0].limit {
+        OverLimit::Fuel { limit, used, .. } => {
+            assert!(
+                limit == 10_000 && (10_000..10_010).contains(&used),
+                "{used}"
+            );
+        }
+        limit => panic!("{limit}"),
+    }
+}
+
+fn the_hook_of_a_soft_limit_can_raise_it_and_spawn_and_kill(preemption: Preemption) {
+    let (mut store, module) = new_store(&config(preemption));
+    let sibling = spin(&mut store, &module, ThreadOptions::new());
+    let calls = Arc::new(AtomicU64::new(0));
+    let count = calls.clone();
+    let guests = module.clone();
+    store
+        .wasm_thread_limit_hook(move |mut store, soft| {
+            let n = count.fetch_add(1, Ordering::Relaxed) + 1;
+            if n < 3 {
+                let limits = ThreadLimits::new().soft_cpu_time(ms(5) * (n as u32 + 1));
+                return store.set_wasm_thread_limits(soft.thread, limits);
+            }
+            let instance = Instance::new(&mut store, &guests, &[])?;
+            let answer = instance.get_func(&mut store, "answer").unwrap();
+            store.spawn_wasm_thread(answer, &[])?;
+            store.kill_wasm_thread(soft.thread)?;
+            store.kill_wasm_thread(sibling)
+        })
+        .unwrap();
+    let limits = ThreadLimits::new().soft_cpu_time(ms(5));
+    let id = spin(&mut store, &module, ThreadOptions::new().limits(limits));
+    assert_eq!(run_all(&mut store).end, RunEnd::AllFinished);
+    assert_eq!(calls.load(Ordering::Relaxed), 3);
+    assert_killed(&mut store, id);
+    assert_killed(&mut store, sibling);
+    let answer = ThreadId::from_u64(3);
+    assert_eq!(returned(&mut store, answer)[0].unwrap_i32(), 42);
+}
+
+fn an_error_of_the_hook_ends_the_thread_only(preemption: Preemption) {
+    let (mut store, module) = new_store(&config(preemption));
+    store
+        .wasm_thread_limit_hook(|_, _| Err(format_err!("enough")))
+        .unwrap();
+    let limits = ThreadLimits::new().soft_cpu_time(ms(2));
+    let id = spin(&mut store, &module, ThreadOptions::new().limits(limits));
+    let fib = spawn(&mut store, &module, "fib", &[Val::I32(15)]);
+    run_all(&mut store);
+    assert_eq!(trapped(&mut store, id).to_string(), "enough");
+    assert_eq!(returned(&mut store, fib)[0].unwrap_i32(), 610);
+}
+
+fn limits_of_a_live_thread_can_be_changed(preemption: Preemption) {
+    let (mut store, module) = new_store(&config(preemption));
+    let id = spin(&mut store, &module, ThreadOptions::new().cpu_limit(ms(1)));
+    let free = ThreadLimits::new();
+    store.set_wasm_thread_limits(id, free).unwrap();
+    store.run_wasm_threads_for(ms(10)).unwrap();
+    assert!(!finished(&store, id));
+    let limits = ThreadLimits::new().cpu_time(ms(1));
+    store.set_wasm_thread_limits(id, limits).unwrap();
+    // What it has used stays used.
+    run_all(&mut store);
+    let (_, used) = cpu(over(&mut store, id));
+    assert!(used >= ms(5), "{used:?}");
+    let error = store.set_wasm_thread_limits(id, limits).unwrap_err();
+    assert!(error.to_string().contains("no guest thread 1"), "{error}");
+}
+
+fn a_detached_thread_is_ended_too(preemption: Preemption) {
+    let (mut store, module) = new_store(&config(preemption));
+    let options = ThreadOptions::new().detached(true).cpu_limit(ms(2));
+    spin(&mut store, &module, options);
+    assert_eq!(run_all(&mut store).finished, 1);
+    assert_eq!(store.wasm_threads().count(), 0);
+}
+
+fn a_guest_that_a_host_function_has_called_is_ended_when_that_returns(preemption: Preemption) {
+    let (mut store, module) = new_store(&metered(preemption));
+    let instance = Instance::new(&mut store, &module, &[]).unwrap();
+    let sum = instance
+        .get_typed_func::<i64, i64>(&mut store, "sum")
+        .unwrap();
+    let host = Func::wrap(&mut store, move |mut caller: Caller<'_, ()>| {
+        sum.call(&mut caller, 20_000_000)
+    });
+    let wat = r#"(module (import "" "" (func $host (result i64)))
+            (func (export "run") (drop (call $host)) (loop br 0)))"#;
+    let module = Module::new(store.engine(), wat).unwrap();
+    let instance = Instance::new(&mut store, &module, &[host.into()]).unwrap();
+    let run = instance.get_func(&mut store, "run").unwrap();
+    let options = ThreadOptions::new().cpu_limit(ms(2));
+    let id = store.spawn_wasm_thread_with(run, &[], options).unwrap();
+    run_all(&mut store);
+    let (_, used) = cpu(over(&mut store, id));
+    assert!(used > ms(4), "{used:?}");
+
+    // Fuel is counted in there as well, and ends it there.
+    let options = ThreadOptions::new().fuel_limit(1_000);
+    let id = store.spawn_wasm_thread_with(run, &[], options).unwrap();
+    run_all(&mut store);
+    match over(&mut store, id) {
+        OverLimit::Fuel { used, .. } => assert!(used < 3_000, "{used}"),
+        over => panic!("{over}"),
     }
 }
 
@@ -430,73 +413,61 @@ fn limits_that_make_no_sense_are_refused() {
     assert_eq!(store.wasm_threads().count(), 0);
 }
 
-#[test]
-fn a_thread_that_is_killed_is_killed_whatever_its_group_has_used() {
-    for preemption in sources() {
-        let (mut store, module) = new_store(&metered(preemption));
-        let limits = ThreadLimits::new().fuel(1_000);
-        store.wasm_thread_group_limits(1, limits).unwrap();
-        let first = spin(&mut store, &module, ThreadOptions::new().group(1));
-        store.run_wasm_threads_for(ms(20)).unwrap();
-        assert!(matches!(over(&mut store, first), OverLimit::Fuel { .. }));
-        let second = spin(&mut store, &module, ThreadOptions::new().group(1));
-        store.kill_wasm_thread(second).unwrap();
-        assert_killed(&mut store, second);
-    }
+fn a_thread_that_is_killed_is_killed_whatever_its_group_has_used(preemption: Preemption) {
+    let (mut store, module) = new_store(&metered(preemption));
+    let limits = ThreadLimits::new().fuel(1_000);
+    store.wasm_thread_group_limits(1, limits).unwrap();
+    let first = spin(&mut store, &module, ThreadOptions::new().group(1));
+    store.run_wasm_threads_for(ms(20)).unwrap();
+    assert!(matches!(over(&mut store, first), OverLimit::Fuel { .. }));
+    let second = spin(&mut store, &module, ThreadOptions::new().group(1));
+    store.kill_wasm_thread(second).unwrap();
+    assert_killed(&mut store, second);
 }
 
-#[test]
-fn an_error_of_the_hook_is_told_even_if_the_hard_limit_is_reached() {
-    for preemption in sources() {
-        let (mut store, module) = new_store(&config(preemption));
-        store
-            .wasm_thread_limit_hook(|_, _| Err(format_err!("enough")))
-            .unwrap();
-        let limits = ThreadLimits::new().soft_cpu_time(ms(2)).cpu_time(ms(2));
-        let id = spin(&mut store, &module, ThreadOptions::new().limits(limits));
-        run_all(&mut store);
-        assert_eq!(trapped(&mut store, id).to_string(), "enough");
-    }
+fn an_error_of_the_hook_is_told_even_if_the_hard_limit_is_reached(preemption: Preemption) {
+    let (mut store, module) = new_store(&config(preemption));
+    store
+        .wasm_thread_limit_hook(|_, _| Err(format_err!("enough")))
+        .unwrap();
+    let limits = ThreadLimits::new().soft_cpu_time(ms(2)).cpu_time(ms(2));
+    let id = spin(&mut store, &module, ThreadOptions::new().limits(limits));
+    run_all(&mut store);
+    assert_eq!(trapped(&mut store, id).to_string(), "enough");
 }
 
-#[test]
-fn a_hook_that_panics_is_called_again() {
-    for preemption in sources() {
-        let (mut store, module) = new_store(&config(preemption));
-        let calls = Arc::new(AtomicU64::new(0));
-        let count = calls.clone();
-        store
-            .wasm_thread_limit_hook(move |_, _| {
-                assert!(count.fetch_add(1, Ordering::Relaxed) > 0);
-                Err(format_err!("enough"))
-            })
-            .unwrap();
-        let limits = ThreadLimits::new().soft_cpu_time(ms(2));
-        for _ in 0..2 {
-            spin(&mut store, &module, ThreadOptions::new().limits(limits));
-        }
-        let run = std::panic::AssertUnwindSafe(|| store.run_wasm_threads_for(Duration::MAX));
-        assert!(std::panic::catch_unwind(run).is_err());
-        run_until(&mut store, |_| calls.load(Ordering::Relaxed) > 1);
-        // And no more than that.
-        store.run_wasm_threads_for(ms(50)).unwrap();
-        assert_eq!(calls.load(Ordering::Relaxed), 2);
+fn a_hook_that_panics_is_called_again(preemption: Preemption) {
+    let (mut store, module) = new_store(&config(preemption));
+    let calls = Arc::new(AtomicU64::new(0));
+    let count = calls.clone();
+    store
+        .wasm_thread_limit_hook(move |_, _| {
+            assert!(count.fetch_add(1, Ordering::Relaxed) > 0);
+            Err(format_err!("enough"))
+        })
+        .unwrap();
+    let limits = ThreadLimits::new().soft_cpu_time(ms(2));
+    for _ in 0..2 {
+        spin(&mut store, &module, ThreadOptions::new().limits(limits));
     }
+    let run = std::panic::AssertUnwindSafe(|| store.run_wasm_threads_for(Duration::MAX));
+    assert!(std::panic::catch_unwind(run).is_err());
+    run_until(&mut store, |_| calls.load(Ordering::Relaxed) > 1);
+    // And no more than that.
+    store.run_wasm_threads_for(ms(50)).unwrap();
+    assert_eq!(calls.load(Ordering::Relaxed), 2);
 }
 
-#[test]
-fn what_was_used_before_there_was_a_limit_counts() {
-    for preemption in sources() {
-        let (mut store, module) = new_store(&config(preemption));
-        let id = spin(&mut store, &module, ThreadOptions::new());
-        store.run_wasm_threads_for(ms(20)).unwrap();
-        let limits = ThreadLimits::new().cpu_time(ms(10));
-        store.set_wasm_thread_limits(id, limits).unwrap();
-        let dispatches = stats(&store, id).dispatches;
-        store.run_wasm_threads_for(ms(20)).unwrap();
-        let (_, used) = cpu(over(&mut store, id));
-        assert!(used >= ms(15), "{used:?} after {dispatches} dispatches");
-    }
+fn what_was_used_before_there_was_a_limit_counts(preemption: Preemption) {
+    let (mut store, module) = new_store(&config(preemption));
+    let id = spin(&mut store, &module, ThreadOptions::new());
+    store.run_wasm_threads_for(ms(20)).unwrap();
+    let limits = ThreadLimits::new().cpu_time(ms(10));
+    store.set_wasm_thread_limits(id, limits).unwrap();
+    let dispatches = stats(&store, id).dispatches;
+    store.run_wasm_threads_for(ms(20)).unwrap();
+    let (_, used) = cpu(over(&mut store, id));
+    assert!(used >= ms(15), "{used:?} after {dispatches} dispatches");
 }
 
 /// Ends an infinite loop so often, beside siblings. Returns the least and the most that
@@ -538,29 +509,26 @@ fn a_thousand_loops_under_50_ms_are_ended_after_50_to_52_ms() {
     }
 }
 
-#[test]
-fn a_limit_that_a_thread_alone_on_the_cpu_is_given_ends_it() {
-    for source in timed_sources() {
-        for wall in [false, true] {
-            let (mut store, _) = new_store(&config(source));
-            let host = Func::wrap(&mut store, move |mut caller: Caller<'_, ()>| {
-                let me = caller.current_wasm_thread().unwrap();
-                let limits = match wall {
-                    true => ThreadLimits::new().wall_time(ms(30)),
-                    false => ThreadLimits::new().cpu_time(ms(30)),
-                };
-                let mut store = caller.as_context_mut();
-                store.set_wasm_thread_limits(me, limits).unwrap();
-            });
-            let wat = r#"(module (import "" "" (func $host))
+fn a_limit_that_a_thread_alone_on_the_cpu_is_given_ends_it(source: Preemption) {
+    for wall in [false, true] {
+        let (mut store, _) = new_store(&config(source));
+        let host = Func::wrap(&mut store, move |mut caller: Caller<'_, ()>| {
+            let me = caller.current_wasm_thread().unwrap();
+            let limits = match wall {
+                true => ThreadLimits::new().wall_time(ms(30)),
+                false => ThreadLimits::new().cpu_time(ms(30)),
+            };
+            let mut store = caller.as_context_mut();
+            store.set_wasm_thread_limits(me, limits).unwrap();
+        });
+        let wat = r#"(module (import "" "" (func $host))
                 (func (export "run") (call $host) (loop (br 0))))"#;
-            let module = Module::new(store.engine(), wat).unwrap();
-            let instance = Instance::new(&mut store, &module, &[host.into()]).unwrap();
-            let run = instance.get_func(&mut store, "run").unwrap();
-            let id = store.spawn_wasm_thread(run, &[]).unwrap();
-            let run = store.run_wasm_threads_for(HANG).unwrap();
-            assert_eq!(run.end, RunEnd::AllFinished, "{source}");
-            over(&mut store, id);
-        }
+        let module = Module::new(store.engine(), wat).unwrap();
+        let instance = Instance::new(&mut store, &module, &[host.into()]).unwrap();
+        let run = instance.get_func(&mut store, "run").unwrap();
+        let id = store.spawn_wasm_thread(run, &[]).unwrap();
+        let run = store.run_wasm_threads_for(HANG).unwrap();
+        assert_eq!(run.end, RunEnd::AllFinished, "{source}");
+        over(&mut store, id);
     }
 }

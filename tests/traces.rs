@@ -120,23 +120,31 @@ fn the_latest_events_are_kept_and_the_others_counted() {
     }
 }
 
-#[test]
-fn nothing_is_traced_before_it_is_asked_for_or_after_capacity_0() {
-    for preemption in sources() {
-        let (mut store, module) = guests(preemption);
-        assert!(store.take_wasm_thread_trace().is_none());
-        spawn(&mut store, &module, "answer", &[]);
-        assert!(store.take_wasm_thread_trace().is_none());
-        store.trace_wasm_threads(10).unwrap();
-        run_all(&mut store);
-        store.trace_wasm_threads(0).unwrap();
-        assert!(store.take_wasm_thread_trace().is_none());
-        spawn(&mut store, &module, "answer", &[]);
-        run_all(&mut store);
-        assert!(store.take_wasm_thread_trace().is_none());
-        store.trace_wasm_threads(10).unwrap();
-        assert_eq!(take(&mut store).events, []);
-    }
+for_each_preemption!(
+    nothing_is_traced_before_it_is_asked_for_or_after_capacity_0,
+    threads_that_are_there_when_a_trace_starts_are_in_it,
+    a_trace_that_a_host_function_starts_knows_who_is_running,
+    each_exit_is_told_apart,
+    threads_that_host_functions_spawn_suspend_and_kill_are_traced,
+    round_robin_is_clean_for_each_source,
+    numbers_of_a_trace_are_those_of_the_store,
+    a_trace_is_written_read_and_drawn,
+);
+
+fn nothing_is_traced_before_it_is_asked_for_or_after_capacity_0(preemption: Preemption) {
+    let (mut store, module) = guests(preemption);
+    assert!(store.take_wasm_thread_trace().is_none());
+    spawn(&mut store, &module, "answer", &[]);
+    assert!(store.take_wasm_thread_trace().is_none());
+    store.trace_wasm_threads(10).unwrap();
+    run_all(&mut store);
+    store.trace_wasm_threads(0).unwrap();
+    assert!(store.take_wasm_thread_trace().is_none());
+    spawn(&mut store, &module, "answer", &[]);
+    run_all(&mut store);
+    assert!(store.take_wasm_thread_trace().is_none());
+    store.trace_wasm_threads(10).unwrap();
+    assert_eq!(take(&mut store).events, []);
 }
 
 #[test]
@@ -192,52 +200,46 @@ fn names_are_those_of_threads_that_are_still_there() {
     assert_eq!(read.names, trace.names);
 }
 
-#[test]
-fn threads_that_are_there_when_a_trace_starts_are_in_it() {
-    for preemption in sources() {
-        let (mut store, module) = guests(preemption);
-        let done = spawn(&mut store, &module, "answer", &[]);
-        run_all(&mut store);
-        let [ready, suspended] = [(); 2].map(|()| spawn_spinner(&mut store, &module).0);
-        store.run_wasm_threads_for(ms(2)).unwrap();
-        store.suspend_wasm_thread(suspended).unwrap();
+fn threads_that_are_there_when_a_trace_starts_are_in_it(preemption: Preemption) {
+    let (mut store, module) = guests(preemption);
+    let done = spawn(&mut store, &module, "answer", &[]);
+    run_all(&mut store);
+    let [ready, suspended] = [(); 2].map(|()| spawn_spinner(&mut store, &module).0);
+    store.run_wasm_threads_for(ms(2)).unwrap();
+    store.suspend_wasm_thread(suspended).unwrap();
 
-        store.trace_wasm_threads(EVENTS).unwrap();
-        let begin = take(&mut store);
-        assert_eq!(of(&begin, done), []);
-        assert_eq!(of(&begin, ready), [Traced::Spawned]);
-        assert_eq!(of(&begin, suspended), [Traced::Spawned, Traced::Parked]);
+    store.trace_wasm_threads(EVENTS).unwrap();
+    let begin = take(&mut store);
+    assert_eq!(of(&begin, done), []);
+    assert_eq!(of(&begin, ready), [Traced::Spawned]);
+    assert_eq!(of(&begin, suspended), [Traced::Spawned, Traced::Parked]);
 
-        // Starting anew forgets what there was.
-        store.trace_wasm_threads(EVENTS).unwrap();
-        store.resume_wasm_thread(suspended).unwrap();
-        store.run_wasm_threads_for(ms(2)).unwrap();
-        store.kill_wasm_thread(ready).unwrap();
-        store.kill_wasm_thread(suspended).unwrap();
-        let trace = take(&mut store);
-        assert_eq!(of(&trace, ready)[0], Traced::Spawned);
-        let first = [Traced::Spawned, Traced::Parked, Traced::Woken];
-        assert_eq!(of(&trace, suspended)[..3], first);
-        // Not who of them was before whom.
-        let in_any_order = Checker::new().tolerance(tolerance(preemption));
-        let in_any_order = in_any_order.all_finished(true);
-        assert_clean(&in_any_order, &trace);
-    }
+    // Starting anew forgets what there was.
+    store.trace_wasm_threads(EVENTS).unwrap();
+    store.resume_wasm_thread(suspended).unwrap();
+    store.run_wasm_threads_for(ms(2)).unwrap();
+    store.kill_wasm_thread(ready).unwrap();
+    store.kill_wasm_thread(suspended).unwrap();
+    let trace = take(&mut store);
+    assert_eq!(of(&trace, ready)[0], Traced::Spawned);
+    let first = [Traced::Spawned, Traced::Parked, Traced::Woken];
+    assert_eq!(of(&trace, suspended)[..3], first);
+    // Not who of them was before whom.
+    let in_any_order = Checker::new().tolerance(tolerance(preemption));
+    let in_any_order = in_any_order.all_finished(true);
+    assert_clean(&in_any_order, &trace);
 }
 
-#[test]
-fn a_trace_that_a_host_function_starts_knows_who_is_running() {
-    for preemption in sources() {
-        let (mut store, module) = guests(preemption);
-        let start = Func::wrap(&mut store, |mut caller: Caller<'_, ()>| {
-            caller.as_context_mut().trace_wasm_threads(EVENTS)
-        });
-        store.spawn_wasm_thread(start, &[]).unwrap();
-        spawn(&mut store, &module, "answer", &[]);
-        run_all(&mut store);
-        let trace = take(&mut store);
-        assert_clean(&checker(preemption).all_finished(true), &trace);
-    }
+fn a_trace_that_a_host_function_starts_knows_who_is_running(preemption: Preemption) {
+    let (mut store, module) = guests(preemption);
+    let start = Func::wrap(&mut store, |mut caller: Caller<'_, ()>| {
+        caller.as_context_mut().trace_wasm_threads(EVENTS)
+    });
+    store.spawn_wasm_thread(start, &[]).unwrap();
+    spawn(&mut store, &module, "answer", &[]);
+    run_all(&mut store);
+    let trace = take(&mut store);
+    assert_clean(&checker(preemption).all_finished(true), &trace);
 }
 
 #[test]
@@ -252,90 +254,84 @@ fn a_resumed_thread_is_dispatched_after_those_that_are_ready() {
     assert_clean(&checker(Preemption::Fuel).all_finished(true), &trace);
 }
 
-#[test]
-fn each_exit_is_told_apart() {
-    for preemption in sources() {
-        let mut config = config(preemption);
-        config.consume_fuel(true);
-        let engine = Engine::new(&config).unwrap();
-        let module = Module::new(&engine, GUESTS).unwrap();
-        let mut store = Store::new(&engine, ());
-        store.set_fuel(u64::MAX).unwrap();
-        store.wasm_thread_slice(short_slice(preemption)).unwrap();
-        store.trace_wasm_threads(EVENTS).unwrap();
-        let mut spawn = |export, options| spawn_with(&mut store, &module, export, &[], options);
-        let new = ThreadOptions::new;
-        let returned = spawn("answer", new());
-        let trapped = spawn("trap", new());
-        let overflown = spawn("overflow", new());
-        let over_fuel = spawn("spin", new().fuel_limit(50_000));
-        let over_time = spawn("spin", new().timeout(ms(2)));
-        let over_cpu = spawn("spin", new().cpu_limit(ms(2)));
-        // The second of them ends as soon as it is its turn.
-        let members = [(); 2].map(|()| spawn("spin", new().group(1)));
-        let killed = spawn("spin", new());
-        let shut_down = spawn("spin", new());
-        let group = ThreadLimits::new().fuel(50_000);
-        store.wasm_thread_group_limits(1, group).unwrap();
-        let limited = [over_fuel, over_time, over_cpu, members[0], members[1]];
-        run_until(&mut store, |store| {
-            limited.iter().all(|id| finished(store, *id))
-        });
-        store.kill_wasm_thread(killed).unwrap();
-        let never_ran = spawn_with(&mut store, &module, "spin", &[], new());
-        assert_eq!(store.shutdown_wasm_threads(), 2);
+fn each_exit_is_told_apart(preemption: Preemption) {
+    let mut config = config(preemption);
+    config.consume_fuel(true);
+    let engine = Engine::new(&config).unwrap();
+    let module = Module::new(&engine, GUESTS).unwrap();
+    let mut store = Store::new(&engine, ());
+    store.set_fuel(u64::MAX).unwrap();
+    store.wasm_thread_slice(short_slice(preemption)).unwrap();
+    store.trace_wasm_threads(EVENTS).unwrap();
+    let mut spawn = |export, options| spawn_with(&mut store, &module, export, &[], options);
+    let new = ThreadOptions::new;
+    let returned = spawn("answer", new());
+    let trapped = spawn("trap", new());
+    let overflown = spawn("overflow", new());
+    let over_fuel = spawn("spin", new().fuel_limit(50_000));
+    let over_time = spawn("spin", new().timeout(ms(2)));
+    let over_cpu = spawn("spin", new().cpu_limit(ms(2)));
+    // The second of them ends as soon as it is its turn.
+    let members = [(); 2].map(|()| spawn("spin", new().group(1)));
+    let killed = spawn("spin", new());
+    let shut_down = spawn("spin", new());
+    let group = ThreadLimits::new().fuel(50_000);
+    store.wasm_thread_group_limits(1, group).unwrap();
+    let limited = [over_fuel, over_time, over_cpu, members[0], members[1]];
+    run_until(&mut store, |store| {
+        limited.iter().all(|id| finished(store, *id))
+    });
+    store.kill_wasm_thread(killed).unwrap();
+    let never_ran = spawn_with(&mut store, &module, "spin", &[], new());
+    assert_eq!(store.shutdown_wasm_threads(), 2);
 
-        let trace = take(&mut store);
-        assert_eq!(trace.lost, 0);
-        for (id, last) in [
-            (returned, Traced::Returned),
-            (trapped, Traced::Trapped),
-            (overflown, Traced::Trapped),
-            (over_fuel, Traced::OverLimit),
-            (over_time, Traced::OverLimit),
-            (over_cpu, Traced::OverLimit),
-            (members[0], Traced::OverLimit),
-            (members[1], Traced::OverLimit),
-            (killed, Traced::Killed),
-            (shut_down, Traced::Killed),
-        ] {
-            assert_eq!(of(&trace, id).last(), Some(&last), "{preemption}, {id}");
-        }
-        assert_eq!(of(&trace, never_ran), [Traced::Spawned, Traced::Killed]);
-        assert_clean(&checker(preemption).all_finished(true), &trace);
+    let trace = take(&mut store);
+    assert_eq!(trace.lost, 0);
+    for (id, last) in [
+        (returned, Traced::Returned),
+        (trapped, Traced::Trapped),
+        (overflown, Traced::Trapped),
+        (over_fuel, Traced::OverLimit),
+        (over_time, Traced::OverLimit),
+        (over_cpu, Traced::OverLimit),
+        (members[0], Traced::OverLimit),
+        (members[1], Traced::OverLimit),
+        (killed, Traced::Killed),
+        (shut_down, Traced::Killed),
+    ] {
+        assert_eq!(of(&trace, id).last(), Some(&last), "{preemption}, {id}");
     }
+    assert_eq!(of(&trace, never_ran), [Traced::Spawned, Traced::Killed]);
+    assert_clean(&checker(preemption).all_finished(true), &trace);
 }
 
-#[test]
-fn threads_that_host_functions_spawn_suspend_and_kill_are_traced() {
-    for preemption in sources() {
-        let (mut store, module) = guests(preemption);
-        store.trace_wasm_threads(EVENTS).unwrap();
-        let [victim, parked] = [(); 2].map(|()| spawn_spinner(&mut store, &module).0);
-        let host = Func::wrap(&mut store, move |mut caller: Caller<'_, ()>| {
-            let mut store = caller.as_context_mut();
-            let instance = Instance::new(&mut store, &module, &[])?;
-            let answer = instance.get_func(&mut store, "answer").unwrap();
-            store.spawn_wasm_thread(answer, &[])?;
-            store.suspend_wasm_thread(parked)?;
-            store.kill_wasm_thread(victim)
-        });
-        let caller = store.spawn_wasm_thread(host, &[]).unwrap();
-        let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
-        assert_eq!((run.end, run.finished), (RunEnd::AllSuspended, 3));
+fn threads_that_host_functions_spawn_suspend_and_kill_are_traced(preemption: Preemption) {
+    let (mut store, module) = guests(preemption);
+    store.trace_wasm_threads(EVENTS).unwrap();
+    let [victim, parked] = [(); 2].map(|()| spawn_spinner(&mut store, &module).0);
+    let host = Func::wrap(&mut store, move |mut caller: Caller<'_, ()>| {
+        let mut store = caller.as_context_mut();
+        let instance = Instance::new(&mut store, &module, &[])?;
+        let answer = instance.get_func(&mut store, "answer").unwrap();
+        store.spawn_wasm_thread(answer, &[])?;
+        store.suspend_wasm_thread(parked)?;
+        store.kill_wasm_thread(victim)
+    });
+    let caller = store.spawn_wasm_thread(host, &[]).unwrap();
+    let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
+    assert_eq!((run.end, run.finished), (RunEnd::AllSuspended, 3));
 
-        let trace = take(&mut store);
-        assert_eq!(of(&trace, caller).last(), Some(&Traced::Returned));
-        assert_eq!(of(&trace, victim).last(), Some(&Traced::Killed));
-        assert_eq!(of(&trace, parked).last(), Some(&Traced::Parked));
-        let spawned = ThreadId::from_u64(4);
-        let events = of(&trace, spawned);
-        assert!(matches!(
-            events[..],
-            [Traced::Spawned, Traced::Dispatched { .. }, Traced::Returned]
-        ));
-        assert_clean(&checker(preemption), &trace);
-    }
+    let trace = take(&mut store);
+    assert_eq!(of(&trace, caller).last(), Some(&Traced::Returned));
+    assert_eq!(of(&trace, victim).last(), Some(&Traced::Killed));
+    assert_eq!(of(&trace, parked).last(), Some(&Traced::Parked));
+    let spawned = ThreadId::from_u64(4);
+    let events = of(&trace, spawned);
+    assert!(matches!(
+        events[..],
+        [Traced::Spawned, Traced::Dispatched { .. }, Traced::Returned]
+    ));
+    assert_clean(&checker(preemption), &trace);
 }
 
 #[test]
@@ -364,110 +360,101 @@ fn a_trace_that_is_taken_between_two_runs_goes_on() {
     assert_eq!(run(true).events, whole.events);
 }
 
-#[test]
-fn round_robin_is_clean_for_each_source() {
-    for preemption in sources() {
-        until_preempted(20, || {
-            let (mut store, module) = guests(preemption);
-            store.trace_wasm_threads(EVENTS).unwrap();
-            let turns = match preemption {
-                Preemption::Fuel => 20_000,
-                _ => 2_000_000,
-            };
-            for n in 0..4 {
-                spawn(&mut store, &module, "sum", &[Val::I64(turns + n)]);
-            }
-            spawn(&mut store, &module, "trap", &[]);
-            // In pieces, beside some that are there for a while only.
-            for _ in 0..3 {
-                store.run_wasm_threads_for(ms(1)).unwrap();
-                let id = spawn(&mut store, &module, "spin", &[]);
-                store.run_wasm_threads_for(ms(1)).unwrap();
-                store.suspend_wasm_thread(id).unwrap();
-                store.run_wasm_threads_for(ms(1)).unwrap();
-                store.resume_wasm_thread(id).unwrap();
-                store.run_wasm_threads_for(ms(1)).unwrap();
-                store.kill_wasm_thread(id).unwrap();
-            }
-            run_all(&mut store);
-            let trace = take(&mut store);
-            assert_eq!(
-                (trace.lost, trace.fuel),
-                (0, preemption == Preemption::Fuel)
-            );
-            assert_clean(&checker(preemption).all_finished(true), &trace);
-            let preempted = trace.events.iter().filter(|e| e.what == Traced::Preempted);
-            preempted.count() as u64
-        });
-    }
-}
-
-#[test]
-fn numbers_of_a_trace_are_those_of_the_store() {
-    for preemption in sources() {
+fn round_robin_is_clean_for_each_source(preemption: Preemption) {
+    until_preempted(20, || {
         let (mut store, module) = guests(preemption);
         store.trace_wasm_threads(EVENTS).unwrap();
         let turns = match preemption {
             Preemption::Fuel => 20_000,
-            _ => 3_000_000,
+            _ => 2_000_000,
         };
-        for n in 0..3 {
-            spawn(&mut store, &module, "sum", &[Val::I64(turns * (n + 1))]);
+        for n in 0..4 {
+            spawn(&mut store, &module, "sum", &[Val::I64(turns + n)]);
         }
-        let run = run_all(&mut store);
-        let traced = Stats::of(&take(&mut store));
-        assert_eq!(traced.slices.len(), run.dispatches);
-        assert_eq!(traced.threads.len(), 3);
-        for thread in &traced.threads {
-            let stats = stats(&store, thread.thread);
-            assert_eq!(thread.slices, stats.dispatches);
-            assert_eq!(thread.preemptions, stats.preemptions);
-            assert_eq!(thread.exit, Some(Traced::Returned));
-            if preemption == Preemption::Fuel {
-                assert_eq!(thread.cpu, stats.fuel_consumed);
-            } else {
-                assert_eq!(u128::from(thread.cpu), stats.cpu_time.as_nanos());
-                assert_eq!(u128::from(thread.waiting), stats.ready_time.as_nanos());
-                assert_eq!(
-                    u128::from(thread.longest_wait),
-                    stats.longest_wait.as_nanos()
-                );
-            }
+        spawn(&mut store, &module, "trap", &[]);
+        // In pieces, beside some that are there for a while only.
+        for _ in 0..3 {
+            store.run_wasm_threads_for(ms(1)).unwrap();
+            let id = spawn(&mut store, &module, "spin", &[]);
+            store.run_wasm_threads_for(ms(1)).unwrap();
+            store.suspend_wasm_thread(id).unwrap();
+            store.run_wasm_threads_for(ms(1)).unwrap();
+            store.resume_wasm_thread(id).unwrap();
+            store.run_wasm_threads_for(ms(1)).unwrap();
+            store.kill_wasm_thread(id).unwrap();
+        }
+        run_all(&mut store);
+        let trace = take(&mut store);
+        assert_eq!(
+            (trace.lost, trace.fuel),
+            (0, preemption == Preemption::Fuel)
+        );
+        assert_clean(&checker(preemption).all_finished(true), &trace);
+        let preempted = trace.events.iter().filter(|e| e.what == Traced::Preempted);
+        preempted.count() as u64
+    });
+}
+
+fn numbers_of_a_trace_are_those_of_the_store(preemption: Preemption) {
+    let (mut store, module) = guests(preemption);
+    store.trace_wasm_threads(EVENTS).unwrap();
+    let turns = match preemption {
+        Preemption::Fuel => 20_000,
+        _ => 3_000_000,
+    };
+    for n in 0..3 {
+        spawn(&mut store, &module, "sum", &[Val::I64(turns * (n + 1))]);
+    }
+    let run = run_all(&mut store);
+    let traced = Stats::of(&take(&mut store));
+    assert_eq!(traced.slices.len(), run.dispatches);
+    assert_eq!(traced.threads.len(), 3);
+    for thread in &traced.threads {
+        let stats = stats(&store, thread.thread);
+        assert_eq!(thread.slices, stats.dispatches);
+        assert_eq!(thread.preemptions, stats.preemptions);
+        assert_eq!(thread.exit, Some(Traced::Returned));
+        if preemption == Preemption::Fuel {
+            assert_eq!(thread.cpu, stats.fuel_consumed);
+        } else {
+            assert_eq!(u128::from(thread.cpu), stats.cpu_time.as_nanos());
+            assert_eq!(u128::from(thread.waiting), stats.ready_time.as_nanos());
+            assert_eq!(
+                u128::from(thread.longest_wait),
+                stats.longest_wait.as_nanos()
+            );
         }
     }
 }
 
-#[test]
-fn a_trace_is_written_read_and_drawn() {
-    for preemption in sources() {
-        let (mut store, module) = guests(preemption);
-        store.trace_wasm_threads(EVENTS).unwrap();
-        for name in ["reader", "writer"] {
-            let options = ThreadOptions::new().name(name);
-            let params = [Val::I64(some_turns(preemption).into())];
-            spawn_with(&mut store, &module, "sum", &params, options);
-        }
-        run_all(&mut store);
-        let trace = take(&mut store);
+fn a_trace_is_written_read_and_drawn(preemption: Preemption) {
+    let (mut store, module) = guests(preemption);
+    store.trace_wasm_threads(EVENTS).unwrap();
+    for name in ["reader", "writer"] {
+        let options = ThreadOptions::new().name(name);
+        let params = [Val::I64(some_turns(preemption).into())];
+        spawn_with(&mut store, &module, "sum", &params, options);
+    }
+    run_all(&mut store);
+    let trace = take(&mut store);
 
-        let written = Text(&trace).to_string();
-        let read = text::parse(&written).unwrap();
-        assert_eq!(
-            (&read.events, read.lost, read.fuel),
-            (&trace.events, 0, trace.fuel)
+    let written = Text(&trace).to_string();
+    let read = text::parse(&written).unwrap();
+    assert_eq!(
+        (&read.events, read.lost, read.fuel),
+        (&trace.events, 0, trace.fuel)
+    );
+    assert_eq!(Text(&read).to_string(), written);
+
+    let mut json = Vec::new();
+    perfetto::write(&trace, &mut json).unwrap();
+    let json = String::from_utf8(json).unwrap();
+    let svg = Timeline::new().svg(&trace);
+    for drawn in [json, svg] {
+        assert!(
+            drawn.contains("reader") && drawn.contains("writer"),
+            "{drawn}"
         );
-        assert_eq!(Text(&read).to_string(), written);
-
-        let mut json = Vec::new();
-        perfetto::write(&trace, &mut json).unwrap();
-        let json = String::from_utf8(json).unwrap();
-        let svg = Timeline::new().svg(&trace);
-        for drawn in [json, svg] {
-            assert!(
-                drawn.contains("reader") && drawn.contains("writer"),
-                "{drawn}"
-            );
-        }
     }
 }
 
