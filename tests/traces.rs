@@ -92,15 +92,15 @@ name 1 \"adder\"
 0 1 spawned
 0 2 spawned
 0 0 run-started
-0 1 dispatched 1000
-1009 1 preempted
-1009 2 dispatched 600
-1613 2 preempted
-1613 1 dispatched 1000
-2621 1 preempted
-2621 2 dispatched 600
-3105 2 trapped
-3105 1 dispatched 1000
+0 1 dispatched 889
+889 1 preempted
+889 2 dispatched 568
+1457 2 preempted
+1457 1 dispatched 997
+2465 1 preempted
+2465 2 dispatched 527
+2985 2 trapped
+2985 1 dispatched 987
 3493 1 returned
 3493 0 run-ended
 ";

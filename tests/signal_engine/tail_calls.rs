@@ -2,7 +2,7 @@
 //! is moved, and what is where it will be is whatever the guest has left there.
 
 use crate::signal::support::{engine, store};
-use crate::support::{ms, until_preempted};
+use crate::support::{ms, run_until, stats, until_preempted};
 use std::fmt::Write;
 use wasmtime::*;
 
@@ -66,4 +66,40 @@ fn a_thread_can_be_killed_while_its_frame_moves() {
 #[ignore = "long: cargo xtask test --full"]
 fn a_thread_can_be_killed_while_its_frame_moves_many_times() {
     frames_that_move(20_000);
+}
+
+/// A signal that finds a frame on the move comes again soon, and not later and later. The control
+/// is a guest that can be stopped anywhere, in the same run.
+#[test]
+fn slices_of_one_whose_frames_move_are_not_much_longer() {
+    let engine = engine();
+    // Two functions that tail call each other, and move their frames most of the time.
+    let mut params = String::new();
+    let mut arguments = String::new();
+    for i in 0..60 {
+        params.push_str(" i64");
+        write!(arguments, " (local.get {i})").unwrap();
+    }
+    let wat = format!(
+        r#"(module
+            (func $few (param i64) (return_call $many {}))
+            (func $many (param{params}) (return_call $more {arguments} (i64.const 1)))
+            (func $more (param{params} i64) (return_call $many {arguments}))
+            (func (export "moves") (call $few (i64.const 1)))
+            (func (export "spins") (loop br 0)))"#,
+        "(i64.const 1)".repeat(60)
+    );
+    let module = Module::new(&engine, wat).unwrap();
+    let mut store = store(&engine, ());
+    let slice = Slice::Time(std::time::Duration::from_micros(50));
+    store.wasm_thread_slice(slice).unwrap();
+    let [moves, spins] = ["moves", "spins"].map(|export| {
+        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+        let func = instance.get_func(&mut store, export).unwrap();
+        store.spawn_wasm_thread(func, &[]).unwrap()
+    });
+    // Each is dispatched as often as the other.
+    run_until(&mut store, |store| stats(store, moves).preemptions > 2_000);
+    let [moves, spins] = [moves, spins].map(|id| stats(&store, id).cpu_time);
+    assert!(moves < 10 * spins, "{moves:?} beside {spins:?}");
 }

@@ -56,13 +56,16 @@ pub struct WeightedFair {
     dice: Dice,
 }
 
+/// By how much a slice may be shorter in any case, so that short ones differ too.
+const LEAST: u64 = 16;
+
 /// Of the numbers by which slices differ.
 const STREAM: u128 = 3;
 
 impl WeightedFair {
     /// Threads run for `request` ticks at a time (at least 1), whatever slice
-    /// they or the store have, or for a little less, by a pseudo-random amount of an eighth at
-    /// most: a slice that is always the same can be in step with a guest, which
+    /// they or the store have, or for a little less, by a pseudo-random amount of an eighth or
+    /// of 16 at most, whichever is more: a slice that is always the same can be in step with a guest, which
     /// is then preempted at the same place each time, while it holds a lock perhaps. A shorter
     /// request makes for tighter bounds and more switches.
     #[must_use]
@@ -137,9 +140,10 @@ impl ThreadScheduler for WeightedFair {
     fn next(&mut self, _now: u64) -> Option<Pick> {
         let thread = self.levels.pick()?;
         self.threads.run(thread);
+        let most = (self.request / 8).max(LEAST).min(self.request - 1);
         Some(Pick {
             thread,
-            slice: Some(self.request - self.dice.below(self.request / 8 + 1)),
+            slice: Some(self.request - self.dice.below(most + 1)),
         })
     }
 }

@@ -44,9 +44,9 @@ fn more_than_the_host_copies_are_refused() {
 }
 
 #[test]
-fn million_subscriptions_beyond_memory_trap() {
+fn subscriptions_beyond_memory_trap() {
     for kind in kinds() {
-        let error = trap(kind, &[NOW], poll_args(SUBSCRIPTIONS, EVENTS, 1_000_000));
+        let error = trap(kind, &[NOW], poll_args(SUBSCRIPTIONS, EVENTS, 4_096));
         assert!(!error.is_empty());
     }
 }

@@ -3,6 +3,7 @@
 mod support;
 
 mod bad_input;
+mod bounded;
 mod clocks;
 mod executors;
 mod files;
