@@ -340,7 +340,35 @@ fn a_kill_while_the_host_works_is_honoured_when_it_returns(preemption: Preemptio
     assert_killed(&mut store, id);
 }
 
+/// One whose future is ready at once does not park its caller.
+fn the_end_of_a_concurrent_host_function_is_one_too(preemption: Preemption) {
+    let engine = engine(preemption);
+    let module = straight(&engine);
+    let mut linker = Linker::<u32>::new(&engine);
+    linker
+        .func_wrap_concurrent("", "host", |accessor, ()| {
+            Box::pin(async move {
+                accessor.with(|mut caller: Caller<'_, u32>| *caller.data_mut() += 1)?;
+                thread::sleep(ms(2));
+                Result::<_>::Ok(())
+            })
+        })
+        .unwrap();
+    let mut store = Store::new(&engine, 0);
+    let instance = linker.instantiate(&mut store, &module).unwrap();
+    let calls = instance.get_func(&mut store, "calls").unwrap();
+    let timeout = ThreadOptions::new().timeout(ms(1));
+    let id = store
+        .spawn_wasm_thread_with(calls, &[Val::I32(0)], timeout)
+        .unwrap();
+    run_all(&mut store);
+    let exit = store.take_wasm_thread_exit(id);
+    assert!(matches!(exit, Some(Exit::OverLimit(_))), "{exit:?}");
+    assert!(*store.data() <= 1, "{}", store.data());
+}
+
 for_each_preemption!(
+    the_end_of_a_concurrent_host_function_is_one_too,
     a_limit_that_has_passed_in_the_host_ends_the_thread,
     a_run_ends_when_a_host_function_returns,
     a_run_ends_when_a_libcall_returns,

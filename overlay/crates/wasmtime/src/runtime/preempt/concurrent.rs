@@ -23,6 +23,7 @@
 
 use super::alarm::Alarm;
 use super::clock::Moment;
+use super::host_return::{End, HostCall, after_function};
 use super::park::{self, Park};
 use super::spawn::in_lifo_scope;
 use super::thread::ThreadId;
@@ -380,8 +381,13 @@ where
         // SAFETY: I15. As above.
         unsafe { HostFunc::store_typed_results(caller.store.0, result.into_fallible(), args) }
     };
-    // SAFETY: I15. This function's own contract.
-    unsafe { vm::Instance::enter_host_from_wasm(caller_vmctx, run) }
+    // SAFETY: I15. This function's own contract. Nothing is left to be dropped at the end.
+    unsafe {
+        let call = HostCall::begin(caller_vmctx, End::Suspend);
+        let returned = vm::Instance::enter_host_from_wasm(caller_vmctx, run);
+        call.end(|| after_function(callee_vmctx, caller_vmctx, args, returned));
+        returned
+    }
 }
 
 fn new_host_func<T, P, R, F>(engine: &Engine, func: F) -> Result<HostFunc>

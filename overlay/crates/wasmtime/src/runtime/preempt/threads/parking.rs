@@ -206,6 +206,12 @@ impl PreemptiveThreads {
         self.alarms.iter().any(|(_, id)| !is_suspended(id)) || self.threads.values().any(may)
     }
 
+    /// Whether a thread is neither running nor ready, while one is running.
+    #[cfg(feature = "threads")]
+    fn anyone_blocked(&self) -> bool {
+        self.live > self.ready + 1
+    }
+
     /// Whether the embedder has suspended a thread.
     pub(in crate::runtime::preempt) fn anyone_suspended(&self) -> bool {
         let suspended = |thread: &Thread| thread.suspended && thread.exit.is_none();
@@ -234,6 +240,7 @@ impl StoreOpaque {
     pub(crate) fn start_waking_guest_threads(&mut self) {
         if let Some(threads) = self.preempt()
             && threads.is_running
+            && threads.anyone_blocked()
         {
             threads.remote.set_alone(false);
         }
@@ -245,7 +252,7 @@ impl StoreOpaque {
         let Some(threads) = self.preempt_mut() else {
             return;
         };
-        if !threads.is_running {
+        if !threads.is_running || !threads.anyone_blocked() {
             return;
         }
         threads.wake_those_due(None);
