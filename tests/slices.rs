@@ -193,10 +193,11 @@ fn a_slice_is_10_ms_under_epochs_by_default() {
     let (id, _) = spawn_spinner(&mut store, &module);
     spawn_spinner(&mut store, &module);
     assert_eq!(store.wasm_thread(id).unwrap().slice, Slice::Time(ms(10)));
-    let run = store.run_wasm_threads_for(ms(300)).unwrap();
+    let run = store.run_wasm_threads_for(ms(1_000)).unwrap();
     // No slice is shorter, so there cannot be more. A busy machine makes them
     // longer.
-    assert!((5..=31).contains(&run.dispatches), "{run:?}");
+    let most = 1 + (run.elapsed.as_millis() / 10) as u64;
+    assert!((2..=most).contains(&run.dispatches), "{run:?}");
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn a_suspended_thread_does_not_run_until_it_is_resumed(preemption: Preemption) {
     store.resume_wasm_thread(a).unwrap();
     store.resume_wasm_thread(a).unwrap();
     assert_eq!(store.wasm_thread(a).unwrap().state, ThreadState::Ready);
-    store.run_wasm_threads_for(ms(10)).unwrap();
+    run_until(&mut store, |store| stats(store, a).dispatches > dispatches);
     assert!(turns.get(&mut store).unwrap_i64() > before);
     assert_eq!(store.shutdown_wasm_threads(), 2);
     assert_killed(&mut store, a);
@@ -109,7 +109,10 @@ fn one_thread_is_killed_wherever_it_is(preemption: Preemption) {
         assert_killed(&mut store, id);
     }
     let before = turns.get(&mut store).unwrap_i64();
-    store.run_wasm_threads_for(ms(10)).unwrap();
+    let dispatches = stats(&store, sibling).dispatches;
+    run_until(&mut store, |store| {
+        stats(store, sibling).dispatches > dispatches
+    });
     assert!(turns.get(&mut store).unwrap_i64() > before);
     assert!(!finished(&store, sibling));
 }
@@ -138,9 +141,9 @@ fn a_resumed_thread_runs_after_those_that_are_ready(preemption: Preemption) {
     store.suspend_wasm_thread(ids[0]).unwrap();
     store.resume_wasm_thread(ids[0]).unwrap();
     store.suspend_wasm_thread(ids[1]).unwrap();
-    store.run_wasm_threads_for(ms(1_000)).unwrap();
+    store.run_wasm_threads_for(HANG).unwrap();
     store.resume_wasm_thread(ids[1]).unwrap();
-    store.run_wasm_threads_for(ms(1_000)).unwrap();
+    run_all(&mut store);
     let trace = store.take_wasm_thread_trace().unwrap();
     let returned = trace
         .events
