@@ -7,6 +7,7 @@ use serde_json::Value;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use wasmtime::{Preemption, Trace};
 
 pub struct Ran {
@@ -128,6 +129,8 @@ pub fn until_it_listens(id: u32) {
         if caught & 1 << (SIGINT - 1) != 0 {
             return;
         }
+        let ended = status.lines().any(|line| line.starts_with("State:\tZ"));
+        assert!(!ended, "it has ended");
         std::thread::yield_now();
     }
 }
@@ -150,7 +153,12 @@ pub fn bad_usage(args: &[&str], parts: &[&str]) {
 /// A file with this content for the test of this name.
 pub fn file(name: &str, content: impl AsRef<[u8]>) -> String {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-    std::fs::write(&path, content).unwrap();
+    // All at once, as another test may be about to read one of this name.
+    static WRITTEN: AtomicU64 = AtomicU64::new(0);
+    let nth = WRITTEN.fetch_add(1, Ordering::Relaxed);
+    let new = path.with_added_extension(format!("{}-{nth}", std::process::id()));
+    std::fs::write(&new, content).unwrap();
+    std::fs::rename(&new, &path).unwrap();
     path.into_os_string().into_string().unwrap()
 }
 
