@@ -1,7 +1,7 @@
 //! A guest thread that waits for an atomic is parked: its siblings run on.
 
 use crate::support::{
-    HANG, config, finished, for_each_preemption, ms, run_until, run_until_parked,
+    HANG, config, finished, for_each_preemption, ms, run_until, run_until_parked, tid, until_asleep,
 };
 use std::thread;
 use std::time::{Duration, Instant};
@@ -267,6 +267,7 @@ fn a_wait_gives_what_it_should(source: Preemption) {
             guests.spawn("wait32", &[Val::I32(8), Val::I32(0), timeout]),
             guests.spawn("wait64", &[Val::I32(8), Val::I64(0), timeout]),
         ];
+        run_until_parked(&mut guests.store, &ids);
         assert_eq!(guests.run(ms(20)).end, RunEnd::TimeUp, "{source}");
         assert_eq!(guests.memory.atomic_notify(8, 9).unwrap(), 2);
         assert_eq!(guests.run(HANG).end, RunEnd::AllFinished, "{source}");
@@ -378,19 +379,19 @@ fn one_that_is_ended_while_it_waits_leaves_the_queue(source: Preemption) {
     let mut guests = Guests::new(source);
     let memory = guests.memory.clone();
     let ids: Vec<ThreadId> = (0..5).map(|_| guests.wait(0)).collect();
-    assert_eq!(guests.run(ms(10)).end, RunEnd::TimeUp, "{source}");
+    run_until_parked(&mut guests.store, &ids);
     // First, last, and in the middle.
     for i in [0, 4, 2] {
         guests.store.kill_wasm_thread(ids[i]).unwrap();
     }
     assert_eq!(memory.atomic_notify(0, 1).unwrap(), 1);
-    guests.run(ms(10));
+    run_until(&mut guests.store, |store| finished(store, ids[1]));
     assert_eq!(guests.returned(ids[1]), OK, "{source}");
     assert_eq!(guests.store.shutdown_wasm_threads(), 1);
     assert_eq!(memory.atomic_notify(0, 9).unwrap(), 0, "{source}");
 
-    guests.wait(0);
-    guests.run(ms(10));
+    let last = guests.wait(0);
+    run_until_parked(&mut guests.store, &[last]);
     drop(guests);
     assert_eq!(memory.atomic_notify(0, 9).unwrap(), 0, "{source}");
 }
@@ -451,21 +452,19 @@ fn guest_threads_and_os_threads_stand_in_one_queue(source: Preemption) {
     let mut guests = Guests::new(source);
     let memory = guests.memory.clone();
     let first = guests.wait(0);
-    guests.run(ms(5));
+    run_until_parked(&mut guests.store, &[first]);
     let waits = memory.clone();
     let (sender, receiver) = std::sync::mpsc::channel();
     let os_thread = thread::spawn(move || {
-        sender.send(()).unwrap();
+        sender.send(tid()).unwrap();
         waits.atomic_wait32(0, 0, None).unwrap()
     });
-    receiver.recv().unwrap();
-    // Until it waits.
-    thread::sleep(ms(50));
+    until_asleep(receiver.recv().unwrap());
     let last = guests.wait(0);
-    guests.run(ms(5));
+    run_until_parked(&mut guests.store, &[last]);
 
     assert_eq!(memory.atomic_notify(0, 1).unwrap(), 1);
-    guests.run(ms(5));
+    run_until(&mut guests.store, |store| finished(store, first));
     assert_eq!(guests.returned(first), OK, "{source}");
     assert!(!os_thread.is_finished());
     assert_eq!(memory.atomic_notify(0, 1).unwrap(), 1);

@@ -217,7 +217,127 @@ fn a_group_is_not_over_its_limit_by_what_suspended_threads_hold(preemption: Pree
     assert!((LIMIT..LIMIT + 10 * 1_100).contains(&used), "{used}");
 }
 
+/// The store's fuel is never more than it was, however often guests are suspended in between,
+/// and what is gone is what they were charged for.
+fn fuel_is_never_made(preemption: Preemption) {
+    // Each does something else in a loop that calls the host or compiled code's helpers.
+    let mut bodies = vec![
+        "(drop (ref.func $f))",
+        "(drop (table.get $t (i32.const 0)))",
+        "(drop (memory.atomic.notify (i32.const 0) (i32.const 1)))",
+        "(memory.fill (i32.const 0) (i32.const 1) (local.get 0))",
+        "(drop (memory.grow (i32.const 0)))",
+        "(call $host)",
+    ];
+    let mut config = config(preemption);
+    config.consume_fuel(true);
+    if preemption != Preemption::Signal {
+        config.wasm_gc(true);
+        bodies.push("(drop (struct.new_default $s))");
+        bodies.push("(drop (array.new_default $a (i32.const 100)))");
+        bodies.push("(drop (table.grow $g (ref.null func) (i32.const 0)))");
+        bodies.push("(block $h (try_table (catch $e $h) (throw $e)))");
+    }
+    let types = match preemption {
+        Preemption::Signal => "",
+        _ => {
+            "(type $s (struct (field i32))) (type $a (array (mut i32))) (tag $e)
+             (table $g 1 2 funcref)"
+        }
+    };
+    // More than is taken note of at a time.
+    let straight = "(drop (i32.add (i32.const 1) (i32.const 2)))".repeat(150);
+    let engine = Engine::new(&config).unwrap();
+    for body in bodies {
+        let wat = format!(
+            r#"(module
+                (import "" "host" (func $host))
+                {types}
+                (memory 1) (table $t 1 1 funcref) (func $f) (elem (table $t) (i32.const 0) func $f)
+                (func (export "run") (param i32)
+                    (loop {straight} {body} (br 0))))"#
+        );
+        let module = Module::new(&engine, wat).unwrap();
+        let mut linker = Linker::new(&engine);
+        linker.func_wrap("", "host", || {}).unwrap();
+        let mut store = Store::new(&engine, ());
+        store.set_fuel(1 << 40).unwrap();
+        let slice = match preemption {
+            Preemption::Fuel => Slice::Fuel(1_000_000),
+            _ => shortest_slice(preemption),
+        };
+        store.wasm_thread_slice(slice).unwrap();
+        let ids =
+            [(); 2].map(|()| spawn_linked(&mut store, &linker, &module, "run", &[Val::I32(8)]));
+        let mut left = 1 << 40;
+        for _ in 0..20 {
+            store.run_wasm_threads_for(ms(1)).unwrap();
+            let fuel = store.get_fuel().unwrap();
+            // Where slices are time suspended threads hold some, and give it back.
+            if preemption == Preemption::Fuel {
+                assert!(fuel <= left, "{body}: {left}, then {fuel}");
+            }
+            left = fuel;
+        }
+        store.shutdown_wasm_threads();
+        let used: u64 = ids.iter().map(|id| stats(&store, *id).fuel_consumed).sum();
+        assert_eq!((1 << 40) - store.get_fuel().unwrap(), used, "{body}");
+    }
+}
+
+/// What a guest is charged for does not depend on what it calls in between.
+fn a_helper_of_compiled_code_charges_for_nothing_else(preemption: Preemption) {
+    let mut config = config(preemption);
+    config.consume_fuel(true);
+    let engine = Engine::new(&config).unwrap();
+    let straight = "(drop (i32.add (i32.const 1) (i32.const 2)))".repeat(200);
+    let wat = format!(
+        r#"(module (func $f) (elem declare func $f)
+            (func (export "run") (param i32)
+                (loop {straight} (drop (ref.func $f)) {straight}
+                    (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))))"#
+    );
+    let module = Module::new(&engine, wat).unwrap();
+    let mut plain = store(&engine);
+    let instance = Instance::new(&mut plain, &module, &[]).unwrap();
+    let run = instance
+        .get_typed_func::<i32, ()>(&mut plain, "run")
+        .unwrap();
+    let before = plain.get_fuel().unwrap();
+    run.call(&mut plain, 50_000).unwrap();
+    let expected = before - plain.get_fuel().unwrap();
+
+    let mut store = store(&engine);
+    store.wasm_thread_slice(short_slice(preemption)).unwrap();
+    let ids = [(); 2].map(|()| spawn(&mut store, &module, "run", &[Val::I32(50_000)]));
+    run_all(&mut store);
+    for id in ids {
+        assert_eq!(stats(&store, id).fuel_consumed, expected);
+        returned(&mut store, id);
+    }
+}
+
+#[test]
+fn setting_a_budget_where_there_was_none_charges_nobody() {
+    let engine = engine(Preemption::Fuel);
+    let wat = r#"(module (import "" "host" (func $host)) (func (export "run") (call $host)))"#;
+    let module = Module::new(&engine, wat).unwrap();
+    let mut linker = Linker::<()>::new(&engine);
+    linker
+        .func_wrap("", "host", |mut caller: Caller<'_, ()>| {
+            caller.set_fuel(1_000_000).unwrap();
+        })
+        .unwrap();
+    let mut store = Store::new(&engine, ());
+    let id = spawn_linked(&mut store, &linker, &module, "run", &[]);
+    run_all(&mut store);
+    assert!(stats(&store, id).fuel_consumed < 100);
+    returned(&mut store, id);
+}
+
 for_each_preemption!(
+    fuel_is_never_made,
+    a_helper_of_compiled_code_charges_for_nothing_else,
     a_trap_of_any_kind_is_charged_for_what_was_done,
     straight_code_before_a_trap_is_charged,
     guests_that_trap_use_up_what_their_group_has,

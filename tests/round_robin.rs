@@ -175,7 +175,7 @@ fn a_guest_that_spins_on_a_lock_gets_it(preemption: Preemption) {
 }
 
 #[test]
-fn shares_are_equal_to_a_slice_under_fuel() {
+fn shares_are_about_equal_under_fuel() {
     const SLICE: u64 = 10_000;
     let (mut store, module) = guests(Preemption::Fuel);
     store.wasm_thread_slice(Slice::Fuel(SLICE)).unwrap();
@@ -186,13 +186,9 @@ fn shares_are_equal_to_a_slice_under_fuel() {
     let fuel = ids.iter().map(|id| stats(&store, *id).fuel_consumed);
     let (least, most) = (fuel.clone().min().unwrap(), fuel.max().unwrap());
     assert!(least > 2 * SLICE, "{least}");
-    // A slice ends at the first check after it is used up: with this guest that
-    // is a handful of units later.
-    let most_slices = most / SLICE;
-    assert!(
-        most - least <= SLICE + 10 * most_slices,
-        "{least} to {most}"
-    );
+    // Slices differ by an eighth at most, and what one thread has more of in one slice it has
+    // less of in another.
+    assert!(most - least <= SLICE + most / 50, "{least} to {most}");
 }
 
 #[test]

@@ -384,6 +384,23 @@ pub fn in_own_process(module: &str, name: &str, test: impl FnOnce()) {
     );
 }
 
+/// The id of this OS thread.
+pub fn tid() -> u32 {
+    let link = std::fs::read_link("/proc/thread-self").unwrap();
+    link.file_name().unwrap().to_str().unwrap().parse().unwrap()
+}
+
+/// Waits until an OS thread of this process waits for something.
+pub fn until_asleep(tid: u32) {
+    let status = format!("/proc/self/task/{tid}/status");
+    while !std::fs::read_to_string(&status)
+        .unwrap()
+        .contains("State:\tS")
+    {
+        thread::yield_now();
+    }
+}
+
 /// How long this OS thread has been on a CPU.
 pub fn os_thread_cpu_time() -> Duration {
     let schedstat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();

@@ -83,7 +83,7 @@ fn exits_are_typed(preemption: Preemption) {
         .unwrap();
     let trap = store.spawn_typed_wasm_thread(&trap, ()).unwrap();
     let spin = store.spawn_typed_wasm_thread(&spin, ()).unwrap();
-    store.run_wasm_threads_for(ms(10)).unwrap();
+    run_until(&mut store, |store| finished(store, trap.id()));
     assert!(store.take_typed_wasm_thread_exit(spin).is_none());
     store.shutdown_wasm_threads();
     match store.take_typed_wasm_thread_exit(trap) {

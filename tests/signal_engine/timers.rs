@@ -5,7 +5,7 @@
 //! installed with `SA_RESTART`.
 
 use crate::signal::support::{engine, store};
-use crate::support::{GUESTS, ms, run_all, spawn, spawn_linked, spawn_spinner, stats};
+use crate::support::{GUESTS, ms, run_all, spawn, spawn_linked, spawn_spinner, stats, tid};
 use std::io::{ErrorKind, Read};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -13,12 +13,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use wasmtime::*;
-
-/// The id of this OS thread.
-fn tid() -> u32 {
-    let link = std::fs::read_link("/proc/thread-self").unwrap();
-    link.file_name().unwrap().to_str().unwrap().parse().unwrap()
-}
 
 /// How many timers of this process signal the OS thread `tid`.
 fn timers_of(tid: u32) -> usize {
@@ -49,7 +43,7 @@ fn an_os_thread_has_one_from_its_first_run_to_its_end() {
         }
         // On another OS thread it is another one.
         let first = thread::spawn(move || {
-            let tid = self::tid();
+            let tid = crate::support::tid();
             assert_eq!(timers_of(tid), 0);
             first.run_wasm_threads_for(ms(2)).unwrap();
             assert_eq!(timers_of(tid), 1);

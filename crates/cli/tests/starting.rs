@@ -72,7 +72,7 @@ const SIBLING: &str = "fib.wat:fib(10)";
 fn time_ends_guests_that_never_start() {
     for mode in each_mode() {
         for guest in stuck() {
-            let ran = mode.run(&["--json", "--for=100ms", &guest, SIBLING]);
+            let ran = mode.run(&["--json", "--for=500ms", &guest, SIBLING]);
             assert_eq!(exit(&ran.expect(1)), "stopped", "{guest}");
         }
     }

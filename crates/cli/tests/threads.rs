@@ -280,7 +280,7 @@ fn end_of_the_time_ends_all_threads() {
     for mode in each_mode() {
         let guests = [ENDLESS, "threads/deadlock.wasm"];
         let ran = mode
-            .run(&[&["--json", "--for=200ms"], &guests[..]].concat())
+            .run(&[&["--json", "--for=1s"], &guests[..]].concat())
             .expect(1);
         let json = ran.json();
         assert_eq!(json["end"], "time_up");

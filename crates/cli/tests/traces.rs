@@ -163,7 +163,7 @@ fn traces_are_written_when_guests_trap_and_when_time_is_up() {
         let path = out(&format!("stopped-{}.txt", mode.name));
         let trace = format!("--trace={path}");
         mode.run(&[
-            "--for=200ms",
+            "--for=1s",
             &trace,
             "spin.wat",
             "spin.wat",

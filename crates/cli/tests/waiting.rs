@@ -138,8 +138,8 @@ fn clock_ends_a_wait_for_input() {
 fn end_of_the_time_and_a_timeout_end_those_who_wait() {
     for mode in each_mode() {
         for (limit, exit) in [
-            ("--for=200ms", "stopped"),
-            ("--timeout=200ms", "over_limit"),
+            ("--for=500ms", "stopped"),
+            ("--timeout=500ms", "over_limit"),
         ] {
             let mut child = start(&[
                 "--preemption",

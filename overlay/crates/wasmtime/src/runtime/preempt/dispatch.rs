@@ -557,6 +557,13 @@ impl<'a> OnCpu<'a> {
             threads.keep_on(now);
         }
         store.arm_epoch(now);
+        if store.engine().tunables().consume_fuel {
+            store.start_attention();
+        }
+        if store.arm_fuel_clock().is_err() {
+            // It looks at the clock by itself, then.
+            store.raise_attention();
+        }
         OnCpu {
             store,
             fiber: Some(fiber),

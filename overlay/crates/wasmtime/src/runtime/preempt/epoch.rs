@@ -44,7 +44,14 @@ pub(crate) struct EpochState {
     slot: Option<Arc<Slot>>,
     /// When the run is over, on the monotonic clock in nanoseconds.
     run_end: u64,
+    /// Whether the running thread's slice is over, and it could not be suspended then: how
+    /// long after that it is looked at again, in nanoseconds.
+    overdue: Option<u64>,
 }
+
+/// How soon a thread is looked at again whose slice is over where it could not be suspended,
+/// should nobody have done so before, in nanoseconds. It doubles each time.
+const RETRY: u64 = 10_000_000;
 
 impl StoreOpaque {
     fn slices_are_epochs(&self) -> bool {
@@ -129,14 +136,26 @@ impl StoreOpaque {
         if !self.slices_are_epochs() {
             return;
         }
+        if let Some(threads) = self.preempt_mut() {
+            threads.epoch.overdue = None;
+        }
         // The slot first: it may say that the slice before this one is over.
         self.arm_slot(now);
         self.arm_epoch_deadline();
     }
 
-    /// The running thread goes on although its slice is over, until somebody else's tick.
+    /// The running thread goes on although its slice is over, for a while.
     fn put_epoch_off(&mut self) {
-        let epoch = self.engine().epoch_timer().epoch();
+        let timer = self.engine().epoch_timer();
+        let epoch = timer.epoch();
+        let overdue = self.preempt().and_then(|threads| threads.epoch.overdue);
+        let retry = overdue.unwrap_or(RETRY);
+        if let Some(slot) = self.preempt().and_then(|threads| threads.epoch.slot.as_ref()) {
+            timer.arm(slot, Moment::now().as_nanos().saturating_add(retry));
+        }
+        if let Some(threads) = self.preempt_mut() {
+            threads.epoch.overdue = Some(retry.saturating_mul(2));
+        }
         let deadline = self.vm_store_context_mut().epoch_deadline.get_mut();
         *deadline = epoch.saturating_add(1).min(NO_DEADLINE);
     }
@@ -175,7 +194,9 @@ impl StoreOpaque {
 
     /// Makes the next check end the running thread's slice.
     pub(super) fn end_epoch_slice(&mut self) {
-        if self.slices_are_epochs() {
+        let epoch = self.engine().epoch_timer().epoch();
+        let is_due = *self.vm_store_context_mut().epoch_deadline.get_mut() <= epoch;
+        if self.slices_are_epochs() && !is_due {
             if let Some(slot) = self
                 .preempt()
                 .and_then(|threads| threads.epoch.slot.as_ref())
@@ -188,9 +209,11 @@ impl StoreOpaque {
 
     /// Whether the tick that ends the running thread's slice has come.
     pub(super) fn epoch_slice_is_over(&self) -> bool {
-        self.preempt()
-            .and_then(|threads| threads.epoch.slot.as_ref())
-            .is_some_and(|slot| slot.has_fired())
+        self.preempt().is_some_and(|threads| {
+            let epoch = &threads.epoch;
+            let fired = epoch.slot.as_ref().is_some_and(|slot| slot.has_fired());
+            fired || (epoch.overdue.is_some() && epoch.slot.is_some())
+        })
     }
 }
 

@@ -189,6 +189,11 @@ impl StoreOpaque {
         Some(core::mem::take(counter))
     }
 
+    /// As much fuel as there is, for a store that has no budget of it.
+    pub(crate) fn inject_endless_fuel(&mut self) {
+        self.inject_fuel(self.fuel_yield_interval, u64::MAX);
+    }
+
     /// Puts all that is injected back into the reserve.
     fn fold_fuel(&mut self) {
         self.fuel_reserve = self.fuel_left();
@@ -252,12 +257,16 @@ impl StoreOpaque {
     /// be injected at once. If it is less than before, the running thread has used the
     /// difference.
     pub(crate) fn fuel_interval(&mut self, fuel: u64) -> Option<NonZeroU64> {
+        let had_budget = self.has_fuel_budget();
         self.take_note_of_budget();
         if self.running_thread().is_none() {
             return self.fuel_yield_interval;
         }
         self.count_thread_fuel();
-        let charged = self.fuel_left().saturating_sub(fuel);
+        let charged = match had_budget {
+            true => self.fuel_left().saturating_sub(fuel),
+            false => 0,
+        };
         if let Some(running) = self.running_thread_mut() {
             running.charge_fuel(charged);
         }
@@ -334,7 +343,7 @@ impl StoreOpaque {
 
     /// There is nothing to look at, but what was asked for before that.
     #[inline]
-    fn start_attention(&mut self) {
+    pub(super) fn start_attention(&mut self) {
         if Attention::of(self).waits_for_fuel() {
             return;
         }
@@ -351,12 +360,14 @@ impl StoreOpaque {
     /// # Errors
     ///
     /// If the store has none left.
-    pub(super) fn fuel_due(&mut self) -> Result<Option<Leave>> {
+    /// If compiled code does not `reload` the counter, that stays as it is, and nothing is
+    /// an error: the next check finds out.
+    pub(super) fn fuel_due(&mut self, reload: bool) -> Result<Option<Leave>> {
         if !self.engine().tunables().consume_fuel {
             return Ok(None);
         }
         self.count_thread_fuel();
-        if self.fuel_left() == 0 {
+        if self.fuel_left() == 0 && reload {
             ensure!(!self.has_fuel_budget(), Trap::OutOfFuel);
             self.fuel_reserve = u64::MAX;
             *self.vm_store_context_mut().fuel_consumed.get_mut() = 0;
@@ -371,7 +382,7 @@ impl StoreOpaque {
         if self.slices_are_fuel() && self.is_pause_due()? {
             return Ok(Some(Leave::Paused));
         }
-        if *self.vm_store_context_mut().fuel_consumed.get_mut() >= 0 {
+        if reload && *self.vm_store_context_mut().fuel_consumed.get_mut() >= 0 {
             self.arm_fuel();
         }
         Ok(None)
@@ -392,7 +403,7 @@ pub(crate) fn out_of_gas(store: &mut dyn VMStore) -> Result<bool> {
     if opaque.running_thread().is_none() {
         return Ok(false);
     }
-    let mut due = opaque.fuel_due()?;
+    let mut due = opaque.fuel_due(true)?;
     if due.is_none() && opaque.fuel_yield_interval.is_some() {
         due = Some(Leave::Yielded);
     }
@@ -414,9 +425,6 @@ pub(crate) fn out_of_gas(store: &mut dyn VMStore) -> Result<bool> {
         .preempt()
         .and_then(|threads| threads.beyond_fuel_limit(0));
     if let Some(over) = over {
-        if let Some(running) = opaque.running_thread_mut() {
-            running.over = Some(Box::new(over));
-        }
         return Err(over.into());
     }
     opaque.arm_fuel();
@@ -438,17 +446,14 @@ pub(crate) fn charge_bulk(store: &mut StoreOpaque, cost: u64, done: bool) -> Res
     store.count_thread_fuel();
     let limit = store.preempt().and_then(|threads| threads.fuel_limit_left());
     let limit = limit.unwrap_or(u64::MAX);
-    let refused = cost > limit || (cost > store.fuel_left() && store.has_fuel_budget());
+    let refused = cost >= limit || (cost >= store.fuel_left() && store.has_fuel_budget());
     if !refused || done {
         store.consume_fuel(cost.min(limit));
         store.count_thread_fuel();
     }
-    if cost > limit {
+    if cost >= limit && !done {
         let beyond = |threads: &super::PreemptiveThreads| threads.beyond_fuel_limit(cost);
         if let Some(over) = store.preempt().and_then(beyond) {
-            if let Some(running) = store.running_thread_mut() {
-                running.over = Some(Box::new(over));
-            }
             return Err(over.into());
         }
     }

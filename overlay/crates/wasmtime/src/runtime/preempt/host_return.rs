@@ -261,7 +261,7 @@ impl StoreOpaque {
     /// # Errors
     ///
     /// If it has no fuel left.
-    fn due(&mut self) -> Result<Option<Suspension>> {
+    fn due(&mut self, end: End) -> Result<Option<Suspension>> {
         let is_over = match self.engine().config().preemption {
             Some(Preemption::Epoch) => self.epoch_slice_is_over(),
             Some(Preemption::Signal) => self.signal_slice_is_over(),
@@ -269,7 +269,7 @@ impl StoreOpaque {
         };
         let due = match is_over {
             true => Some(Leave::SliceOver),
-            false => self.fuel_due()?,
+            false => self.fuel_due(end != End::Return)?,
         };
         // Compiled code has stored the fuel counter before the call, and reads it after.
         let why = |why| Suspension {
@@ -378,12 +378,22 @@ fn look(store: &mut StoreOpaque, end: End) -> Option<Result<Suspension>> {
     }
     store.watch_new_modules();
     // In a guest that a host function has called, that function's own end will look.
-    if !blocking::available(store) || !returns_to_wasm(store) {
+    if !blocking::available(store) {
         return None;
     }
+    if !returns_to_wasm(store) {
+        // An exception may be caught by the guest, which goes on then.
+        store.end_overdue_slice();
+        return None;
+    }
+    // The interpreter is not unwound from here.
+    let end = match store.engine().is_pulley() {
+        true => End::Return,
+        false => end,
+    };
     // What is raised from here on is looked at the next time.
     store.rest_attention();
-    let due = store.due().transpose()?;
+    let due = store.due(end).transpose()?;
     if end == End::Suspend {
         return Some(due);
     }
@@ -416,6 +426,7 @@ impl StoreOpaque {
         if self.fuel_slice_is_over() {
             self.end_fuel_slice();
         }
+        self.watch_overdue_slice();
     }
 }
 

@@ -310,7 +310,17 @@ impl Budget {
 
     /// What is left of the limit of fuel.
     pub(super) fn fuel_left(&self) -> Option<u64> {
-        Some(self.limits.fuel?.saturating_sub(self.fuel_used))
+        let left = self.limits.fuel?.saturating_sub(self.fuel_used);
+        Some(self.beside_held(left))
+    }
+
+    /// What is left of `fuel` without what suspended threads hold, unless that is all: they may
+    /// wait for whoever asks.
+    fn beside_held(&self, fuel: u64) -> u64 {
+        match fuel.saturating_sub(self.fuel_held) {
+            0 => fuel.min(LEAST_BESIDE_HELD),
+            free => free,
+        }
     }
 
     /// The limit that was reached, after which nothing is left.
@@ -382,11 +392,7 @@ impl Budget {
         let soft_fuel = self.limits.soft_fuel.filter(|_| !self.told_of_fuel);
         let soft_cpu = self.limits.soft_cpu_time.filter(|_| !self.told_of_cpu);
         let fuel = least(self.limits.fuel, soft_fuel).map(|n| n.saturating_sub(self.fuel_used));
-        // Without what others hold, unless that is all: they may wait for this one.
-        let fuel = fuel.map(|left| match left.saturating_sub(self.fuel_held) {
-            0 => left.min(LEAST_BESIDE_HELD),
-            free => free,
-        });
+        let fuel = fuel.map(|left| self.beside_held(left));
         Allowance {
             fuel,
             group_fuel: fuel.filter(|_| group),

@@ -337,6 +337,14 @@ impl StoreOpaque {
         end.is_some_and(|end| end <= Moment::now().as_nanos())
     }
 
+    /// Has the signal come again if the slice is over: where it came first it was left to the
+    /// end of a host call, which has not ended the slice.
+    pub(super) fn watch_overdue_slice(&mut self) {
+        if self.slices_are_signals() {
+            blocking::with_dispatch(|dispatch| dispatch.watch.arm());
+        }
+    }
+
     /// A thread was spawned, perhaps beside one that had the CPU to itself.
     pub(super) fn watch_alone_no_more(&mut self) {
         if self.slices_are_signals() && self.running_thread().is_some() {

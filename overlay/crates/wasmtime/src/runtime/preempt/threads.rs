@@ -370,6 +370,7 @@ impl PreemptiveThreads {
         running.slice = match (slice, &paused) {
             (_, Some(paused)) => Slice::nearest(paused.slice, self.preemption),
             (Some(ticks), None) => Slice::nearest(ticks, self.preemption),
+            (None, None) if why == Start::End => thread.slice.unwrap_or(self.slice),
             (None, None) => self.jitter.apply(thread.slice.unwrap_or(self.slice)),
         };
         running.was_paused = paused.is_some();
@@ -513,10 +514,15 @@ impl PreemptiveThreads {
         {
             self.timeouts.remove(&(end, id));
         }
-        let over = self.running.over.take().map(|over| *over).or(exceeded);
+        let over = match &end {
+            // It was unwound because of this.
+            End::ByItself(Some(OwnedExit::Trapped(error))) => error.downcast_ref().copied(),
+            _ => None,
+        };
+        let over = over.or(exceeded);
         let exit = match (end, over) {
             (End::Ended(exit), _) => Some(exit),
-            // It was unwound because of this, or nobody has looked before it ended.
+            // Nobody may have looked before it ended.
             (End::ByItself(_), Some(over)) => Some(OwnedExit::OverLimit(over)),
             (End::ByItself(Some(exit)), None) => Some(exit),
             (End::ByItself(None), None) => self
@@ -598,11 +604,15 @@ impl PreemptiveThreads {
         }
         thread.place = 0;
         // What is left of the slice of a paused one is lost.
-        if self.paused.take_if(|paused| paused.id == id).is_none() {
-            self.ready -= 1;
-        }
+        let used = match self.paused.take_if(|paused| paused.id == id) {
+            Some(paused) => paused.used,
+            None => {
+                self.ready -= 1;
+                0
+            }
+        };
         self.record(None, Some(id), Traced::Parked);
-        self.tell(None, |policy, now| policy.parked(now, id, 0));
+        self.tell(None, |policy, now| policy.parked(now, id, used));
         Ok(())
     }
 

@@ -59,6 +59,8 @@ impl StoreOpaque {
 
     pub(super) fn watch_new_modules(&mut self) {}
 
+    pub(super) fn watch_overdue_slice(&mut self) {}
+
     pub(super) fn signal_slice_is_over(&self) -> bool {
         false
     }

@@ -73,7 +73,8 @@ impl Thread {
             used = nanos(running.cpu_before + now.saturating_sub(since));
         }
         self.usage.cpu_time += used;
-        self.usage.fuel_consumed += running.fuel_consumed;
+        let fuel = self.usage.fuel_consumed;
+        self.usage.fuel_consumed = fuel.saturating_add(running.fuel_consumed);
         if self.extra.is_none() {
             return;
         }

@@ -84,7 +84,10 @@ impl PreemptiveThreads {
     /// ticks.
     pub(super) fn used(&self, now: Moment) -> u64 {
         match self.preemption {
-            Preemption::Fuel => self.running.used_before + self.running.fuel_consumed,
+            Preemption::Fuel => {
+                let running = &self.running;
+                running.used_before.saturating_add(running.fuel_consumed)
+            }
             _ => now.since(self.running.since),
         }
     }
@@ -122,6 +125,9 @@ impl PreemptiveThreads {
             }
         }
         self.running.is_seen_on_cpu = false;
+        if let Some(paused) = &mut self.paused {
+            paused.recorded = true;
+        }
         self.record_dispatch(Moment::now());
         Ok(())
     }

@@ -128,7 +128,16 @@ impl PreemptiveThreads {
     ) -> Result<()> {
         params.validate()?;
         let thread = self.live_mut(id, "given other parameters")?;
-        thread.extra_mut().params = params.clone();
+        let held = thread.fuel_held.unwrap_or(0);
+        let before = core::mem::replace(&mut thread.extra_mut().params, params.clone());
+        if before.group != params.group {
+            if let Some(budget) = self.groups.get_mut(&before.group) {
+                budget.give_back(held);
+            }
+            if let Some(budget) = self.groups.get_mut(&params.group) {
+                budget.hold(held);
+            }
+        }
         self.tell(None, |policy, now| policy.changed(now, id, &params));
         Ok(())
     }
