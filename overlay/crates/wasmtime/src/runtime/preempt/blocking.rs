@@ -133,6 +133,7 @@ pub(super) fn dispatching<R>(
     struct Reset<'a>(&'a Dispatch);
 
     impl Drop for Reset<'_> {
+        #[inline(always)]
         fn drop(&mut self) {
             let this = replace_current(self.0.outer);
             debug_assert!(ptr::eq(this, self.0));

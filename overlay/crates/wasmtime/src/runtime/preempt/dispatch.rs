@@ -526,7 +526,8 @@ pub(super) struct OnCpu<'a> {
 impl<'a> OnCpu<'a> {
     /// # Errors
     ///
-    /// If the embedder's policy has made no sense.
+    /// If the embedder's policy has made no sense, or the OS refuses the timer's thread.
+    #[inline(always)]
     fn start_next(store: &'a mut StoreOpaque, now: Moment) -> Result<Option<OnCpu<'a>>> {
         let Some(threads) = store.preempt_mut() else {
             return Ok(None);
@@ -534,17 +535,26 @@ impl<'a> OnCpu<'a> {
         let Some(fiber) = threads.start_next(now)? else {
             return Ok(None);
         };
+        store.resume_fuel();
+        store.arm_epoch(now);
+        let armed = store.arm_fuel_clock();
         let on_cpu = OnCpu {
             store,
             fiber: Some(fiber),
         };
-        on_cpu.store.resume_fuel();
-        on_cpu.store.arm_epoch(now);
-        if let Err(error) = on_cpu.store.arm_fuel_clock() {
-            on_cpu.stop(now);
-            return Err(error);
+        match armed {
+            Ok(()) => Ok(Some(on_cpu)),
+            Err(error) => {
+                on_cpu.put_back(now);
+                Err(error)
+            }
         }
-        Ok(Some(on_cpu))
+    }
+
+    /// It has not run.
+    #[cold]
+    fn put_back(self, now: Moment) {
+        self.stop(now);
     }
 
     /// The thread on the CPU, which a pending host future has kept there.
@@ -650,6 +660,7 @@ impl<'a> OnCpu<'a> {
     }
 
     /// Gives the fiber back, suspended.
+    #[inline(always)]
     fn stop(mut self, now: Moment) -> Option<Off> {
         let fuel_held = self.store.suspend_fuel();
         let fiber = self.fiber.take()?;

@@ -101,7 +101,7 @@ impl StoreOpaque {
     /// # Errors
     ///
     /// If the OS refuses to make the timer's thread.
-    #[inline]
+    #[inline(always)]
     pub(super) fn arm_fuel_clock(&mut self) -> Result<()> {
         let end = self.fuel_clock_end();
         if end == Slot::NEVER {
@@ -111,16 +111,18 @@ impl StoreOpaque {
     }
 
     /// When the running thread is to be paused.
-    #[inline]
+    #[inline(always)]
     fn fuel_clock_end(&self) -> u64 {
         match self.preempt() {
-            Some(threads) if threads.preemption == Preemption::Fuel => threads
-                .interrupt_at(threads.fuel.run_end)
-                .unwrap_or(Slot::NEVER),
+            Some(threads) if threads.preemption == Preemption::Fuel => {
+                let limit = threads.running().map_or(Slot::NEVER, |running| running.limit_end);
+                limit.min(threads.fuel.run_end)
+            }
             _ => Slot::NEVER,
         }
     }
 
+    #[inline(never)]
     fn arm_fuel_clock_at(&mut self, end: u64) -> Result<()> {
         let timer = self.engine().epoch_timer();
         let clock = match self.preempt().and_then(|threads| threads.fuel.clock.clone()) {
@@ -139,6 +141,7 @@ impl StoreOpaque {
     }
 
     /// Whether the running thread is to be paused now.
+    #[inline(never)]
     fn is_pause_due(&mut self) -> Result<bool> {
         let Some(threads) = self.preempt() else {
             return Ok(false);
@@ -354,6 +357,20 @@ impl StoreOpaque {
         }
     }
 
+    /// The store's fuel is used up.
+    ///
+    /// # Errors
+    ///
+    /// If it has a budget.
+    #[cold]
+    fn refill_fuel(&mut self) -> Result<()> {
+        ensure!(!self.has_fuel_budget(), Trap::OutOfFuel);
+        self.fuel_reserve = u64::MAX;
+        *self.vm_store_context_mut().fuel_consumed.get_mut() = 0;
+        self.start_thread_fuel();
+        Ok(())
+    }
+
     /// Whether the running thread is to leave the CPU for what it has used, or for what time
     /// it is where slices are fuel; else it has fuel to go on with.
     ///
@@ -362,16 +379,14 @@ impl StoreOpaque {
     /// If the store has none left.
     /// If compiled code does not `reload` the counter, that stays as it is, and nothing is
     /// an error: the next check finds out.
+    #[inline(always)]
     pub(super) fn fuel_due(&mut self, reload: bool) -> Result<Option<Leave>> {
         if !self.engine().tunables().consume_fuel {
             return Ok(None);
         }
         self.count_thread_fuel();
         if self.fuel_left() == 0 && reload {
-            ensure!(!self.has_fuel_budget(), Trap::OutOfFuel);
-            self.fuel_reserve = u64::MAX;
-            *self.vm_store_context_mut().fuel_consumed.get_mut() = 0;
-            self.start_thread_fuel();
+            self.refill_fuel()?;
         }
         let spent = self
             .preempt()

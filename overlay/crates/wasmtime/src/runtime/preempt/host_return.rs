@@ -122,6 +122,8 @@ pub(crate) enum End {
     ReloadsFuel,
     /// Neither.
     Return,
+    /// Nothing is left to be done: it is a check of compiled code, and has looked itself.
+    Looked,
     /// It does not return: it unwinds.
     Unwind,
 }
@@ -152,6 +154,8 @@ impl End {
             End::Suspend
         } else if is_in(RELOADS_FUEL, name) {
             End::ReloadsFuel
+        } else if is_in(&["out_of_gas", "new_epoch"], name) {
+            End::Looked
         } else if is_in(&["raise"], name) {
             End::Unwind
         } else {
@@ -198,7 +202,7 @@ impl HostCall {
         let in_host = unsafe { context.as_ref().in_host.get() };
         let outer = match end {
             // SAFETY: as above.
-            End::Unwind => unsafe { in_host.read() },
+            End::Looked | End::Unwind => unsafe { in_host.read() },
             // SAFETY: as above.
             _ => unsafe { in_host.replace(1) },
         };
@@ -340,6 +344,9 @@ pub(crate) unsafe fn after_function(
 /// As [`safe_point`].
 #[cold]
 pub(crate) unsafe fn after_libcall(vmctx: NonNull<VMContext>, end: End) {
+    if end == End::Looked {
+        return;
+    }
     // SAFETY: this function's own contract.
     unsafe { safe_point(vmctx, end, suspend) };
 }

@@ -21,6 +21,8 @@ const LEAST: u64 = 16;
 
 pub(super) struct Jitter {
     state: u64,
+    /// The next number, made ahead: a dispatch does not wait for it.
+    ahead: u64,
 }
 
 impl Default for Jitter {
@@ -31,7 +33,12 @@ impl Default for Jitter {
 
 impl Jitter {
     pub(super) fn new(seed: u64) -> Jitter {
-        Jitter { state: seed }
+        let mut jitter = Jitter {
+            state: seed,
+            ahead: 0,
+        };
+        jitter.next();
+        jitter
     }
 
     /// The slice that a thread gets which is to have `slice`.
@@ -60,7 +67,7 @@ impl Jitter {
         let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        core::mem::replace(&mut self.ahead, z ^ (z >> 31))
     }
 }
 

@@ -309,6 +309,7 @@ impl PreemptiveThreads {
     /// # Errors
     ///
     /// If the embedder's policy has made no sense.
+    #[inline(always)]
     pub(super) fn start_next(&mut self, now: Moment) -> Result<Option<Box<StoreFiber<'static>>>> {
         let Some((id, slice)) = self.pick(now)? else {
             return Ok(None);
@@ -328,10 +329,10 @@ impl PreemptiveThreads {
         why: Start,
     ) -> Option<Box<StoreFiber<'static>>> {
         let run_clock = self.run_clock(Some(now));
-        let paused = self.paused.take_if(|paused| paused.id == id);
+        let goes_on = self.paused.as_ref().is_some_and(|paused| paused.id == id);
         // One that is dispatched is ready.
         let was_ready = match why {
-            _ if paused.is_some() => false,
+            _ if goes_on => false,
             Start::Dispatch => true,
             Start::End => {
                 let was_ready = self.threads.get(&id)?.is_ready();
@@ -364,18 +365,22 @@ impl PreemptiveThreads {
             thread.usage.longest_wait = thread.usage.longest_wait.max(waited);
             // To go on after a pause is none: pauses are up to the clock, and what is counted
             // where slices are fuel is not.
-            thread.usage.dispatches += u64::from(paused.is_none());
+            thread.usage.dispatches += u64::from(!goes_on);
         }
         running.id = id;
-        running.slice = match (slice, &paused) {
-            (_, Some(paused)) => Slice::nearest(paused.slice, self.preemption),
-            (Some(ticks), None) => Slice::nearest(ticks, self.preemption),
-            (None, None) if why == Start::End => thread.slice.unwrap_or(self.slice),
-            (None, None) => self.jitter.apply(thread.slice.unwrap_or(self.slice)),
+        running.was_paused = goes_on;
+        running.is_seen_on_cpu = false;
+        running.used_before = 0;
+        running.slice = match slice {
+            Some(ticks) => Slice::nearest(ticks, self.preemption),
+            None if goes_on || why == Start::End => thread.slice.unwrap_or(self.slice),
+            None => self.jitter.apply(thread.slice.unwrap_or(self.slice)),
         };
-        running.was_paused = paused.is_some();
-        running.is_seen_on_cpu = paused.as_ref().is_some_and(|paused| !paused.recorded);
-        running.used_before = paused.map_or(0, |paused| paused.used);
+        if goes_on && let Some(paused) = self.paused.take() {
+            running.slice = Slice::nearest(paused.slice, self.preemption);
+            running.is_seen_on_cpu = !paused.recorded;
+            running.used_before = paused.used;
+        }
         running.slice_end = match running.slice {
             Slice::Time(slice) => now.as_nanos().saturating_add(nanos(slice)),
             Slice::Fuel(_) => 0,
@@ -415,6 +420,7 @@ impl PreemptiveThreads {
     }
 
     /// Arrow 3.
+    #[inline(always)]
     pub(super) fn stop_running(
         &mut self,
         fiber: Box<StoreFiber<'static>>,
@@ -724,9 +730,7 @@ impl PreemptiveThreads {
     /// limits at the latest.
     pub(super) fn interrupt_at(&self, run_end: u64) -> Option<u64> {
         let running = self.running()?;
-        let end = if self.preemption == Preemption::Fuel {
-            u64::MAX
-        } else if self.slice_has_end() {
+        let end = if self.slice_has_end() {
             running.slice_end
         } else {
             self.next_alarm().map_or(u64::MAX, Moment::as_nanos)
