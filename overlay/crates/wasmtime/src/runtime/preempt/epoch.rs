@@ -150,7 +150,10 @@ impl StoreOpaque {
         let epoch = timer.epoch();
         let overdue = self.preempt().and_then(|threads| threads.epoch.overdue);
         let retry = overdue.unwrap_or(RETRY);
-        if let Some(slot) = self.preempt().and_then(|threads| threads.epoch.slot.as_ref()) {
+        if let Some(slot) = self
+            .preempt()
+            .and_then(|threads| threads.epoch.slot.as_ref())
+        {
             timer.arm(slot, Moment::now().as_nanos().saturating_add(retry));
         }
         if let Some(threads) = self.preempt_mut() {

@@ -115,7 +115,9 @@ impl StoreOpaque {
     fn fuel_clock_end(&self) -> u64 {
         match self.preempt() {
             Some(threads) if threads.preemption == Preemption::Fuel => {
-                let limit = threads.running().map_or(Slot::NEVER, |running| running.limit_end);
+                let limit = threads
+                    .running()
+                    .map_or(Slot::NEVER, |running| running.limit_end);
                 limit.min(threads.fuel.run_end)
             }
             _ => Slot::NEVER,
@@ -125,7 +127,10 @@ impl StoreOpaque {
     #[inline(never)]
     fn arm_fuel_clock_at(&mut self, end: u64) -> Result<()> {
         let timer = self.engine().epoch_timer();
-        let clock = match self.preempt().and_then(|threads| threads.fuel.clock.clone()) {
+        let clock = match self
+            .preempt()
+            .and_then(|threads| threads.fuel.clock.clone())
+        {
             Some(clock) => clock,
             None => {
                 let clock = timer.register(Attention::of(self), false)?;
@@ -459,7 +464,9 @@ pub(crate) fn charge_bulk(store: &mut StoreOpaque, cost: u64, done: bool) -> Res
         return Ok(false);
     }
     store.count_thread_fuel();
-    let limit = store.preempt().and_then(|threads| threads.fuel_limit_left());
+    let limit = store
+        .preempt()
+        .and_then(|threads| threads.fuel_limit_left());
     let limit = limit.unwrap_or(u64::MAX);
     let refused = cost >= limit || (cost >= store.fuel_left() && store.has_fuel_budget());
     if !refused || done {

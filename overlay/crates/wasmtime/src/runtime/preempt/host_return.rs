@@ -32,9 +32,9 @@
 //! call, the latter makes each store pay for what others do.
 
 use super::blocking;
-use super::{Leave, Suspension};
 use super::exit::OwnedVal;
 use super::slice::Preemption;
+use super::{Leave, Suspension};
 use crate::prelude::*;
 use crate::runtime::vm::{
     Instance, VMArrayCallHostFuncContext, VMContext, VMOpaqueContext, VMStore, VMStoreContext,

@@ -325,12 +325,20 @@ impl Budget {
 
     /// The limit that was reached, after which nothing is left.
     pub(super) fn over(&self, group: bool) -> Option<OverLimit> {
-        self.beyond(|used, limit| used >= limit, |used, limit| used >= limit, group)
+        self.beyond(
+            |used, limit| used >= limit,
+            |used, limit| used >= limit,
+            group,
+        )
     }
 
     /// The limit of which more was used than there was.
     pub(super) fn exceeded(&self, group: bool) -> Option<OverLimit> {
-        self.beyond(|used, limit| used > limit, |used, limit| used > limit, group)
+        self.beyond(
+            |used, limit| used > limit,
+            |used, limit| used > limit,
+            group,
+        )
     }
 
     fn beyond(

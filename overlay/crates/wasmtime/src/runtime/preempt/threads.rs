@@ -51,9 +51,9 @@
 //!    `dispatch.rs`, which gives it back with arrow 3 or drops it with 4.
 //! 4. An id is given out once. The counter is 64 bits wide and never wraps.
 
+use super::Leave;
 use super::clock::{Moment, nanos};
 use super::executor::Busy;
-use super::Leave;
 use super::exit::{Exit, OwnedExit, Values};
 use super::jitter::Jitter;
 use super::limits::{Allowance, Budget, LimitHook, thread_cpu_time};

@@ -49,7 +49,10 @@ impl Code {
     pub(super) fn function_at(&self, pc: usize) -> Option<Range<usize>> {
         let next = self.modules.partition_point(|(text, _)| text.start <= pc);
         let before = self.modules.get(..next)?;
-        let of_it = before.iter().rev().take_while(|(text, _)| text.contains(&pc));
+        let of_it = before
+            .iter()
+            .rev()
+            .take_while(|(text, _)| text.contains(&pc));
         of_it
             .filter_map(|(text, module)| {
                 let compiled = module.compiled_module();

@@ -3,8 +3,8 @@
 use crate::Func;
 use crate::fiber::StoreFiber;
 use crate::prelude::*;
-use crate::runtime::preempt::clock::Moment;
 use crate::runtime::preempt::Leave;
+use crate::runtime::preempt::clock::Moment;
 use crate::runtime::preempt::exit::{OwnedExit, Values};
 use crate::runtime::preempt::limits::{Allowance, Budget, OverLimit};
 use crate::runtime::preempt::park::{Park, ThreadWaker};

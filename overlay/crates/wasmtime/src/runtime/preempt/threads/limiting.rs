@@ -39,11 +39,7 @@ impl Thread {
 
     /// The limit of which it, or its group, has used more than there was: it may have ended
     /// before anybody looked.
-    pub(super) fn exceeded(
-        &self,
-        groups: &HashMap<u64, Budget>,
-        now: Moment,
-    ) -> Option<OverLimit> {
+    pub(super) fn exceeded(&self, groups: &HashMap<u64, Budget>, now: Moment) -> Option<OverLimit> {
         self.extra.as_ref()?;
         let own = self.budget().and_then(|budget| budget.exceeded(false));
         own.or_else(|| groups.get(&self.group())?.exceeded(true))
