@@ -276,20 +276,7 @@ fn a_slice_that_is_over_in_a_nested_guest_ends_with_the_host_function(preemption
             (local.set 0 (i64.const 3000000))
             (loop (br_if 0 (i32.wrap_i64 (local.tee 0 (i64.sub (local.get 0) (i64.const 1))))))))"#;
     let module = Module::new(&engine, wat).unwrap();
-    let mut linker = Linker::<()>::new(&engine);
-    let nested = module.clone();
-    linker
-        .func_wrap(
-            "",
-            "nest",
-            move |mut caller: Caller<'_, ()>| -> Result<()> {
-                let none = Func::wrap(&mut caller, || {});
-                let inner = Instance::new(&mut caller, &nested, &[none.into()])?;
-                let inner = inner.get_typed_func::<(), ()>(&mut caller, "inner")?;
-                inner.call(&mut caller, ())
-            },
-        )
-        .unwrap();
+    let linker = nests(&engine, &module);
     let mut store = Store::new(&engine, ());
     store.wasm_thread_slice(short_slice(preemption)).unwrap();
     let ids = [(); 2].map(|()| spawn_linked(&mut store, &linker, &module, "run", &[]));
@@ -382,20 +369,7 @@ fn a_caught_exception_does_not_keep_a_slice_from_ending(preemption: Preemption) 
             (loop (br_if 0 (i32.wrap_i64 (local.tee 0 (i64.sub (local.get 0) (i64.const 1))))))
             (throw $e)))"#;
     let module = Module::new(&engine, wat).unwrap();
-    let mut linker = Linker::<()>::new(&engine);
-    let nested = module.clone();
-    linker
-        .func_wrap(
-            "",
-            "nest",
-            move |mut caller: Caller<'_, ()>| -> Result<()> {
-                let none = Func::wrap(&mut caller, || {});
-                let inner = Instance::new(&mut caller, &nested, &[none.into()])?;
-                let inner = inner.get_typed_func::<(), ()>(&mut caller, "inner")?;
-                inner.call(&mut caller, ())
-            },
-        )
-        .unwrap();
+    let linker = nests(&engine, &module);
     let mut store = Store::new(&engine, ());
     store.wasm_thread_slice(short_slice(preemption)).unwrap();
     let ids = [(); 2].map(|()| spawn_linked(&mut store, &linker, &module, "run", &[]));
@@ -430,3 +404,22 @@ for_each_preemption!(
     a_slice_that_is_over_in_a_nested_guest_ends_with_the_host_function,
     a_kill_while_the_host_works_is_honoured_when_it_returns,
 );
+
+/// A host function that calls `inner` of another instance of `module`.
+fn nests(engine: &Engine, module: &Module) -> Linker<()> {
+    let mut linker = Linker::new(engine);
+    let nested = module.clone();
+    linker
+        .func_wrap(
+            "",
+            "nest",
+            move |mut caller: Caller<'_, ()>| -> Result<()> {
+                let none = Func::wrap(&mut caller, || {});
+                let inner = Instance::new(&mut caller, &nested, &[none.into()])?;
+                let inner = inner.get_typed_func::<(), ()>(&mut caller, "inner")?;
+                inner.call(&mut caller, ())
+            },
+        )
+        .unwrap();
+    linker
+}

@@ -377,13 +377,12 @@ impl StoreOpaque {
     }
 
     /// Whether the running thread is to leave the CPU for what it has used, or for what time
-    /// it is where slices are fuel; else it has fuel to go on with.
+    /// it is where slices are fuel; else it has fuel to go on with. If compiled code does
+    /// not `reload` the counter, that stays as it is, and the next check finds out.
     ///
     /// # Errors
     ///
-    /// If the store has none left.
-    /// If compiled code does not `reload` the counter, that stays as it is, and nothing is
-    /// an error: the next check finds out.
+    /// If the store has none left, and compiled code reloads the counter.
     #[inline(always)]
     pub(super) fn fuel_due(&mut self, reload: bool) -> Result<Option<Leave>> {
         if !self.engine().tunables().consume_fuel {
