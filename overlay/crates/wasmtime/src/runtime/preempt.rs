@@ -166,12 +166,16 @@ fn preemptive_yield(
     };
     #[cfg(not(feature = "call-hook"))]
     let left = Ok(());
-    if let Some(running) = store.running_thread_mut() {
+    let opaque = store.store_opaque_mut();
+    if let Some(running) = opaque.running_thread_mut() {
         running.left = why.why;
         running.fuel_in_register = why.fuel_in_register;
         running.park = why.park;
     }
+    // Until it goes on, nobody is in a host call.
+    let in_host = opaque.replace_in_host(0);
     let resumed = left.and_then(|()| blocking::suspend(context));
+    store.store_opaque_mut().replace_in_host(in_host);
     // Also if it was killed: unwinding leaves the host and Wasm once more.
     #[cfg(feature = "call-hook")]
     let resumed = {

@@ -43,6 +43,7 @@ use crate::runtime::vm::{VMStoreContext, tls};
 use crate::store::{StoreId, StoreOpaque};
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
+use core::sync::atomic::{Ordering::SeqCst, compiler_fence};
 
 type Context = NonNull<BlockingContext<'static, 'static>>;
 
@@ -52,9 +53,8 @@ pub(super) struct Dispatch {
     vm_store_context: NonNull<VMStoreContext>,
     base: tls::Ptr,
     context: Cell<Option<Context>>,
-    outer: *const Dispatch,
-    /// `VMStoreContext::in_host` of whoever dispatches.
-    outer_in_host: usize,
+    /// Written when this becomes the current one.
+    outer: Cell<*const Dispatch>,
     /// For the signal handler.
     pub(super) watch: Watch,
 }
@@ -89,9 +89,19 @@ fn current() -> *const Dispatch {
     CURRENT.get()
 }
 
+/// Makes `dispatch` the current one, inside of the one that is.
 #[inline(never)] // see I2 in the module's docs
-fn replace_current(dispatch: *const Dispatch) -> *const Dispatch {
-    CURRENT.replace(dispatch)
+fn enter(dispatch: &Dispatch) {
+    dispatch.outer.set(CURRENT.get());
+    // A signal handler finds the list whole.
+    compiler_fence(SeqCst);
+    CURRENT.set(dispatch);
+}
+
+/// Makes the outer one of the current dispatch the current one.
+#[inline(never)] // see I2 in the module's docs
+fn leave(outer: *const Dispatch) {
+    CURRENT.set(outer);
 }
 
 /// Calls `f` with the current dispatch of this OS thread, if there is one. Nothing
@@ -112,7 +122,7 @@ pub(super) fn take_kicks() -> bool {
     // SAFETY: I2. As in `with_dispatch`: the outer ones are further up on the stack.
     while let Some(dispatch) = unsafe { next.as_ref() } {
         any |= dispatch.watch.take_kick();
-        next = dispatch.outer;
+        next = dispatch.outer.get();
     }
     any
 }
@@ -123,11 +133,23 @@ pub(super) fn is_outermost() -> bool {
     current().is_null()
 }
 
-/// Runs `resume`, which resumes a guest thread of `store`, as the current
+/// The youngest activation of an OS thread that dispatches.
+#[derive(Clone, Copy)]
+pub(super) struct Base(tls::Ptr);
+
+impl Base {
+    /// That of this OS thread, until it calls or leaves a guest.
+    pub(super) fn now() -> Base {
+        Base(tls::with(|state| state.map_or(ptr::null(), ptr::from_ref)))
+    }
+}
+
+/// Runs `resume`, which resumes a guest thread of `store` above `base`, as the current
 /// dispatch of this OS thread.
 #[inline(always)]
 pub(super) fn dispatching<R>(
     store: &mut StoreOpaque,
+    base: Base,
     resume: impl FnOnce(&mut StoreOpaque) -> R,
 ) -> R {
     struct Reset<'a>(&'a Dispatch);
@@ -135,36 +157,32 @@ pub(super) fn dispatching<R>(
     impl Drop for Reset<'_> {
         #[inline(always)]
         fn drop(&mut self) {
-            let this = replace_current(self.0.outer);
-            debug_assert!(ptr::eq(this, self.0));
-            host_return::set_in_host(self.0.vm_store_context, self.0.outer_in_host);
+            let outer = self.0.outer.get();
+            debug_assert!(ptr::eq(current(), self.0));
+            leave(outer);
             // The one that this was inside of may have waited for a signal.
-            with_dispatch(|outer| outer.watch.arm());
+            // SAFETY: I2. It is null, or further up on this OS thread's stack.
+            if let Some(outer) = unsafe { outer.as_ref() } {
+                outer.watch.arm();
+            }
         }
     }
 
-    let in_host = store.running_thread().map_or(0, |running| running.in_host);
     let dispatch = Dispatch {
         store: store.id(),
         vm_store_context: store.vm_store_context_ptr(),
-        outer_in_host: store.replace_in_host(in_host),
-        base: tls::with(|state| state.map_or(ptr::null(), |state| ptr::from_ref(state))),
+        base: base.0,
         context: Cell::new(None),
-        outer: current(),
+        outer: Cell::new(ptr::null()),
         watch: store.watch(),
     };
-    replace_current(&dispatch);
+    enter(&dispatch);
     let _reset = Reset(&dispatch);
     // While nobody was dispatched the handler had nobody to tell.
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     dispatch.watch.take_kick();
     dispatch.watch.arm();
-    let result = resume(store);
-    let in_host = store.replace_in_host(dispatch.outer_in_host);
-    if let Some(running) = store.running_thread_mut() {
-        running.in_host = in_host;
-    }
-    result
+    resume(store)
 }
 
 /// Runs `call`, the body of a guest thread, with `context` as what its
@@ -216,34 +234,34 @@ impl Drop for Taken {
 
 /// Takes the context through which the guest thread of `store` that is running
 /// may be suspended right here. `None` if none is, or it must not be (I1).
+#[inline(always)]
 pub(crate) fn take(store: &StoreOpaque) -> Option<Taken> {
-    if !may_suspend(store) {
-        return None;
-    }
-    let context = replace_context(None)?;
+    let take = |dispatch: &Dispatch| dispatch.context.take();
+    let context = where_suspendable(store, take)?;
     Some(Taken { context })
 }
 
 /// Whether [`take`] would succeed.
 pub(crate) fn available(store: &StoreOpaque) -> bool {
-    may_suspend(store) && with_dispatch(|dispatch| dispatch.context.get().is_some()) == Some(true)
+    where_suspendable(store, |dispatch| dispatch.context.get()).is_some()
 }
 
-/// I1: whether all that is on the stack since the dispatch is a guest thread of
-/// `store` in its first activation.
-fn may_suspend(store: &StoreOpaque) -> bool {
-    if store.running_thread().is_none() {
-        return false;
-    }
-    with_dispatch(|dispatch| {
-        dispatch.store == store.id()
+/// I1: calls `f` with the current dispatch, if all that is on the stack since it began is a
+/// guest thread of `store` in its first activation.
+#[inline(always)]
+fn where_suspendable<R>(store: &StoreOpaque, f: impl FnOnce(&Dispatch) -> Option<R>) -> Option<R> {
+    store.running_thread()?;
+    let if_suspendable = |dispatch: &Dispatch| {
+        let in_first_activation = dispatch.store == store.id()
             && tls::with(|state| match state {
                 Some(state) => {
                     ptr::eq(state, dispatch.base) || ptr::eq(state.prev(), dispatch.base)
                 }
                 None => dispatch.base.is_null(),
-            })
-    }) == Some(true)
+            });
+        in_first_activation.then(|| f(dispatch)).flatten()
+    };
+    with_dispatch(if_suspendable).flatten()
 }
 
 /// Whether a guest thread of `store` is running, and nothing of it is on the stack, nor of

@@ -33,7 +33,7 @@
 //! Who waits while all threads do, or a pending host future keeps the store, is up to
 //! the caller of [`Run::go`]: here the OS thread, in executor.rs an executor's task.
 
-use super::blocking;
+use super::blocking::{self, Base};
 use super::clock::Moment;
 use super::executor::Busy;
 use super::exit::{self, OwnedExit};
@@ -173,6 +173,8 @@ pub(super) struct Run<'a> {
     pub(super) store: &'a mut StoreOpaque,
     /// When the last thread went off the CPU.
     pub(super) now: Moment,
+    /// Whether who runs it is in a host call of a guest's of this store.
+    in_host: usize,
 }
 
 impl<'a> Run<'a> {
@@ -191,7 +193,12 @@ impl<'a> Run<'a> {
         );
         threads.busy = None;
         threads.in_run = true;
-        Ok(Run { store, now })
+        let in_host = store.replace_in_host(0);
+        Ok(Run {
+            store,
+            now,
+            in_host,
+        })
     }
 
     /// Goes on with one that a pending host future has kept.
@@ -201,7 +208,12 @@ impl<'a> Run<'a> {
             threads.in_run = true;
             threads.left_kept = false;
         }
-        Run { store, now }
+        let in_host = store.replace_in_host(0);
+        Run {
+            store,
+            now,
+            in_host,
+        }
     }
 
     /// Whether no more threads can be spawned.
@@ -224,7 +236,7 @@ impl<'a> Run<'a> {
     ///
     /// If the OS refuses what it takes.
     pub(super) fn start_sources(&mut self, end: Option<Moment>) -> Result<()> {
-        self.store.start_fuel(end)?;
+        self.store.start_fuel(end);
         self.store.start_epochs(end)?;
         self.store.start_signals(end)?;
         if let Some(threads) = self.store.preempt_mut() {
@@ -243,6 +255,7 @@ impl<'a> Run<'a> {
             threads.left_kept = true;
         }
         self.stop_sources();
+        self.store.replace_in_host(self.in_host);
         core::mem::forget(self);
     }
 
@@ -270,6 +283,7 @@ impl<'a> Run<'a> {
         waker: &Waker,
         summary: &mut RunSummary,
     ) -> Result<Stop> {
+        let base = Base::now();
         loop {
             let thread = match kept.take() {
                 Some(fiber) => {
@@ -305,7 +319,7 @@ impl<'a> Run<'a> {
                     thread
                 }
             };
-            match thread.dispatch(waker, &mut self.now) {
+            match thread.dispatch(base, waker, &mut self.now) {
                 Left::Finished => summary.finished += 1,
                 Left::Off(off) => {
                     summary.preemptions += u64::from(off.preempted);
@@ -502,6 +516,7 @@ impl Drop for Run<'_> {
     fn drop(&mut self) {
         self.stop_sources();
         self.store.disarm_fuel();
+        self.store.replace_in_host(self.in_host);
         if let Some(threads) = self.store.preempt_mut() {
             threads.in_run = false;
         }
@@ -566,6 +581,8 @@ impl<'a> OnCpu<'a> {
         if let Some(threads) = store.preempt_mut() {
             threads.keep_on(now);
         }
+        let in_host = store.running_thread().map_or(0, |running| running.in_host);
+        store.replace_in_host(in_host);
         store.arm_epoch(now);
         if store.engine().tunables().consume_fuel {
             store.start_attention();
@@ -603,7 +620,7 @@ impl<'a> OnCpu<'a> {
 
     /// Runs the thread until it leaves the CPU, at `now`, or keeps the store.
     #[inline]
-    fn dispatch(mut self, waker: &Waker, now: &mut Moment) -> Left {
+    fn dispatch(mut self, base: Base, waker: &Waker, now: &mut Moment) -> Left {
         if let Some(running) = self.store.running_thread()
             && let Some(over) = running.over.as_deref().copied()
         {
@@ -614,7 +631,7 @@ impl<'a> OnCpu<'a> {
         // The context is not used after this resume is over: the fiber drops it when it
         // suspends.
         let cx = NonNull::from(&mut cx).cast::<Context<'static>>();
-        let resumed = self.resume(Ok(cx));
+        let resumed = self.resume(base, Ok(cx));
         *now = Moment::now();
         match resumed {
             Ok(Ok(())) => self.finish(End::ByItself(None), *now),
@@ -626,8 +643,9 @@ impl<'a> OnCpu<'a> {
                 return self.stop(*now).map_or(Left::Finished, Left::Off);
             }
             Err(StoreFiberYield::KeepStore) => {
+                let in_host = self.store.replace_in_host(0);
                 if let Some(threads) = self.store.preempt_mut() {
-                    threads.keep();
+                    threads.keep(in_host);
                 }
                 return self.fiber.take().map_or(Left::Finished, Left::Kept);
             }
@@ -641,7 +659,7 @@ impl<'a> OnCpu<'a> {
         // A thread that was cancelled never suspends again: everything on its
         // stack is Wasmtime's, and hands the error up. So this finishes it.
         let cancelled = format_err!("guest thread killed");
-        let result = self.resume(Err(cancelled));
+        let result = self.resume(Base::now(), Err(cancelled));
         debug_assert!(result.is_ok());
         let now = Moment::now();
         self.finish(End::Ended(exit), now);
@@ -651,12 +669,16 @@ impl<'a> OnCpu<'a> {
     // Inlined, as is `dispatching`: after a switch of stacks the CPU mispredicts each
     // return on the way up.
     #[inline(always)]
-    fn resume(&mut self, with: WasmtimeResume) -> Result<WasmtimeComplete, StoreFiberYield> {
+    fn resume(
+        &mut self,
+        base: Base,
+        with: WasmtimeResume,
+    ) -> Result<WasmtimeComplete, StoreFiberYield> {
         let OnCpu { store, fiber, .. } = self;
         let Some(fiber) = fiber else {
             return Ok(Err(crate::bug!("a guest thread without a fiber").into()));
         };
-        blocking::dispatching(store, |store| resume_fiber(store, fiber, with))
+        blocking::dispatching(store, base, |store| resume_fiber(store, fiber, with))
     }
 
     /// Gives the fiber back, suspended.
@@ -674,6 +696,7 @@ impl<'a> OnCpu<'a> {
         // Its stack is back with the store: `resume_fiber` has seen to it.
         self.fiber = None;
         self.store.count_thread_fuel();
+        self.store.replace_in_host(0);
         if let Some(threads) = self.store.preempt_mut() {
             threads.finish(end, now);
         }
@@ -690,6 +713,7 @@ impl Drop for OnCpu<'_> {
         // goes on to the embedder; the thread is over.
         self.fiber = None;
         self.store.count_thread_fuel();
+        self.store.replace_in_host(0);
         if let Some(threads) = self.store.preempt_mut() {
             let exit = OwnedExit::Trapped(format_err!("a host function panicked"));
             // A scheduler may panic as well, when it is told. One panic is on already.

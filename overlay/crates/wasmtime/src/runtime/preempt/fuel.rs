@@ -37,7 +37,6 @@
 use super::blocking;
 use super::clock::Moment;
 use super::host_return::Attention;
-use super::remote::Interrupt;
 use super::slice::{Preemption, Slice};
 use super::timer::Slot;
 use super::{Leave, Suspension};
@@ -71,14 +70,12 @@ impl StoreOpaque {
     }
 
     /// A run begins, which is to be over at `end`, or to pause.
-    pub(super) fn start_fuel(&mut self, end: Option<Moment>) -> Result<()> {
-        if self.slices_are_fuel() {
-            let attention = Attention::of(self);
-            let threads = self.preemptive_threads()?;
-            threads.remote.set_interrupt(Interrupt::Fuel(attention));
+    pub(super) fn start_fuel(&mut self, end: Option<Moment>) {
+        if self.slices_are_fuel()
+            && let Some(threads) = self.preempt_mut()
+        {
             threads.fuel.run_end = end.map_or(Slot::NEVER, Moment::as_nanos);
         }
-        Ok(())
     }
 
     /// The run that `start_fuel` began is over.
@@ -90,7 +87,6 @@ impl StoreOpaque {
             return;
         };
         threads.fuel.run_end = Slot::NEVER;
-        threads.remote.set_interrupt(Interrupt::None);
         if let Some(clock) = threads.fuel.clock.take() {
             self.engine().epoch_timer().unregister(&clock);
         }
@@ -170,6 +166,7 @@ impl StoreOpaque {
 
     /// Gives the thread that is about to run the fuel that it held, or else
     /// injects fuel for one slice.
+    #[inline(always)]
     pub(super) fn resume_fuel(&mut self) {
         if !self.engine().tunables().consume_fuel {
             return;
@@ -188,6 +185,7 @@ impl StoreOpaque {
 
     /// The running thread goes off the CPU: charges it for what it used. Returns the
     /// counter if compiled code may have that in a register.
+    #[inline]
     pub(super) fn suspend_fuel(&mut self) -> Option<i64> {
         self.count_thread_fuel();
         if !self.running_thread()?.fuel_in_register {
@@ -238,7 +236,6 @@ impl StoreOpaque {
             let fuel = self.fuel_left();
             self.inject_fuel(self.fuel_yield_interval, fuel);
         }
-        self.rest_attention();
     }
 
     /// Charges the running thread for what was used since the counter was set,
@@ -246,9 +243,7 @@ impl StoreOpaque {
     pub(super) fn count_thread_fuel(&mut self) {
         let counter = *self.vm_store_context_mut().fuel_consumed.get_mut();
         if let Some(running) = self.running_thread_mut() {
-            let used = counter.saturating_sub(running.fuel_armed);
-            running.charge_fuel(u64::try_from(used).unwrap_or(0));
-            running.fuel_armed = counter;
+            running.count_fuel(counter);
         }
     }
 
@@ -337,6 +332,7 @@ impl StoreOpaque {
         Some(left(running.allowance.fuel).map_or(most, |left| left.min(most)))
     }
 
+    #[inline]
     fn fuel_left(&self) -> u64 {
         self.get_fuel().unwrap_or(0)
     }
@@ -388,14 +384,15 @@ impl StoreOpaque {
         if !self.engine().tunables().consume_fuel {
             return Ok(None);
         }
-        self.count_thread_fuel();
-        if self.fuel_left() == 0 && reload {
+        let counter = *self.vm_store_context_mut().fuel_consumed.get_mut();
+        let is_spent = self.running_thread_mut().is_some_and(|running| {
+            running.count_fuel(counter);
+            running.fuel_is_spent()
+        });
+        if self.fuel_reserve.saturating_sub_signed(counter) == 0 && reload {
             self.refill_fuel()?;
         }
-        let spent = self
-            .preempt()
-            .is_some_and(|threads| threads.fuel_allowance_is_spent());
-        if spent || self.fuel_slice_is_over() {
+        if is_spent {
             return Ok(Some(Leave::SliceOver));
         }
         if self.slices_are_fuel() && self.is_pause_due()? {

@@ -13,8 +13,8 @@
 //!
 //! | value | when | the comparison is true |
 //! |---|---|---|
-//! | [`NOTHING`] | fuel is not counted, or no guest thread runs | never |
-//! | [`OUT_OF_FUEL`] | a guest thread runs, and fuel is counted | once the injected fuel is used up, by the guest's code or as the host has charged it |
+//! | [`NOTHING`] | fuel is not counted, or no guest thread has run | never |
+//! | [`OUT_OF_FUEL`] | a guest thread has run, and fuel is counted | once the injected fuel is used up, by the guest's code or as the host has charged it |
 //! | [`LOOK`] | it was [raised](Attention::raise) | always |
 //!
 //! Whoever ends a slice raises it: the signal handler, the timer's OS thread, an OS thread
@@ -106,9 +106,12 @@ impl Attention {
     }
 }
 
-/// A call of the host by compiled code.
+/// A call of the host by compiled code, unless there is nothing to be done at its end.
 #[derive(Clone, Copy)]
-pub(crate) struct HostCall {
+pub(crate) struct HostCall(Option<InHost>);
+
+#[derive(Clone, Copy)]
+struct InHost {
     context: NonNull<VMStoreContext>,
     outer: usize,
 }
@@ -188,6 +191,9 @@ impl HostCall {
     /// `vmctx` is what compiled code passes to the host, which has not used it yet.
     #[inline]
     pub(crate) unsafe fn begin(vmctx: NonNull<VMContext>, end: End) -> HostCall {
+        if matches!(end, End::Looked | End::Unwind) {
+            return HostCall(None);
+        }
         // SAFETY: this function's own contract. An instance that runs is in a store.
         let context = unsafe {
             let instance = Instance::from_vmctx(vmctx);
@@ -199,41 +205,32 @@ impl HostCall {
             None => unsafe { core::hint::unreachable_unchecked() },
         };
         // SAFETY: as above. Nobody but this OS thread uses it.
-        let in_host = unsafe { context.as_ref().in_host.get() };
-        let outer = match end {
-            // SAFETY: as above.
-            End::Looked | End::Unwind => unsafe { in_host.read() },
-            // SAFETY: as above.
-            _ => unsafe { in_host.replace(1) },
-        };
+        let outer = unsafe { context.as_ref().in_host.get().replace(1) };
         compiler_fence(SeqCst);
-        HostCall { context, outer }
+        HostCall(Some(InHost { context, outer }))
     }
 
     /// The host is about to return. If there is anything to look at, that is left to
     /// `look`.
     #[inline]
     pub(crate) fn end(self, look: impl FnOnce()) {
+        let Some(InHost { context, outer }) = self.0 else {
+            return;
+        };
         // SAFETY: the store is there as long as a guest of it runs. These are used by this
         // OS thread only.
         let fuel = unsafe {
-            let context = self.context.as_ref();
-            context.in_host.get().write(self.outer);
+            let context = context.as_ref();
+            context.in_host.get().write(outer);
             *context.fuel_consumed.get()
         };
         // First the guest is no longer in the host. A signal before this has raised what is
         // looked at here, and one after it finds the guest not in the host and comes again.
         compiler_fence(SeqCst);
-        if fuel >= Attention::in_context(self.context).word().load(Relaxed) {
+        if fuel >= Attention::in_context(context).word().load(Relaxed) {
             look();
         }
     }
-}
-
-/// The guest on the CPU is another one from now on, which is `in_host`.
-pub(super) fn set_in_host(context: NonNull<VMStoreContext>, in_host: usize) {
-    // SAFETY: whoever dispatches a store's threads has borrowed it.
-    unsafe { context.as_ref().in_host.get().write(in_host) };
 }
 
 /// Whether the guest on the CPU is in a host call. Called by the signal handler.
@@ -344,9 +341,6 @@ pub(crate) unsafe fn after_function(
 /// As [`safe_point`].
 #[cold]
 pub(crate) unsafe fn after_libcall(vmctx: NonNull<VMContext>, end: End) {
-    if end == End::Looked {
-        return;
-    }
     // SAFETY: this function's own contract.
     unsafe { safe_point(vmctx, end, suspend) };
 }

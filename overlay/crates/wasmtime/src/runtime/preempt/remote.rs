@@ -108,7 +108,8 @@ pub(super) enum Interrupt {
     #[default]
     None,
     Epoch(Kick),
-    /// It looks when it comes back from the host.
+    /// It looks when it comes back from the host. This is so for as long as the store is
+    /// there.
     Fuel(Attention),
     /// The OS thread.
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -268,7 +269,7 @@ impl Remote {
     /// Where slices are fuel, and do not end for this, has the thread on the CPU paused,
     /// or the next one that is there: a dispatch may be about to begin.
     fn pause(&self) {
-        // While this is locked the run does not end, so its store is there.
+        // While this is locked the store is not dropped.
         if let Interrupt::Fuel(attention) = &*lock(&self.interrupt) {
             attention.raise();
         }

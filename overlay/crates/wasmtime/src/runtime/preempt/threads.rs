@@ -55,10 +55,11 @@ use super::Leave;
 use super::clock::{Moment, nanos};
 use super::executor::Busy;
 use super::exit::{Exit, OwnedExit, Values};
+use super::host_return::Attention;
 use super::jitter::Jitter;
 use super::limits::{Allowance, Budget, LimitHook, thread_cpu_time};
 use super::policy::{Policy, RoundRobin, ThreadParams};
-use super::remote::Remote;
+use super::remote::{Interrupt, Remote};
 use super::sharing::Sharing;
 use super::slice::{Preemption, Slice};
 use super::spawn::ThreadOptions;
@@ -164,8 +165,12 @@ impl PreemptiveThreads {
     /// `Store::wasm_thread_limit` says otherwise.
     const DEFAULT_LIMIT: usize = 10_000;
 
-    pub(super) fn new(preemption: Preemption) -> PreemptiveThreads {
+    pub(super) fn new(preemption: Preemption, attention: Attention) -> PreemptiveThreads {
         let now = Moment::now();
+        let remote = Arc::<Remote>::default();
+        if preemption == Preemption::Fuel {
+            remote.set_interrupt(Interrupt::Fuel(attention));
+        }
         PreemptiveThreads {
             threads: HashMap::default(),
             policy: Policy::RoundRobin(RoundRobin::default()),
@@ -190,7 +195,7 @@ impl PreemptiveThreads {
             trace: None,
             run_is_traced: false,
             limit_hook: None,
-            remote: Arc::default(),
+            remote,
             preemption,
             slice: Slice::default_for(preemption),
             jitter: Jitter::default(),
@@ -279,7 +284,6 @@ impl PreemptiveThreads {
                 ready_since,
                 usage: Usage::default(),
                 fuel_held: None,
-                in_host: 0,
             },
         );
         self.live += 1;
@@ -320,7 +324,7 @@ impl PreemptiveThreads {
     }
 
     /// Puts `id` on the CPU. `None` if it is not there for that.
-    #[inline]
+    #[inline(always)]
     fn start(
         &mut self,
         id: ThreadId,
@@ -390,7 +394,6 @@ impl PreemptiveThreads {
         running.fuel_armed = 0;
         running.fuel_consumed = 0;
         running.fuel_held = thread.fuel_held.take();
-        running.in_host = thread.in_host;
         running.left = Leave::Yielded;
         running.fuel_in_register = false;
         running.park = None;
@@ -443,7 +446,6 @@ impl PreemptiveThreads {
         thread.charge(&self.running, now, &mut self.groups);
         thread.fiber = Some(fiber);
         thread.fuel_held = fuel_held;
-        thread.in_host = self.running.in_host;
         thread.ready_since = run_clock;
         if let Some(held) = fuel_held
             && !self.groups.is_empty()
@@ -760,6 +762,13 @@ impl PreemptiveThreads {
     }
 }
 
+impl Drop for PreemptiveThreads {
+    fn drop(&mut self) {
+        // I19: from now on nobody has the store's attention.
+        self.remote.set_interrupt(Interrupt::None);
+    }
+}
+
 impl StoreOpaque {
     /// The guest threads of this store, made on first use.
     ///
@@ -768,9 +777,11 @@ impl StoreOpaque {
     /// If the engine was not configured for them.
     pub(super) fn preemptive_threads(&mut self) -> Result<&mut PreemptiveThreads> {
         let preemption = self.engine().config().preemption;
+        let attention = Attention::of(self);
         match (self.preempt_mut(), preemption) {
             (slot @ None, Some(preemption)) => {
-                Ok(slot.insert(Box::new(PreemptiveThreads::new(preemption))))
+                let threads = PreemptiveThreads::new(preemption, attention);
+                Ok(slot.insert(Box::new(threads)))
             }
             (Some(threads), _) => Ok(threads),
             (None, None) => bail!(

@@ -39,8 +39,6 @@ pub(super) struct Thread {
     pub(super) usage: Usage,
     /// The fuel counter that its code may have in a register.
     pub(super) fuel_held: Option<i64>,
-    /// Whether it is in a host call: `VMStoreContext::in_host`.
-    pub(super) in_host: usize,
 }
 
 /// What most threads have none of.
@@ -164,7 +162,7 @@ pub(crate) struct Running {
     pub(in crate::runtime::preempt) used_before: u64,
     /// Why it suspended.
     pub(in crate::runtime::preempt) left: Leave,
-    /// Whether it is in a host call, while it is not the current dispatch.
+    /// Whether it is in a host call, while it keeps the store and is not resumed.
     pub(in crate::runtime::preempt) in_host: usize,
     /// Whether its code may have had the counter in a register then.
     pub(in crate::runtime::preempt) fuel_in_register: bool,
@@ -175,12 +173,29 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// Charges it for what was used since the counter was set, which it is now.
+    #[inline]
+    pub(in crate::runtime::preempt) fn count_fuel(&mut self, counter: i64) {
+        let used = counter.saturating_sub(self.fuel_armed);
+        self.charge_fuel(u64::try_from(used).unwrap_or(0));
+        self.fuel_armed = counter;
+    }
+
     /// It, or a host function for it, has used this much.
     pub(in crate::runtime::preempt) fn charge_fuel(&mut self, units: u64) {
         self.fuel_consumed = self.fuel_consumed.saturating_add(units);
     }
 
+    /// Whether it has used the fuel of its slice, or as much as it was allowed.
+    #[inline]
+    pub(in crate::runtime::preempt) fn fuel_is_spent(&self) -> bool {
+        let allowed = self.allowance.fuel;
+        self.fuel_of_slice_left() == Some(0)
+            || allowed.is_some_and(|fuel| self.fuel_consumed >= fuel)
+    }
+
     /// What is left of its slice, if that is fuel.
+    #[inline]
     pub(in crate::runtime::preempt) fn fuel_of_slice_left(&self) -> Option<u64> {
         match self.slice {
             Slice::Fuel(slice) => Some(slice.saturating_sub(self.fuel_consumed)),

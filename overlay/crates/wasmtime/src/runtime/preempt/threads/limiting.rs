@@ -86,10 +86,12 @@ impl Thread {
 
 impl PreemptiveThreads {
     /// The running thread keeps the store, and the OS thread may do something else.
-    pub(in crate::runtime::preempt) fn keep(&mut self) {
-        if let Some(running) = self.running_mut()
-            && let Some(since) = running.cpu_since
-        {
+    pub(in crate::runtime::preempt) fn keep(&mut self, in_host: usize) {
+        let Some(running) = self.running_mut() else {
+            return;
+        };
+        running.in_host = in_host;
+        if let Some(since) = running.cpu_since {
             let now = thread_cpu_time().unwrap_or(since);
             running.cpu_before += now.saturating_sub(since);
             running.cpu_since = Some(now);
@@ -148,16 +150,6 @@ impl PreemptiveThreads {
             return;
         }
         self.groups.entry(group).or_default().set_limits(limits);
-    }
-
-    /// Whether the running thread has used the fuel that it was allowed.
-    pub(in crate::runtime::preempt) fn fuel_allowance_is_spent(&self) -> bool {
-        self.running().is_some_and(|running| {
-            running
-                .allowance
-                .fuel
-                .is_some_and(|fuel| running.fuel_consumed >= fuel)
-        })
     }
 
     /// How much fuel its limit and that of its group leave the running thread.
