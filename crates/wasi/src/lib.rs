@@ -47,6 +47,7 @@
 #![forbid(unsafe_code)]
 
 mod iovecs;
+mod listing;
 pub mod p1;
 mod poll;
 mod stdio;

@@ -1,6 +1,7 @@
 //! WASI preview 1.
 
 use crate::iovecs::Piece;
+use crate::listing::Listing;
 use crate::poll::{Looked, Poll};
 use crate::stdio::{Stdio, Step, any_ready};
 use crate::wait::{block_on, wait};
@@ -38,9 +39,9 @@ const RANDOM_PIECE: u32 = 64 << 10;
 ///
 /// No call holds the siblings up for long. `fd_read`, `fd_write`, `fd_pread` and `fd_pwrite`
 /// move 256 KiB at most, from and to several buffers at once, and return how much that was;
-/// `random_get` lets the siblings go first every 64 KiB, and `poll_oneoff` whenever it does not
-/// wait. What is not bounded is what the OS does for one call, as to list a directory, which
-/// upstream reads as a whole.
+/// `random_get` lets the siblings go first every 64 KiB, `fd_readdir` every 16 KiB, and
+/// `poll_oneoff` whenever it does not wait. What is not bounded is what the OS does for one call:
+/// to list a part of a directory, all its names are read.
 ///
 /// # Plain calls
 ///
@@ -116,7 +117,6 @@ pub fn add_to_linker<T: Send + 'static>(
         fd_filestat_get(a: i32, b: i32);
         fd_filestat_set_size(a: i32, b: i64);
         fd_filestat_set_times(a: i32, b: i64, c: i64, d: i32);
-        fd_readdir(a: i32, b: i32, c: i32, d: i64, e: i32);
         fd_renumber(a: i32, b: i32);
         fd_seek(a: i32, b: i64, c: i32, d: i32);
         fd_sync(a: i32);
@@ -144,6 +144,9 @@ pub fn add_to_linker<T: Send + 'static>(
     })?;
     linker.func_wrap_concurrent(MODULE, "fd_pwrite", move |accessor, args| {
         Box::pin(wait(accessor, Guest { accessor, get }.fd_pwrite(args)))
+    })?;
+    linker.func_wrap_concurrent(MODULE, "fd_readdir", move |accessor, args| {
+        Box::pin(wait(accessor, Guest { accessor, get }.fd_readdir(args)))
     })?;
     linker.func_wrap_concurrent(MODULE, "random_get", move |accessor, args| {
         Box::pin(wait(accessor, Guest { accessor, get }.random_get(args)))
@@ -284,6 +287,32 @@ where
             Err(error) => Err(error.into()),
         };
         self.give(result, written)
+    }
+
+    async fn fd_readdir(
+        self,
+        (fd, buffer, len, cookie, used): (i32, i32, i32, i64, i32),
+    ) -> Result<i32> {
+        let fd = Fd::from(fd);
+        let buffer = GuestPtr::<u8>::new(buffer.cast_unsigned());
+        let mut listing = Listing::new(len.cast_unsigned(), cookie.cast_unsigned());
+        loop {
+            let more = self.with(|context, memory, _| {
+                let cookie = listing.cookie();
+                let to = buffer.add(listing.filled())?;
+                let (mut piece, len) = listing.piece();
+                let start = GuestPtr::new(0);
+                let used = block_on(context.fd_readdir(&mut piece, fd, start, len, cookie))?;
+                let (entries, more) = listing.take(used);
+                memory.copy_from_slice(entries, to.as_array(u32::try_from(entries.len())?))?;
+                Result::<_, Error>::Ok(more)
+            })?;
+            match more {
+                Ok(true) => self.yield_now().await?,
+                Ok(false) => break self.give(Ok(listing.filled()), used),
+                Err(error) => break self.give(Err(error), used),
+            }
+        }
     }
 
     async fn random_get(self, (buffer, len): (i32, i32)) -> Result<i32> {
