@@ -14,6 +14,8 @@ struct Calls {
     /// Which of the calls of the hook fails.
     fails_at: Option<u32>,
     calls: u32,
+    /// Whom it kills, as soon as one of them leaves the CPU.
+    kills: Vec<ThreadHandle>,
 }
 
 #[derive(Default)]
@@ -47,7 +49,10 @@ fn store(source: Preemption) -> (Store<Calls>, InstancePre<Calls>) {
             CallHook::CallingWasm => calls.wasm.calls += 1,
             CallHook::ReturningFromWasm => calls.wasm.returns += 1,
             CallHook::CallingHost => calls.host.calls += 1,
-            CallHook::ReturningFromHost => calls.host.returns += 1,
+            CallHook::ReturningFromHost => {
+                calls.host.returns += 1;
+                calls.kills.drain(..).for_each(|thread| thread.kill());
+            }
         }
         calls.calls += 1;
         ensure!(calls.fails_at != Some(calls.calls), "the hook says no");
@@ -86,7 +91,11 @@ fn assert_paired(store: &Store<Calls>, source: Preemption) {
     assert_eq!(host.calls, host.returns, "{source}");
 }
 
-for_each_preemption!(they_come_in_pairs, one_that_fails_ends_its_thread_only,);
+for_each_preemption!(
+    they_come_in_pairs,
+    one_that_fails_ends_its_thread_only,
+    a_kill_in_the_middle_of_a_check_is_honoured,
+);
 
 fn they_come_in_pairs(source: Preemption) {
     let (mut store, pre) = store(source);
@@ -135,4 +144,18 @@ fn one_that_fails_ends_its_thread_only(source: Preemption) {
             });
         assert_eq!(failed.count(), 1, "{source}, call {fails_at}");
     }
+}
+
+fn a_kill_in_the_middle_of_a_check_is_honoured(source: Preemption) {
+    let (mut store, pre) = store(source);
+    let threads = [(), ()].map(|()| spawn_guest(&mut store, &pre, "spin", &[]));
+    store.data_mut().kills = threads
+        .iter()
+        .map(|id| store.wasm_thread_handle(*id).unwrap())
+        .collect();
+    run_all(&mut store);
+    for id in threads {
+        assert_killed(&mut store, id);
+    }
+    assert_paired(&store, source);
 }
