@@ -204,10 +204,6 @@ pub struct SoftLimit {
     pub limit: OverLimit,
 }
 
-/// How much fuel a thread of a group is given at a time when suspended ones hold all that
-/// is left.
-const LEAST_BESIDE_HELD: u64 = 1_000;
-
 /// Limits, and what was used of them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Budget {
@@ -314,13 +310,10 @@ impl Budget {
         Some(self.beside_held(left))
     }
 
-    /// What is left of `fuel` without what suspended threads hold, unless that is all: they may
-    /// wait for whoever asks.
+    /// What is left of `fuel` without what suspended threads hold. If that is all, whoever asks
+    /// goes on unit by unit, as they may wait for it.
     fn beside_held(&self, fuel: u64) -> u64 {
-        match fuel.saturating_sub(self.fuel_held) {
-            0 => fuel.min(LEAST_BESIDE_HELD),
-            free => free,
-        }
+        fuel.saturating_sub(self.fuel_held).max(fuel.min(1))
     }
 
     /// The limit that was reached, after which nothing is left.
