@@ -1,20 +1,20 @@
-//! Functions for guests that know of guest threads.
+//! Functions for guests that know about guest threads.
 //!
-//! No guest needs them: preemption asks nobody, and a guest that sleeps has
-//! [`wasi`](crate::wasi) for it. They are imported from the module `preempt`:
+//! No guest needs them: preemption asks nobody, and a guest that sleeps can use
+//! [`wasi`](crate::wasi). They are imported from the module `preempt`:
 //!
 //! | function | what it does |
 //! |---|---|
-//! | `yield()` | lets the other guest threads that are ready go first |
-//! | `sleep(nanoseconds: i64)` | waits for that long, as an unsigned number |
-//! | `current() -> i64` | the id of the guest thread that calls; 0 in a plain call |
+//! | `yield()` | lets the other ready guest threads go first |
+//! | `sleep(nanoseconds: i64)` | waits for that long; the number is unsigned |
+//! | `current() -> i64` | the id of the calling guest thread; 0 in a plain call |
 //! | `join(id: i64)` | waits until that guest thread of the Store has finished |
 //!
-//! One that waits parks its guest thread, and its siblings run on. A thread that cannot
-//! be joined traps its caller: itself, or one that was never spawned. One that has
-//! finished is no wait at all. In a plain call, `yield` and `sleep(0)` do nothing, `join`
-//! traps, and `sleep` needs [`call_async`](wasmtime::Func::call_async) as all that waits
-//! there.
+//! A wait parks only its guest thread, and the siblings keep running. `join` traps if the
+//! thread cannot be joined, because it is the caller itself or was never spawned. For a
+//! thread that has finished, it returns at once. In a plain call, `yield` and `sleep(0)` do
+//! nothing, `join` traps, and `sleep` requires [`call_async`](wasmtime::Func::call_async),
+//! like everything that waits there.
 //!
 //! In WebAssembly text:
 //!
@@ -73,7 +73,7 @@ pub const MODULE: &str = "preempt";
 ///
 /// # Errors
 ///
-/// If one of them is defined already.
+/// If one of them is already defined.
 pub fn add_to_linker<T: 'static>(linker: &mut Linker<T>) -> Result<()> {
     linker.func_wrap_concurrent(MODULE, "yield", |accessor, ()| {
         Box::pin(async move {

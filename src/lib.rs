@@ -3,9 +3,9 @@
 /// Who runs next, and for how long: schedulers for
 /// [`Store::set_wasm_thread_scheduler`](wasmtime::Store::set_wasm_thread_scheduler).
 pub use preempt_policies as policies;
-/// What to make of a [`Trace`](wasmtime::Trace): pictures, statistics, proofs.
+/// Pictures, statistics and proofs from a [`Trace`](wasmtime::Trace).
 pub use preempt_trace as trace;
-/// WASI whose waits park the guest thread that called.
+/// WASI in which a wait parks only the calling guest thread.
 #[cfg(feature = "wasi")]
 pub use preempt_wasi as wasi;
 /// Guest programs with threads of their own, by the ABI of wasi-threads.
@@ -16,12 +16,12 @@ pub use wasmtime;
 
 pub mod imports;
 
-/// Its code is tested as this page's is.
+/// Tests the code in `waiting.md`.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/waiting.md")]
 struct Waiting;
 
-/// So is that of the fork's documentation.
+/// Tests the code in the fork's documentation.
 #[cfg(doctest)]
 #[doc = include_str!(concat!(env!("OUT_DIR"), "/examples.md"))]
 struct Fork;

@@ -6,14 +6,14 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
-/// Ends its processes when it is dropped. They also end when this process does,
-/// however it does, as each reads from a pipe of which this process has the other end.
+/// Ends its processes when dropped. They also end when this process does, however that
+/// happens, because each one reads from a pipe whose other end this process holds.
 pub struct Busy {
     spinners: Vec<Child>,
 }
 
 impl Busy {
-    /// Starts so many processes of `xtask`.
+    /// Starts this many processes of `xtask`.
     pub fn start(xtask: &Path, processes: usize) -> Result<Busy> {
         let mut busy = Busy {
             spinners: Vec::new(),
@@ -33,13 +33,13 @@ impl Busy {
 impl Drop for Busy {
     fn drop(&mut self) {
         for spinner in &mut self.spinners {
-            // Closes the pipe too. What ended before was interrupted, as this process is.
+            // Also closes the pipe. One that ended earlier was interrupted, like us.
             let _ = spinner.wait();
         }
     }
 }
 
-/// What each of them does.
+/// What each of the processes does.
 pub fn spin() -> Result<()> {
     thread::spawn(|| {
         loop {

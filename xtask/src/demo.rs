@@ -1,8 +1,7 @@
 //! `cargo xtask demo`: guests that never yield, side by side in one Store.
 //!
-//! That one of them loops for ever and another one traps is what is shown: the
-//! status of `preempt` is 1 then. The demo succeeds if all that it promises was
-//! to be seen, by the figures of the run.
+//! The demo shows that one guest loops forever and another one traps, so `preempt` exits
+//! with status 1. The demo succeeds if the run's figures show everything it promises.
 
 use crate::preempt;
 use crate::root::Root;
@@ -10,8 +9,8 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use std::fmt::Write as _;
 
-/// For how many seconds, and for how many more each time when the machine is too busy
-/// for anything to be seen.
+/// How many seconds to run: at first, and in each further attempt if the machine was too
+/// busy to show anything.
 const SECONDS: [u32; 4] = [2, 8, 32, 128];
 const SPIN: &str = "fixtures/spin.wat";
 const FIB: &str = "fixtures/fib.wat:fib(38)";
@@ -24,7 +23,7 @@ loops for ever, the second calls itself, the third traps after a while, and the
 fourth is a C program that prints how far it has got.
 ";
 
-/// What `preempt` says of the run.
+/// What `preempt` reports about the run.
 #[derive(Deserialize)]
 struct Report {
     interleaving_step_ms: f64,
@@ -42,11 +41,11 @@ struct Thread {
     interleaving: Vec<f64>,
 }
 
-/// Runs the demo, with more arguments for `preempt run`.
+/// Runs the demo, passing `args` on to `preempt run`.
 ///
 /// # Errors
 ///
-/// If something that it shows was not to be seen.
+/// If the run did not show something that it should.
 pub fn demo(root: &Root, args: &[String]) -> Result<()> {
     println!("{INTRODUCTION}");
     let mut report = run(root, args, SECONDS[0])?;
@@ -65,7 +64,7 @@ pub fn demo(root: &Root, args: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Runs the guests for so long.
+/// Runs the guests for this many seconds.
 fn run(root: &Root, args: &[String], seconds: u32) -> Result<Report> {
     let mut preempt = preempt::build(root)?;
     let guests = [SPIN, FIB, TRAP, PRIMES];
@@ -100,11 +99,11 @@ fn run(root: &Root, args: &[String], seconds: u32) -> Result<Report> {
     serde_json::from_slice(&report).context("preempt's report is not as expected")
 }
 
-/// What was to be seen, in words.
+/// Describes what the run showed.
 ///
 /// # Errors
 ///
-/// If it was not.
+/// If it did not show it.
 fn seen(report: &Report) -> Result<String> {
     let find = |guest: &str| {
         let found = report.threads.iter().find(|thread| thread.guest == guest);

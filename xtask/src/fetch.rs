@@ -1,5 +1,5 @@
-//! Having cargo download what is not in its cache yet: all of it at once, so
-//! that nothing needs a network afterwards.
+//! Makes cargo download everything that is not in its cache yet, all at once, so that
+//! nothing needs a network afterwards.
 
 use crate::root::{Root, capture, cargo};
 use crate::{tamper, vendor};
@@ -10,11 +10,11 @@ use std::path::Path;
 #[derive(PartialEq)]
 pub enum Fetched {
     All,
-    /// Nothing, as the lock file has to be changed first. With cargo's reason.
+    /// Nothing, because the lock file must be changed first. Holds cargo's reason.
     Unfit(String),
 }
 
-/// Downloads what the lock file in `dir` has. An error says `whose` it is.
+/// Downloads what the lock file in `dir` lists. An error says `whose` it is.
 pub fn fetch(dir: &Path, whose: &str) -> Result<Fetched> {
     let offline = capture(cargo(dir).args(["fetch", "--locked", "--offline", "--quiet"]))?;
     if offline.ok {
@@ -35,14 +35,14 @@ pub fn fetch(dir: &Path, whose: &str) -> Result<Fetched> {
     Ok(Fetched::All)
 }
 
-/// Workspaces beside upstream's that are built, and whose they are.
+/// The workspaces to build besides upstream's, and whose they are.
 const WORKSPACES: [(&str, &str); 2] = [
     ("", "the workspace's"),
     ("benches/stock", "benches/stock's"),
 ];
 
-/// Downloads what our own workspaces need, once for every change of their lock
-/// files. They can be read only once `vendor/wasmtime` is there.
+/// Downloads what our own workspaces need, once per change of their lock files. They can be
+/// read only once `vendor/wasmtime` is there.
 pub fn workspaces(root: &Root) -> Result<()> {
     let Some((git, mut stamp)) = vendor::existing(root)? else {
         return Ok(());
@@ -64,8 +64,8 @@ pub fn workspaces(root: &Root) -> Result<()> {
         return Ok(());
     }
     for (dir, whose) in there {
-        // A manifest is being changed: the build that follows changes the lock
-        // file, or says why it cannot.
+        // A manifest is being changed. The build that follows changes the lock file, or
+        // says why it cannot.
         if fetch(&dir, whose)? != Fetched::All {
             return Ok(());
         }

@@ -1,23 +1,22 @@
-//! Files that are written in one step, or several of them as nearly so as a
-//! file system allows.
+//! Writing a file in one step, or several files as nearly so as a file system allows.
 
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
-/// What a file is called until it is complete.
+/// The prefix of a file's name until it is complete.
 pub const TEMPORARY: &str = ".xtask-";
 
-/// Writes a file in one step; an unchanged one keeps its time.
+/// Writes a file in one step. An unchanged file keeps its time.
 pub fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut batch = Batch::default();
     batch.write(path, bytes)?;
     batch.commit()
 }
 
-/// Files to be written and removed together. What can fail for want of space
-/// happens before the first of them is replaced.
+/// Files to be written and removed together. Everything that can fail for lack of space
+/// happens before the first file is replaced.
 #[derive(Default)]
 pub struct Batch {
     written: Vec<(PathBuf, NamedTempFile)>,
@@ -36,7 +35,7 @@ impl Batch {
                 .prefix(TEMPORARY)
                 .tempfile_in(dir)?;
             std::io::Write::write_all(&mut temp, bytes)?;
-            // Temporary files are for their owner only.
+            // Temporary files are readable only by their owner.
             #[cfg(unix)]
             temp.as_file()
                 .set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
@@ -98,7 +97,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         fs::write(path("old"), "old").unwrap();
-        // A file cannot take its place.
+        // A file cannot replace it.
         fs::create_dir_all(path("second/full")).unwrap();
         let mut batch = Batch::default();
         batch.write(&path("first"), b"new").unwrap();

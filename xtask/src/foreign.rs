@@ -1,10 +1,9 @@
-//! Changes of patches/ by other means than `patches save`: pulled, or made by
-//! hand.
+//! Changes to patches/ by other means than `patches save`: pulled, or made by hand.
 
 use crate::series::Patch;
 use crate::stamp::Stamp;
 
-/// The first such change that saving `exported` would undo, in words.
+/// Describes the first such change that saving `exported` would undo.
 pub fn change(stamp: &Stamp, saved: &[Patch], exported: &[Patch]) -> Option<String> {
     let laid_out = &stamp.made.patches;
     for patch in saved {
@@ -23,7 +22,7 @@ pub fn change(stamp: &Stamp, saved: &[Patch], exported: &[Patch]) -> Option<Stri
     gone.map(|patch| format!("patches/{} has gone", patch.name))
 }
 
-/// How to have both that change and the commits in vendor/wasmtime.
+/// How to keep both that change and the commits in vendor/wasmtime.
 pub fn rebase(stamp: &Stamp) -> String {
     format!(
         "`cargo xtask vendor --force` lays patches/ out as it is, and keeps the commits in \

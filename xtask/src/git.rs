@@ -1,8 +1,8 @@
-//! Git, with nothing of the user's taken into account.
+//! Git, isolated from the user's settings.
 //!
-//! `vendor/wasmtime` lies inside this project's own repository. Git looks for
-//! a repository upwards, so a lost `.git` there would make every command act
-//! on ours: the git directory and the work tree are therefore always given.
+//! `vendor/wasmtime` lies inside this project's own repository. Git searches upwards for a
+//! repository, so if the `.git` there were lost, every command would act on ours. The git
+//! directory and the work tree are therefore always given explicitly.
 
 use crate::files::write_if_changed;
 use anyhow::{Context, Result, bail};
@@ -15,17 +15,17 @@ pub const NAME: &str = "wasmtime-preempt";
 pub const EMAIL: &str = "wasmtime-preempt@localhost";
 /// The date of the commit that holds upstream's files.
 const EPOCH: &str = "2000-01-01T00:00:00+0000";
-/// Over upstream's own: a tree id is of the bytes that are compiled, and not of
-/// what line endings and the like are normalised to.
+/// Overrides upstream's attributes: a tree id covers the bytes that are compiled, not what
+/// line endings and the like are normalised to.
 const ATTRIBUTES: &[u8] = b"* -text -eol -ident -filter -working-tree-encoding\n";
-/// Untracked, and nobody's work: what a build and editors leave.
+/// Untracked files that are nobody's work: what builds and editors leave behind.
 const LITTER: [&str; 6] = ["/target/", "*~", ".*.sw?", "#*#", ".#*", "*.bk"];
 
 pub struct Git {
     pub work_tree: PathBuf,
 }
 
-/// An error that says what to do if there is no git to be run.
+/// Fails with advice if there is no git to run.
 pub fn require() -> Result<()> {
     let version = Command::new("git")
         .arg("--version")
@@ -63,9 +63,9 @@ impl Git {
         Ok(git)
     }
 
-    /// What holds for git commands that a person types there too: a neutral
-    /// author unless told otherwise, and none of the user's settings that would
-    /// fail a commit or change its files.
+    /// Settings for git commands that a person types there, too: a neutral author unless
+    /// told otherwise, and none of the user's settings that would make a commit fail or
+    /// change its files.
     pub fn configure(&self) -> Result<()> {
         for (key, value) in [
             ("user.name", NAME),
@@ -104,7 +104,7 @@ impl Git {
             .env("GIT_ATTR_NOSYSTEM", "1")
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_EDITOR", "true")
-            // Reading commands do without an index that they have refreshed.
+            // Reading commands need not write back the index they refreshed.
             .env("GIT_OPTIONAL_LOCKS", "0")
             .env("GIT_AUTHOR_NAME", NAME)
             .env("GIT_AUTHOR_EMAIL", EMAIL)
@@ -138,7 +138,7 @@ impl Git {
         self.run_command(self.command().args(args))
     }
 
-    /// The same for a command made from [`Git::command`].
+    /// Like [`Git::run`], for a command made with [`Git::command`].
     pub fn run_command(&self, command: &mut Command) -> Result<String> {
         let captured = crate::root::capture(command)?;
         if !captured.ok {
@@ -152,7 +152,7 @@ impl Git {
                 .get_args()
                 .map(|a| a.to_string_lossy().into_owned())
                 .collect();
-            // The settings that precede the git command say nothing here.
+            // Settings before the git command are of no interest here.
             let args = match args.iter().rposition(|a| a == "-c") {
                 Some(last) => args[last + 2..].join(" "),
                 None => args.join(" "),
@@ -166,7 +166,7 @@ impl Git {
         Ok(text)
     }
 
-    /// Runs git for its list of NUL-terminated names.
+    /// Runs git and returns the NUL-terminated names it lists.
     pub fn names(&self, args: &[&str]) -> Result<Vec<String>> {
         Ok(split(&self.run(args)?))
     }
@@ -196,25 +196,25 @@ impl Git {
         Ok(!self.run(&["ls-files", "--", path])?.is_empty())
     }
 
-    /// What differs from HEAD: (two-letter state, path), overlay files left
-    /// out since they are excluded; `??` are new ones. With `rehash`, every file
-    /// is read, where otherwise an unchanged size and time are taken as proof.
+    /// What differs from HEAD: (two-letter state, path), where `??` is a new file. Overlay
+    /// files are left out, because they are excluded. With `rehash`, every file is read;
+    /// otherwise an unchanged size and time are taken as proof.
     pub fn changes(&self, rehash: bool) -> Result<Vec<(String, String)>> {
         self.status(rehash.then_some("HEAD"))
     }
 
-    /// The files that are not as in `commit`, and those that it does not have.
+    /// The files that differ from `commit`, and those that it does not have.
     pub fn differing(&self, commit: &str) -> Result<(BTreeSet<String>, BTreeSet<String>)> {
         let changes = self.status(Some(commit))?.into_iter();
         let (new, other): (Vec<_>, Vec<_>) = changes
-            // The first letter is of `commit` beside HEAD.
+            // The first letter compares `commit` with HEAD.
             .filter(|(state, _)| !state.ends_with(' '))
             .partition(|(state, _)| state == "??");
         let names = |changes: Vec<(String, String)>| changes.into_iter().map(|c| c.1).collect();
         Ok((names(other), names(new)))
     }
 
-    /// As git has it of its index, or of a fresh one of this commit.
+    /// Git's status by its index, or by a fresh index of commit `of`.
     fn status(&self, of: Option<&str>) -> Result<Vec<(String, String)>> {
         let scratch = tempfile::tempdir()?;
         let index = match of {
@@ -241,8 +241,8 @@ impl Git {
             .filter(|entry| entry.len() > 3)
             .map(|entry| (entry[..2].to_string(), entry[3..].to_string()))
             .collect();
-        // Upstream's own .gitignore does not count: it has names such as `tags` and
-        // `report/` in every directory, and what is there compiles as well.
+        // Upstream's own .gitignore does not count: it ignores names such as `tags` and
+        // `report/` in every directory, and such files are compiled as well.
         let mut others = with_index();
         others.args(["ls-files", "--others", "-z", "--exclude-from"]);
         others.arg(self.dir().join("info/exclude"));
@@ -262,7 +262,7 @@ fn split(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// The lock file that a git command has found, if that is why it failed.
+/// The lock file that made a git command fail, if one did.
 fn lock_in_the_way(stderr: &str) -> Option<&str> {
     let (_, from_path) = stderr.split_once("Unable to create '")?;
     let (path, rest) = from_path.split_once("': ")?;

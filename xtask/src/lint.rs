@@ -1,11 +1,10 @@
 //! `cargo xtask lint`.
 //!
-//! `cargo clippy` looks at members of the workspace only, and Wasmtime's crates
-//! are none. As cargo's RUSTC_WRAPPER clippy's driver sees every crate, each at
-//! the lint levels of its own manifest; dependencies from a registry are built
-//! with `--cap-lints`, and skipped. Upstream's crates are not ours to clean up:
-//! of what is said about them, only what concerns overlay/ and patched files
-//! counts.
+//! `cargo clippy` only looks at members of the workspace, and Wasmtime's crates are not
+//! members. Used as cargo's RUSTC_WRAPPER, clippy's driver sees every crate, each at the
+//! lint levels of its own manifest. Dependencies from a registry are built with
+//! `--cap-lints`, and skipped. Upstream's crates are not ours to clean up: in these, only
+//! findings in overlay/ and patched files count.
 
 mod feature_sets;
 mod format;
@@ -21,7 +20,7 @@ use std::io::{BufRead, BufReader, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Lints that upstream does not use, and our lines in its crates must pass.
+/// Lints that upstream does not use, but that our lines in its crates must pass.
 const OURS: &[&str] = &["clippy::undocumented_unsafe_blocks"];
 
 pub fn lint(root: &Root) -> Result<()> {
@@ -51,16 +50,16 @@ pub fn lint(root: &Root) -> Result<()> {
     findings.report()
 }
 
-/// Which files count.
+/// The files that count.
 pub struct Scope {
     root: PathBuf,
-    /// vendor/wasmtime there.
+    /// The path of vendor/wasmtime.
     wasmtime: PathBuf,
-    /// What cargo and build scripts have written is there, and does not count.
+    /// Written by cargo and build scripts, so it does not count.
     target: PathBuf,
-    /// Below vendor/wasmtime: files linked to overlay/.
+    /// Files linked to overlay/, relative to vendor/wasmtime.
     pub overlay: BTreeSet<String>,
-    /// Below vendor/wasmtime: upstream's files that are patched.
+    /// Upstream's files that are patched, relative to vendor/wasmtime.
     pub patched: BTreeMap<String, FileChange>,
 }
 
@@ -120,7 +119,7 @@ impl Scope {
     fn of(root: &Root) -> Result<Scope> {
         let git = Git::open(&root.wasmtime())?;
         let base = git.root_commit()?;
-        // Of the work tree, so that what is being edited is linted too.
+        // Compares the work tree, so that files being edited are linted too.
         let diff = git.run(&["diff", "--no-renames", "--no-color", "--unified=0", &base])?;
         let patched = summarize(&diff)
             .files
@@ -136,7 +135,7 @@ impl Scope {
         })
     }
 
-    /// Clippy's own: what it makes of a crate differs from what a build does.
+    /// A separate directory for clippy, which compiles crates differently from a build.
     fn target_dir(&self) -> PathBuf {
         self.target.join("lint")
     }
@@ -160,7 +159,7 @@ impl Scope {
             .context("cannot start cargo")?;
         let stdout = child.stdout.take().context("cargo has no output")?;
         for line in BufReader::new(stdout).lines() {
-            // Lines that are not a message come from build scripts.
+            // Lines that are not messages come from build scripts.
             let Ok(message) = serde_json::from_str::<CargoMessage>(&line?) else {
                 continue;
             };
@@ -189,7 +188,7 @@ impl Scope {
             if self.counts_at(lint, span) {
                 return true;
             }
-            // Code from a macro is as well at the place that uses the macro.
+            // Code from a macro also counts where the macro is used.
             spans.extend(span.expansion.as_ref().map(|e| &e.span));
         }
         false

@@ -8,7 +8,7 @@ use crate::series::{self, Patch};
 use crate::stamp::Stamp;
 use anyhow::{Result, bail};
 
-/// An error in the midst of a rebase, where HEAD is not the whole series.
+/// Fails in the middle of a rebase, when HEAD is not the whole series.
 pub fn refuse_halfway(git: &Git) -> Result<()> {
     for state in ["rebase-merge", "rebase-apply"] {
         if git.dir().join(state).exists() {
@@ -21,8 +21,7 @@ pub fn refuse_halfway(git: &Git) -> Result<()> {
     Ok(())
 }
 
-/// An error if `vendor/wasmtime` holds work that is in neither patches/ nor
-/// overlay/.
+/// Fails if `vendor/wasmtime` holds work that is in neither patches/ nor overlay/.
 pub fn refuse(root: &Root, git: &Git, stamp: &Stamp, patches: &[Patch]) -> Result<()> {
     refuse_halfway(git)?;
     let mut local: Vec<String> = git
@@ -61,8 +60,8 @@ pub fn refuse(root: &Root, git: &Git, stamp: &Stamp, patches: &[Patch]) -> Resul
     Ok(())
 }
 
-/// Makes room for an update: what it would lose is kept. Returns the new
-/// files, which are among that, for the update to remove.
+/// Makes room for an update by keeping what it would lose. Returns the new files among
+/// that, for the update to remove.
 pub fn replace(root: &Root, git: &Git, stamp: &Stamp) -> Result<Vec<String>> {
     let changes = git.changes(false)?;
     let laid_out = || -> Result<bool> {
@@ -77,7 +76,7 @@ pub fn replace(root: &Root, git: &Git, stamp: &Stamp) -> Result<Vec<String>> {
     {
         kept.push(keep(root, git, stamp)?);
     }
-    // Nothing may be going on there once the files are replaced.
+    // No rebase may be in progress once the files are replaced.
     for (state, quit) in [("rebase-merge", "rebase"), ("rebase-apply", "am")] {
         let state = git.dir().join(state);
         if state.exists() {
@@ -95,15 +94,15 @@ pub fn replace(root: &Root, git: &Git, stamp: &Stamp) -> Result<Vec<String>> {
         );
     }
     let new = changes.into_iter().filter(|(state, _)| state == "??");
-    // A repository in there is left alone.
+    // A nested repository is left alone.
     Ok(new
         .map(|c| c.1)
         .filter(|file| !file.ends_with('/'))
         .collect())
 }
 
-/// Before an interrupted update to `next` is completed: keeps all that is there
-/// if a file is neither as before nor as in `next`.
+/// Called before an interrupted update to `next` is completed. Keeps everything there if a
+/// file is neither as before nor as in `next`.
 pub fn keep_later_edits(root: &Root, git: &Git, stamp: &Stamp, next: &str) -> Result<()> {
     let (mut edited, new) = git.differing("HEAD")?;
     let (next_edited, next_new) = git.differing(next)?;
@@ -119,8 +118,8 @@ pub fn keep_later_edits(root: &Root, git: &Git, stamp: &Stamp, next: &str) -> Re
     Ok(())
 }
 
-/// Keeps HEAD's commits under a new ref, with what is not committed in one more
-/// commit on top, and returns its name.
+/// Keeps HEAD's commits under a new ref, with uncommitted changes as one more commit on
+/// top. Returns the ref's name.
 fn keep(root: &Root, git: &Git, stamp: &Stamp) -> Result<String> {
     let scratch = tempfile::tempdir()?;
     let index = scratch.path().join("index");
@@ -146,7 +145,7 @@ fn keep(root: &Root, git: &Git, stamp: &Stamp) -> Result<String> {
     name(git, &commit)
 }
 
-/// The ref that `commit` is kept as: a new one, unless it has one.
+/// The ref that keeps `commit`: a new one, unless it already has one.
 fn name(git: &Git, commit: &str) -> Result<String> {
     let prefix = "refs/xtask/replaced-";
     let format = "--format=%(objectname) %(refname)";
@@ -178,7 +177,7 @@ pub fn describe(state: &str) -> &'static str {
     }
 }
 
-/// The first of these lines, and how many there are beside.
+/// The first of these lines, and the number of the rest.
 pub fn shorten(lines: &[String]) -> Vec<String> {
     let mut shown: Vec<String> = lines.iter().take(12).cloned().collect();
     if lines.len() > shown.len() {

@@ -1,5 +1,5 @@
-//! `cargo xtask`: lays out the patched Wasmtime, keeps its patches, and runs
-//! everything that needs it.
+//! `cargo xtask`: lays out the patched Wasmtime, maintains its patches, and runs everything
+//! that needs it.
 
 mod busy;
 mod demo;
@@ -31,7 +31,7 @@ use std::process::ExitCode;
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Builds, tests and keeps the fork")]
 struct Cli {
-    /// The repository to work on instead of the one that xtask was built in.
+    /// The repository to work on, instead of the one that xtask was built in.
     #[arg(long, hide = true, global = true)]
     root: Option<PathBuf>,
     #[command(subcommand)]
@@ -40,18 +40,18 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Lay out the pinned Wasmtime in vendor/wasmtime, with overlay/ and
-    /// patches/ applied. Does nothing when it is up to date.
+    /// Lay out the pinned Wasmtime in vendor/wasmtime, with overlay/ and patches/ applied.
+    /// Does nothing if it is up to date.
     Vendor {
-        /// Verify every file that is there; change nothing.
+        /// Verify every file in it; change nothing.
         #[arg(long, conflicts_with_all = ["force", "repin"])]
         check: bool,
         /// Replace local edits and commits; they stay reachable in
         /// vendor/wasmtime as refs/xtask/replaced-1, and so on.
         #[arg(long)]
         force: bool,
-        /// After a change of vendor/upstream: compute the tree ids anew and
-        /// write them to vendor/upstream/pin.toml.
+        /// After a change to vendor/upstream: compute the tree ids again and write them to
+        /// vendor/upstream/pin.toml.
         #[arg(long)]
         repin: bool,
     },
@@ -60,8 +60,8 @@ enum Command {
         #[command(subcommand)]
         command: PatchesCommand,
     },
-    /// Run guests that never yield side by side in one Store. Fails unless all
-    /// that it shows was to be seen.
+    /// Run guests that never yield side by side in one Store. Fails unless the run shows
+    /// everything it should.
     Demo {
         /// More arguments for `preempt run`, such as `--preemption fuel`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -72,7 +72,7 @@ enum Command {
         /// Run the ignored (long) tests too and, unless filtered, `lint`.
         #[arg(long)]
         full: bool,
-        /// Run them beside eight processes that take all the CPU time they get.
+        /// Run them beside eight processes that take all the CPU time they can get.
         #[arg(long)]
         busy: bool,
         /// Run only tests whose name contains this.
@@ -84,8 +84,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Measure the paper's workloads and a broader set, beside stock Wasmtime, and
-    /// write docs/paper.md and docs/img/paper.svg.
+    /// Measure the paper's workloads and a broader set, against stock Wasmtime, and write
+    /// docs/paper.md and docs/img/paper.svg.
     #[command(after_help = tasks::PAPER_HELP)]
     Paper {
         /// Options, as below.
@@ -111,12 +111,11 @@ enum PatchesCommand {
     /// Write vendor/wasmtime's commits to patches/, and its new files to
     /// overlay/.
     Save {
-        /// Overwrite patches that were changed by other means, such as by
-        /// `git pull`.
+        /// Overwrite patches that were changed by other means, such as `git pull`.
         #[arg(long)]
         force: bool,
     },
-    /// Fail unless patches/ is what vendor/wasmtime exports, byte by byte.
+    /// Fail unless patches/ is exactly what vendor/wasmtime exports, byte for byte.
     Check,
     /// Show the series.
     List,

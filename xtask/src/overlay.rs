@@ -1,12 +1,12 @@
-//! `overlay/`: the fork's new files, linked into `vendor/wasmtime`, so that an
-//! edit here is what compiles.
+//! `overlay/`: the fork's new files, linked into `vendor/wasmtime`, so that an edit here is
+//! what gets compiled.
 //!
-//! The links are no part of vendor/wasmtime's history: its repository is told
-//! to ignore them. Committed, they would have to come before the patches, and
-//! every new overlay file would rewrite all the commits after it.
+//! The links are not part of vendor/wasmtime's history: its repository is told to ignore
+//! them. If they were committed, they would have to come before the patches, and every new
+//! overlay file would rewrite all the commits after it.
 //!
-//! Where a file system has no symbolic links they are copies, renewed on each
-//! run; overlay/ is then the side to edit.
+//! On a file system without symbolic links they are copies, renewed on each run. In that
+//! case, edit the files in overlay/.
 
 use crate::files::write_if_changed;
 use crate::git::Git;
@@ -19,10 +19,10 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Set, it makes xtask copy as if there were no symbolic links.
+/// If set, makes xtask copy as if there were no symbolic links.
 const NO_LINKS: &str = "XTASK_NO_SYMLINKS";
 
-/// The overlay's files: paths in upstream's repository.
+/// The overlay's files, as paths in upstream's repository.
 pub fn files(root: &Root) -> Result<BTreeSet<String>> {
     let dir = root.overlay();
     if !dir.is_dir() {
@@ -30,7 +30,7 @@ pub fn files(root: &Root) -> Result<BTreeSet<String>> {
     }
     Ok(files_below(&dir)?
         .into_iter()
-        // Editors leave such files beside the one that is being edited.
+        // Editors leave such files beside the one being edited.
         .filter(|file| {
             let name = file.rsplit('/').next().unwrap_or(file);
             !name.starts_with('.') && !name.ends_with('~')
@@ -45,7 +45,7 @@ enum Place {
     Missing,
     OtherLink,
     SameFile,
-    /// A file of other contents, and which side is the newer one.
+    /// A file with other contents, and which side is newer.
     OtherFile {
         overlay_is_newer: bool,
     },
@@ -80,14 +80,14 @@ fn inspect(root: &Root, tree: &Path, file: &str) -> Result<Place> {
     })
 }
 
-/// From a file's place in `vendor/wasmtime` to the file in `overlay`.
+/// The path from a file's place in `vendor/wasmtime` to the file in `overlay`.
 fn link_target(file: &str) -> PathBuf {
     let up = file.matches('/').count() + 2;
     Path::new(&"../".repeat(up)).join("overlay").join(file)
 }
 
-/// Overlay files that were edited in `vendor/wasmtime` and not in `overlay/`:
-/// an editor can replace a link by a file.
+/// Overlay files that were edited in `vendor/wasmtime` but not in `overlay/`: an editor can
+/// replace a link with a file.
 pub fn edited(root: &Root, git: &Git, copies: bool) -> Result<Vec<String>> {
     let mut edited = Vec::new();
     for file in files(root)? {
@@ -101,8 +101,8 @@ pub fn edited(root: &Root, git: &Git, copies: bool) -> Result<Vec<String>> {
     Ok(edited)
 }
 
-/// Links what is not linked, removes links to what is gone. `copies` tells
-/// whether there are copies instead of links, and is updated.
+/// Links files that are not linked, and removes links to files that are gone. `copies`
+/// tells whether copies are used instead of links, and is updated.
 pub fn sync(root: &Root, git: &Git, copies: &mut bool, force: bool) -> Result<()> {
     let wanted = files(root)?;
     let there = listed(git)?;
@@ -119,8 +119,8 @@ pub fn sync(root: &Root, git: &Git, copies: &mut bool, force: bool) -> Result<()
     }
     for file in there.difference(&wanted) {
         let at = git.work_tree.join(file);
-        // A file in the place of a link is somebody's work: it stays, and
-        // shows up as an untracked file.
+        // A file in place of a link is somebody's work. It stays, and shows up as an
+        // untracked file.
         if *copies || fs::symlink_metadata(&at).is_ok_and(|meta| meta.is_symlink()) {
             remove(&at)?;
         }
@@ -128,7 +128,7 @@ pub fn sync(root: &Root, git: &Git, copies: &mut bool, force: bool) -> Result<()
     list(git, &wanted)
 }
 
-/// Problems with what is linked, without mending them.
+/// Reports problems with the links without fixing them.
 pub fn problems(root: &Root, git: &Git, copies: bool) -> Result<Vec<String>> {
     let wanted = files(root)?;
     let there = listed(git)?;
@@ -150,7 +150,7 @@ pub fn problems(root: &Root, git: &Git, copies: bool) -> Result<Vec<String>> {
     Ok(problems)
 }
 
-/// An overlay file may not be one that upstream has, nor in the way of one.
+/// Refuses overlay files that upstream has too, or that are in the way of one.
 pub fn refuse_upstream_paths<'a>(git: &Git, files: impl Iterator<Item = &'a String>) -> Result<()> {
     let mut files = files.peekable();
     if files.peek().is_none() {
@@ -197,7 +197,7 @@ fn refuse_edited(edited: &[String]) -> Result<()> {
     )
 }
 
-/// Replaces the overlay's file by the one in vendor/wasmtime, and links it.
+/// Replaces the overlay's file with the one in vendor/wasmtime, and links it.
 pub fn take_over(root: &Root, git: &Git, file: &str, copies: &mut bool) -> Result<()> {
     let from = git.work_tree.join(file);
     let bytes = fs::read(&from).with_context(|| format!("cannot read {}", from.display()))?;
@@ -237,7 +237,7 @@ fn place(root: &Root, git: &Git, file: &str, copies: &mut bool) -> Result<()> {
     Ok(())
 }
 
-/// Removes a file, which need not be there.
+/// Removes a file, if it exists.
 pub fn remove(at: &Path) -> Result<()> {
     match fs::remove_file(at) {
         Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
@@ -254,7 +254,7 @@ fn symlink(target: &Path, at: &Path) -> std::io::Result<()> {
 
 #[cfg(windows)]
 fn symlink(target: &Path, at: &Path) -> std::io::Result<()> {
-    // ERROR_PRIVILEGE_NOT_HELD has no kind of its own.
+    // ERROR_PRIVILEGE_NOT_HELD has no error kind of its own.
     std::os::windows::fs::symlink_file(target, at)
         .map_err(|error| std::io::Error::new(ErrorKind::Unsupported, error))
 }
@@ -263,7 +263,7 @@ fn exclude(git: &Git) -> PathBuf {
     git.dir().join("info/exclude")
 }
 
-/// The overlay files that were linked last, and are ignored by git.
+/// The overlay files that were linked last, which git ignores.
 fn listed(git: &Git) -> Result<BTreeSet<String>> {
     match fs::read_to_string(exclude(git)) {
         Ok(text) => Ok(text

@@ -1,5 +1,4 @@
-//! patches/ and overlay/, written back from `vendor/wasmtime` and compared
-//! with it.
+//! Writes patches/ and overlay/ back from `vendor/wasmtime`, and compares them with it.
 
 mod rules;
 
@@ -59,13 +58,13 @@ fn save_locked(root: &Root, force: bool) -> Result<()> {
     }
     let applied = apply_again(root, &git, &base, &patches)?;
 
-    // From here on files are written.
+    // Files are written from here on.
     let edited = overlay::edited(root, &git, stamp.copies)?;
     for file in new.staged.iter() {
         git.run(&["rm", "--quiet", "--cached", "--", file])?;
     }
     if !new.committed.is_empty() {
-        // The files in question stay in the work tree, no longer tracked.
+        // The new files stay in the work tree, but are no longer tracked.
         git.run(&["reset", "--quiet", "--mixed", &applied])?;
     }
     for file in all.iter().chain(&edited) {
@@ -150,7 +149,7 @@ struct NewFiles {
 }
 
 impl NewFiles {
-    /// An error if there is anything uncommitted beside them.
+    /// Fails if there are any other uncommitted changes.
     fn find(git: &Git, base: &str) -> Result<NewFiles> {
         let mut new = NewFiles {
             untracked: Vec::new(),
@@ -170,7 +169,7 @@ impl NewFiles {
             match state.as_str() {
                 "??" => new.untracked.push(file),
                 "A " | "AM" => new.staged.push(file),
-                // Still being edited: what is in the work tree counts.
+                // Still being edited: the work tree's version counts.
                 _ if new.committed.contains(&file) && !state.contains('D') => {}
                 _ => edited.push(file),
             }
@@ -213,9 +212,8 @@ fn refuse_outside_of_code(files: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Applies the series to upstream's files, and fails unless that makes the
-/// same files, and exports to the same bytes. Returns the last commit, which
-/// is then in `git` as well.
+/// Applies the series to upstream's files. Fails unless that produces the same files and
+/// exports to the same bytes. Returns the last commit, which is then also in `git`.
 fn apply_again(root: &Root, git: &Git, base: &str, patches: &[Patch]) -> Result<String> {
     let scratch = vendor::scratch::create(root)?;
     let copy = Git::init(scratch.path())?;
@@ -251,7 +249,7 @@ fn apply_again(root: &Root, git: &Git, base: &str, patches: &[Patch]) -> Result<
     copy.head()
 }
 
-/// Brings the copy's commits over, and names them.
+/// Copies the commits of `copy` into `git`, and returns the last one.
 fn copy_tree(copy: &Git, git: &Git) -> Result<String> {
     git.run_command(
         git.command()

@@ -1,4 +1,4 @@
-//! `vendor/upstream/pin.toml`: what the layout and the patches must come to.
+//! `vendor/upstream/pin.toml`: what the layout and the patches must produce.
 
 use crate::files::write_if_changed;
 use crate::root::Root;
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 pub struct Pin {
     /// Upstream's version.
     pub version: String,
-    /// Upstream's commit, as each crate of it states.
+    /// Upstream's commit, as stated by each of its crates.
     pub commit: String,
     /// Git tree id of the laid-out crates.
     pub base: String,
@@ -36,7 +36,7 @@ impl Pin {
         })
     }
 
-    /// Its text, as [`Pin::path`] holds it.
+    /// The pin's text, as in the file at [`Pin::path`].
     pub fn text(&self) -> String {
         format!(
             "# Written by `cargo xtask vendor --repin` and `cargo xtask patches save`.\n\

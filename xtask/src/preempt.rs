@@ -1,4 +1,4 @@
-//! The `preempt` command, built and run.
+//! Builds and runs the `preempt` command.
 
 use crate::root::Root;
 use crate::tasks::{self, Profile};
@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// A message of cargo's about what it has built.
+/// A message from cargo about something it has built.
 #[derive(Deserialize)]
 struct Artifact {
     target: Target,
@@ -23,10 +23,10 @@ struct Target {
 
 /// Builds the command, and returns it.
 ///
-/// `cargo run --package preempt-cli` would compile Wasmtime once more than the
-/// tests do: cargo gives a dependency the features that the selected packages
-/// ask for, and dev-dependencies count only where a test is selected. So all
-/// packages are selected here, and a test that takes a second to compile.
+/// `cargo run --package preempt-cli` would compile Wasmtime once more than the tests do:
+/// cargo gives a dependency the features that the selected packages ask for, and
+/// dev-dependencies count only if a test is selected. So this selects all packages, and a
+/// test that takes a second to compile.
 pub fn build(root: &Root) -> Result<Command> {
     let mut cargo = tasks::build(root, Profile::Debug)?
         .args([
@@ -44,7 +44,7 @@ pub fn build(root: &Root) -> Result<Command> {
     let stdout = cargo.stdout.take().context("cargo has no output")?;
     let mut preempt = None;
     for line in BufReader::new(stdout).lines() {
-        // The other lines are messages of other kinds.
+        // Other lines are messages of other kinds.
         if let Ok(artifact) = serde_json::from_str::<Artifact>(&line?)
             && artifact.target.name == "preempt"
             && artifact.target.kind == ["bin"]
@@ -60,8 +60,8 @@ pub fn build(root: &Root) -> Result<Command> {
     Ok(Command::new(preempt))
 }
 
-/// Runs the command in the directory that this process was started in, and ends
-/// this process with its exit status, which tells what became of the guests.
+/// Runs the command in the directory in which this process was started. Ends this process
+/// with the command's exit status, which tells what became of the guests.
 pub fn run(root: &Root, args: &[String]) -> Result<()> {
     let status = build(root)?.args(args).status()?;
     match status.code() {

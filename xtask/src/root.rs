@@ -1,4 +1,4 @@
-//! Where things are in the repository, and how cargo is called in it.
+//! Where things are in the repository, and how to call cargo in it.
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -61,8 +61,8 @@ impl Root {
         self.path.join("xtask/Cargo.toml")
     }
 
-    /// The target directory that cargo uses at the root of the repository, by
-    /// whatever setting.
+    /// The target directory that cargo uses at the root of the repository, however that is
+    /// configured.
     pub fn target(&self) -> Result<PathBuf> {
         #[derive(Deserialize)]
         struct Metadata {
@@ -78,8 +78,8 @@ impl Root {
     }
 }
 
-/// A cargo command to be run in `dir`. What `cargo run` told this process
-/// about xtask's own package is not passed on.
+/// A cargo command to run in `dir`. Does not pass on what `cargo run` told this process
+/// about xtask's own package.
 pub fn cargo(dir: &Path) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(cargo);
@@ -93,7 +93,7 @@ pub fn cargo(dir: &Path) -> Command {
     command
 }
 
-/// Runs `command` with this terminal; an error names `what` failed.
+/// Runs `command` on this terminal. An error says that `what` failed.
 pub fn run(command: &mut Command, what: &str) -> Result<()> {
     let status = command
         .status()
@@ -123,7 +123,7 @@ pub fn capture(command: &mut Command) -> Result<Captured> {
     })
 }
 
-/// Whether a message tells of a disk, or a quota, that is full.
+/// Whether a message reports a full disk or quota.
 pub fn tells_full_disk(text: &str) -> bool {
     [
         "No space left",
@@ -135,7 +135,7 @@ pub fn tells_full_disk(text: &str) -> bool {
     .any(|words| text.contains(words))
 }
 
-/// `error`, with a word on disk space where that is what was short.
+/// `error`, with a hint about disk space if that ran out.
 pub fn explain_full_disk(error: anyhow::Error) -> anyhow::Error {
     if tells_full_disk(&format!("{error:#}")) {
         error.context(

@@ -25,7 +25,7 @@ impl Patch {
     }
 }
 
-/// The patches in patches/, in their order.
+/// The patches in patches/, in order.
 pub fn read(root: &Root) -> Result<Vec<Patch>> {
     let dir = root.patches();
     let mut patches = Vec::new();
@@ -51,9 +51,8 @@ pub fn read(root: &Root) -> Result<Vec<Patch>> {
     Ok(patches)
 }
 
-/// Exports the commits after `base` up to `tip`, leaving the paths in
-/// `without` out. Every option that could make a byte differ between users is
-/// given.
+/// Exports the commits after `base` up to `tip`, leaving out the paths in `without`. Gives
+/// every option that could make a byte differ between users.
 pub fn export(git: &Git, base: &str, tip: &str, without: &[String]) -> Result<Vec<Patch>> {
     let scratch = tempfile::tempdir()?;
     let mut command = git.command();

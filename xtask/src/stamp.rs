@@ -15,9 +15,9 @@ use std::fs;
 /// A state of `vendor/wasmtime`.
 #[derive(Serialize, Deserialize, Clone)]
 pub struct Made {
-    /// A hash of what is pinned, and of the patches.
+    /// A hash of everything pinned, and of the patches.
     pub inputs: String,
-    /// Each patch's file, and a hash of it.
+    /// Each patch's file name, with a hash of the file.
     #[serde(default)]
     pub patches: BTreeMap<String, String>,
     /// The last patch's commit.
@@ -42,12 +42,12 @@ impl Made {
 pub struct Stamp {
     #[serde(flatten)]
     pub made: Made,
-    /// Overlay files are copies, not links.
+    /// Whether overlay files are copies instead of links.
     pub copies: bool,
-    /// An update to this has begun.
+    /// Set while an update to this state is in progress.
     pub updating: Option<Made>,
-    /// A hash of our workspaces' lock files when all that they need was last
-    /// in cargo's cache.
+    /// A hash of our workspaces' lock files from when cargo's cache last held all that they
+    /// need.
     pub fetched: Option<String>,
 }
 

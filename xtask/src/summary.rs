@@ -1,11 +1,11 @@
-//! What a patch says about itself, and does.
+//! What a patch says about itself, and what it does.
 
 use std::ops::Range;
 
 /// The line in a patch's message that every patch must have.
 pub const STATUS: &str = "Upstream-Status:";
 
-/// What it begins with, and what has to follow: see patches/README.md.
+/// How that line may begin, and what must follow: see patches/README.md.
 pub const STATUSES: [(&str, Option<Remark>); 4] = [
     ("pending", None),
     (
@@ -39,7 +39,7 @@ pub struct Remark {
 #[derive(Debug, Default, PartialEq)]
 pub struct Summary {
     pub subject: String,
-    /// The message has text beside the subject and lines such as `Name: text`.
+    /// Whether the message has text besides the subject and lines such as `Name: text`.
     pub has_reason: bool,
     pub status: Option<String>,
     pub files: Vec<FileChange>,
@@ -48,11 +48,11 @@ pub struct Summary {
 #[derive(Debug, Default, PartialEq)]
 pub struct FileChange {
     pub path: String,
-    /// "adds", "deletes", "renames" or "copies", where it does not just edit.
+    /// "adds", "deletes", "renames" or "copies", if it does more than edit.
     pub beyond_edit: Option<&'static str>,
     pub added: usize,
     pub removed: usize,
-    /// Lines that it adds, counted in the new file from 1.
+    /// The lines that it adds, counted in the new file from 1.
     pub added_lines: Vec<Range<usize>>,
 }
 
@@ -69,7 +69,7 @@ pub fn summarize(text: &str) -> Summary {
             let subject = subject.strip_prefix("[PATCH] ").unwrap_or(subject);
             summary.subject = subject.to_string();
             lines.next();
-            // A long subject goes on in lines that start with a space.
+            // A long subject continues on lines that start with a space.
             while let Some(more) = lines.peek().and_then(|line| line.strip_prefix(' ')) {
                 summary.subject.push(' ');
                 summary.subject.push_str(more);
@@ -88,8 +88,8 @@ pub fn summarize(text: &str) -> Summary {
         lines.next();
     }
 
-    // How much of the current hunk is still to come, in the old and the new
-    // file: inside, a line that starts with `---` is contents.
+    // How much of the current hunk remains, in the old and the new file. Inside a hunk, a
+    // line that starts with `---` is contents.
     let (mut old, mut new, mut at) = (0usize, 0usize, 0usize);
     for line in lines {
         if let Some(paths) = line.strip_prefix("diff --git ")

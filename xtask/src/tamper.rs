@@ -1,7 +1,7 @@
-//! When the laid-out tree is not the pinned one: which crate, which file.
+//! Finds out why the laid-out tree is not the pinned one: which crate, which file.
 //!
-//! Cargo checks a crate's checksum when it downloads the archive, and never
-//! looks at the unpacked files again. The archive is still in its cache.
+//! Cargo checks a crate's checksum when it downloads the archive, and never looks at the
+//! unpacked files again. The archive is still in its cache.
 
 use crate::root::Root;
 use crate::upstream::{Crate, files_below};
@@ -26,10 +26,9 @@ struct Locked {
 
 #[derive(Default)]
 pub struct Found {
-    /// A sentence for every crate that is not as it was published, with the
-    /// remedy.
+    /// A sentence for every crate that differs from the published one, with the remedy.
     pub differing: Vec<String>,
-    /// A sentence on those of which it cannot be told.
+    /// A sentence about the crates that could not be checked.
     pub unknown: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! The commands that build and run something.
+//! The commands that build and run things.
 
 use crate::busy::Busy;
 use crate::root::{Root, capture, cargo, run as run_command};
@@ -7,7 +7,7 @@ use anyhow::Result;
 use std::path::Path;
 use std::process::Command;
 
-/// What `test` is asked for.
+/// The options of `test`.
 #[derive(Clone, Copy)]
 pub struct Tests<'a> {
     pub full: bool,
@@ -16,24 +16,24 @@ pub struct Tests<'a> {
 }
 
 impl Tests<'_> {
-    /// How many run at the same time.
+    /// How many tests to run at the same time.
     fn at_once(self) -> Result<usize> {
-        // Many wait for most of their time: for a program, or for a time to be over.
+        // Many tests spend most of their time waiting, for a program or for time to pass.
         let tests = 2 * std::thread::available_parallelism()?.get();
         Ok(match self.busy {
-            // So that they get half of the machine.
+            // This gives them half of the machine.
             true => tests.max(SPINNERS),
             false => tests,
         })
     }
 }
 
-/// How many processes there are beside the tests with `--busy`.
+/// How many processes run beside the tests with `--busy`.
 const SPINNERS: usize = 8;
 
 pub fn test(root: &Root, tests: Tests<'_>) -> Result<()> {
     let Tests { full, busy, filter } = tests;
-    // First of all, as it is not what is to be slow with `--busy`.
+    // First, because `--busy` is not meant to slow this down.
     let mut compile = build(root, Profile::Debug)?;
     compile.args(["test", "--workspace", "--no-run", "--quiet"]);
     run_command(&mut compile, "`cargo test --workspace --no-run`")?;
@@ -89,7 +89,7 @@ fn has_nextest(root: &Root) -> bool {
     version.is_ok_and(|version| version.ok)
 }
 
-/// Each test in a process of its own, and those of all crates side by side.
+/// Runs each test in its own process, and the tests of all crates side by side.
 fn with_nextest(root: &Root, tests: Tests<'_>) -> Result<()> {
     let mut nextest = workspace(root)?;
     nextest
@@ -97,7 +97,7 @@ fn with_nextest(root: &Root, tests: Tests<'_>) -> Result<()> {
         .arg(format!("--test-threads={}", tests.at_once()?))
         .args(tests.filter);
     if tests.full {
-        // With what they print: how much a soak has done.
+        // Shows what the tests print: how much a soak has done.
         nextest.args(["--profile", "full", "--run-ignored", "all"]);
         nextest.args(["--success-output", "final"]);
     }
@@ -119,10 +119,10 @@ fn with_cargo(root: &Root, tests: Tests<'_>) -> Result<()> {
     run_command(&mut all, "`cargo test --workspace`")
 }
 
-/// A cargo command that runs tests of the workspace.
+/// A cargo command that runs the workspace's tests.
 fn workspace(root: &Root) -> Result<Command> {
     let mut workspace = build(root, Profile::Debug)?;
-    // Lets tests/docs.rs be strict with the commands that it runs.
+    // Makes tests/docs.rs strict about the commands that it runs.
     workspace.env("XTASK_TEST", "1");
     Ok(workspace)
 }
@@ -135,7 +135,7 @@ pub fn bench(root: &Root, args: &[String]) -> Result<()> {
     run_command(&mut bench, "`cargo bench`")
 }
 
-/// What `bench-paper` takes.
+/// The options of `bench-paper`.
 pub const PAPER_HELP: &str = "\
 Measuring:
   --quick               Measure for less than a minute, and only print
@@ -149,7 +149,7 @@ Writing:
   --no-docs             Only print
   --from FILE           Do not measure: take the figures from what --json has written";
 
-/// Runs in the directory that this process was started in: files are relative to it.
+/// Runs in the directory in which this process was started, since files are relative to it.
 pub fn paper(root: &Root, args: &[String]) -> Result<()> {
     let mut paper = build(root, Profile::Release)?;
     paper
@@ -162,7 +162,7 @@ pub fn paper(root: &Root, args: &[String]) -> Result<()> {
     run_command(&mut paper, "the measurement")
 }
 
-/// What is compiled apart from the rest: a directory of cargo's.
+/// A cargo profile, which is compiled separately from the others.
 #[derive(Clone, Copy)]
 pub enum Profile {
     Debug,
@@ -178,7 +178,7 @@ impl Profile {
     }
 }
 
-/// A cargo command at the root of the repository, with vendor/wasmtime there.
+/// A cargo command at the root of the repository. Makes sure that vendor/wasmtime is there.
 pub fn build(root: &Root, profile: Profile) -> Result<Command> {
     vendor::ensure(root)?;
     if !has_compiled_wasmtime(&root.target()?.join(profile.dir())) {
@@ -190,13 +190,13 @@ pub fn build(root: &Root, profile: Profile) -> Result<Command> {
     Ok(cargo(&root.path))
 }
 
-/// Whether cargo has begun to compile the crate `wasmtime` in this directory.
+/// Whether cargo has started to compile the crate `wasmtime` in this directory.
 fn has_compiled_wasmtime(dir: &Path) -> bool {
     let Ok(entries) = std::fs::read_dir(dir.join(".fingerprint")) else {
         return false;
     };
     entries.flatten().any(|entry| {
-        // Others are `wasmtime-environ-`, and so on.
+        // Other crates are `wasmtime-environ-`, and so on.
         let name = entry.file_name();
         let hash = name
             .to_str()
@@ -214,7 +214,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert!(!has_compiled_wasmtime(dir.path()));
         for (crate_dir, is_it) in [
-            // By xtask, in a target directory that it shares.
+            // By xtask, in a shared target directory.
             ("xtask-0123456789abcdef", false),
             ("wasmtime-environ-0123456789abcdef", false),
             ("wasmtime-preempt-0123456789abcdef", false),

@@ -1,5 +1,5 @@
-//! Upstream's published crates: fetching them, finding them in cargo's cache,
-//! and laying them out at the paths they have in upstream's repository.
+//! Upstream's published crates: fetches them, finds them in cargo's cache, and lays them
+//! out at their paths in upstream's repository.
 
 use crate::fetch::{Fetched, fetch};
 use crate::pin::Pin;
@@ -9,13 +9,13 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
-/// The package at the root of upstream's repository: it tells which commit
-/// all the others must be of.
+/// The package at the root of upstream's repository. All the others must be of the same
+/// commit.
 const ROOT_CRATE: &str = "wasmtime-cli";
 
-/// What cargo adds to a package, beside the manifest that it rewrites. The
-/// root's Cargo.lock is not upstream's either: cargo reduces it to what that
-/// one package needs.
+/// What cargo adds to a package, besides the manifest that it rewrites. The root's
+/// Cargo.lock is not upstream's either, since cargo reduces it to what that one package
+/// needs.
 const ADDED_BY_CARGO: [&str; 3] = [".cargo_vcs_info.json", "Cargo.lock", ".cargo-ok"];
 
 pub struct Crate {
@@ -53,7 +53,7 @@ struct Dependency {
 }
 
 impl Metadata {
-    /// What vendor/upstream/Cargo.toml lists.
+    /// The dependencies that vendor/upstream/Cargo.toml lists.
     fn wanted(&self) -> impl Iterator<Item = &Dependency> {
         let stub = self.packages.iter().find(|p| p.source.is_none());
         stub.into_iter().flat_map(|stub| &stub.dependencies)
@@ -210,8 +210,7 @@ impl Crate {
         Ok(())
     }
 
-    /// What a file of the package is called in upstream's repository, if it
-    /// is there at all.
+    /// The path in upstream's repository of a file of the package, if it is there at all.
     pub fn name_upstream<'a>(&self, file: &'a str) -> Option<&'a str> {
         match file {
             "Cargo.toml" => None,
@@ -222,8 +221,8 @@ impl Crate {
     }
 }
 
-/// Whether this path leads into the tree and nowhere else, git's own directory
-/// included: it is not verified yet, and about to be written to.
+/// Whether this path stays inside the tree and out of git's own directory. It is not
+/// verified yet, and is about to be written to.
 fn is_plain(path: &str) -> bool {
     path.split('/').all(|part| {
         !["", ".", ".."].contains(&part)
@@ -232,7 +231,7 @@ fn is_plain(path: &str) -> bool {
     })
 }
 
-/// `error`, with the crates that are not as published, which explains it.
+/// `error`, with the crates that differ from the published ones, if that explains it.
 fn blame_tampering(
     root: &Root,
     metadata: &Metadata,
@@ -276,7 +275,7 @@ fn vcs_info(dir: &Path) -> Result<Option<VcsInfo>> {
     }
 }
 
-/// The paths of all files below `dir`, relative to it, with `/` between.
+/// The paths of all files below `dir`, relative to it, separated by `/`.
 pub fn files_below(dir: &Path) -> Result<Vec<String>> {
     fn walk(dir: &Path, prefix: &str, files: &mut Vec<String>) -> Result<()> {
         let entries =
@@ -305,8 +304,8 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     if let Some(dir) = to.parent() {
         std::fs::create_dir_all(dir)?;
     }
-    // A new time, not the one that cargo gives to unpacked files: what was
-    // built from another version of this file must look out of date.
+    // Gives the file a new time, unlike the one that cargo gives to unpacked files: what
+    // was built from another version of it must look out of date.
     std::fs::copy(from, to)?;
     Ok(())
 }

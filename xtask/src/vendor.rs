@@ -1,16 +1,16 @@
 //! Laying out `vendor/wasmtime`.
 //!
-//! 1. Fetch the pinned crates, find them in cargo's cache.
-//! 2. Lay them out in a directory beside `vendor/wasmtime`, commit; the tree
-//!    id must be the pinned one.
+//! 1. Fetch the pinned crates and find them in cargo's cache.
+//! 2. Lay them out in a directory beside `vendor/wasmtime` and commit. The tree id must be
+//!    the pinned one.
 //! 3. Link overlay/.
-//! 4. Apply patches/; the tree id must be the pinned one.
-//! 5. Put it in place. Where there is one already, only the files that differ
-//!    are written: cargo compiles anew what has a new time.
-//! 6. Fetch what our own workspaces need, which cannot be read before.
+//! 4. Apply patches/. The tree id must be the pinned one.
+//! 5. Put the result in place. If there already is one, write only the files that differ,
+//!    because cargo recompiles whatever has a new time.
+//! 6. Fetch what our own workspaces need, which cannot be read earlier.
 //!
-//! Up to step 5 nothing is touched that anybody uses. Local work in
-//! `vendor/wasmtime` is looked for before step 1.
+//! Before step 5, nothing that is in use is touched. Local work in `vendor/wasmtime` is
+//! looked for before step 1.
 
 mod check;
 mod place;
@@ -38,7 +38,7 @@ pub struct Options {
     pub repin: bool,
 }
 
-/// One run at a time; the lock goes with the process.
+/// Allows one run at a time. The lock ends with the process.
 pub fn lock(root: &Root) -> Result<fs::File> {
     let path = root.vendor().join(".lock");
     let file = fs::File::create(&path)
@@ -52,7 +52,7 @@ pub fn lock(root: &Root) -> Result<fs::File> {
     Ok(file)
 }
 
-/// Makes sure of an up-to-date `vendor/wasmtime`.
+/// Makes sure that `vendor/wasmtime` is up to date.
 pub fn ensure(root: &Root) -> Result<()> {
     ensure_with(root, Options::default())
 }
@@ -186,8 +186,8 @@ fn lay_out(
     Ok((git, Pin { base, ..pin }))
 }
 
-/// After a move to another version the patches may not apply: makes the new
-/// base known to the old repository, so that git can rebase them.
+/// After a move to another version, the patches may not apply. Makes the new base known to
+/// the old repository, so that git can rebase them.
 fn offer_rebase(
     root: &Root,
     new: &Git,
@@ -210,7 +210,7 @@ fn offer_rebase(
             .arg(format!("+{base}:refs/xtask/base")),
     )?;
     let old_base = there.root_commit()?;
-    // Not yet the patched tree: `patches save` writes it after the rebase.
+    // Still the old patched tree: `patches save` writes the new one after the rebase.
     let old_pin = Pin::read(root)?;
     Pin {
         patched: old_pin.patched,

@@ -23,22 +23,21 @@ pub enum Command {
 
 /// Run guests side by side in one Store, each as a preempted thread
 ///
-/// Each GUEST gets an instance of its own, and a thread that runs until its slice
-/// is used up; then it is another guest's turn. No guest has to yield. Guests may
-/// start threads of their own, which take turns with all the others.
+/// Each GUEST gets its own instance, and a thread that runs until its slice is used up.
+/// Then it is another guest's turn. No guest has to yield. Guests may start threads of
+/// their own, which take turns with all the others.
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = AFTER_HELP)]
 pub struct RunArgs {
-    /// What ends a slice: a timer (signal, epoch), or a count of executed
-    /// instructions (fuel)
+    /// What ends a slice: a timer (signal, epoch), or a count of executed instructions
+    /// (fuel)
     ///
-    /// The default is signal where that works, and epoch elsewhere.
+    /// The default is signal where it works, and epoch elsewhere.
     #[arg(long, value_enum, default_value_t = Mode::for_this_host())]
     pub preemption: Mode,
 
-    /// How long a guest may run before it is another one's turn: a duration such as
-    /// 10ms (signal: at least 50us; epoch), or a number of units of fuel such as
-    /// 100000 (fuel)
+    /// How long a guest may run before another one's turn: a duration such as 10ms (signal:
+    /// at least 50us; epoch), or a number of units of fuel such as 100000 (fuel)
     ///
     /// The default is 10ms, or 10000000 units.
     #[arg(long, value_name = "10ms|100000", allow_hyphen_values = true)]
@@ -46,12 +45,12 @@ pub struct RunArgs {
 
     /// Stop the guests that have not finished after this time
     ///
-    /// The default is to run until all have finished. The modules' start functions
-    /// are part of the run. A run may take longer: a guest in a host function is
-    /// stopped when that returns; one in a single instruction that fills or copies
-    /// gigabytes of memory, when that is done; and under --preemption fuel, at the
-    /// end of its slice. A reader that no longer reads what was printed is given two
-    /// seconds.
+    /// By default, the run goes on until all guests have finished. The modules' start
+    /// functions are part of the run. The run may take longer than this: a guest in a host
+    /// function is stopped when the function returns, one in a single instruction that
+    /// fills or copies gigabytes of memory when the instruction is done, and one under
+    /// --preemption fuel at the end of its slice. A reader that stops reading the output
+    /// gets two more seconds.
     #[arg(
         long = "for",
         value_name = "DURATION",
@@ -60,10 +59,10 @@ pub struct RunArgs {
     )]
     pub time: Option<Duration>,
 
-    /// Show how the guests took turns: each one's share of the CPU time in each STEP
-    /// of the run, which is 10ms if none is given
+    /// Show how the guests took turns: each one's share of the CPU time in each STEP of the
+    /// run (10ms if none is given)
     ///
-    /// The end of a step also ends the slice of the guest that is running.
+    /// The end of a step also ends the slice of the running guest.
     #[arg(
         long,
         value_name = "STEP",
@@ -74,21 +73,21 @@ pub struct RunArgs {
     )]
     pub interleaving: Option<Duration>,
 
-    /// Set an environment variable of a WASI guest, or of all of them
+    /// Set an environment variable for one WASI guest, or for all of them
     ///
-    /// GUEST is a guest's name or its number, as in the table. May be repeated.
-    /// Guests do not see the environment of this process.
+    /// GUEST is a guest's name or its number, as in the table. May be repeated. Guests do
+    /// not see the environment of this process.
     #[arg(long, value_name = "[GUEST=]KEY=VALUE")]
     pub env: Vec<String>,
 
-    /// Give a WASI guest, or each of them, this file as its standard input
+    /// Give one WASI guest, or each of them, this file as its standard input
     ///
-    /// GUEST is a guest's name or its number, as in the table. May be repeated.
-    /// Guests without a file share the standard input of this process.
+    /// GUEST is a guest's name or its number, as in the table. May be repeated. Guests
+    /// without a file share the standard input of this process.
     #[arg(long, value_name = "[GUEST=]FILE")]
     pub stdin: Vec<String>,
 
-    // Before the others: a heading holds for all that follows.
+    // Before the flattened options: a heading applies to everything after it.
     /// FILE[:EXPORT][(ARG,...)], for example 'fib.wat:fib(30)'
     #[arg(value_name = "GUEST", required = true)]
     pub guests: Vec<String>,

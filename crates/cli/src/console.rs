@@ -1,9 +1,9 @@
-//! Where guests print: whole lines of each, to this process' stdout and stderr.
+//! Where guests print: in whole lines, to this process's stdout and stderr.
 //!
-//! A guest may be preempted between the two halves of a line, so each stream
-//! keeps its unfinished line back. Whole lines wait in a queue for an OS thread
-//! that writes them, so that a reader who is slow holds up nobody but the guests
-//! that print: one whose stream has no room left is parked until it has.
+//! A guest may be preempted halfway through a line, so each stream holds its unfinished
+//! line back. Whole lines go into a queue, and an OS thread writes them. A slow reader
+//! therefore holds up only the guests that print: a guest whose stream is full is parked
+//! until there is room.
 //!
 //! ```text
 //!   guest --> Stream: its unfinished line --+
@@ -12,8 +12,8 @@
 //!   live view ------------------------------------------------+
 //! ```
 //!
-//! Under a live view, lines wait until it is redrawn: it has to be taken off the
-//! screen for them.
+//! Under a live view, lines wait until it is redrawn, because it must leave the screen
+//! while they are written.
 
 mod stream;
 mod writer;
@@ -31,23 +31,23 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 use writer::Sinks;
 
-/// How many bytes of a stream may wait, its unfinished line among them.
+/// How many bytes of a stream may wait, including its unfinished line.
 const ROOM: usize = 64 * 1024;
 
-/// A line that is longer is written in parts.
+/// A longer line is written in parts.
 const LONGEST_LINE: usize = ROOM / 2;
 
-/// The most bytes that are held back for [`Console::release`].
+/// The most bytes to hold back for [`Console::release`].
 const MOST_HELD_FOR_RELEASE: usize = 1024 * 1024;
 
-/// How often [`Console::drain`] asks whether to go on.
+/// How often [`Console::drain`] asks whether to give up.
 const ASK: Duration = Duration::from_millis(50);
 
-/// Ends what a guest may have left a terminal in: a control string, the alternate
-/// screen, margins, colours, a hidden cursor, another character set.
+/// Undoes what a guest may have done to a terminal: a control string, the alternate screen,
+/// margins, colours, a hidden cursor, another character set.
 const RESET: &[u8] = b"\x1b\\\x1b[?1047l\x1b[!p\x1b[0m\x1b[?25h\x1b[?7h\x1b(B\x0f";
 
-/// Which of this process' streams.
+/// One of this process's streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     Stdout,
@@ -72,7 +72,7 @@ impl fmt::Display for Target {
     }
 }
 
-/// What a guest is ended with that prints where nobody reads any more.
+/// The error that ends a guest which prints to a stream that nobody reads any more.
 #[derive(Clone, Copy, Debug)]
 pub struct Closed(pub Target);
 
@@ -91,62 +91,62 @@ pub struct Console(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
-    /// There is something to write, or it was written.
+    /// Signalled when there is something to write, or when it has been written.
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    /// Where to write, until there is a writer, which has it.
+    /// Where to write, until a writer starts and takes them.
     sinks: Option<Sinks>,
     has_writer: bool,
-    /// Whether the writer is at it.
+    /// Whether the writer is writing.
     is_writing: bool,
     /// How many pieces it has written.
     pieces: u64,
     view: Option<ProgressBar>,
-    /// A view that is to go off the screen.
+    /// A view to be taken off the screen.
     cleared: Option<ProgressBar>,
-    /// What the view is to show next.
+    /// What the view should show next.
     shown: Option<String>,
-    /// Whether the lines are to be written though a view is on the screen.
+    /// Whether to write the lines even though a view is on the screen.
     flush: bool,
     streams: Vec<Lines>,
-    /// In the order in which it was written.
+    /// In the order in which the chunks were printed.
     queue: VecDeque<Chunk>,
     stdout: Health,
     stderr: Health,
-    /// What is not to be written yet, perhaps never.
+    /// Output that is held back, perhaps forever.
     held: Option<Held>,
 }
 
-/// Of a stream of a guest.
+/// One stream of a guest.
 struct Lines {
     target: Target,
     unfinished: Vec<u8>,
-    /// How many bytes of it are in the queue.
+    /// How many of its bytes are in the queue.
     waiting: usize,
-    /// Those who wait for room.
+    /// Whoever is waiting for room.
     wakers: Vec<Waker>,
 }
 
-/// What is to be written.
+/// A piece of output to be written.
 struct Chunk {
     target: Target,
     bytes: Vec<u8>,
-    /// The index of the stream that it is of.
+    /// The index of its stream.
     stream: Option<usize>,
 }
 
-/// What is known of a [`Target`].
+/// What is known about a [`Target`].
 #[derive(Default)]
 struct Health {
     is_closed: bool,
-    /// The last error that no guest was told of.
+    /// The last error that no guest has been told about.
     failed: Option<io::Error>,
-    /// The first error of all.
+    /// The first error ever.
     first: Option<io::Error>,
-    /// Whether a guest may have left a terminal in another state.
+    /// Whether a guest may have changed the state of a terminal.
     is_changed: bool,
 }
 
@@ -157,8 +157,8 @@ struct Held {
 }
 
 impl Console {
-    /// A console that writes nothing of guests before [`Console::release`], and of very
-    /// much the beginning only.
+    /// A console that writes none of the guests' output before [`Console::release`]. If
+    /// there is very much of it, only the beginning is kept.
     pub fn holding() -> Console {
         let console = Console::default();
         console.0.state().held = Some(Held::default());
@@ -189,12 +189,12 @@ impl Console {
         self.0.notify(&mut state);
     }
 
-    /// From now on `view` is on the screen.
+    /// Tells the console that `view` is on the screen from now on.
     pub fn attach(&self, view: ProgressBar) {
         self.0.state().view = Some(view);
     }
 
-    /// Shows `text` in the view, and writes the lines that wait for that.
+    /// Shows `text` in the view, and writes the lines waiting for a redraw.
     pub fn draw(&self, text: String) {
         let mut state = self.0.state();
         state.shown = Some(text);
@@ -202,7 +202,7 @@ impl Console {
         self.0.notify(&mut state);
     }
 
-    /// A new stream that ends up in `target`.
+    /// A new stream that writes to `target`.
     pub fn stream(&self, target: Target) -> Stream {
         let mut state = self.0.state();
         state.streams.push(Lines {
@@ -214,7 +214,7 @@ impl Console {
         Stream::new(self.clone(), state.streams.len() - 1, target)
     }
 
-    /// Prints `text`, which is not a guest's.
+    /// Prints `text` on behalf of the command, not of a guest.
     pub fn print(&self, target: Target, text: impl Into<Vec<u8>>) {
         let mut state = self.0.state();
         state.push(Chunk {
@@ -225,7 +225,7 @@ impl Console {
         self.0.notify(&mut state);
     }
 
-    /// After the last of the guests: ends unfinished lines, takes the view off the
+    /// Called after the last guest has ended. Ends unfinished lines, takes the view off the
     /// screen, and resets a terminal that guests have changed.
     pub fn finish(&self) {
         let mut state = self.0.state();
@@ -240,12 +240,12 @@ impl Console {
         self.0.notify(&mut state);
     }
 
-    /// Waits until all is written, or `gives_up` says that it is enough, which is asked
-    /// with the time for which nothing could be written. Returns whether all was.
+    /// Waits until everything is written, or until `gives_up`, which is given the time
+    /// since the last progress, returns true. Returns whether everything was written.
     ///
     /// # Errors
     ///
-    /// If something could not be written, other than since nobody reads it any more.
+    /// If something could not be written, other than because nobody reads it any more.
     pub fn drain(&self, gives_up: impl Fn(Duration) -> bool) -> Result<bool, (Target, io::Error)> {
         let mut state = self.0.state();
         let (mut pieces, mut since) = (state.pieces, Instant::now());
@@ -282,7 +282,7 @@ impl State {
         }
     }
 
-    /// Whether there is something for the writer to do.
+    /// Whether the writer has something to do.
     fn has_work(&self) -> bool {
         let waits_for_view = self.view.is_some() && !self.flush;
         self.shown.is_some()
@@ -304,7 +304,7 @@ impl State {
         }
         let changes = chunk.stream.is_some() && changes_terminal(&chunk.bytes);
         if changes && self.view.is_some() && chunk.target.is_terminal() {
-            // The view is drawn after it.
+            // The view is drawn after this chunk.
             chunk.bytes.extend_from_slice(RESET);
         } else if changes {
             self.health(chunk.target).is_changed = true;
@@ -315,7 +315,7 @@ impl State {
         self.queue.push_back(chunk);
     }
 
-    /// After what guests have printed, where they may have changed a terminal.
+    /// Resets terminals that guests' output may have changed.
     fn reset_terminals(&mut self) {
         for target in [Target::Stdout, Target::Stderr] {
             if mem::take(&mut self.health(target).is_changed) && target.is_terminal() {
@@ -329,7 +329,7 @@ impl State {
     }
 }
 
-/// Whether there is an escape sequence in it, or a shift to another character set.
+/// Whether `bytes` contain an escape sequence or a shift to another character set.
 fn changes_terminal(bytes: &[u8]) -> bool {
     bytes.iter().any(|byte| [0x1b, 0x0e].contains(byte))
 }
@@ -355,7 +355,7 @@ mod tests {
         chunks.map(|c| (c.target, text(&c.bytes))).collect()
     }
 
-    /// Writes what it gets leave for, and hands it out.
+    /// Waits for leave before each write, and passes on what was written.
     struct Sink {
         leave: Receiver<io::Result<()>>,
         written: Sender<Vec<u8>>,
@@ -377,7 +377,7 @@ mod tests {
         }
     }
 
-    /// A console that waits for leave to write to its stdout.
+    /// A console that needs leave to write to its stdout.
     fn slow() -> (Console, Sender<io::Result<()>>, Receiver<Vec<u8>>) {
         let (leave, get_leave) = channel();
         let (written, get_written) = channel();
@@ -465,7 +465,7 @@ mod tests {
         drop(leave);
         assert!(console.drain(|_| false).unwrap());
         assert!(poll(&a));
-        // All but the end of the unfinished line.
+        // Everything but the end of the unfinished line.
         let all: Vec<u8> = written.try_iter().flatten().collect();
         let whole = ROOM - ROOM % b"line\n".len();
         assert_eq!(all[..whole], lines[..whole]);

@@ -1,5 +1,5 @@
-//! The end of the command: files are written first, whoever reads the rest, and then
-//! it is printed what is left.
+//! The end of the command: writes the files first, whether or not anybody reads the output,
+//! and then prints what is left.
 
 use crate::args::RunArgs;
 use crate::console::Target;
@@ -12,20 +12,20 @@ use std::thread;
 use std::time::Duration;
 use wasmtime::{Error, Result};
 
-/// How long somebody who reads nothing is waited for when the run was to end.
+/// How long to wait for a reader that reads nothing, once the run should have ended.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How long a note about that may take: nobody may read that, either.
+/// How long to try to print a note about that: nobody may read that either.
 const NOTE: Duration = Duration::from_millis(200);
 
-/// Tells of a run. Returns whether all guests returned.
+/// Reports a run. Returns whether all guests returned.
 ///
-/// As any command, this waits for those who read its output as long as they like; but
-/// not after the end of `--for`, or after a Ctrl-C.
+/// Like any command, this waits for the readers of its output as long as they like, except
+/// after the end of `--for` or a Ctrl-C.
 ///
 /// # Errors
 ///
-/// That of the run, or if not all could be written.
+/// The run's error, or one because not everything could be written.
 pub fn end(args: &RunArgs, ran: Ran, outputs: Outputs, interrupt: &Interrupt) -> Result<bool> {
     let written = outputs.write(&ran);
     let shown = match &ran.report {
@@ -53,7 +53,7 @@ pub fn end(args: &RunArgs, ran: Ran, outputs: Outputs, interrupt: &Interrupt) ->
     Ok(report.all_returned())
 }
 
-/// Prints a line to stderr, if somebody reads that.
+/// Prints a line to stderr, if anybody reads it.
 fn note(text: &'static str) {
     let (done, is_done) = mpsc::channel();
     let print = move || {

@@ -1,4 +1,4 @@
-//! Files that are read whole, and which paths mean the same one.
+//! Reading files whole, and telling whether paths mean the same file.
 
 use crate::names;
 use indicatif::BinaryBytes;
@@ -11,8 +11,8 @@ use wasmtime::{Result, bail};
 /// More than any module has.
 const MOST_BYTES: u64 = 1 << 30;
 
-/// Reads a file. A pipe may have nobody at its other end, and a device no end: of these
-/// only a pipe that this process was given is read.
+/// Reads a file. A pipe may have nobody at its other end, and a device may have no end. So
+/// the only such file that is read is a pipe that was given to this process.
 ///
 /// # Errors
 ///
@@ -39,7 +39,7 @@ fn read_up_to(path: &Path, most: u64) -> Result<Vec<u8>> {
     }
 }
 
-/// Whether this process has it open.
+/// Whether this process was given the file already open.
 fn is_given(path: &Path) -> bool {
     path == Path::new("/dev/stdin")
         || path.starts_with("/dev/fd")
@@ -57,7 +57,7 @@ fn is_pipe(_: FileType) -> bool {
     false
 }
 
-/// What two paths have in common that mean the same file, which may not exist yet.
+/// Identifies the file that a path means, even if it does not exist yet.
 #[derive(Debug, PartialEq)]
 pub enum Identity {
     /// Its device and inode.
@@ -66,7 +66,7 @@ pub enum Identity {
 }
 
 impl Identity {
-    /// `None` for what is no file: anything may be written to `/dev/null` by several.
+    /// `None` if it is not a file: several outputs may go to `/dev/null`.
     pub fn of(path: &Path) -> Option<Identity> {
         if let Ok(metadata) = fs::metadata(path) {
             if !metadata.is_file() {

@@ -4,21 +4,21 @@ use crate::names;
 use std::path::PathBuf;
 use wasmtime::{Result, bail};
 
-/// A guest as it was written on the command line, not yet looked at.
+/// A guest as written on the command line, not checked yet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GuestSpec {
-    /// The whole of it, as given.
+    /// The whole text, as given.
     pub text: String,
     pub file: PathBuf,
-    /// `None` where the module is to choose.
+    /// `None` to let the module choose.
     pub export: Option<String>,
-    /// `None` without parentheses; `()` is no arguments, given explicitly.
+    /// `None` without parentheses; `()` explicitly gives no arguments.
     pub args: Option<Vec<String>>,
 }
 
 impl GuestSpec {
-    /// Parses `text`. `exists` tells whether a path exists: a file may have `:`
-    /// and `(` in its name.
+    /// Parses `text`. `exists` tells whether a path exists, since a file may have `:` and
+    /// `(` in its name.
     pub fn parse(text: &str, exists: impl Fn(&str) -> bool) -> Result<GuestSpec> {
         let (file, rest) = text.split_at(file_len(text, exists));
         if file.is_empty() {
@@ -48,7 +48,7 @@ impl GuestSpec {
     }
 }
 
-/// `export` as it is to be typed.
+/// `export` as a user must type it.
 pub fn typed_export(export: &str) -> String {
     let mut typed = String::new();
     for c in export.chars() {
@@ -60,7 +60,7 @@ pub fn typed_export(export: &str) -> String {
     names::name(&typed)
 }
 
-/// Splits `EXPORT` off, in which backslash takes the character after it as it is.
+/// Splits `EXPORT` off. A backslash takes the character after it literally.
 fn parse_export<'a>(guest: &str, text: &'a str) -> Result<(String, &'a str)> {
     let mut export = String::new();
     let mut chars = text.char_indices();
@@ -81,9 +81,9 @@ fn parse_export<'a>(guest: &str, text: &'a str) -> Result<(String, &'a str)> {
     Ok((export, ""))
 }
 
-/// How much of `text` is the file: the longest part before a `:`, a `(` or the
-/// end that exists. If none does, what ends in `.wat` or `.wasm`, so that the
-/// error names the file that was meant.
+/// How much of `text` is the file: the longest existing path that ends before a `:`, a `(`
+/// or at the end. If none exists, the part up to `.wat` or `.wasm`, so that the error names
+/// the intended file.
 fn file_len(text: &str, exists: impl Fn(&str) -> bool) -> usize {
     let ends = || {
         text.match_indices([':', '('])
@@ -102,8 +102,8 @@ fn file_len(text: &str, exists: impl Fn(&str) -> bool) -> usize {
         .unwrap_or(text.len())
 }
 
-/// Parses `(ARG,...)`: backslash takes the character after it as it is, and
-/// space around an argument does not count.
+/// Parses `(ARG,...)`. A backslash takes the character after it literally, and spaces
+/// around an argument are dropped.
 fn parse_args(guest: &str, text: &str) -> Result<Option<Vec<String>>> {
     if text.is_empty() {
         return Ok(None);

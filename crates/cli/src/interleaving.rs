@@ -1,22 +1,22 @@
-//! How the guests interleaved: each one's share of the CPU time in each step of
-//! the run, as a row of blocks. Of a run of many steps it is the whole run in
-//! wider columns, and the first steps as they were.
+//! How the guests interleaved: each one's share of the CPU time in each step of the run, as
+//! a row of blocks. A run of many steps is shown twice: the whole run in wider columns, and
+//! the first steps in the original ones.
 
 use crate::names;
 use std::fmt::Write;
 use std::time::Duration;
 
-/// With this many columns (an even number), each two of them become one.
+/// At this many columns (an even number), every two of them are merged.
 const MOST_COLUMNS: usize = 64;
 
 pub struct Interleaving {
     /// The width of a column.
     step: Duration,
-    /// The first columns and their width, once there are wider ones.
+    /// The first columns and their width, once columns have been merged.
     first: Option<(Duration, Vec<Vec<Duration>>)>,
     /// For each whole column, the CPU time of each thread in it.
     columns: Vec<Vec<Duration>>,
-    /// The column that is being filled, and how much of it is.
+    /// The column being filled, and how much of it is filled.
     column: Vec<Duration>,
     filled: Duration,
     /// The CPU time of each thread at the last sample.
@@ -40,8 +40,8 @@ impl Interleaving {
         self.step.saturating_sub(self.filled)
     }
 
-    /// Takes the threads' CPU times after `elapsed` more of the run. If that is longer
-    /// than a column, nobody knows when it was whose turn: each one has as much of it.
+    /// Takes the threads' CPU times after `elapsed` more of the run. If that spans several
+    /// columns, who ran when is unknown, so the times are spread evenly.
     pub fn sample(&mut self, elapsed: Duration, cpu: impl IntoIterator<Item = Duration>) {
         let mut used: Vec<Duration> = Vec::new();
         for (last, now) in self.last.iter_mut().zip(cpu) {
@@ -52,7 +52,7 @@ impl Interleaving {
         loop {
             let part = left.min(self.step.saturating_sub(self.filled));
             for (column, used) in self.column.iter_mut().zip(&mut used) {
-                // All of it with the last part, so that nothing is lost.
+                // The last part takes all that remains, so that nothing is lost.
                 let share = match part == left {
                     true => *used,
                     false => used.mul_f64(part.div_duration_f64(left)),
@@ -91,13 +91,12 @@ impl Interleaving {
         }
     }
 
-    /// The width of a column, and each thread's share of the CPU time in each
-    /// one.
+    /// The width of a column, and each thread's share of the CPU time in each column.
     pub fn whole(&self) -> Shares {
         shares(self.step, &self.columns)
     }
 
-    /// The same of the first steps, if the columns of the whole run are wider.
+    /// The same for the first steps, if the whole run has wider columns.
     pub fn first(&self) -> Option<Shares> {
         let (step, columns) = self.first.as_ref()?;
         Some(shares(*step, columns))
@@ -137,7 +136,7 @@ fn sum(columns: &[Vec<Duration>]) -> Vec<Duration> {
     sums
 }
 
-/// `part` of `total`; nothing of nothing is nothing.
+/// `part` of `total`; zero if `total` is zero.
 pub fn share(part: Duration, total: Duration) -> f64 {
     match total.is_zero() {
         true => 0.0,
@@ -145,7 +144,7 @@ pub fn share(part: Duration, total: Duration) -> f64 {
     }
 }
 
-/// One row of blocks; their heights are eighths, and only nothing is a blank.
+/// One row of blocks. Their heights are eighths, and only a zero is blank.
 pub fn blocks(shares: &[f64]) -> String {
     const BLOCKS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     shares
@@ -155,8 +154,8 @@ pub fn blocks(shares: &[f64]) -> String {
 }
 
 impl Shares {
-    /// A row for each thread after its label, under the title `what`.
-    /// Labels are cut to a third of `width`.
+    /// The title `what`, then a labelled row for each thread. Labels are cut to a third of
+    /// `width`.
     pub fn chart(&self, what: &str, labels: &[String], width: usize) -> String {
         let mut text = format!(
             "{what} (a column is {}, its height the share of the CPU time in it)\n",
@@ -210,7 +209,7 @@ mod tests {
         assert_eq!(whole.threads[0], [0.75, 0.5, 0.5, 0.5]);
         assert_eq!(whole.step, ms(10));
 
-        // A run of 2 s has as many columns as there are steps in it.
+        // A run of 2 s has as many columns as steps.
         let mut it = Interleaving::new(ms(10), 1);
         for sample in 1..=20 {
             it.sample(ms(100), [ms(sample * 100)]);

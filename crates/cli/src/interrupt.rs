@@ -1,12 +1,12 @@
-//! Ctrl-C and SIGTERM end the guests, and with them the run, so that its report and
-//! its trace are written. A second one ends the command.
+//! Ctrl-C and SIGTERM end the guests, and so the run, so that its report and its trace are
+//! still written. A second one ends the command.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use wasmtime::error::Context as _;
 use wasmtime::{Result, ThreadHandle};
 
-/// What a shell makes of a command that SIGINT has ended.
+/// The status that a shell gives a command ended by SIGINT.
 const ENDED_BY_SIGINT: i32 = 130;
 
 /// Whether there was a Ctrl-C.
@@ -16,7 +16,7 @@ pub struct Interrupt(Arc<State>);
 #[derive(Default)]
 struct State {
     asked: AtomicBool,
-    /// Whether Ctrl-C comes here.
+    /// Whether Ctrl-C is handled here.
     waits: AtomicBool,
     guests: Mutex<Vec<ThreadHandle>>,
 }
@@ -28,11 +28,11 @@ impl State {
 }
 
 impl Interrupt {
-    /// From now on a Ctrl-C comes here. For one `Interrupt` in a process.
+    /// From now on, handles Ctrl-C here. Only one `Interrupt` in a process may do this.
     ///
     /// # Errors
     ///
-    /// If the OS has no thread to wait for it.
+    /// If the OS cannot provide a thread to wait for it.
     pub fn listen(&self) -> Result<()> {
         if self.0.waits.swap(true, Ordering::Relaxed) {
             return Ok(());
@@ -48,7 +48,7 @@ impl Interrupt {
         ctrlc::set_handler(end).context("cannot wait for Ctrl-C")
     }
 
-    /// From now on a Ctrl-C ends these guests, and those of an earlier call no more.
+    /// From now on, a Ctrl-C ends these guests, and no longer those of an earlier call.
     pub fn ends(&self, guests: Vec<ThreadHandle>) {
         let mut current = self.0.guests();
         *current = guests;

@@ -40,7 +40,7 @@ use std::process::ExitCode;
 /// Bad usage, or a guest that cannot be run.
 const BAD_USAGE: u8 = 2;
 
-/// Runs the command line of this process, and gives its exit status.
+/// Runs this process's command line and returns its exit status.
 pub fn main() -> ExitCode {
     let Command::Run(args) = match Cli::try_parse() {
         Ok(cli) => cli.command,
@@ -50,7 +50,7 @@ pub fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            // Whoever has closed it does not want to know.
+            // If stderr is closed, nobody wants to know.
             let error = names::text(&format!("{error:#}"));
             let _ = writeln!(io::stderr(), "error: {error}");
             ExitCode::from(BAD_USAGE)
@@ -58,8 +58,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Prints what clap has to say: help, or what is wrong with the arguments. On a terminal
-/// it shows them as they are.
+/// Prints clap's message: help, or what is wrong with the arguments. On a terminal,
+/// arguments are shown as they are.
 fn usage(error: &clap::Error) -> ExitCode {
     let mut args = std::env::args_os();
     if error.kind() == ErrorKind::InvalidUtf8
@@ -88,7 +88,7 @@ fn run(args: &RunArgs) -> wasmtime::Result<bool> {
         return search::run(args, &setup, seeds);
     }
     let prepared = setup.prepare(args.schedule.seed)?;
-    // Before a guest has run in vain.
+    // Before any guest has run for nothing.
     let outputs = Outputs::create(args, &setup.inputs())?;
     let ran = prepared.start()?.run();
     end::end(args, ran, outputs, &setup.interrupt)

@@ -1,5 +1,5 @@
-//! What a guest may use before it is ended: the options, and how it is said that
-//! one did.
+//! What a guest may use before it is ended: the options, and how to report that a limit was
+//! exceeded.
 
 use crate::memory;
 use crate::mode::{Mode, units};
@@ -15,41 +15,39 @@ use wasmtime::{OverLimit, Result, ThreadLimits, bail};
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitArgs {
-    /// End a guest that has used so much CPU time, such as 50ms, all its threads
-    /// together
+    /// End a guest that has used this much CPU time, such as 50ms, over all its threads
     ///
-    /// Without GUEST=, the value is for every guest; this goes for all options of this
-    /// form. GUEST is a guest's name or its number, as in the table. The option may be
-    /// repeated, and the last value given for a guest counts. Under --preemption fuel
-    /// this is checked at the end of each slice.
+    /// Without GUEST=, the value applies to every guest, as for all options of this form.
+    /// GUEST is a guest's name or its number, as in the table. The option may be repeated;
+    /// the last value given for a guest counts. Under --preemption fuel, this is checked at
+    /// the end of each slice.
     #[arg(long, value_name = "[GUEST=]DURATION", value_parser = time, allow_hyphen_values = true)]
     pub cpu_limit: Vec<Setting<Duration>>,
 
-    /// End a guest that has used so many units of fuel, all its threads together
+    /// End a guest that has used this many units of fuel, over all its threads
     ///
-    /// This makes compiled code count fuel, with any --preemption.
+    /// This makes compiled code count fuel under any --preemption.
     #[arg(long, value_name = "[GUEST=]UNITS", value_parser = fuel, allow_hyphen_values = true)]
     pub fuel_limit: Vec<Setting<u64>>,
 
-    /// End a guest that has not finished after this time, whether it was running or
-    /// waiting
+    /// End a guest that has not finished after this time, whether it was running or waiting
     ///
     /// The modules' start functions are part of it.
     #[arg(long, value_name = "[GUEST=]DURATION", value_parser = time, allow_hyphen_values = true)]
     pub timeout: Vec<Setting<Duration>>,
 
-    /// How many bytes the memories and tables of a guest may have in all, such as
-    /// 512M: K, M and G stand for KiB, MiB and GiB. The default is 1G
+    /// How many bytes the memories and tables of a guest may have in all, such as 512M. K,
+    /// M and G stand for KiB, MiB and GiB. The default is 1G
     ///
-    /// Beyond that, the guest's `memory.grow` and `table.grow` fail and return -1. A
-    /// guest that starts with more is an error. A memory that the threads of a
-    /// process share may have as much by itself.
+    /// Beyond that, the guest's `memory.grow` and `table.grow` fail and return -1. A guest
+    /// that starts with more is an error. A memory that the threads of a process share has
+    /// this limit to itself.
     #[arg(long, value_name = "[GUEST=]SIZE", value_parser = size, allow_hyphen_values = true)]
     pub memory_limit: Vec<Setting<u64>>,
 }
 
 impl LimitArgs {
-    /// Whether compiled code must count fuel though slices are not fuel.
+    /// Whether compiled code must count fuel even though slices are not fuel.
     pub fn need_fuel(&self, mode: Mode) -> bool {
         mode != Mode::Fuel && !self.fuel_limit.is_empty()
     }
@@ -71,7 +69,7 @@ impl LimitArgs {
     }
 }
 
-/// What a guest may use.
+/// What one guest may use.
 #[derive(Clone, Copy, Debug)]
 pub struct GuestLimits {
     cpu: Option<Duration>,
@@ -82,12 +80,12 @@ pub struct GuestLimits {
 }
 
 impl GuestLimits {
-    /// For a guest that is one thread.
+    /// The limits for a guest with a single thread.
     pub fn of_thread(&self) -> ThreadLimits {
         self.with_wall(self.of_group().unwrap_or_default())
     }
 
-    /// For all threads of a guest together. `None` if they may use what they like.
+    /// The limits for all threads of a guest together; `None` if there are none.
     pub fn of_group(&self) -> Option<ThreadLimits> {
         let mut limits = ThreadLimits::new();
         if let Some(time) = self.cpu {
@@ -99,7 +97,7 @@ impl GuestLimits {
         (self.cpu.is_some() || self.fuel.is_some()).then_some(limits)
     }
 
-    /// For the first thread of a guest, which takes the others along.
+    /// The limits for the first thread of a guest, whose end ends the others too.
     pub fn of_first(&self) -> ThreadLimits {
         self.with_wall(ThreadLimits::new())
     }
@@ -142,7 +140,7 @@ fn size(text: &str) -> Result<Setting<u64>> {
     })
 }
 
-/// The limit that a guest was ended for.
+/// The limit that a guest exceeded.
 #[derive(Clone, Copy, Debug)]
 pub struct Limit(pub OverLimit);
 
@@ -170,7 +168,7 @@ impl Limit {
     }
 }
 
-/// The name of the option, and amounts with their units, as elsewhere.
+/// The name of the option, and amounts in the same units as elsewhere.
 impl Serialize for Limit {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut fields = serializer.serialize_struct("Limit", 3)?;

@@ -1,7 +1,7 @@
 //! The live view on a terminal: a line for each thread.
 //!
-//! All lines are the message of a single progress bar, so that they are drawn
-//! at once: of many bars, indicatif would leave some out to draw less often.
+//! All lines are the message of a single progress bar, so that they are drawn together.
+//! With many bars, indicatif would skip some to draw less often.
 
 use crate::interleaving::share;
 use crate::names;
@@ -12,7 +12,7 @@ use std::time::Duration;
 /// The most threads with a line of their own.
 const MOST_ROWS: usize = 12;
 
-/// How many characters a share of all is.
+/// How many characters wide a full share is.
 const BAR: usize = 20;
 
 pub struct Live {
@@ -21,10 +21,10 @@ pub struct Live {
     names: Vec<String>,
 }
 
-/// What is shown of a thread.
+/// What to show of a thread.
 pub struct Row {
     pub state: String,
-    /// If it is parked.
+    /// Set if it is parked.
     pub waits_for: Option<String>,
     pub finished: bool,
     pub cpu_time: Duration,
@@ -32,7 +32,7 @@ pub struct Row {
 }
 
 impl Live {
-    /// A view on stderr of threads with these names, not yet on the screen.
+    /// A view on stderr of threads with these names. It is not on the screen yet.
     pub fn new(names: &[String]) -> Self {
         Live::on(ProgressDrawTarget::stderr(), names)
     }
@@ -45,12 +45,12 @@ impl Live {
         }
     }
 
-    /// What the console has to take off the screen to write a line, and in the end.
+    /// What the console must take off the screen to write a line, and at the end.
     pub fn view(&self) -> ProgressBar {
         self.view.clone()
     }
 
-    /// What the view is to show of the threads as they are now.
+    /// What the view should show for the threads' current state.
     pub fn text(&self, rows: &[Row]) -> String {
         let columns = Term::stderr().size_checked();
         let columns = columns.map_or(usize::MAX, |(_rows, columns)| columns.into());

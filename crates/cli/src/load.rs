@@ -1,6 +1,6 @@
-//! From a GUEST to something that can be run: the compiled module, the function
-//! in it, and arguments of its types. All that can be wrong with a guest before
-//! it runs is found here.
+//! From a GUEST to something that can be run: the compiled module, the function in it, and
+//! arguments of the right types. Finds everything that can be wrong with a guest before it
+//! runs.
 
 use crate::files;
 use crate::guest::{self, GuestSpec};
@@ -18,10 +18,10 @@ use wasmtime::{
     Engine, ExternType, FuncType, ImportType, Linker, Module, Result, Val, bail, format_err,
 };
 
-/// What a WASI library is set up by.
+/// The function that sets up a WASI library.
 const INITIALIZE: &str = "_initialize";
 
-/// A guest that is ready to be given an instance.
+/// A guest that is ready to be instantiated.
 #[derive(Clone)]
 pub struct Guest {
     pub spec: GuestSpec,
@@ -30,11 +30,11 @@ pub struct Guest {
     pub args: Vec<Val>,
     /// The program's `argv`; `None` for a module that does not import WASI.
     pub argv: Option<Vec<String>>,
-    /// Whether it is to be a process, with a memory that its threads share.
+    /// Whether it becomes a process, with a memory that its threads share.
     pub is_process: bool,
 }
 
-/// Whether a host has to make this for each process.
+/// Whether the host must make this import separately for each process.
 pub fn is_of_process(import: &ImportType<'_>) -> bool {
     match import.ty() {
         ExternType::Memory(ty) => ty.is_shared(),
@@ -42,7 +42,7 @@ pub fn is_of_process(import: &ImportType<'_>) -> bool {
     }
 }
 
-/// Compiles each file once, however many guests it is given for.
+/// Compiles each file once, however many guests use it.
 pub struct Loader<'a> {
     engine: &'a Engine,
     mode: Mode,
@@ -51,7 +51,7 @@ pub struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    /// Loads guests for `engine`, which preempts them as `mode` says.
+    /// Loads guests for `engine`, which preempts them according to `mode`.
     pub fn new(engine: &'a Engine, mode: Mode) -> Self {
         Loader {
             engine,
@@ -60,7 +60,7 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Loads a guest whose memory is limited to so many bytes.
+    /// Loads a guest whose memory is limited to `memory` bytes.
     pub fn load(&mut self, spec: GuestSpec, memory: u64) -> Result<Guest> {
         let module = self.module(&spec.file, memory)?;
         let file = names::path(&spec.file);
@@ -135,7 +135,7 @@ impl<'a> Loader<'a> {
 /// The exports of a module.
 struct Functions {
     functions: Vec<(String, FuncType)>,
-    /// What cannot be run, and why not.
+    /// Exports that cannot be run, and why not.
     others: Vec<(String, &'static str)>,
 }
 
@@ -163,8 +163,7 @@ impl Functions {
         self.functions.iter().find(|(n, _)| n == name).cloned()
     }
 
-    /// The function to run: the one that was named, else `_start`, else the
-    /// only one.
+    /// The function to run: the named one, else `_start`, else the only one.
     fn choose(&self, name: Option<&str>) -> Result<(String, FuncType)> {
         match name {
             Some(name) => self.get(name).ok_or_else(|| self.unknown(name)),
@@ -215,13 +214,13 @@ impl Functions {
     }
 }
 
-/// `text` with a capital letter.
+/// `text` with its first letter capitalized.
 fn sentence(text: &str) -> String {
     let (first, rest) = text.split_at(1);
     first.to_uppercase() + rest
 }
 
-/// Parses arguments by the types of the function.
+/// Parses arguments according to the function's types.
 fn typed(spec: &GuestSpec, export: &str, ty: &FuncType, given: &[String]) -> Result<Vec<Val>> {
     let signature = values::signature(export, ty);
     let guest = names::name(&spec.text);

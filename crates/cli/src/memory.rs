@@ -1,25 +1,25 @@
-//! How much memory each guest has taken: its memories and tables, of all its instances
-//! together. Shared memories are capped as they are made: no `ResourceLimiter` is asked
-//! about them.
+//! How much memory each guest has taken: the memories and tables of all its instances
+//! together. Shared memories are capped when they are made, because no `ResourceLimiter` is
+//! asked about them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use wasmtime::{Pick, ResourceLimiter, Result, ThreadId, ThreadParams, ThreadScheduler};
 
-/// What a guest may have without `--memory-limit`.
+/// A guest's limit without `--memory-limit`.
 pub const DEFAULT_LIMIT: u64 = 1 << 30;
 
-/// What all guests have taken. Clones are the same.
+/// What all guests have taken. Clones share it.
 ///
-/// A `ResourceLimiter` is not told who asks: that is the guest whose thread was picked
-/// last, or that is being started.
+/// A `ResourceLimiter` is not told who asks. It is the guest whose thread was picked last,
+/// or the one being started.
 #[derive(Clone, Default)]
 pub struct Memory(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
     guests: Vec<Account>,
-    /// The index of the one that runs.
+    /// The index of the running guest.
     current: Option<usize>,
     threads: HashMap<ThreadId, usize>,
 }
@@ -35,7 +35,7 @@ impl Memory {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on it is taken for a new guest, which may have so many bytes.
+    /// From now on, charges a new guest, which may have up to `limit` bytes.
     pub fn add(&self, limit: u64) {
         let mut state = self.state();
         state.current = Some(state.guests.len());
@@ -46,7 +46,7 @@ impl Memory {
         });
     }
 
-    /// The guest that was added last has this thread.
+    /// `thread` belongs to the guest that was added last.
     pub fn started(&self, thread: ThreadId) {
         let mut state = self.state();
         if let Some(guest) = state.current.take() {
@@ -54,7 +54,7 @@ impl Memory {
         }
     }
 
-    /// Whether the guest that is being started has asked for too much.
+    /// Whether the guest being started has asked for too much.
     pub fn refused(&self) -> bool {
         let state = self.state();
         let current = state.current.and_then(|guest| state.guests.get(guest));
@@ -62,7 +62,7 @@ impl Memory {
     }
 
     fn take(&self, current: usize, desired: usize, maximum: Option<usize>, unit: usize) -> bool {
-        // Else it would count, and then fail.
+        // Otherwise it would be charged, and then fail.
         if maximum.is_some_and(|maximum| desired > maximum) {
             return false;
         }
@@ -102,7 +102,7 @@ impl ResourceLimiter for Memory {
     }
 }
 
-/// A policy, of which it is noted whom it picks.
+/// A policy whose picks are noted.
 pub struct Noted<P> {
     pub policy: P,
     memory: Memory,
@@ -120,7 +120,7 @@ impl<P> Noted<P> {
 impl<P: ThreadScheduler> ThreadScheduler for Noted<P> {
     fn spawned(&mut self, now: u64, thread: ThreadId, params: &ThreadParams) {
         let mut state = self.memory.state();
-        // A guest's thread has started one more.
+        // One of the guest's threads has started another one.
         if let Some(guest) = state.current {
             state.threads.insert(thread, guest);
         }

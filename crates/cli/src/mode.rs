@@ -1,4 +1,4 @@
-//! `--preemption`, and the slices that it takes.
+//! `--preemption`, and the slices it accepts.
 
 use crate::times::{self, Wrong};
 use clap::ValueEnum;
@@ -9,14 +9,14 @@ use wasmtime::{Preemption, Result, Slice, bail};
 /// What ends a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
-    /// A timer signal, after a time: compiled code runs at full speed. On x86-64
-    /// Linux only, and not for modules with GC types, exceptions, tables that can
-    /// grow, or passive element segments
+    /// A timer signal, after a time: compiled code runs at full speed. Only on x86-64
+    /// Linux, and not for modules with GC types, exceptions, tables that can grow, or
+    /// passive element segments
     Signal,
     /// Checks in compiled code, after a time
     Epoch,
-    /// Checks in compiled code, after a number of units of fuel, about one for each
-    /// instruction: the schedule is the same for every run
+    /// Checks in compiled code, after a number of units of fuel, about one per instruction:
+    /// the schedule is the same for every run
     Fuel,
 }
 
@@ -41,7 +41,7 @@ impl From<Mode> for Preemption {
 }
 
 impl Mode {
-    /// The fastest that works on this machine.
+    /// The fastest mode that works on this machine.
     pub fn for_this_host() -> Self {
         match Preemption::for_this_host() {
             Preemption::Signal => Mode::Signal,
@@ -57,13 +57,13 @@ impl Mode {
         }
     }
 
-    /// Parses what `--slice` was given. Whether it is within the bounds of this
-    /// mode is for the Store to say.
+    /// Parses the value of `--slice`. The Store checks whether it is within this mode's
+    /// bounds.
     pub fn parse_slice(self, text: &str) -> Result<Slice> {
         self.parse(&SLICE, text, text)
     }
 
-    /// Parses `text`, of which `given` is the whole, in ticks.
+    /// Parses `text`, which is part of the option's value `given`, as ticks.
     pub fn parse_ticks(self, amount: &Amount, given: &str, text: &str) -> Result<u64> {
         self.parse(amount, given, text).map(ticks)
     }
@@ -108,11 +108,11 @@ impl Mode {
     }
 }
 
-/// An option that takes a time or a number of units, by the mode.
+/// An option that takes a time or a number of units, depending on the mode.
 pub struct Amount {
     pub option: &'static str,
     pub what: &'static str,
-    /// What none at all would do.
+    /// What a value of zero would do.
     pub zero: &'static str,
 }
 
@@ -122,7 +122,7 @@ const SLICE: Amount = Amount {
     zero: "would let no guest run",
 };
 
-/// A slice, for people.
+/// A slice, for human readers.
 pub fn show(slice: Slice) -> String {
     match slice {
         Slice::Fuel(fuel) => format!("{} of fuel", units(fuel)),
@@ -138,7 +138,7 @@ pub fn units(count: u64) -> String {
     }
 }
 
-/// In what schedulers count.
+/// A slice in the unit that schedulers count in.
 pub fn ticks(slice: Slice) -> u64 {
     match slice {
         Slice::Time(time) => u64::try_from(time.as_nanos()).unwrap_or(u64::MAX),

@@ -1,10 +1,10 @@
-//! Names for people to read. Whoever made a module chose the names in it, and they
-//! are not to do anything to a terminal.
+//! Names for human readers. They were chosen by whoever made a module, and must not be able
+//! to affect a terminal.
 
 use console::{Alignment, measure_text_width, pad_str, truncate_str};
 use std::path::Path;
 
-/// A name in one line: what is no letter in it is escaped.
+/// A name on one line, with all unsafe characters escaped.
 pub fn name(name: &str) -> String {
     escaped(name, |_| false)
 }
@@ -14,12 +14,12 @@ pub fn text(text: &str) -> String {
     escaped(text, |c| matches!(c, '\n' | '\t'))
 }
 
-/// A path in one line.
+/// A path on one line.
 pub fn path(path: &Path) -> String {
     name(&path.to_string_lossy())
 }
 
-/// Names below each other: all of the same width, and none wider than `most`.
+/// Names in a column: all of the same width, and none wider than `most`.
 pub fn column(names: &[String], most: usize) -> Vec<String> {
     let width = names.iter().map(|name| measure_text_width(name)).max();
     let width = width.unwrap_or(0).min(most);
@@ -41,8 +41,8 @@ fn escaped(text: &str, keeps: impl Fn(char) -> bool) -> String {
     escaped
 }
 
-/// Whether it does something else than to be shown: control characters, and those that
-/// hide or reorder others.
+/// Whether the character does more than appear: control characters, and those that hide or
+/// reorder others.
 fn acts(c: char) -> bool {
     c.is_control()
         || matches!(

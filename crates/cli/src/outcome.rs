@@ -11,21 +11,21 @@ use wasmtime_wasi::I32Exit;
 #[derive(Clone, Debug)]
 pub enum Outcome {
     Returned(Vec<Val>),
-    /// `proc_exit` with another code than 0.
+    /// `proc_exit` with a code other than 0.
     Exited(i32),
     Trapped {
         error: String,
-        /// The innermost function first.
+        /// Innermost function first.
         backtrace: Vec<String>,
     },
     OverLimit(Limit),
     /// The time was up, there was a Ctrl-C, or nobody could wake it.
     Stopped,
-    /// It printed where nobody reads any more.
+    /// It printed to a stream that nobody reads any more.
     Closed(Closed),
 }
 
-/// All outcomes have the same fields, so that a reader needs no cases.
+/// All outcomes have the same fields, so that readers need no special cases.
 impl Serialize for Outcome {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (mut results, mut code, mut why, mut over) = (&[][..], None, None, None);
@@ -76,7 +76,7 @@ impl Outcome {
         }
     }
 
-    /// In few letters.
+    /// In a single word, for the live view.
     pub fn word(&self) -> String {
         match self {
             Outcome::Returned(_) => "returned".to_string(),
@@ -99,7 +99,7 @@ impl From<&Exit> for Outcome {
     }
 }
 
-/// `proc_exit` is an error, too, and so is a stream that is closed.
+/// `proc_exit` and a closed stream are errors too.
 impl From<&wasmtime::Error> for Outcome {
     fn from(error: &wasmtime::Error) -> Self {
         let backtrace = error.downcast_ref::<WasmBacktrace>();
@@ -118,7 +118,7 @@ impl From<&wasmtime::Error> for Outcome {
     }
 }
 
-/// What the error says, but for its backtrace, which is one of its contexts.
+/// The error's message without its backtrace, which is one of its contexts.
 fn reason(error: &wasmtime::Error, backtrace: Option<&WasmBacktrace>) -> String {
     let backtrace = backtrace.map(|trace| trace.to_string());
     let causes: Vec<String> = error

@@ -1,5 +1,4 @@
-//! The files that a run writes: opened before anything runs, and written
-//! whatever comes of it.
+//! The files that a run writes: opened before anything runs, and written whatever happens.
 
 use crate::args::RunArgs;
 use crate::files::Identity;
@@ -24,7 +23,7 @@ const DEFAULT_EVENTS: usize = 1_000_000;
 pub struct OutputArgs {
     /// Print one JSON object to stdout instead of a table
     ///
-    /// What guests write to their stdout then goes to stderr.
+    /// Guests' stdout then goes to stderr.
     #[arg(long)]
     pub json: bool,
 
@@ -32,11 +31,11 @@ pub struct OutputArgs {
     #[arg(long, value_name = "FILE")]
     pub json_file: Option<PathBuf>,
 
-    /// Write what happened and when to FILE: as .json for the Perfetto UI
-    /// (ui.perfetto.dev) or chrome://tracing, or as .txt for lines of text
+    /// Write what happened and when to FILE: as .json for the Perfetto UI (ui.perfetto.dev)
+    /// or chrome://tracing, or as .txt for lines of text
     ///
-    /// May be repeated. The text has nothing but the schedule in it: under
-    /// --preemption fuel it is the same for every run.
+    /// May be repeated. The text holds only the schedule: under --preemption fuel it is the
+    /// same for every run.
     #[arg(long, value_name = "FILE", value_parser = PathBufValueParser::new().try_map(trace_file))]
     pub trace: Vec<TraceFile>,
 
@@ -44,8 +43,8 @@ pub struct OutputArgs {
     #[arg(long, value_name = "FILE")]
     pub timeline: Option<PathBuf>,
 
-    /// How many events --trace and --timeline keep: the latest ones. The default is
-    /// 1000000
+    /// How many events --trace and --timeline keep before dropping the oldest. The default
+    /// is 1000000
     #[arg(long, value_name = "N", value_parser = event_count)]
     pub trace_events: Option<usize>,
 
@@ -54,7 +53,7 @@ pub struct OutputArgs {
     pub record: Option<PathBuf>,
 }
 
-/// What `--trace` was given.
+/// A value of `--trace`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TraceFile {
     pub format: Format,
@@ -87,11 +86,11 @@ fn event_count(text: &str) -> Result<usize> {
 }
 
 impl OutputArgs {
-    /// The room for the trace; `None` if nobody wants one.
+    /// How many events the trace has room for; `None` if nobody wants a trace.
     ///
     /// # Errors
     ///
-    /// If there is room and no trace.
+    /// If room was asked for, but no trace.
     pub fn trace_events(&self) -> Result<Option<usize>> {
         let wanted = !self.trace.is_empty() || self.timeline.is_some();
         match (wanted, self.trace_events) {
@@ -120,11 +119,11 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// `inputs` are the files that are read.
+    /// Opens all files. `inputs` are the files that are read.
     ///
     /// # Errors
     ///
-    /// If one cannot be written, two are the same, or one is an input.
+    /// If a file cannot be written, two are the same, or one is an input.
     pub fn create(args: &RunArgs, inputs: &[PathBuf]) -> Result<Outputs> {
         let args = &args.outputs;
         let traces = args.trace.iter().map(|to| ("--trace", &*to.path));
@@ -137,7 +136,7 @@ impl Outputs {
             .into_iter()
             .filter_map(|(option, path)| Some((option, path.as_deref()?)));
         let all: Vec<(&str, &Path)> = traces.chain(others).collect();
-        // With what must not be overwritten.
+        // Starts with the files that must not be overwritten.
         let inputs = inputs.iter().filter_map(|input| Identity::of(input));
         let mut taken: Vec<(String, Identity)> = inputs
             .map(|identity| ("the command reads".to_string(), identity))
@@ -168,12 +167,11 @@ impl Outputs {
         })
     }
 
-    /// Writes what there is to write; a file that fails does not keep the others
-    /// from being written.
+    /// Writes all files. If one fails, the others are still written.
     ///
     /// # Errors
     ///
-    /// The first one.
+    /// The first error.
     pub fn write(self, ran: &Ran) -> Result<()> {
         let mut first = Ok(());
         let mut note = |result: Result<()>| {

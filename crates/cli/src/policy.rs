@@ -1,5 +1,4 @@
-//! Which guest comes next: the policies of `preempt_policies`, and what came of
-//! them.
+//! Which guest comes next: the policies of `preempt_policies`, and their results.
 
 use crate::args::RunArgs;
 use crate::files;
@@ -22,9 +21,9 @@ use wasmtime::{Result, Slice, Store, ThreadOptions, ThreadScheduler};
 /// A policy that is ready to be given to the Store.
 pub struct Policy {
     pub name: Name,
-    /// Of those that leave it to chance.
+    /// For policies that leave choices to chance.
     pub seed: Option<u64>,
-    /// What it is told of each guest.
+    /// What the policy is told about each guest.
     pub guests: Vec<ThreadOptions>,
     slice: u64,
     threads: u64,
@@ -59,7 +58,7 @@ impl Policy {
         })
     }
 
-    /// Gives it to `store`. Returns what is to be asked what came of it.
+    /// Installs the policy in `store`. Returns the function that asks it for its results.
     pub fn install(self, store: &mut Store<Host>, record: bool) -> Result<Ask> {
         let seed = self.seed.unwrap_or(0);
         match self.name {
@@ -83,7 +82,7 @@ impl Policy {
     }
 }
 
-/// Short enough to be typed. Std's hash maps have a source of chance.
+/// Short enough to type. std's hash maps provide the randomness.
 fn any_seed() -> u64 {
     RandomState::new().hash_one(0) >> 32
 }
@@ -96,14 +95,14 @@ fn read_schedule(path: &Path) -> Result<Schedule> {
     text.parse::<Schedule>().with_context(not_recorded)
 }
 
-/// What a policy has made.
+/// The results of a policy.
 #[derive(Default)]
 pub struct Made {
     pub schedule: Option<Schedule>,
     pub replayed: Option<Replayed>,
 }
 
-/// How far the guests went by the schedule.
+/// How far the guests followed the schedule.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Replayed {
     /// Where they left it, and why.
@@ -123,7 +122,7 @@ fn divergence<S: Serializer>(
         .serialize(serializer)
 }
 
-/// Asks the policy of a Store what came of it.
+/// Asks the policy of a Store for its results.
 pub type Ask = fn(&mut Store<Host>) -> Made;
 
 fn install<P: ThreadScheduler>(store: &mut Store<Host>, policy: P, record: bool) -> Result<Ask> {

@@ -1,5 +1,4 @@
-//! Everything that can be wrong before a guest runs is found here, and then the
-//! guests are started.
+//! Finds everything that can be wrong before a guest runs, and then starts the guests.
 
 use crate::args::RunArgs;
 use crate::console::{Console, Target};
@@ -23,10 +22,10 @@ use wasmtime::{
 };
 use wasmtime_preempt::imports;
 
-/// How many threads a guest may have at a time.
+/// The most threads a guest may have at a time.
 const MOST_THREADS: usize = 1_000;
 
-/// What all runs have in common.
+/// What all runs share.
 pub struct Setup<'a> {
     args: &'a RunArgs,
     engine: Engine,
@@ -35,12 +34,12 @@ pub struct Setup<'a> {
     limits: Vec<GuestLimits>,
     trace_events: Option<usize>,
     count_fuel: bool,
-    /// With which `--search` is to run the guests.
+    /// The seeds with which `--search` runs the guests.
     pub seeds: Option<RangeInclusive<u64>>,
     pub interrupt: Interrupt,
 }
 
-/// Guests that are known to be good, and the Store that they will run in.
+/// Guests that passed all checks, and the Store they will run in.
 pub struct Prepared<'a> {
     args: &'a RunArgs,
     store: Store<Host>,
@@ -52,7 +51,7 @@ pub struct Prepared<'a> {
     interrupt: Interrupt,
 }
 
-/// Reads what was given.
+/// Reads the command's inputs.
 ///
 /// # Errors
 ///
@@ -72,7 +71,7 @@ pub fn set_up(args: &RunArgs) -> Result<Setup<'_>> {
         Some(text) => args.preemption.parse_slice(text)?,
         None => args.preemption.default_slice(),
     };
-    // For what is wrong with it.
+    // Only to find out what is wrong with it.
     let policy = Policy::of(args, slice, args.schedule.seed)?;
     let seeds = args.schedule.seeds(args.preemption)?;
     let limits = args.limits.of(&args.guests)?;
@@ -113,7 +112,7 @@ pub fn set_up(args: &RunArgs) -> Result<Setup<'_>> {
 }
 
 impl<'a> Setup<'a> {
-    /// The files that are read.
+    /// The files to be read.
     pub fn inputs(&self) -> Vec<PathBuf> {
         let guests = self.guests.iter().map(|guest| guest.spec.file.clone());
         let replay = self.args.schedule.replay.clone();
@@ -121,7 +120,7 @@ impl<'a> Setup<'a> {
         guests.chain(replay).chain(stdin).collect()
     }
 
-    /// Checks all that is left; nothing of a guest has run after it.
+    /// Does the remaining checks. None of any guest has run after it.
     ///
     /// # Errors
     ///
@@ -175,7 +174,7 @@ impl<'a> Setup<'a> {
     }
 }
 
-/// What the threads of a guest may use together, they may as a group, which is what
+/// Limits on all threads of a guest make the threads a group, and groups are what
 /// `--policy fair` shares the CPU by.
 fn check_groups(args: &RunArgs, guests: &[Guest], limits: &[GuestLimits]) -> Result<()> {
     for (guest, limits) in guests.iter().zip(limits) {
@@ -216,7 +215,7 @@ fn check_imports(store: &mut Store<Host>, guest: &Guest, linker: &Linker<Host>) 
             }
         );
     }
-    // The types of the imports, with what takes the place of those of a process.
+    // Checks the types of the imports, with stand-ins for those of a process.
     let mut linker = linker.clone();
     if guest.is_process {
         for import in guest.module.imports().filter(load::is_of_process) {
@@ -235,14 +234,14 @@ fn check_imports(store: &mut Store<Host>, guest: &Guest, linker: &Linker<Host>) 
 }
 
 impl<'a> Prepared<'a> {
-    /// Gives each guest its thread, and that its instance. Nothing of them runs yet.
+    /// Gives each guest a thread, and the thread its instance. None of them runs yet.
     ///
     /// # Errors
     ///
-    /// If a guest cannot be started, and that is not its doing: out of memory.
+    /// If a guest cannot be started for lack of memory, which is not its own fault.
     pub fn start(mut self) -> Result<Run<'a>> {
         self.interrupt.listen()?;
-        // Also while a guest starts, and nobody could get at its memory.
+        // Also while a guest starts, when nobody else can reach its memory.
         self.store.wasm_threads_own_all_memories(true)?;
         let mut guests = Vec::new();
         let given = self.guests.into_iter().zip(self.policy.guests.drain(..));
@@ -262,7 +261,7 @@ impl<'a> Prepared<'a> {
             let note = format!("--policy {policy}: --seed {seed} makes the same picks again\n");
             self.console.print(Target::Stderr, note);
         }
-        // Only now: times start when all guests are there.
+        // Not earlier: clocks start when all guests are there.
         let record = self.args.outputs.record.is_some();
         let ask = self.policy.install(&mut self.store, record)?;
         let mut handles = Vec::new();
@@ -280,7 +279,7 @@ impl<'a> Prepared<'a> {
             if limits != ThreadLimits::new() {
                 self.store.set_wasm_thread_limits(id, limits)?;
             }
-            // The end of a process's first thread is that of all.
+            // The end of a process's first thread ends the whole process.
             handles.push(self.store.wasm_thread_handle(id)?);
         }
         self.interrupt.ends(handles);
@@ -298,7 +297,7 @@ impl<'a> Prepared<'a> {
     }
 }
 
-/// The group of the threads of the guest of this index, which has none of `--group`.
+/// The group for the threads of guest `index`, distinct from those of `--group`.
 fn group(index: usize) -> u64 {
     u64::MAX - index as u64
 }

@@ -1,4 +1,4 @@
-//! What came of the run, as a table or as JSON.
+//! The outcome of the run, as a table or as JSON.
 
 use crate::interleaving::Interleaving;
 use crate::mode;
@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 use wasmtime::{Result, Slice, Trace};
 
-/// The most threads of a guest that are named one by one.
+/// The most threads of a guest to name one by one.
 const MOST_OTHERS: usize = 20;
 
 /// The result of a run.
@@ -22,19 +22,19 @@ const MOST_OTHERS: usize = 20;
 pub struct Report {
     /// `signal`, `epoch` or `fuel`.
     pub preemption: String,
-    /// Of each thread: `slice_ms` or `slice_fuel`.
+    /// The slice of each thread: `slice_ms` or `slice_fuel`.
     #[serde(flatten, serialize_with = "slice")]
     pub slice: Slice,
     /// The name of the policy.
     pub policy: String,
-    /// What the policy made its choices by, if it left them to chance.
+    /// The seed of the policy's choices, if it left them to chance.
     pub seed: Option<u64>,
     /// How far a replay went.
     #[serde(rename = "replay", skip_serializing_if = "Option::is_none")]
     pub replayed: Option<Replayed>,
     #[serde(rename = "trace", skip_serializing_if = "Option::is_none")]
     pub traced: Option<Traced>,
-    /// What came of the runs before, and of this one.
+    /// The outcome of `--search`, up to this run.
     #[serde(rename = "search", skip_serializing_if = "Option::is_none")]
     pub searched: Option<Searched>,
     /// Why the run ended: `all_finished`, `time_up`, `interrupted` or `deadlock`.
@@ -62,7 +62,7 @@ pub struct Report {
 #[derive(Serialize)]
 pub struct Traced {
     pub events: usize,
-    /// Those before, for which there was no room.
+    /// Older events, for which there was no room.
     pub lost: u64,
 }
 
@@ -75,7 +75,7 @@ impl Traced {
     }
 }
 
-/// What came of `--search`.
+/// The outcome of `--search`.
 #[derive(Clone, Copy, Serialize)]
 pub struct Searched {
     pub first_seed: u64,
@@ -89,7 +89,7 @@ pub struct Searched {
 #[derive(Clone, Serialize)]
 pub struct Which {
     pub thread: u64,
-    /// The guest's, with a number for all but its first thread.
+    /// The guest's name, with a number for all but its first thread.
     pub name: String,
 }
 
@@ -106,11 +106,11 @@ pub struct Other {
 pub struct Thread {
     pub thread: u64,
     pub guest: String,
-    /// How many threads it has had, for a guest that can start some.
+    /// How many threads it has had, for a guest that can start threads.
     pub threads: Option<u64>,
     /// Which of them ended it.
     pub ended_by: Option<Which>,
-    /// Those but for its first one that were stopped.
+    /// The stopped threads other than its first one.
     #[serde(rename = "other_threads")]
     pub others: Vec<Other>,
     /// What its first thread was waiting for when it was stopped.
@@ -119,13 +119,13 @@ pub struct Thread {
     pub outcome: Outcome,
     #[serde(rename = "cpu_time_ms", serialize_with = "milliseconds")]
     pub cpu_time: Duration,
-    /// How often its threads were given the CPU.
+    /// How many times its threads were given the CPU.
     pub slices: u64,
-    /// How often it was taken from them.
+    /// How many times the CPU was taken from them.
     pub preemptions: u64,
-    /// Of the CPU time of all threads, from 0 to 1.
+    /// Its share of the CPU time of all threads, from 0 to 1.
     pub share: f64,
-    /// What it consumed; counted under `--preemption fuel` and with a limit only.
+    /// The fuel it consumed; counted only under `--preemption fuel` or with a limit.
     pub fuel: Option<u64>,
     /// Its share of the CPU time in each step of the run.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -139,7 +139,7 @@ impl Report {
             .all(|thread| matches!(thread.outcome, Outcome::Returned(_)))
     }
 
-    /// The report as it is printed to stdout.
+    /// The report, as printed to stdout.
     pub fn shown(&self, json: bool) -> Result<String> {
         if json {
             return self.json();
@@ -153,8 +153,7 @@ impl Report {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 
-    /// The report for people. `width` is that of the terminal, `None` where
-    /// there is none.
+    /// The report for human readers. `width` is the terminal's; `None` if there is none.
     pub fn text(&self, width: Option<u16>) -> String {
         let mut text = String::new();
         if let Some(Searched {
@@ -202,7 +201,7 @@ impl Report {
         writeln!(text, ")")
     }
 
-    /// What went wrong with what was to be kept of the schedule.
+    /// What went wrong with replaying or recording the schedule.
     fn schedule(&self, text: &mut String) -> std::fmt::Result {
         if let Some(Replayed { divergence, left }) = self.replayed {
             match divergence {
@@ -239,7 +238,7 @@ impl Report {
         write!(text, "\n{}", whole.chart("the whole run", &labels, width))
     }
 
-    /// What `--search` has found.
+    /// What `--search` found.
     fn search(&self, text: &mut String) -> std::fmt::Result {
         let Some(Searched {
             runs,
@@ -300,7 +299,7 @@ impl Report {
 }
 
 impl Thread {
-    /// The one of a guest's threads that ended it.
+    /// Which of a guest's threads ended it.
     fn culprit(&self) -> String {
         match &self.ended_by {
             Some(Which { thread, name }) => format!("{thread} ({})", names::name(name)),
@@ -523,7 +522,7 @@ mod tests {
         };
         for width in [200, 100, 80, 60, 40, 36] {
             let lines = table(&report, width);
-            // One for each thread, the header and the rule.
+            // One line per thread, the header and the rule.
             assert_eq!(lines.len(), 2 + report.threads.len(), "{lines:#?}");
             for line in &lines {
                 assert!(
@@ -536,7 +535,7 @@ mod tests {
         }
         assert!(table(&report, 80)[0].contains("CPU time"));
         assert!(table(&report, 80)[2].contains("…"));
-        // No less, however narrow.
+        // It gets no narrower than this.
         assert_eq!(table(&report, 1), table(&report, 36));
     }
 

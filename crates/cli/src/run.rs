@@ -1,5 +1,4 @@
-//! The run itself, in steps where somebody is to look at it in between, and what
-//! came of it.
+//! The run itself, in steps if somebody needs to look at it in between, and its outcome.
 
 use crate::args::RunArgs;
 use crate::console::{Console, Target};
@@ -16,19 +15,19 @@ use preempt_policies::Schedule;
 use std::time::{Duration, Instant};
 use wasmtime::{Result, RunEnd, RunSummary, Slice, Store, Trace};
 
-/// How often the live view is drawn.
+/// How often to redraw the live view.
 const REDRAW: Duration = Duration::from_millis(100);
 
-/// What came of a run.
+/// The outcome of a run.
 pub struct Ran {
-    /// An error is not a guest's doing.
+    /// An error here is not a guest's doing.
     pub report: Result<Report>,
-    /// A line for people on what was run.
+    /// A line that tells people what was run.
     pub title: String,
     pub trace: Option<Trace>,
-    /// If it was to be recorded.
+    /// Present if the run was to be recorded.
     pub schedule: Option<Schedule>,
-    /// With what is left of the guests' output.
+    /// Holds the rest of the guests' output.
     pub console: Console,
 }
 
@@ -46,15 +45,15 @@ pub struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Runs the guests until all have finished, the time is up, there is a
-    /// Ctrl-C, or they wait for each other.
+    /// Runs the guests until all have finished, the time is up, there is a Ctrl-C, or they
+    /// wait for each other.
     pub fn run(mut self) -> Ran {
         let totals = self.run_in_view();
-        // Also after an error: the trace may tell of its cause.
+        // Even after an error: the trace may show its cause.
         self.store.shutdown_wasm_threads();
         let mut trace = self.store.take_wasm_thread_trace();
         if let Some(trace) = &mut trace {
-            // The Store has forgotten those whose exit was taken.
+            // The Store has forgotten threads whose exit was taken.
             let known = self.guests.iter().flat_map(Started::threads);
             trace.names.extend(known);
             trace.names.sort_unstable_by_key(|(id, _)| *id);
@@ -93,7 +92,7 @@ impl Run<'_> {
         })
     }
 
-    /// Runs all threads, in steps where somebody is to look at them in between.
+    /// Runs all threads, in steps if somebody needs to look at them in between.
     fn run_in_steps(
         &mut self,
         live: Option<&Live>,
@@ -105,7 +104,7 @@ impl Run<'_> {
             Some(time) => time.saturating_sub(started.elapsed()),
             None => Duration::MAX,
         };
-        // The end of a step ends a slice, so that steps are not shorter.
+        // The end of a step ends a slice, so a step is at least a slice long.
         let redraw = REDRAW.max(match self.slice {
             Slice::Time(slice) => slice,
             _ => Duration::ZERO,
@@ -199,12 +198,12 @@ impl Run<'_> {
     }
 }
 
-/// What all steps did together.
+/// The combined results of all steps.
 #[derive(Default)]
 struct Totals {
     dispatches: u64,
     preemptions: u64,
-    /// The last step ended as nothing could wake anybody.
+    /// The last step ended because nothing could wake anybody.
     deadlock: bool,
     elapsed: Duration,
     interleaving: Option<Interleaving>,

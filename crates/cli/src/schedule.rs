@@ -1,4 +1,4 @@
-//! The options that say which guest comes next, and what is told of each guest.
+//! The options that decide which guest comes next, and what the policy knows of each.
 
 use crate::args::RunArgs;
 use crate::mode::{Amount, Mode};
@@ -19,22 +19,20 @@ pub struct ScheduleArgs {
     #[arg(long, value_enum)]
     pub policy: Option<Name>,
 
-    /// A guest's share of the CPU, relative to those of the others (fair). The
-    /// default is 1
+    /// A guest's share of the CPU, relative to the others' (fair). The default is 1
     ///
-    /// Without GUEST=, the value is for every guest; this goes for all options of this
-    /// form. GUEST is a guest's name or its number, as in the table. The option may be
-    /// repeated, and the last value given for a guest counts.
+    /// Without GUEST=, the value applies to every guest, as for all options of this form.
+    /// GUEST is a guest's name or its number, as in the table. The option may be repeated;
+    /// the last value given for a guest counts.
     #[arg(long, value_name = "[GUEST=]N", value_parser = weight, allow_hyphen_values = true)]
     pub weight: Vec<Setting<u32>>,
 
-    /// The number of the group that a guest belongs to, 0 for none (fair). A group
-    /// competes for the CPU like a single guest of weight 1
+    /// The number of the group that a guest belongs to, 0 for none (fair). A group competes
+    /// for the CPU like a single guest of weight 1
     #[arg(long, value_name = "[GUEST=]N", value_parser = group, allow_hyphen_values = true)]
     pub group: Vec<Setting<u64>>,
 
-    /// A guest's priority: those with a higher one go first (priority). The default
-    /// is 0
+    /// A guest's priority: guests with a higher one go first (priority). The default is 0
     #[arg(
         long,
         value_name = "[GUEST=]N",
@@ -43,57 +41,55 @@ pub struct ScheduleArgs {
     )]
     pub priority: Vec<Setting<i32>>,
 
-    /// Give a slice to guests that have waited for longer than this, whatever their
-    /// priority (priority)
+    /// Give a slice to guests that have waited longer than this, whatever their priority
+    /// (priority)
     ///
-    /// A duration or a number of units of fuel, as for --slice. The default is to let
-    /// them wait until all guests of higher priority have finished.
+    /// A duration or a number of units of fuel, as for --slice. By default, they wait until
+    /// all guests of higher priority have finished.
     #[arg(long, value_name = "500ms|1000000", allow_hyphen_values = true)]
     pub patience: Option<String>,
 
     /// How soon after its start a guest should have finished (deadline)
     ///
-    /// A duration or a number of units of fuel, as for --slice. Guests without a
-    /// deadline run when all others have finished. A guest that misses its deadline
-    /// is not stopped; --timeout does that.
+    /// A duration or a number of units of fuel, as for --slice. Guests without a deadline
+    /// run when all others have finished. A guest that misses its deadline is not stopped;
+    /// --timeout does that.
     #[arg(long, value_name = "[GUEST=]500ms|1000000", value_parser = text, allow_hyphen_values = true)]
     pub deadline: Vec<Setting<String>>,
 
-    /// The seed of the random numbers: the same seed makes the same picks (random,
-    /// pct)
+    /// The seed of the random numbers: the same seed makes the same picks (random, pct)
     ///
-    /// By default one is drawn, and shown, so that the run can be repeated.
+    /// By default a seed is drawn and shown, so that the run can be repeated.
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
 
-    /// Look for a seed with which something goes wrong: run the guests with up to N
-    /// seeds, from --seed or 0 upwards, until one of them does not return (random,
-    /// pct)
+    /// Look for a seed that makes something go wrong: run the guests with up to N seeds,
+    /// counting up from --seed or 0, until a guest does not return (random, pct)
     ///
-    /// What counts is a guest that traps, exits with a status other than 0, waits for
-    /// ever, exceeds a limit, or is stopped by --for. Only the last run is reported and
-    /// written to files, and what its guests printed is shown only if it went wrong.
-    /// To see that run again, give its seed as --seed, with all other options as they
-    /// were. Needs --preemption fuel; a short --slice finds more. Give guests that read
-    /// input a --stdin, as that of this process can be read only once.
+    /// A guest does not return if it traps, exits with a status other than 0, waits
+    /// forever, exceeds a limit, or is stopped by --for. Only the last run is reported and
+    /// written to files, and what its guests printed is shown only if it went wrong. To see
+    /// that run again, give its seed as --seed and leave all other options unchanged. Needs
+    /// --preemption fuel; a short --slice finds more. Give guests that read input a
+    /// --stdin, because the standard input of this process can be read only once.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub search: Option<u64>,
 
-    /// About how many slices the guests take in all; after that they take turns
-    /// (pct). The default is 1000
+    /// About how many slices the guests take in all; after that they take turns (pct). The
+    /// default is 1000
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub steps: Option<u64>,
 
-    /// How many events have to happen in a certain order for the bug to show (pct).
-    /// The default is 3
+    /// How many events must happen in a certain order for the bug to show (pct). The
+    /// default is 3
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub depth: Option<u32>,
 
-    /// Make the same picks again as in the run that --record wrote to FILE
+    /// Repeat the picks of the run that --record wrote to FILE
     ///
-    /// With the same guests and input, --preemption fuel and the same --slice, it is
-    /// the same run. If a guest behaves differently, this is reported, and from there
-    /// on the guests take turns.
+    /// With the same guests and input, --preemption fuel and the same --slice, this repeats
+    /// the run. If a guest behaves differently, that is reported, and the guests take turns
+    /// from there on.
     #[arg(long, value_name = "FILE")]
     pub replay: Option<PathBuf>,
 }
@@ -127,23 +123,23 @@ fn text(text: &str) -> Result<Setting<String>> {
     settings::parse(text, |value| Ok(value.to_string()))
 }
 
-/// What `--policy` takes.
+/// The values of `--policy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Name {
     /// Each in turn
     RoundRobin,
     /// Shares by --weight and --group, within about a slice
     Fair,
-    /// The one of the highest --priority; equals take turns
+    /// The guest with the highest --priority; equals take turns
     Priority,
-    /// The one with the earliest --deadline
+    /// The guest with the earliest --deadline
     Deadline,
-    /// A random one for a random part of a slice, by --seed: finds races
+    /// A random guest for a random part of a slice, by --seed: finds races
     Random,
-    /// Probabilistic concurrency testing, by --seed, --steps and --depth: finds
-    /// races of a given depth with a known probability
+    /// Probabilistic concurrency testing, by --seed, --steps and --depth: finds races of a
+    /// given depth with a known probability
     Pct,
-    /// As recorded in the file that --replay names
+    /// As recorded in the file given by --replay
     Replay,
 }
 
@@ -176,7 +172,7 @@ const PATIENCE: Amount = Amount {
 impl ScheduleArgs {
     /// # Errors
     ///
-    /// If `--policy` and `--replay` do not go together.
+    /// If `--policy` and `--replay` contradict each other.
     pub fn name(&self) -> Result<Name> {
         match (self.policy, &self.replay) {
             (None, None) => Ok(Name::RoundRobin),
@@ -192,7 +188,7 @@ impl ScheduleArgs {
         }
     }
 
-    /// Options that the policy does not look at are a mistake.
+    /// Rejects options that the policy ignores, because giving them is a mistake.
     pub fn check(&self, name: Name) -> Result<()> {
         let number = |number: Option<u64>| number.map(|number| number.to_string());
         for (option, given, policies) in [
@@ -221,11 +217,11 @@ impl ScheduleArgs {
         Ok(())
     }
 
-    /// The seeds of `--search`.
+    /// The seeds for `--search`.
     ///
     /// # Errors
     ///
-    /// If there are not so many, or they would not be of use.
+    /// If there are not that many seeds, or they would be useless.
     pub fn seeds(&self, mode: Mode) -> Result<Option<RangeInclusive<u64>>> {
         let Some(count) = self.search else {
             return Ok(None);
@@ -254,7 +250,7 @@ impl ScheduleArgs {
             .transpose()
     }
 
-    /// What the policy is told of each guest.
+    /// What the policy is told about each guest.
     pub fn options(&self, args: &RunArgs) -> Result<Vec<ThreadOptions>> {
         let guests = &args.guests;
         let weights = settings::for_each("--weight", &self.weight, guests)?;

@@ -1,4 +1,4 @@
-//! Runs with one seed after the other, until something goes wrong.
+//! Runs the guests with one seed after another, until something goes wrong.
 
 use crate::args::RunArgs;
 use crate::end;
@@ -8,8 +8,8 @@ use crate::report::{Report, Searched};
 use std::ops::RangeInclusive;
 use wasmtime::Result;
 
-/// Runs the guests with each of `seeds`, in a Store of its own, and tells of the last
-/// run. Returns whether all guests returned in all of them.
+/// Runs the guests with each of `seeds`, in a new Store each time, and reports the last
+/// run. Returns whether all guests returned in every run.
 ///
 /// # Errors
 ///
@@ -18,7 +18,7 @@ pub fn run(args: &RunArgs, setup: &Setup<'_>, seeds: RangeInclusive<u64>) -> Res
     let (first_seed, last) = (*seeds.start(), *seeds.end());
     let mut seed = first_seed;
     let mut prepared = setup.prepare(Some(seed))?;
-    // Before a guest has run in vain.
+    // Before any guest has run for nothing.
     let outputs = Outputs::create(args, &setup.inputs())?;
     loop {
         let mut ran = prepared.start()?.run();

@@ -1,5 +1,5 @@
-//! Options that hold for one guest or for all: `[GUEST=]VALUE`, where GUEST is
-//! its name or its number. Both may contain `=`.
+//! Options that apply to one guest or to all: `[GUEST=]VALUE`, where GUEST is a name or a
+//! number. Both may contain `=`.
 
 use crate::names;
 use crate::values::comma_separated;
@@ -8,10 +8,10 @@ use wasmtime::{Result, bail};
 /// An option's value for one guest, or for all.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Setting<V> {
-    /// Its name, or its number counted from 1.
+    /// The guest's name, or its number counted from 1.
     pub guest: Option<String>,
     pub value: V,
-    /// What was given, for errors.
+    /// The text as given, for errors.
     pub text: String,
 }
 
@@ -31,8 +31,8 @@ pub fn parse<V>(text: &str, value: impl FnOnce(&str) -> Result<V>) -> Result<Set
     })
 }
 
-/// Splits `[GUEST=]VALUE` where a VALUE may contain `=`: GUEST is the longest beginning
-/// that is one, and leaves something that `is_value`.
+/// Splits `[GUEST=]VALUE` where VALUE may contain `=`. GUEST is the longest prefix that is
+/// a guest and leaves something that `is_value`.
 pub fn split(text: &str, guests: &[String], is_value: impl Fn(&str) -> bool) -> Setting<String> {
     let ends = text.match_indices('=').map(|(at, _)| at).rev();
     let is_guest =
@@ -48,11 +48,11 @@ pub fn split(text: &str, guests: &[String], is_value: impl Fn(&str) -> bool) -> 
     }
 }
 
-/// The value for each of `guests`, if it has one: the last that was given.
+/// The value for each of `guests`, if it has one: the last one given.
 ///
 /// # Errors
 ///
-/// If a setting is for a guest that there is not.
+/// If a setting is for a guest that does not exist.
 pub fn for_each<V: Clone>(
     option: &str,
     settings: &[Setting<V>],
@@ -68,7 +68,7 @@ pub fn for_each<V: Clone>(
 }
 
 impl<V> Setting<V> {
-    /// The indices of the guests that it is for.
+    /// The indices of the guests that the setting applies to.
     ///
     /// # Errors
     ///
@@ -92,7 +92,7 @@ impl<V> Setting<V> {
     }
 }
 
-/// All guests of this name, or the one of this number.
+/// All guests with this name, or the one with this number.
 fn find(name: &str, guests: &[String]) -> Vec<usize> {
     let is_number = name.bytes().all(|b| b.is_ascii_digit());
     if let (true, Ok(number)) = (is_number, name.parse::<usize>())
@@ -105,7 +105,7 @@ fn find(name: &str, guests: &[String]) -> Vec<usize> {
 }
 
 fn list(guests: &[String]) -> String {
-    /// More are of no help.
+    /// More would be no help.
     const MOST: usize = 12;
     let shown = guests.iter().zip(1..).take(MOST);
     let shown =

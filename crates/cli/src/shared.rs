@@ -1,19 +1,19 @@
-//! Shared memories that a module defines itself: nothing but their maximum limits them,
-//! so that is changed before a module is compiled.
+//! Shared memories that a module defines itself. Only their maximum limits them, so it is
+//! lowered before the module is compiled.
 
 use indicatif::BinaryBytes;
 use wasm_encoder::{MemorySection, MemoryType, Module, RawSection};
 use wasmparser::{Parser, Payload};
 use wasmtime::{Result, bail};
 
-/// The module with the shared memories that it defines limited to `limit` bytes in all.
-/// `None` if it defines none, or is none: that is for its compiler to say.
+/// The module, with the shared memories it defines limited to `limit` bytes in all. `None`
+/// if it defines none, or is not a module, which its compiler will report.
 ///
 /// # Errors
 ///
-/// If they are larger than `limit` from the beginning.
+/// If they exceed `limit` from the start.
 pub fn capped(binary: &[u8], limit: u64) -> Result<Option<Vec<u8>>> {
-    // Components have modules in them.
+    // Components contain modules.
     if !Parser::is_core_wasm(binary) {
         return Ok(None);
     }
@@ -46,7 +46,7 @@ fn page_size(memory: &wasmparser::MemoryType) -> u64 {
         .unwrap_or(u64::MAX)
 }
 
-/// Those that the module defines.
+/// The shared memories that the module defines.
 fn memories(binary: &[u8]) -> wasmparser::Result<Vec<wasmparser::MemoryType>> {
     let mut found = Vec::new();
     for payload in Parser::new(0).parse_all(binary) {
@@ -57,7 +57,7 @@ fn memories(binary: &[u8]) -> wasmparser::Result<Vec<wasmparser::MemoryType>> {
     Ok(found)
 }
 
-/// `spare` is for how many bytes each shared memory may grow.
+/// Builds the memory section. Each shared memory may grow by `spare` bytes.
 fn section(memories: &[wasmparser::MemoryType], spare: u64) -> MemorySection {
     let mut section = MemorySection::new();
     for memory in memories {

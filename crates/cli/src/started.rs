@@ -1,4 +1,4 @@
-//! A guest with a thread of its own, which starts its instance, or with several.
+//! A guest, with one thread that starts its instance, or with several.
 
 use crate::live::Row;
 use crate::load::Guest;
@@ -17,30 +17,30 @@ use wasmtime::{
 /// A guest that has been started.
 pub struct Started {
     pub text: String,
-    /// The first one.
+    /// Its first thread.
     pub thread: ThreadId,
-    /// Of a guest that can have other threads, too.
+    /// Set for a guest that can have other threads, too.
     process: Option<Process>,
     /// Of all its threads together.
     pub stats: ThreadStats,
-    /// What the first one waits for, while it is parked.
+    /// What the first thread waits for, while it is parked.
     pub waits_for: Option<WaitFor>,
-    /// The others that have not ended, and what they wait for.
+    /// The other threads that have not ended, and what they wait for.
     others: Vec<(ThreadId, Option<WaitFor>)>,
-    /// The names of the others that were seen.
+    /// The names of all other threads seen so far.
     names: BTreeMap<ThreadId, String>,
-    /// `None` while it runs.
+    /// `None` while it is running.
     pub outcome: Option<Outcome>,
     /// Which of its threads ended it, if it is a process.
     pub ended_by: Option<Which>,
 }
 
 impl Started {
-    /// Gives a guest its thread, which is to start its instance.
+    /// Gives a guest its thread, which will start its instance.
     ///
     /// # Errors
     ///
-    /// If there is no room for it: nothing of the guest has run.
+    /// If there is no room for it. None of the guest has run.
     pub fn start(
         store: &mut Store<Host>,
         guest: Guest,
@@ -86,7 +86,7 @@ impl Started {
         self.process.is_some()
     }
 
-    /// Looks at what its threads have done.
+    /// Updates the guest's state from what its threads have done.
     pub fn update(&mut self, store: &mut Store<Host>) {
         if let Some(process) = self.process.clone() {
             return self.update_process(store, &process);
@@ -147,14 +147,14 @@ impl Started {
         process.map(|process| 1 + process.stats().started)
     }
 
-    /// The threads that are known, with their names.
+    /// The known threads, with their names.
     pub fn threads(&self) -> Vec<(ThreadId, String)> {
         let first = (self.thread, self.text.clone());
         let others = self.names.iter().map(|(id, name)| (*id, name.clone()));
         [first].into_iter().chain(others).collect()
     }
 
-    /// Its threads but for the first one which were stopped.
+    /// Its stopped threads, except the first one.
     pub fn stuck_others(&self) -> Vec<Other> {
         let other = |(id, waits_for): &(ThreadId, Option<WaitFor>)| Other {
             thread: Which {
@@ -202,7 +202,7 @@ fn spawn(
         let function = function.ok_or_else(|| format_err!("it has no export `{export}`"))?;
         Ok((function, args))
     };
-    // A WASI library is to be set up before any other call.
+    // A WASI library must be set up before any other call.
     match guest.export != "_start" && guest.argv.is_some() {
         true => store.spawn_wasm_reactor(&pre, options, started),
         false => store.spawn_wasm_instance(&pre, options, started),
@@ -224,7 +224,7 @@ fn spawn_process(
     Program::new(&guest.module, linker)?.spawn(store, options)
 }
 
-/// What follows a guest's name in that of its thread.
+/// What a thread's name adds to its guest's.
 fn suffix(tid: Tid) -> String {
     match tid {
         Tid::MAIN => String::new(),

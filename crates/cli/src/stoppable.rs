@@ -1,19 +1,18 @@
-//! Whether a module can be stopped at any instruction, as `--preemption signal`
-//! does.
+//! Whether a module can be stopped at any instruction, as `--preemption signal` does.
 //!
-//! The Store finds out too, but not before a guest has an instance.
+//! The Store finds out too, but only once a guest has an instance.
 
 use wasmparser::{ElementKind, ElementSectionReader, Parser, Payload, TableSectionReader};
 use wasmtime::{Engine, Module, Result, bail};
 
 /// Checks that the timer signal may stop the code of `binary`.
 ///
-/// `engine` is one with `Preemption::Signal`. What is wrong with the module
-/// apart from that is left to its compiler to say.
+/// `engine` must have `Preemption::Signal`. Anything else that is wrong with the module is
+/// left for its compiler to report.
 ///
 /// # Errors
 ///
-/// If it may not, naming `--preemption epoch`.
+/// If it may not; the error suggests `--preemption epoch`.
 pub fn ensure(engine: &Engine, binary: &[u8]) -> Result<()> {
     if let Err(error) = Module::validate(engine, binary) {
         return match Module::validate(&Engine::default(), binary) {
@@ -70,7 +69,7 @@ mod tests {
     use super::*;
     use wasmtime::{Config, Preemption};
 
-    /// What is said of a module; `None` where there are no such signals.
+    /// The error for a module; `None` where such signals do not exist.
     fn refusal(wat: &str) -> Option<String> {
         let Preemption::Signal = Preemption::for_this_host() else {
             return None;

@@ -1,4 +1,4 @@
-//! The table of the threads, as wide as the terminal at most.
+//! The table of the threads, at most as wide as the terminal.
 
 use crate::names;
 use crate::outcome::Outcome;
@@ -7,7 +7,7 @@ use crate::values;
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use console::{measure_text_width, truncate_str};
 
-/// Between two columns.
+/// The space between two columns.
 const GAP: usize = 2;
 
 /// The most results of a function in one cell.
@@ -17,19 +17,18 @@ struct Column {
     title: &'static str,
     cells: Vec<String>,
     kind: Kind,
-    /// Columns with the greatest rank are left out first, those with none never.
+    /// Columns with the highest rank are left out first; those without a rank never.
     rank: u8,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
-    /// Cells are cut where there is no room, but for so many letters.
+    /// Cells are cut if there is no room, but not below this many characters.
     Text(usize),
     Figure,
 }
 
-/// The threads in a line each. `width` is that of the terminal, `None` where there is
-/// none.
+/// A table with a line per thread. `width` is the terminal's; `None` if there is none.
 pub fn table(threads: &[Thread], width: Option<u16>) -> Table {
     let mut columns = columns(threads);
     if let Some(width) = width {
@@ -104,7 +103,7 @@ fn columns(threads: &[Thread]) -> Vec<Column> {
     columns
 }
 
-/// Cuts text, and leaves columns out where that is not enough.
+/// Cuts text, and leaves out columns if that is not enough.
 fn fit(columns: &mut Vec<Column>, width: usize) {
     loop {
         let gaps = GAP * (columns.len() - 1);
@@ -123,7 +122,7 @@ fn fit(columns: &mut Vec<Column>, width: usize) {
         (all + GAP * (columns.len() - 1)).saturating_sub(width)
     };
     while over > 0 {
-        // The widest that can be cut.
+        // The widest column that can be cut.
         let widest = columns.iter_mut().max_by_key(|column| column.spare());
         let Some(column) = widest.filter(|column| column.spare() > 0) else {
             break;

@@ -7,7 +7,7 @@ use wasmtime::{Result, format_err};
 #[derive(Debug, PartialEq)]
 pub enum Wrong {
     Zero,
-    /// And why not.
+    /// The reason why it is no duration.
     NoTime(String),
 }
 
@@ -23,8 +23,8 @@ pub fn parse(text: &str) -> Result<Duration, Wrong> {
     }
 }
 
-/// The same, with an error for users: `zero` tells what no time at all would do, and
-/// `example` what works.
+/// Like [`parse`], with an error for users: `zero` says what a duration of zero would do,
+/// and `example` what works.
 pub fn parse_or_say(text: &str, zero: &str, example: &str) -> Result<Duration> {
     parse(text).map_err(|wrong| match wrong {
         Wrong::Zero => format_err!("{zero}; give a time above zero, such as {example}"),

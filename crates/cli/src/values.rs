@@ -10,9 +10,9 @@ use wasmtime::{FuncType, Result, Val, ValType, bail, format_err};
 ///
 /// # Errors
 ///
-/// Says what the type takes, to be read after "argument 1 is".
+/// Says what the type accepts, phrased to follow "argument 1 is".
 pub fn parse(ty: &ValType, text: &str) -> Result<Val> {
-    // As in the text format: an integer may be given as signed or unsigned.
+    // As in the text format, an integer may be given as signed or unsigned.
     Ok(match ty {
         ValType::I32 => Val::I32(integer(text, ty, i32::MIN.into()..=u32::MAX.into())? as i32),
         ValType::I64 => Val::I64(integer(text, ty, i64::MIN.into()..=u64::MAX.into())? as i64),
@@ -42,7 +42,7 @@ fn integer(text: &str, ty: &ValType, range: RangeInclusive<i128>) -> Result<i128
         Some(digits) => (16, digits),
         None => (10, digits),
     };
-    // `from_str_radix` would take another sign.
+    // `from_str_radix` would accept a second sign.
     let value = match digits.starts_with(['-', '+']) {
         true => None,
         false => i128::from_str_radix(&digits.replace('_', ""), radix).ok(),
@@ -73,7 +73,7 @@ fn not_rounded_to_infinity(text: &str, ty: &ValType, infinite: bool) -> Result<(
     Ok(())
 }
 
-/// `name(i32, i64) -> f64`, with the name as it is to be typed.
+/// `name(i32, i64) -> f64`, with the name written as a user must type it.
 pub fn signature(name: &str, ty: &FuncType) -> String {
     let name = guest::typed_export(name);
     let mut text = format!("{name}({})", comma_separated(ty.params()));
@@ -116,12 +116,12 @@ pub fn show(value: &Val) -> String {
     }
 }
 
-/// Whether it is better written with an exponent.
+/// Whether the value reads better with an exponent.
 fn has_many_digits(value: f64) -> bool {
     value.is_finite() && value != 0.0 && !(1e-5..1e16).contains(&value.abs())
 }
 
-/// Results as text, the first `most` of them.
+/// The first `most` results as text.
 pub fn list(values: &[Val], most: usize) -> String {
     let shown = comma_separated(values.iter().take(most).map(show));
     match values.len().saturating_sub(most) {
@@ -130,12 +130,12 @@ pub fn list(values: &[Val], most: usize) -> String {
     }
 }
 
-/// In the unit of the JSON object.
+/// A duration in the JSON object's unit.
 pub fn milliseconds(time: Duration) -> f64 {
     time.as_nanos() as f64 / 1e6
 }
 
-/// A result as JSON: a number where JSON can hold it, else a string.
+/// A result as JSON: a number if JSON can hold it, else a string.
 pub fn json(value: &Val) -> serde_json::Value {
     match value {
         Val::I32(value) => (*value).into(),

@@ -1,6 +1,6 @@
-//! What guests can import. WASI preview 1 for each that imports it, with its own
-//! arguments, environment and standard streams; those that know of guest threads have
-//! `preempt`.
+//! What guests can import: WASI preview 1, with separate arguments, environment and
+//! standard streams for each guest that imports it, and `preempt` for guests that know
+//! about guest threads.
 
 use crate::args::RunArgs;
 use crate::console::{Console, Refused, Stream, Target};
@@ -27,7 +27,7 @@ use wasmtime_wasi::{I32Exit, WasiCtxBuilder, async_trait};
 /// The module that WASI preview 1 guests import.
 pub const MODULE: &str = "wasi_snapshot_preview1";
 
-/// The data of the Store: one context for each guest that imports WASI, and what memory
+/// The data of the Store: a context for each guest that imports WASI, and how much memory
 /// each guest has.
 #[derive(Default)]
 pub struct Host {
@@ -36,7 +36,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// A linker for a guest of its own: what it imports acts on `context`.
+    /// A linker for one guest, whose WASI imports act on `context`.
     pub fn linker(&mut self, engine: &Engine, context: Option<WasiP1Ctx>) -> Result<Linker<Host>> {
         let mut linker = Linker::new(engine);
         imports::add_to_linker(&mut linker)?;
@@ -46,7 +46,7 @@ impl Host {
             preempt_wasi::p1::add_to_linker(&mut linker, move |host: &mut Host| {
                 &mut host.contexts[index]
             })?;
-            // Upstream's takes no status from 126 on.
+            // Upstream's rejects a status of 126 or above.
             linker.allow_shadowing(true);
             linker.func_wrap(MODULE, "proc_exit", |status: i32| -> Result<()> {
                 Err(I32Exit(status).into())
@@ -57,7 +57,7 @@ impl Host {
     }
 }
 
-/// What was given for a guest.
+/// The settings given for a guest.
 #[derive(Clone, Default)]
 struct Given {
     /// Keys and values.
@@ -65,7 +65,7 @@ struct Given {
     stdin: Option<PathBuf>,
 }
 
-/// Makes the context of each guest, `None` for those that do not import WASI.
+/// Makes the context of each guest; `None` for guests that do not import WASI.
 pub fn contexts(
     guests: &[Guest],
     args: &RunArgs,
@@ -81,7 +81,7 @@ pub fn contexts(
             );
         };
         for index in takers("--env", &env, guests, args)? {
-            // Of two settings for one guest, the later one holds.
+            // Of two settings for one guest, the later one wins.
             let env = &mut given[index].env;
             env.retain(|(earlier, _)| earlier != key);
             env.push((key.to_string(), value.to_string()));
@@ -111,11 +111,11 @@ fn variable(text: &str) -> Option<(&str, &str)> {
     text.split_once('=').filter(|(key, _)| !key.is_empty())
 }
 
-/// The indices of the guests that can see a setting.
+/// The indices of the guests that a setting applies to.
 ///
 /// # Errors
 ///
-/// If none can, or the one cannot that it is for.
+/// If the guest it is for cannot see it, or no guest can.
 fn takers(
     option: &str,
     setting: &Setting<String>,
@@ -139,7 +139,7 @@ fn takers(
 }
 
 fn context(argv: &[String], given: Given, args: &RunArgs, console: &Console) -> Result<WasiP1Ctx> {
-    // stdout is for the JSON object alone.
+    // stdout is reserved for the JSON object.
     let stdout = console.stream(match args.outputs.json {
         true => Target::Stderr,
         false => Target::Stdout,
@@ -151,7 +151,7 @@ fn context(argv: &[String], given: Given, args: &RunArgs, console: &Console) -> 
             let file = open(&path).context("--stdin")?;
             match file.metadata().is_ok_and(|metadata| metadata.is_file()) {
                 true => builder.stdin(InputFile::new(file)),
-                // A pipe, or a device: it may have to be waited for.
+                // A pipe or a device may have to be waited for.
                 false => builder.stdin(AsyncStdinStream::new(tokio::fs::File::from_std(file))),
             };
         }
@@ -211,7 +211,7 @@ impl OutputStream for Stream {
     }
 }
 
-/// As SIGPIPE does, `Closed` ends who does not look at errors.
+/// Like SIGPIPE, `Closed` ends a guest that ignores errors.
 impl From<Refused> for StreamError {
     fn from(refused: Refused) -> StreamError {
         match refused {
@@ -251,8 +251,8 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// The standard input of this process, for a guest which may have asked for it
-/// on its standard output in a line without an end.
+/// This process's standard input, for a guest that may just have printed a prompt for it
+/// without ending the line.
 struct Prompted(Stream);
 
 struct PromptedStream {

@@ -4,45 +4,45 @@ use crate::table::{State, Table};
 use std::collections::BTreeSet;
 use wasmtime::{Pick, ThreadId, ThreadParams, ThreadScheduler};
 
-/// The runnable thread whose deadline is earliest runs.
+/// Runs the runnable thread with the earliest deadline.
 ///
-/// A thread's work begins when it is spawned or woken, and should be done, so
-/// that it is parked or finished, `ThreadParams::deadline` ticks later. Threads
-/// without a deadline are the background: they take turns while no thread with
-/// a deadline is runnable, and at no other time.
+/// A thread's work begins when it is spawned or woken. The work should be done, with
+/// the thread parked or finished, `ThreadParams::deadline` ticks later. Threads
+/// without a deadline are the background: they take turns, but only while no thread
+/// with a deadline is runnable.
 ///
 /// # What holds
 ///
-/// On one processor no order of execution meets deadlines that this one misses.
-/// For threads that are woken at most once per period, have that period as their
-/// deadline, and need at most `c` ticks each time, no deadline is missed as long
-/// as the sum of `c / period` is at most 1 (Liu and Layland 1973): by no more
-/// than one slice, that is, for a thread that becomes runnable does not cut a
-/// running thread's slice short. With slices of at most `u` ticks, all work is
-/// done `u` ticks after its deadline at the latest.
+/// On one processor, no order of execution meets deadlines that this one misses.
+/// Consider threads that are woken at most once per period, have that period as their
+/// deadline, and need at most `c` ticks each time. No deadline is missed as long as
+/// the sum of `c / period` is at most 1 (Liu and Layland 1973). More precisely, none
+/// is missed by more than one slice, because a thread that becomes runnable does not
+/// cut a running thread's slice short: with slices of at most `u` ticks, all work is
+/// done at most `u` ticks after its deadline.
 ///
 /// # Overload
 ///
-/// A thread whose deadline is over goes on being earliest: it is run until its
-/// work is done. So with more work than time, deadlines fall like dominoes, and
-/// which ones are met cannot be foretold; a thread with a deadline that never
-/// parks keeps the background, and in the end all others, from running. Where
-/// such threads may occur, use [`WeightedFair`](crate::WeightedFair).
+/// A thread that has missed its deadline still has the earliest one, so it runs until
+/// its work is done. With more work than time, deadlines therefore fall like
+/// dominoes, and which ones are met is unpredictable. A thread with a deadline that
+/// never parks starves the background, and in the end everyone else. If that can
+/// happen, use [`WeightedFair`](crate::WeightedFair).
 ///
 /// # Yielding
 ///
-/// A thread that yields is passed over until another one has used its slice,
-/// parked or finished, or all runnable threads have yielded. Otherwise it would be
-/// picked again at once, and never see done what it waits for.
+/// A thread that yields is passed over until another one has used its slice, parked
+/// or finished, or until all runnable threads have yielded. Otherwise it would be
+/// picked again at once, and what it waits for would never happen.
 ///
-/// Cost: O(log n) for every operation; amortized, where many threads yield.
-/// Weights, priorities and groups are ignored, and slices are the threads' own.
+/// Cost: O(log n) for every operation; amortized if many threads yield. Weights,
+/// priorities and groups are ignored. Slices are the threads' own.
 #[derive(Clone, Debug, Default)]
 pub struct EarliestDeadlineFirst {
     turns: u64,
     threads: Table<Thread>,
     ready: BTreeSet<Place>,
-    /// Those that have yielded and are passed over. The other ready threads are in
+    /// Ready threads that have yielded and are passed over. The others are in
     /// `ready`.
     passed: BTreeSet<Place>,
 }
@@ -50,12 +50,12 @@ pub struct EarliestDeadlineFirst {
 #[derive(Clone, Copy, Debug)]
 struct Thread {
     relative: Option<u64>,
-    /// When the present work began.
+    /// When the current work began.
     began: u64,
     turn: u64,
 }
 
-/// In the order of dispatch: those with a deadline first, then by turn.
+/// In dispatch order: threads with a deadline first, then by turn.
 type Place = (bool, u64, u64, ThreadId);
 
 impl Thread {
@@ -72,7 +72,7 @@ impl EarliestDeadlineFirst {
         Self::default()
     }
 
-    /// The number of a thread that takes its place behind its equals.
+    /// The turn of a thread that goes behind its equals.
     fn turn(&mut self) -> u64 {
         self.turns += 1;
         self.turns
@@ -84,8 +84,8 @@ impl EarliestDeadlineFirst {
         }
     }
 
-    /// Somebody has had a turn and not merely yielded. Every thread that is moved
-    /// here has paid for it by a yield.
+    /// A thread had a turn and did more than yield. Every thread moved here has paid
+    /// for the move with a yield.
     fn recall(&mut self) {
         if self.passed.len() > self.ready.len() {
             std::mem::swap(&mut self.ready, &mut self.passed);
@@ -146,7 +146,7 @@ impl ThreadScheduler for EarliestDeadlineFirst {
         }
     }
 
-    /// A new deadline counts from when the present work began.
+    /// A new deadline counts from when the current work began.
     fn changed(&mut self, _now: u64, thread: ThreadId, params: &ThreadParams) {
         let Some((state, at)) = self.threads.get_mut(thread) else {
             return;

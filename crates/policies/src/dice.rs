@@ -1,10 +1,10 @@
-//! Random numbers that are the same on every machine and for every version.
+//! Random numbers that are the same on every machine and in every version.
 
 use rand_pcg::Pcg64;
 use rand_pcg::rand_core::Rng;
 
-/// PCG XSL 128/64 (O'Neill 2014). Made with its defining parameters rather than
-/// through a generic seeding function, whose stream a new version may change.
+/// PCG XSL 128/64 (O'Neill 2014). Built from its defining parameters: a generic
+/// seeding function might produce a different stream in a new version.
 #[derive(Clone, Debug)]
 pub(crate) struct Dice(Pcg64);
 
@@ -18,13 +18,12 @@ impl Dice {
         self.0.next_u64()
     }
 
-    /// A number below `bound`, all of them equally likely (Lemire 2019); 0 for
-    /// a bound of 0.
+    /// A number below `bound`, each equally likely (Lemire 2019); 0 for a bound of 0.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         if bound == 0 {
             return 0;
         }
-        // So many of the products' low halves would favour some of the results.
+        // This many low halves of the products would favour some of the results.
         let unfair = bound.wrapping_neg() % bound;
         loop {
             let product = u128::from(self.any()) * u128::from(bound);
@@ -36,7 +35,7 @@ impl Dice {
         }
     }
 
-    /// A number from `min` to `max`, both included.
+    /// A number from `min` to `max`, inclusive.
     pub(crate) fn within(&mut self, min: u64, max: u64) -> u64 {
         match (max - min).checked_add(1) {
             Some(count) => min + self.below(count),

@@ -1,51 +1,50 @@
-//! Weighted fair shares, of threads and of groups of threads.
+//! Weighted fair shares of threads and groups of threads.
 
 use crate::dice::Dice;
 use crate::levels::{Levels, Member};
 use crate::table::Table;
 use wasmtime::{Pick, ThreadId, ThreadParams, ThreadScheduler};
 
-/// Every thread, and every group of threads, gets time in proportion to its
-/// weight.
+/// Gives every thread, and every group of threads, time in proportion to its weight.
 ///
-/// Two levels: a group (`ThreadParams::group`, other than 0) competes as one
-/// with its own weight, which is 1 until [`set_group_weight`] says otherwise,
-/// and its threads compete for the group's time by their weights. The threads of
-/// group 0 stand for themselves, beside the groups.
+/// There are two levels. A group (`ThreadParams::group`, other than 0) competes as
+/// one, with its own weight, which is 1 until [`set_group_weight`] changes it. Its
+/// threads compete for the group's time by their weights. The threads of group 0
+/// compete on their own, alongside the groups.
 ///
 /// # What holds
 ///
-/// Let `r` be the request, `u >= r` the most that any thread uses in one
-/// dispatch, and `w` the weights. On each level, counted in that level's time:
+/// Let `r` be the request, `u >= r` the most that any thread uses in one dispatch,
+/// and `w` the weights. On each level, counted in that level's time:
 ///
-/// - *Proportion.* While two competitors are both runnable, what they get per
-///   weight differs by at most `(r + u) / w1 + (r + u) / w2`, however long it is,
-///   and whatever else is spawned, sleeps, is killed or overruns its slice.
-/// - *Lag.* While the same competitors are runnable throughout, from the start of
-///   them all, none gets more than its share of an ideal machine that serves all
-///   at once by more than `u`, or less by more than `u + (u + r) * (u - r) / r`,
-///   which is `r` when no slice is overrun.
+/// - *Proportion.* While two competitors are both runnable, what they get per weight
+///   differs by at most `(r + u) / w1 + (r + u) / w2`, however long that lasts, and
+///   whatever else is spawned, sleeps, is killed or overruns its slice.
+/// - *Lag.* While the same competitors stay runnable from when they all started, none
+///   is ahead of its share on an ideal machine that serves all at once by more than
+///   `u`, or behind by more than `u + (u + r) * (u - r) / r`, which is `r` if no
+///   slice is overrun.
 /// - *No starvation.* A runnable competitor waits for at most
 ///   `(r + u) * sum(w / w_self + 1)`, summed over the others that are runnable
 ///   meanwhile.
-/// - *No credit for sleep.* A thread that wakes, or is new, starts level with the
-///   others. One that wakes soon after it has run still has that to its account.
+/// - *No credit for sleep.* A thread that is new or wakes up starts level with the
+///   others. One that wakes soon after running is still charged for that run.
 ///
-/// A yield counts as a whole request, even if less was used: otherwise a thread
-/// of high weight that yields in a loop would be picked again and again.
+/// A yield counts as a whole request, even if less was used: otherwise a thread of
+/// high weight that yields in a loop would be picked again and again.
 ///
 /// # Cost
 ///
 /// O(log n) for every operation, expected over a fixed stream of pseudo-random
-/// numbers; memory for live threads and for groups that have a thread or a
-/// weight other than 1. Integers only: exact for some 2^60 ticks (decades of
-/// nanoseconds) and all weights.
+/// numbers. Memory for live threads, and for groups that have a thread or a weight
+/// other than 1. Integers only: exact for some 2^60 ticks (decades of nanoseconds)
+/// and all weights.
 ///
 /// # Where it comes from
 ///
-/// Earliest eligible virtual deadline first (Stoica and Abdel-Wahab 1995), once
-/// per level, with a clock that is kept between two bounds: `line.rs` has the
-/// invariants that the above follows from.
+/// Earliest eligible virtual deadline first (Stoica and Abdel-Wahab 1995), once per
+/// level, with a clock that is kept between two bounds. `line.rs` has the invariants
+/// that the claims above follow from.
 ///
 /// [`set_group_weight`]: WeightedFair::set_group_weight
 #[derive(Clone, Debug)]
@@ -56,18 +55,18 @@ pub struct WeightedFair {
     dice: Dice,
 }
 
-/// By how much a slice may be shorter in any case, so that short ones differ too.
+/// Even a short slice may be shortened by this much, so that short ones vary too.
 const LEAST: u64 = 16;
 
-/// Of the numbers by which slices differ.
+/// The stream of the numbers that vary the slices.
 const STREAM: u128 = 3;
 
 impl WeightedFair {
-    /// Threads run for `request` ticks at a time (at least 1), whatever slice
-    /// they or the store have, or for a little less, by a pseudo-random amount of an eighth or
-    /// of 16 at most, whichever is more: a slice that is always the same can be in step with a guest, which
-    /// is then preempted at the same place each time, while it holds a lock perhaps. A shorter
-    /// request makes for tighter bounds and more switches.
+    /// Each slice is `request` ticks (at least 1), whatever slice the thread or the
+    /// store has, less a pseudo-random amount of up to an eighth or 16 ticks,
+    /// whichever is more. A slice of constant length can fall into step with a guest,
+    /// which is then preempted at the same place each time, perhaps while it holds a
+    /// lock. A shorter request gives tighter bounds and more switches.
     #[must_use]
     pub fn new(request: u64) -> Self {
         let request = request.max(1);
@@ -79,9 +78,9 @@ impl WeightedFair {
         }
     }
 
-    /// Sets the weight of a group, whether or not it has threads yet. It is kept
-    /// until it is set to 1, which is every group's weight to begin with; 0 counts
-    /// as 1. Group 0 is not a group and has no weight.
+    /// Sets the weight of a group, whether or not it has threads yet. Every group
+    /// starts with weight 1. Any other weight is kept until it is set back to 1; 0
+    /// counts as 1. Group 0 is not a group and has no weight.
     pub fn set_group_weight(&mut self, group: u64, weight: u32) {
         self.levels.set_group_weight(group, weight);
     }
@@ -103,7 +102,7 @@ impl ThreadScheduler for WeightedFair {
     }
 
     fn preempted(&mut self, _now: u64, thread: ThreadId, used: u64) {
-        // No dispatch is free, or one that reports no use could go on forever.
+        // No dispatch is free, or a thread that reports no use could run forever.
         self.give_back(thread, used.max(1));
     }
 

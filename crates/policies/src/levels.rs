@@ -1,11 +1,11 @@
-//! The two levels of [`WeightedFair`](crate::WeightedFair): a line of groups and
-//! of threads without one, and in each group a line of its threads.
+//! The two levels of [`WeightedFair`](crate::WeightedFair): a line of groups and of
+//! threads without one, and in each group a line of its threads.
 //!
-//! 1. A thread competes in its line while it is ready or running, and is queued
-//!    there while it is ready.
-//! 2. A group competes while one of its threads does, and is queued while one of
-//!    its threads is: also while another one runs.
-//! 3. What a thread of a group uses is booked on both.
+//! 1. A thread competes in its line while it is ready or running, and is queued there
+//!    while it is ready.
+//! 2. A group competes while one of its threads does. It is queued while one of its
+//!    threads is, even while another one runs.
+//! 3. What a thread of a group uses is charged to both.
 
 use crate::line::{Line, Share};
 use crate::table::{State, shrink};
@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use wasmtime::ThreadId;
 
-/// Who competes on the upper level.
+/// A competitor on the upper level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Entity {
     Thread(ThreadId),
@@ -42,7 +42,7 @@ struct Group {
     line: Line<Entity>,
     /// Live threads, in any state.
     threads: usize,
-    /// Those that compete.
+    /// Those that are competing.
     active: usize,
     queued: bool,
 }
@@ -63,7 +63,7 @@ impl Levels {
         }
     }
 
-    /// Group 0 is none.
+    /// Ignores group 0, which is not a group.
     pub(crate) fn set_group_weight(&mut self, group: u64, weight: u32) {
         let key = Entity::Group(group);
         if let Some(at) = group_entry(&mut self.groups, group, self.request) {
@@ -78,14 +78,14 @@ impl Levels {
         self.forget_if_unused(group);
     }
 
-    /// A thread is new. It does not compete yet.
+    /// Adds a new thread, which does not compete yet.
     pub(crate) fn add(&mut self, member: &Member) {
         if let Some(group) = group_entry(&mut self.groups, member.group, self.request) {
             group.threads += 1;
         }
     }
 
-    /// A thread that does not compete is gone.
+    /// Removes a thread that does not compete.
     pub(crate) fn remove(&mut self, member: &Member) {
         if let Some(group) = self.groups.get_mut(&member.group) {
             group.threads -= 1;
@@ -93,7 +93,7 @@ impl Levels {
         self.forget_if_unused(member.group);
     }
 
-    /// A thread competes from now on: ready, or else running.
+    /// A thread starts to compete: as ready if `ready`, else as running.
     pub(crate) fn admit(&mut self, thread: ThreadId, ready: bool, member: &mut Member) {
         let line = self.line(member.group);
         line.join(&mut member.share);
@@ -109,7 +109,7 @@ impl Levels {
         self.book(member.group, 0);
     }
 
-    /// A running thread is ready.
+    /// A running thread becomes ready.
     pub(crate) fn give_back(&mut self, thread: ThreadId, used: u64, member: &mut Member) {
         let line = self.line(member.group);
         line.charge(&mut member.share, used);
@@ -117,7 +117,7 @@ impl Levels {
         self.book(member.group, used);
     }
 
-    /// A thread competes no more, if it did. `used` counts if it was running.
+    /// A thread stops competing, if it was. `used` counts if it was running.
     pub(crate) fn withdraw(
         &mut self,
         thread: ThreadId,
@@ -177,7 +177,7 @@ impl Levels {
         }
     }
 
-    /// Takes the thread that is next out of the queue.
+    /// Takes the next thread out of the queue.
     pub(crate) fn pick(&mut self) -> Option<ThreadId> {
         match self.top.pick()? {
             Entity::Thread(thread) => Some(thread),
@@ -194,7 +194,7 @@ impl Levels {
         }
     }
 
-    /// The line that a thread of this group competes in.
+    /// The line in which threads of this group compete.
     fn line(&mut self, group: u64) -> &mut Line<Entity> {
         match self.groups.get_mut(&group) {
             Some(group) => &mut group.line,
@@ -202,7 +202,7 @@ impl Levels {
         }
     }
 
-    /// Books `used` ticks on the group, if it is one, and brings rule 2 about.
+    /// Charges `used` ticks to the group, if it is one, and restores rule 2.
     fn book(&mut self, group: u64, used: u64) {
         let Some(at) = self.groups.get_mut(&group) else {
             return;

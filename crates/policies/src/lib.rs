@@ -1,4 +1,4 @@
-//! Scheduling policies for the guest threads of a Wasmtime `Store`: which
+//! Scheduling policies for the guest threads of a Wasmtime `Store`: they choose which
 //! runnable thread comes next, and for how long.
 //!
 //! | policy | promise | cost, `n` live threads |
@@ -9,24 +9,25 @@
 //! | [`EarliestDeadlineFirst`] | meets all deadlines, if any order of execution does | O(log n) |
 //! | [`Random`] | a random thread for a random slice, the same for the same seed | O(1) |
 //! | [`Pct`] | finds races of a given depth with a known probability | O(log n) |
-//! | [`Recorder`] | picks like another policy, and writes it down | of that policy |
-//! | [`Replay`] | picks what was written down | O(1) |
+//! | [`Recorder`] | picks like another policy, and records the picks | of that policy |
+//! | [`Replay`] | repeats recorded picks | O(1) |
 //!
-//! Costs hold for every operation: amortized where collections grow or shrink,
-//! and expected where a hash map is used, which is for finding a thread by its id.
+//! Costs hold for every operation. They are amortized where collections grow or
+//! shrink, and expected where a hash map is used, which is to find a thread by its
+//! id.
 //!
-//! All of them
+//! All policies
 //!
-//! - lose no thread and idle never: if a thread is runnable, `next` gives one, and
-//!   gives none twice until it is given back;
-//! - ignore calls that make no sense, such as those for unknown threads, for one
-//!   that is spawned twice, or preempted and not running;
-//! - keep nothing of threads that have finished;
-//! - decide by integers and in a fixed order: the same calls give the same picks,
-//!   on every machine.
+//! - lose no thread and never idle: if a thread is runnable, `next` returns one, and
+//!   returns none twice until it is given back;
+//! - ignore calls that make no sense, such as those for unknown threads, for a thread
+//!   that is spawned twice, or for one that is preempted but not running;
+//! - keep nothing about threads that have finished;
+//! - decide by integers and in a fixed order: the same calls give the same picks on
+//!   every machine.
 //!
-//! Amounts are in *ticks*: nanoseconds where slices are time, units of fuel where
-//! they are fuel.
+//! Amounts are in *ticks*: nanoseconds if slices are time, units of fuel if they are
+//! fuel.
 //!
 //! ```
 //! use preempt_policies::WeightedFair;

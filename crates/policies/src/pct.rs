@@ -7,28 +7,29 @@ use wasmtime::{Pick, ThreadId, ThreadParams, ThreadScheduler};
 
 const STREAM: u128 = 0x70_6374;
 
-/// More than any bug that was ever described needs.
+/// More than any known bug needs.
 const MAX_DEPTH: u32 = 1024;
 
 /// Finds a race of depth `d` with a known probability in each run.
 ///
-/// Probabilistic concurrency testing (Burckhardt, Kothari, Musuvathi and
-/// Nagarakatte 2010), with a dispatch as the step: threads have random
-/// priorities and the highest runnable one runs; at `d - 1` random steps, the
-/// thread that would run gets a priority below all random ones instead. A bug of depth `d` is one that shows when `d` events happen
-/// in one particular order, and most need 1 to 3. If it takes preemption at the
-/// end of a slice only, a run finds it with a probability of at least
-/// `1 / (threads * steps^(d - 1))`, see [`one_in`](Pct::one_in): so run it with
-/// many seeds, and with slices so short that events fall into different ones.
+/// Probabilistic concurrency testing (Burckhardt, Kothari, Musuvathi and Nagarakatte
+/// 2010), with a dispatch as the step. Threads have random priorities, and the
+/// highest runnable one runs. At `d - 1` random steps, the thread that would run
+/// instead gets a priority below all random ones. A bug of depth `d` is one that
+/// shows when `d` events happen in one particular order; most bugs need 1 to 3. If
+/// the bug needs preemption only at the end of a slice, a run finds it with a
+/// probability of at least `1 / (threads * steps^(d - 1))`; see
+/// [`one_in`](Pct::one_in). So run it with many seeds, and with slices so short that
+/// the events fall into different ones.
 ///
-/// Two additions, as guests may spin until another thread has done something: a
-/// thread that yields goes below all others, and after `steps` dispatches every
-/// thread that is preempted does, which makes it round robin, so that the guests
-/// come to an end.
+/// There are two additions, since guests may spin until another thread has done
+/// something. A thread that yields goes below all others. After `steps` dispatches,
+/// so does every thread that is preempted: from then on it is round robin, and the
+/// guests come to an end.
 ///
-/// The same seed and the same calls give the same picks, on every machine. Cost:
-/// O(log n) for every operation. All parameters of threads are ignored, and
-/// slices are the threads' own.
+/// The same seed and the same calls give the same picks on every machine. Cost: O(log
+/// n) for every operation. All parameters of threads are ignored. Slices are the
+/// threads' own.
 #[derive(Clone, Debug)]
 pub struct Pct {
     dice: Dice,
@@ -36,30 +37,30 @@ pub struct Pct {
     steps: u64,
     step: u64,
     depth: u32,
-    /// Steps at which a thread is put down, and how high it is then; the next one
-    /// last.
+    /// The steps at which a thread is lowered, and the rank it then gets; the next
+    /// one last.
     changes: Vec<(u64, Rank)>,
-    /// How many threads were put below all others.
+    /// How many threads have been put below all others.
     lowered: u64,
     threads: Table<Rank>,
-    /// The highest rank last.
+    /// Highest rank last.
     ready: BTreeSet<(Rank, ThreadId)>,
 }
 
-/// The greatest runs.
+/// The greatest rank runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
-    /// Gave way: the less the later.
+    /// Gave way: the later, the lower.
     Bottom(std::cmp::Reverse<u64>),
-    /// Put down by a change point, by the number of that.
+    /// Lowered at the change point with this number.
     Changed(u32),
     Drawn(u64),
 }
 
 impl Pct {
-    /// For about this many threads, dispatched about this many times in all, and
-    /// bugs of this depth (of 1 to 1024). Twice too many is no harm, it only makes
-    /// bugs less likely to be hit.
+    /// For about this many threads, about this many dispatches in all, and bugs of
+    /// this depth (1 to 1024). Numbers twice too high do no harm, but make bugs less
+    /// likely to be hit.
     #[must_use]
     pub fn new(seed: u64, threads: u64, steps: u64, depth: u32) -> Self {
         let mut dice = Dice::new(seed, STREAM);
@@ -82,8 +83,7 @@ impl Pct {
         }
     }
 
-    /// At least one in so many runs, on average, finds a bug of the depth that was
-    /// asked for.
+    /// On average, at least one in this many runs finds a bug of the requested depth.
     #[must_use]
     pub fn one_in(&self) -> u128 {
         u128::from(self.steps)

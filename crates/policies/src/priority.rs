@@ -5,40 +5,39 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use wasmtime::{Pick, ThreadId, ThreadParams, ThreadScheduler};
 
-/// The runnable thread of the highest priority runs; threads of one priority
-/// take turns.
+/// Runs the runnable thread of the highest priority. Threads of equal priority take
+/// turns.
 ///
-/// Aging keeps the others from starving: a runnable thread that has waited for
-/// longer than the *patience* is run for one slice, whatever its priority. It
-/// then waits anew. The one that has waited longest comes first, and at most
-/// every second dispatch is given away in this manner, so that high priorities
-/// keep half of the machine however many threads of low priority there are.
+/// Aging keeps the others from starving: a runnable thread that has waited longer
+/// than the *patience* runs for one slice, whatever its priority. Then it starts
+/// waiting anew. The thread that has waited longest goes first. At most every second
+/// dispatch is given away like this, so high priorities keep half of the machine,
+/// however many threads of low priority there are.
 ///
 /// What holds, with `n` runnable threads that use at most `u` ticks each:
 ///
-/// - no runnable thread waits for longer than `patience + 2 * n * u`;
-/// - while no thread has waited for longer than the patience, the thread picked
-///   is one of the highest priority that is runnable, and of those the one that
-///   has waited longest.
+/// - no runnable thread waits longer than `patience + 2 * n * u`;
+/// - while no thread has waited longer than the patience, the thread picked is one of
+///   the highest runnable priority, and of those the one that has waited longest.
 ///
-/// A thread that becomes runnable does not cut a running thread's slice short.
-/// Cost: O(log n) for every operation. Weights, groups and deadlines are
-/// ignored, and slices are the threads' own.
+/// A thread that becomes runnable does not cut a running thread's slice short. Cost:
+/// O(log n) for every operation. Weights, groups and deadlines are ignored. Slices
+/// are the threads' own.
 ///
 /// Fixed priorities with round robin are `SCHED_RR` of POSIX.1b (1993); aging is
 /// common practice in multilevel queues.
 #[derive(Clone, Debug)]
 pub struct Priority {
     patience: Option<u64>,
-    /// No earlier than any time that was told: time does not go back here.
+    /// No earlier than any time reported so far: time does not go back here.
     now: u64,
     turns: u64,
-    /// Whether the last dispatch was out of order.
+    /// Whether the last dispatch was given to an overdue thread.
     aged: bool,
     threads: Table<Thread>,
     /// Highest priority first, then by turn.
     ready: BTreeSet<(Reverse<i32>, u64, ThreadId)>,
-    /// The same threads, those first that have waited longest.
+    /// The same threads, longest waiting first.
     waiting: BTreeSet<(u64, u64, ThreadId)>,
 }
 
@@ -50,7 +49,7 @@ struct Thread {
 }
 
 impl Priority {
-    /// Threads that have waited for longer than `patience` ticks get a slice.
+    /// Threads that have waited longer than `patience` ticks get a slice.
     #[must_use]
     pub fn new(patience: u64) -> Self {
         Priority {
@@ -59,7 +58,7 @@ impl Priority {
         }
     }
 
-    /// Without aging: a thread may wait forever.
+    /// No aging: a thread may wait forever.
     #[must_use]
     pub fn strict() -> Self {
         Priority {
@@ -77,7 +76,7 @@ impl Priority {
         self.now = self.now.max(now);
     }
 
-    /// A thread is ready from now on.
+    /// A thread becomes ready.
     fn enqueue(&mut self, thread: ThreadId) {
         if let Some((_, at)) = self.threads.get_mut(thread) {
             at.turn = self.turns;
@@ -93,7 +92,7 @@ impl Priority {
         self.waiting.remove(&(at.ready_since, at.turn, thread));
     }
 
-    /// Whoever has waited for too long, if it is time for one of those.
+    /// The most overdue thread, if an overdue thread may go now.
     fn overdue(&self) -> Option<ThreadId> {
         let &(since, _, thread) = self.waiting.first()?;
         let overdue = self.now - since > self.patience?;
@@ -139,8 +138,8 @@ impl ThreadScheduler for Priority {
         }
     }
 
-    /// A ready thread of another priority comes last among its new equals; how
-    /// long it has waited stays.
+    /// A ready thread with a new priority goes behind its new equals. Its waiting
+    /// time is kept.
     fn changed(&mut self, now: u64, thread: ThreadId, params: &ThreadParams) {
         self.tick(now);
         let Some((state, at)) = self.threads.get_mut(thread) else {

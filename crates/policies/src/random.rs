@@ -7,29 +7,28 @@ use wasmtime::{Pick, ThreadId, ThreadParams, ThreadScheduler};
 
 const STREAM: u128 = 0x7261_6e64_6f6d;
 
-/// A random runnable thread, for a random slice: to find races.
+/// Runs a random runnable thread for a random slice, to find races.
 ///
-/// Each runnable thread is equally likely, every time; so is each slice of the
-/// range that [`slices`](Random::slices) sets. Short slices put preemptions
-/// where an even rhythm has none. Nothing is promised but that the same seed and
-/// the same calls give the same picks, on every machine; a runnable thread is
-/// passed over `k` times in a row with a probability of `(1 - 1/n)^k`.
+/// Every time, each runnable thread is equally likely, and so is each slice in the
+/// range set by [`slices`](Random::slices). Short slices put preemptions where an
+/// even rhythm has none. The only promise is that the same seed and the same calls
+/// give the same picks on every machine. A runnable thread is passed over `k` times
+/// in a row with a probability of `(1 - 1/n)^k`.
 ///
-/// Cost: O(1) for every operation. All parameters of threads are ignored.
-/// Random walks over schedules are the baseline that Thomson, Donaldson and
-/// Betts (2014) found hard to beat; [`Pct`](crate::Pct) is the alternative with a
-/// bound.
+/// Cost: O(1) for every operation. All parameters of threads are ignored. Random
+/// walks over schedules are the baseline that Thomson, Donaldson and Betts (2014)
+/// found hard to beat; [`Pct`](crate::Pct) is the alternative with a bound.
 #[derive(Clone, Debug)]
 pub struct Random {
     dice: Dice,
     slices: Option<(u64, u64)>,
-    /// With its index in `ready`, where it is ready.
+    /// Each with its index in `ready`, if it is ready.
     threads: Table<usize>,
     ready: Vec<ThreadId>,
 }
 
 impl Random {
-    /// Draws from the stream of this seed; slices are the threads' own.
+    /// Draws from the stream of this seed. Slices are the threads' own.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
         Random {
@@ -40,8 +39,8 @@ impl Random {
         }
     }
 
-    /// Draws slices from this range of ticks, too. Slices of 0 count as 1, and an
-    /// empty range as its start alone.
+    /// Draws slices from this range of ticks, too. A slice of 0 counts as 1, and an
+    /// empty range as just its start.
     #[must_use]
     pub fn slices(mut self, ticks: RangeInclusive<u64>) -> Self {
         let min = (*ticks.start()).max(1);

@@ -1,14 +1,14 @@
-//! Writing down what another policy picks.
+//! Recording what another policy picks.
 
 use crate::schedule::Schedule;
 use wasmtime::{Pick, ThreadId, ThreadParams, ThreadScheduler};
 
-/// Runs threads as another policy does, and records its picks.
+/// Schedules threads as another policy does, and records its picks.
 ///
-/// [`Replay`](crate::Replay) makes the same picks again. Where slices are fuel
-/// and the guests' input is the same, that is the same run. The recording grows
-/// with the dispatches: by 32 bytes for every pick that differs from the one
-/// before it. Cost: that of the other policy, and O(1), amortized.
+/// [`Replay`](crate::Replay) repeats the picks. If slices are fuel and the guests'
+/// input is the same, that repeats the run. The recording grows by 32 bytes for every
+/// pick that differs from the one before it. Cost: the other policy's, plus amortized
+/// O(1).
 #[derive(Clone, Debug, Default)]
 pub struct Recorder<S> {
     policy: S,
@@ -24,12 +24,12 @@ impl<S> Recorder<S> {
         }
     }
 
-    /// What was picked so far.
+    /// The picks so far.
     pub fn schedule(&self) -> &Schedule {
         &self.schedule
     }
 
-    /// Takes what was picked so far, so that the recording starts anew.
+    /// Takes the picks so far and starts a new recording.
     pub fn take_schedule(&mut self) -> Schedule {
         std::mem::take(&mut self.schedule)
     }
@@ -44,7 +44,7 @@ impl<S> Recorder<S> {
         &mut self.policy
     }
 
-    /// The policy, and what it picked.
+    /// The policy, and its picks.
     pub fn into_parts(self) -> (S, Schedule) {
         (self.policy, self.schedule)
     }

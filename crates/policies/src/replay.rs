@@ -1,4 +1,4 @@
-//! Making recorded picks again.
+//! Repeating recorded picks.
 
 use crate::round_robin::RoundRobin;
 use crate::schedule::Schedule;
@@ -6,20 +6,20 @@ use crate::table::State;
 use std::fmt;
 use wasmtime::{Pick, ThreadId, ThreadParams, ThreadScheduler};
 
-/// Picks the threads and slices of a [`Schedule`] again.
+/// Repeats the threads and slices of a [`Schedule`].
 ///
-/// As long as the guests do what they did when it was recorded, so does this.
-/// When they do not, so that a recorded thread is not runnable while another one
-/// is, or threads are runnable after the last recorded pick, the replay has
-/// *diverged*: [`divergence`](Replay::divergence) tells where and why, and from
-/// then on all threads run round robin, with their own slices, so that none is
-/// lost. While no thread is runnable at all, it waits and has not diverged.
+/// As long as the guests do what they did during the recording, so does the replay.
+/// It *diverges* if a recorded thread is not runnable while another one is, or if
+/// threads are runnable after the last recorded pick.
+/// [`divergence`](Replay::divergence) then tells where and why. From there on, all
+/// threads run round robin with their own slices, so that none is lost. While no
+/// thread is runnable at all, the replay waits and has not diverged.
 ///
-/// Cost: O(1) for every operation, amortized.
+/// Cost: amortized O(1) for every operation.
 #[derive(Clone, Debug)]
 pub struct Replay {
     schedule: Schedule,
-    /// The run of equal picks that is being made, and how many of it were.
+    /// The current run of equal picks, and how many of them were made.
     run: usize,
     of_run: u64,
     made: u64,
@@ -30,9 +30,9 @@ pub struct Replay {
 /// Where a [`Replay`] could not follow its [`Schedule`], and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Divergence {
-    /// The number of picks before it that were made as recorded.
+    /// How many picks before it were made as recorded.
     pub pick: u64,
-    /// Why the next one could not be.
+    /// Why the next one could not be made.
     pub reason: DivergenceReason,
 }
 
@@ -40,13 +40,13 @@ pub struct Divergence {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DivergenceReason {
-    /// There is no such thread: it was not spawned yet, or has finished already.
+    /// There is no such thread: it has not been spawned yet, or has already finished.
     NoSuchThread(ThreadId),
-    /// The thread waits, and was runnable when it was recorded.
+    /// The thread is waiting, but was runnable when it was recorded.
     Parked(ThreadId),
-    /// The thread was picked before and not given back since.
+    /// The thread was picked before and has not been given back since.
     Running(ThreadId),
-    /// There are runnable threads, and no recorded pick is left.
+    /// Threads are runnable, but no recorded pick is left.
     ScheduleOver,
 }
 
@@ -75,7 +75,7 @@ impl fmt::Display for Divergence {
 }
 
 impl Replay {
-    /// Picks what this schedule says.
+    /// Repeats the picks of `schedule`.
     #[must_use]
     pub fn new(schedule: Schedule) -> Self {
         Replay {
@@ -88,20 +88,20 @@ impl Replay {
         }
     }
 
-    /// Where the guests left the schedule, if they have.
+    /// Where the guests left the schedule, if they did.
     #[must_use]
     pub fn divergence(&self) -> Option<Divergence> {
         self.divergence
     }
 
-    /// How many recorded picks have not been made. When the guests are through and
-    /// some are left, they did less than when they were recorded.
+    /// How many recorded picks have not been made. If some are left when all guests
+    /// are done, the guests did less than in the recording.
     #[must_use]
     pub fn remaining(&self) -> u64 {
         self.schedule.len() - self.made
     }
 
-    /// Some thread is ready.
+    /// Must be called only while some thread is ready.
     fn follow(&mut self) -> Result<Pick, DivergenceReason> {
         let Some((pick, times)) = self.schedule.run(self.run) else {
             return Err(DivergenceReason::ScheduleOver);

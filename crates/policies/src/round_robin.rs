@@ -4,20 +4,20 @@ use crate::table::{State, Table, is_sparse};
 use std::collections::VecDeque;
 use wasmtime::{Pick, ThreadId, ThreadParams, ThreadScheduler};
 
-/// Every runnable thread in turn.
+/// Runs every runnable thread in turn.
 ///
-/// A thread that is new, woken, preempted or that yielded goes to the back of
-/// one queue. So between two dispatches of a runnable thread every other thread
-/// is dispatched at most once: with `n` runnable threads that use at most `u`
-/// ticks each, none waits longer than `(n - 1) * u`. Weights, priorities, groups
-/// and deadlines are ignored, and slices are the threads' own.
+/// A thread that is new, woken, preempted or has yielded goes to the back of one
+/// queue. So every other thread is dispatched at most once between two dispatches of
+/// a runnable thread: with `n` runnable threads that use at most `u` ticks each, none
+/// waits longer than `(n - 1) * u`. Weights, priorities, groups and deadlines are
+/// ignored. Slices are the threads' own.
 ///
-/// Cost: O(1) for every operation, amortized: a thread that is killed or parked
-/// while it is in the queue leaves its place behind, which is dropped when it
-/// comes to the front or when more than half of the places are such.
+/// Cost: amortized O(1) for every operation. A thread that is killed or parked while
+/// queued leaves its place behind. Such places are dropped when they reach the front,
+/// or when they are more than half of the queue.
 #[derive(Clone, Debug, Default)]
 pub struct RoundRobin {
-    /// With the number of the place in the queue that counts for the thread.
+    /// Each with the number of the queue place that counts for it.
     threads: Table<u64>,
     queue: VecDeque<(u64, ThreadId)>,
     places: u64,
@@ -54,7 +54,7 @@ impl RoundRobin {
         self.ready += 1;
     }
 
-    /// A ready thread is gone from its place, wherever that is.
+    /// A ready thread has left its place, wherever that is.
     fn left_queue(&mut self) {
         self.ready -= 1;
         if self.ready == 0 {

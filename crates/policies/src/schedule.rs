@@ -1,4 +1,4 @@
-//! A recorded sequence of picks, and its text.
+//! A recorded sequence of picks, and its text form.
 
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
@@ -10,10 +10,10 @@ const WIDTH: usize = 80;
 /// A sequence of picks: which thread was dispatched, and for how long.
 ///
 /// [`Display`](fmt::Display) and [`FromStr`] write and read it as text. The first
-/// line names the format and its version, the second one the number of picks.
-/// Then come picks in order, any number to a line: `THREAD`, or `THREAD:SLICE`
-/// where the policy set a slice, and `*TIMES` after it where the same pick was
-/// made several times on end.
+/// line names the format and its version, the second one gives the number of picks.
+/// The picks follow in order, any number to a line: `THREAD`, or `THREAD:SLICE` if
+/// the policy set a slice, followed by `*TIMES` if the same pick was made several
+/// times in a row.
 ///
 /// ```
 /// # use preempt_policies::Schedule;
@@ -25,13 +25,13 @@ const WIDTH: usize = 80;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Schedule {
-    /// No two neighbours are the same pick, and none is made 0 times.
+    /// No two neighbours are the same pick, and none has a count of 0.
     runs: Vec<(Pick, u64)>,
     len: u64,
 }
 
 impl Schedule {
-    /// Without any pick.
+    /// A schedule without picks.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -43,13 +43,13 @@ impl Schedule {
         self.len
     }
 
-    /// Whether there is no pick.
+    /// Whether there are no picks.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Adds a pick at the end.
+    /// Adds a pick to the end.
     pub fn push(&mut self, pick: Pick) {
         self.push_run(pick, 1);
     }
@@ -61,12 +61,12 @@ impl Schedule {
             .flat_map(|&(pick, times)| (0..times).map(move |_| pick))
     }
 
-    /// Equal picks on end, by the number of the run.
+    /// Equal consecutive picks, by the run's number.
     pub(crate) fn run(&self, index: usize) -> Option<(Pick, u64)> {
         self.runs.get(index).copied()
     }
 
-    /// Whether there was room for as many.
+    /// Returns whether there was room for this many.
     fn push_run(&mut self, pick: Pick, times: u64) -> bool {
         let Some(len) = self.len.checked_add(times) else {
             return false;
@@ -127,7 +127,7 @@ impl fmt::Display for Schedule {
     }
 }
 
-/// Why a text is not a [`Schedule`]: names the line and what was found there.
+/// Why a text is not a [`Schedule`]: the line, and what was found there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseScheduleError {
     line: usize,
@@ -155,7 +155,7 @@ impl ParseScheduleError {
         self.line
     }
 
-    /// What was found there, shortened where it is long.
+    /// What was found there, shortened if it is long.
     #[must_use]
     pub fn value(&self) -> &str {
         &self.value
@@ -222,7 +222,7 @@ impl FromStr for Schedule {
     }
 }
 
-/// `THREAD[:SLICE][*TIMES]`, or else what was wanted.
+/// Parses `THREAD[:SLICE][*TIMES]`; the error says what was wanted.
 fn parse_run(word: &str) -> Result<(Pick, u64), &'static str> {
     let (rest, times) = match word.split_once('*') {
         Some((rest, times)) => {
@@ -243,7 +243,7 @@ fn parse_run(word: &str) -> Result<(Pick, u64), &'static str> {
     Ok((Pick { thread, slice }, times))
 }
 
-/// Digits only: `parse` alone would take a sign.
+/// Digits only: `parse` alone would accept a sign.
 fn number(text: &str) -> Option<u64> {
     text.bytes()
         .all(|byte| byte.is_ascii_digit())

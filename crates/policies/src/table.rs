@@ -1,4 +1,4 @@
-//! The live threads of a policy, and the state that each is in.
+//! The live threads of a policy, and the state of each.
 //!
 //! ```text
 //!  spawn ──> Ready ──run──> Running
@@ -7,9 +7,9 @@
 //!              └──wake── Parked <┘        finish: from any state
 //! ```
 //!
-//! A ready thread may be parked too. Every other call that does not fit a
-//! thread's state is answered with `None` or `false` and changes nothing: this
-//! is where policies are made proof against misuse.
+//! A ready thread may be parked too. Any other call that does not fit a thread's
+//! state returns `None` or `false` and changes nothing: this is what makes policies
+//! robust against misuse.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -22,8 +22,8 @@ pub(crate) enum State {
     Parked,
 }
 
-/// What a policy keeps for each live thread. Never iterated over, so that the
-/// order of a hash map decides nothing.
+/// What a policy keeps for each live thread. Never iterated over, so the order of a
+/// hash map decides nothing.
 #[derive(Clone, Debug)]
 pub(crate) struct Table<T> {
     threads: HashMap<ThreadId, (State, T)>,
@@ -52,8 +52,7 @@ impl<T> Table<T> {
         Some((*state, data))
     }
 
-    /// A new thread is ready. Its data are only made when there is no such
-    /// thread yet.
+    /// Adds a new thread, as ready. Calls `data` only if there is no such thread yet.
     pub(crate) fn spawn(&mut self, thread: ThreadId, data: impl FnOnce() -> T) -> Option<&mut T> {
         use std::collections::hash_map::Entry;
         match self.threads.entry(thread) {
@@ -74,7 +73,7 @@ impl<T> Table<T> {
         self.step(thread, State::Parked, State::Ready)
     }
 
-    /// Answers with the state that the thread was in.
+    /// Returns the state that the thread was in.
     pub(crate) fn park(&mut self, thread: ThreadId) -> Option<(State, &mut T)> {
         let (state, data) = self.threads.get_mut(&thread)?;
         if *state == State::Parked {
@@ -83,7 +82,7 @@ impl<T> Table<T> {
         Some((std::mem::replace(state, State::Parked), data))
     }
 
-    /// Forgets the thread. Answers with the state that it was in.
+    /// Forgets the thread. Returns the state that it was in.
     pub(crate) fn finish(&mut self, thread: ThreadId) -> Option<(State, T)> {
         let gone = self.threads.remove(&thread)?;
         shrink(&mut self.threads);
@@ -100,15 +99,15 @@ impl<T> Table<T> {
     }
 }
 
-/// Gives memory back once a map is nearly empty: O(1), amortized over the
-/// removals that emptied it.
+/// Gives memory back once a map is nearly empty: O(1), amortized over the removals
+/// that emptied it.
 pub(crate) fn shrink<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
     if is_sparse(map.len(), map.capacity()) {
         map.shrink_to(map.len() * 2);
     }
 }
 
-/// Whether so little of a collection is in use that it is worth copying.
+/// Whether so little of a collection is used that copying it is worthwhile.
 pub(crate) fn is_sparse(len: usize, capacity: usize) -> bool {
     capacity > 64 && len < capacity / 8
 }

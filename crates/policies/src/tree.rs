@@ -1,27 +1,27 @@
-//! The requests of a [`Line`](crate::line::Line), ordered by deadline, in a
-//! treap (Seidel and Aragon 1996) that knows the least start below each branch.
+//! The requests of a [`Line`](crate::line::Line), ordered by deadline, in a treap
+//! (Seidel and Aragon 1996) that knows the least start below each branch.
 //!
-//! The least start is what finds the earliest deadline among the requests that
-//! may start in one descent. Rejected: two heaps, one of them for requests that
-//! may not start yet. When the clock passes a start that many requests share,
-//! all of them have to move from one heap to the other at once, which at a
-//! million threads takes a good part of a second.
+//! The least starts let one descent find the earliest deadline among the requests
+//! that may start. Rejected: two heaps, one of them for requests that may not start
+//! yet. When the clock passes a start that many requests share, all of them have to
+//! move from one heap to the other at once. With a million threads, that takes a good
+//! part of a second.
 
-/// A request's place: by deadline, and by key where deadlines are equal.
+/// A request's place: by deadline, then by key.
 type Place<K> = (u128, K);
 
 #[derive(Clone, Debug)]
 struct Node<K> {
     place: Place<K>,
     start: u128,
-    /// No child's is greater: makes a heap of the tree, which keeps it flat.
+    /// No child's is greater: this makes the tree a heap, which keeps it flat.
     rank: u64,
     left: Branch<K>,
     right: Branch<K>,
 }
 
-/// A subtree. Its least start is kept beside the link, so that a descent
-/// touches no node that is not on its path.
+/// A subtree. Its least start is stored beside the link, so that a descent touches no
+/// node off its path.
 #[derive(Clone, Debug)]
 struct Branch<K> {
     least: u128,
@@ -47,12 +47,12 @@ impl<K: Copy + Ord> Tree<K> {
         self.root.node.is_none()
     }
 
-    /// The least start of all, or `u128::MAX` without any request.
+    /// The least start of all requests, or `u128::MAX` if there are none.
     pub(crate) fn least_start(&self) -> u128 {
         self.root.least
     }
 
-    /// The earliest deadline of all, or `u128::MAX` without any request.
+    /// The earliest deadline of all requests, or `u128::MAX` if there are none.
     pub(crate) fn first_end(&self) -> u128 {
         let mut end = u128::MAX;
         let mut branch = &self.root;
@@ -78,8 +78,8 @@ impl<K: Copy + Ord> Tree<K> {
         self.root.remove(&(end, key));
     }
 
-    /// Takes the request with the earliest deadline among those that start at
-    /// `clock` or before.
+    /// Takes the request with the earliest deadline among those that start at or
+    /// before `clock`.
     pub(crate) fn take_first(&mut self, clock: u128) -> Option<K> {
         if self.root.least > clock {
             return None;
@@ -129,7 +129,7 @@ impl<K: Copy + Ord> Branch<K> {
         self.least = node.least();
     }
 
-    /// The caller has seen that something here starts at `clock` or before.
+    /// The caller has checked that something here starts at or before `clock`.
     fn take_first(&mut self, clock: u128) -> Option<K> {
         let node = self.node.as_mut()?;
         let taken = if node.left.least <= clock {
@@ -150,7 +150,7 @@ impl<K: Copy + Ord> Branch<K> {
         Some(node.place.1)
     }
 
-    /// Into what comes before `place` and what comes after.
+    /// Splits into what comes before `place` and what comes after.
     fn split(self, place: &Place<K>) -> (Self, Self) {
         let Some(mut node) = self.node else {
             return (self, Branch::of(None));
@@ -166,7 +166,7 @@ impl<K: Copy + Ord> Branch<K> {
         }
     }
 
-    /// All of `self` comes before all of `after`.
+    /// Everything in `self` must come before everything in `after`.
     fn merge(self, after: Self) -> Self {
         match (self.node, after.node) {
             (None, node) | (node, None) => Branch::of(node),
@@ -189,7 +189,7 @@ impl<K> Node<K> {
     }
 }
 
-/// Makes ranks that look random of a counter: the finalizer of `SplitMix64`
+/// Turns a counter into ranks that look random: the finalizer of `SplitMix64`
 /// (Steele, Lea and Flood 2014). The same on every machine.
 fn scramble(count: u64) -> u64 {
     let mut bits = count.wrapping_mul(0x9e37_79b9_7f4a_7c15);

@@ -1,7 +1,7 @@
 //! Proves that a schedule kept its promises, or reports every violation.
 //!
-//! The checker follows each thread through the states of the scheduler, from
-//! the trace alone, and shares no code with the scheduler:
+//! The checker follows each thread through the scheduler's states, using only the
+//! trace. It shares no code with the scheduler:
 //!
 //! ```text
 //!  spawned --> Ready --dispatched--> Running --> returned
@@ -16,24 +16,24 @@
 //! What it checks, by number:
 //!
 //! 1. Time never goes back.
-//! 2. A slice takes no longer than it was given, and a tolerance, if another thread
-//!    is ready: or, if one becomes ready after its end, no longer than until then.
+//! 2. A slice lasts no longer than it was given, or until another thread is ready if
+//!    that is later, plus a tolerance.
 //! 3. At most one thread is on the CPU.
 //! 4. Only a ready thread is dispatched, and only within a run.
-//! 5. Each event is one that can happen to a thread in its state: so none is
-//!    spawned twice, none appears from nowhere, and none does anything after it
-//!    finished.
-//! 6. No thread is lost: when a run ends, none is on the CPU; and if
-//!    [asked](Checker::all_finished), at the end of the trace each is finished.
+//! 5. Each event can happen to a thread in its state: no thread is spawned twice,
+//!    appears from nowhere, or does anything after it finished.
+//! 6. No thread is lost: when a run ends, no thread is on the CPU. If
+//!    [asked](Checker::all_finished), every thread must be finished at the end of the
+//!    trace.
 //! 7. The [`Order`] of dispatches is the policy's, if one is given.
 //!
-//! Where older events are [lost](wasmtime::Trace::lost), a thread's state, the
-//! CPU's and the run's are unknown until an event tells, and an event is a
-//! violation only if no beginning explains it.
+//! If older events are [lost](wasmtime::Trace::lost), the states of a thread, the CPU
+//! and the run are unknown until an event tells. An event is a violation only if no
+//! possible beginning explains it.
 //!
-//! What no checker can see: a thread that was killed and never ran has the same
-//! trace as one that still waits, if that event is missing, so long as nobody
-//! says that all have finished.
+//! What no checker can see: if its kill event is missing, a thread that was killed
+//! before it ever ran leaves the same trace as one that is still waiting, unless all
+//! threads are said to have finished.
 
 mod follow;
 mod order;
@@ -46,7 +46,7 @@ use follow::follow;
 use order::{Priorities, RoundRobin};
 use wasmtime::Trace;
 
-/// What to check of a trace.
+/// What to check in a trace.
 #[derive(Clone, Debug, Default)]
 pub struct Checker {
     tolerance: u64,
@@ -55,28 +55,28 @@ pub struct Checker {
 }
 
 impl Checker {
-    /// A checker that allows no slice to be a tick too long, knows no order,
-    /// and takes a trace that ends while threads are unfinished.
+    /// A checker with no tolerance for long slices and no order, which accepts traces
+    /// that end while threads are unfinished.
     pub fn new() -> Self {
         Checker::default()
     }
 
-    /// Allows slices to be longer by so many ticks than they were dispatched
-    /// for: a preemption comes at the next safe point, or when the host's timer
-    /// fires. A thread that has the CPU to itself has no end of its slice.
+    /// Allows slices to be this many ticks longer than they were dispatched for,
+    /// because preemption takes effect at the next safe point or when the host's
+    /// timer fires. A thread that has the CPU to itself has no end of its slice.
     pub fn tolerance(mut self, ticks: u64) -> Self {
         self.tolerance = ticks;
         self
     }
 
-    /// Checks which thread is dispatched when several are ready.
+    /// Also checks which thread is dispatched when several are ready.
     pub fn order(mut self, order: Order) -> Self {
         self.order = Some(order);
         self
     }
 
-    /// Whether at the end of the trace no run may be on, and each thread must
-    /// have finished.
+    /// Whether no run may be in progress and every thread must have finished at the
+    /// end of the trace.
     pub fn all_finished(mut self, must: bool) -> Self {
         self.all_finished = must;
         self
@@ -93,8 +93,7 @@ impl Checker {
         }
     }
 
-    /// Checks `trace`, and that its order is `rule`'s in place of the
-    /// [`Order`] given.
+    /// Checks `trace` against the order of `rule` instead of the given [`Order`].
     pub fn check_with(&self, trace: &Trace, rule: &mut dyn OrderRule) -> Report {
         follow(self, trace, Some(rule))
     }

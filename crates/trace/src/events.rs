@@ -1,16 +1,16 @@
-//! A trace as events of the crate `tracing`.
+//! Traces as events of the `tracing` crate.
 
 use crate::names::{Names, shown};
 use tracing::{Level, event};
 use wasmtime::{Trace, Traced};
 
 /// Emits every event of `trace`, oldest first, at the level `TRACE`, with the target
-/// `preempt`: what happened as the message, and the fields `at` and `slice` (in
-/// ticks), `thread`, and `name` where the thread has one. Ends of threads other than by
-/// returning are at the level `DEBUG`.
+/// `preempt`. The message is what happened. The fields are `at` and `slice` (in
+/// ticks), `thread`, and `name` if the thread has one. A thread's end other than by
+/// returning is at the level `DEBUG`.
 ///
-/// These are emitted when this is called, and not when they happened: that is `at`. A
-/// subscriber in the dispatch loop would take longer than what it is told of.
+/// Events are emitted when this is called, not when they happened: `at` tells that. A
+/// subscriber inside the dispatch loop would take longer than the events it reports.
 pub fn emit(trace: &Trace) {
     let names = Names::of(trace);
     for traced in &trace.events {

@@ -2,19 +2,19 @@
 //!
 //! | module | what it makes of a trace |
 //! |---|---|
-//! | [`check`] | a proof that the schedule kept its promises, or every violation |
+//! | [`check`] | a proof that the schedule kept its promises, or a list of every violation |
 //! | [`stats`] | CPU and waiting time, latencies, fairness |
 //! | [`timeline`] | an SVG picture of who ran when |
 //! | [`perfetto`] | JSON for the Perfetto UI and `chrome://tracing` |
-//! | [`text`] | lines to store, and to compare byte for byte |
-//! | `events` | events of the crate `tracing`, with the feature of that name |
+//! | [`text`] | lines of text to store, and to compare byte for byte |
+//! | `events` | events of the `tracing` crate, with the feature of that name |
 //!
-//! Times are in *ticks* of the store's clock: nanoseconds, or units of fuel
-//! where slices are fuel ([`Trace::fuel`](wasmtime::Trace::fuel)).
+//! Times are in *ticks* of the store's clock: nanoseconds, or units of fuel if slices
+//! are fuel ([`Trace::fuel`](wasmtime::Trace::fuel)).
 //!
-//! A trace is data that may come from a file, so nothing here panics on one,
-//! whatever it holds: sums saturate, a time before that of the event above it
-//! counts as that one's, and only [`check`] judges.
+//! A trace may come from a file, so nothing here panics on one, whatever it holds.
+//! Sums saturate, an event's time counts as no earlier than that of the event before
+//! it, and only [`check`] judges.
 //!
 //! ```
 //! use preempt_trace::{check::{Checker, Order}, stats::Stats, text, timeline::Timeline};

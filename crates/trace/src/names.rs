@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use wasmtime::{ThreadId, Trace, Traced};
 
-/// The names in a trace. Of two for one thread the later counts.
+/// The names in a trace. If a thread has two, the later one counts.
 pub struct Names<'a>(HashMap<ThreadId, &'a str>);
 
 impl<'a> Names<'a> {
@@ -12,7 +12,7 @@ impl<'a> Names<'a> {
         Names(names.map(|(id, name)| (*id, name.as_str())).collect())
     }
 
-    /// The name that `thread` was given, unless it is empty.
+    /// The name given to `thread`, unless it is empty.
     pub fn given(&self, thread: ThreadId) -> Option<&'a str> {
         self.0.get(&thread).copied().filter(|name| !name.is_empty())
     }
@@ -26,9 +26,9 @@ impl<'a> Names<'a> {
     }
 }
 
-/// The word for an event, as in the text format.
+/// The word for an event in the text format.
 ///
-/// `None` for one of a later version of Wasmtime.
+/// `None` for an event from a later version of Wasmtime.
 pub fn word(what: Traced) -> Option<&'static str> {
     Some(match what {
         Traced::RunStarted => "run-started",
@@ -48,12 +48,12 @@ pub fn word(what: Traced) -> Option<&'static str> {
     })
 }
 
-/// [`word`] for people to read.
+/// [`word`] for human readers.
 pub fn shown(what: Traced) -> &'static str {
     word(what).unwrap_or("unknown event")
 }
 
-/// Whether a thread is finished by this event.
+/// Whether this event finishes a thread.
 pub fn finishes(what: Traced) -> bool {
     matches!(
         what,

@@ -1,4 +1,4 @@
-//! A trace as JSON, for the [Perfetto UI](https://ui.perfetto.dev) and
+//! Traces as JSON, for the [Perfetto UI](https://ui.perfetto.dev) and
 //! `chrome://tracing`.
 //!
 //! The format is Chrome's [Trace Event Format], an object with `traceEvents`:
@@ -9,16 +9,15 @@
 //! | 2 `store` | 2 `runs` | a complete event for each run |
 //! | 2 `store` | `ready threads` | a counter (`C`) |
 //!
-//! A time on the CPU has as arguments the `slice` that it was dispatched for,
-//! what it `used` of it, both in ticks, and what `ended` it.
+//! The arguments of a time on the CPU are the `slice` it was dispatched for, how much
+//! of that it `used`, both in ticks, and what `ended` it.
 //!
-//! The format's times are microseconds, with three decimals here. They count
-//! from the first event, as readers keep them as floating-point numbers;
-//! `otherData` holds what its time was. A unit of fuel is shown as a
-//! nanosecond.
+//! The format's times are microseconds, written with three decimals. They count from
+//! the first event, because readers store them as floating-point numbers; `otherData`
+//! holds that event's time. A unit of fuel is shown as a nanosecond.
 //!
-//! Perfetto takes track numbers of 32 bits: a thread whose id has more than 31
-//! bits, or is 0, gets a number from 2^31 on.
+//! Perfetto accepts 32-bit track numbers. A thread whose id has more than 31 bits, or
+//! is 0, gets a number from 2^31 on.
 //!
 //! [Trace Event Format]: https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU/preview
 
@@ -31,17 +30,17 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use wasmtime::{ThreadId, Trace, TraceEvent, Traced};
 
-/// The process of the threads.
+/// The process that holds the threads.
 const THREADS: u32 = 1;
-/// The process of what is about no thread, and its track.
+/// The process for everything that belongs to no thread, and its track.
 const STORE: u32 = 2;
-/// The first track number of threads whose id cannot be one.
+/// The first track number for threads whose id cannot serve as one.
 const OTHER_TRACKS: u32 = 1 << 31;
 
 /// Writes `trace` to `out`.
 ///
-/// Events are written as they come, with memory for the threads alone. `out`
-/// gets many small writes: give it a buffer.
+/// Events are written as they come; only the threads take memory. `out` gets many
+/// small writes, so use a buffer.
 ///
 /// # Errors
 ///
@@ -81,7 +80,7 @@ impl Serialize for File<'_> {
     }
 }
 
-/// One event of the format.
+/// One event in the format.
 #[derive(Serialize)]
 struct Entry<'a, A> {
     name: &'a str,
@@ -95,7 +94,7 @@ struct Entry<'a, A> {
     ts: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dur: Option<Box<RawValue>>,
-    /// Of an instant: how far its mark reaches.
+    /// For an instant: how far its mark reaches.
     #[serde(skip_serializing_if = "Option::is_none")]
     s: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -142,7 +141,7 @@ impl Serialize for Events<'_> {
         for event in &trace.events {
             let ready = spans.ready();
             let ended = spans.step(event);
-            // One count for each time: the last.
+            // One count per time: the last one.
             if spans.now() != now {
                 if shown_ready != Some(ready) {
                     writer.ready(now, ready)?;
@@ -226,7 +225,7 @@ impl<S: SerializeSeq> Writer<S> {
         })
     }
 
-    /// A time on the CPU, or a run; waiting threads show by their empty tracks.
+    /// A time on the CPU, or a run. Waiting threads show as gaps in their tracks.
     fn span(&mut self, span: &Span) -> Result<(), S::Error> {
         let (name, pid, tid, slice) = match span.doing {
             Doing::Run => ("run", STORE, STORE, None),
@@ -255,7 +254,7 @@ impl<S: SerializeSeq> Writer<S> {
         })
     }
 
-    /// A mark for what happened, except that a slice or a run shows it itself.
+    /// Marks what happened, unless a slice or a run already shows it.
     fn instant(&mut self, event: &TraceEvent, now: u64) -> Result<(), S::Error> {
         let marked = matches!(
             event.what,
@@ -309,7 +308,7 @@ fn about_thread(event: &TraceEvent) -> bool {
     !matches!(event.what, Traced::RunStarted | Traced::RunEnded)
 }
 
-/// Exactly so many nanoseconds: a floating-point number would round.
+/// This many nanoseconds, exactly: a floating-point number would round.
 fn microseconds<E: Error>(ns: u64) -> Result<Box<RawValue>, E> {
     let number = format!("{}.{:03}", ns / 1000, ns % 1000);
     RawValue::from_string(number).map_err(E::custom)

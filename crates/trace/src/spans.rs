@@ -1,42 +1,42 @@
 //! What each thread did between two of its events.
 //!
-//! 1. Time never goes back: an event counts as no earlier than the one before.
-//! 2. At most one thread runs: where another is dispatched, or the run ends,
-//!    the running one's span ends too.
-//! 3. So the spans of one thread follow each other and never overlap.
-//! 4. Where the beginning is lost, a thread's first event tells what it did
-//!    until then, if it can.
+//! 1. Time never goes back: an event counts as no earlier than the one before it.
+//! 2. At most one thread runs. When another one is dispatched, or the run ends, the
+//!    running thread's span ends too.
+//! 3. So a thread's spans follow each other and never overlap.
+//! 4. If the beginning is lost, a thread's first event tells what it did until then,
+//!    if possible.
 //!
-//! Rejected: refusing traces that break the rules. A picture of a broken
-//! schedule is what shows how it broke; `check.rs` does not look at spans.
+//! Rejected: refusing traces that break the rules. A picture of a broken schedule
+//! shows how it broke. `check.rs` does not use spans.
 
 use crate::names::finishes;
 use std::collections::HashMap;
 use wasmtime::{ThreadId, Trace, TraceEvent, Traced};
 
-/// What a span is about.
+/// What happens during a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doing {
     Ready,
-    /// On the CPU. No slice where the dispatch is lost.
+    /// On the CPU. No slice if the dispatch is lost.
     Running {
         slice: Option<u64>,
     },
     Parked,
-    /// Not a thread's: a run was on.
+    /// Not of a thread: a run is in progress.
     Run,
 }
 
-/// A stretch of time in which a thread did one thing.
+/// A period in which a thread did one thing.
 #[derive(Clone, Copy, Debug)]
 pub struct Span {
     pub thread: ThreadId,
     pub doing: Doing,
     pub from: u64,
     pub to: u64,
-    /// How much of it was within a run.
+    /// How much of it fell within a run.
     pub in_run: u64,
-    /// The event that ended it; none at the end of the trace.
+    /// The event that ended it; `None` at the end of the trace.
     pub end: Option<Traced>,
 }
 
@@ -50,7 +50,7 @@ impl Span {
 struct Open {
     doing: Doing,
     from: u64,
-    /// The clock of the runs at that time.
+    /// The run clock at that time.
     run_clock: u64,
 }
 
@@ -60,14 +60,14 @@ pub struct Spans {
     running: Option<ThreadId>,
     /// How many threads are ready.
     ready: usize,
-    /// Since when a run has been on.
+    /// When the current run started.
     run: Option<u64>,
-    /// How long runs have been on: waiting outside of one is nobody's fault.
+    /// Total time in runs so far: waiting between runs is nobody's fault.
     run_clock: u64,
     start: u64,
     now: u64,
     lost: bool,
-    /// A thread may have been running since before the start.
+    /// Whether a thread may have been running since before the start.
     run_unseen: bool,
 }
 
@@ -101,12 +101,12 @@ impl Spans {
         self.now
     }
 
-    /// The number of threads that are ready now.
+    /// How many threads are ready now.
     pub fn ready(&self) -> usize {
         self.ready
     }
 
-    /// Takes the next event; returns the spans that it ends.
+    /// Processes the next event and returns the spans that it ends.
     pub fn step(&mut self, event: &TraceEvent) -> impl Iterator<Item = Span> + use<> {
         let now = self.now.max(event.at);
         if self.run.is_some() {
@@ -139,7 +139,7 @@ impl Spans {
         ended.into_iter().flatten()
     }
 
-    /// The spans that no event ended, in the order of the threads.
+    /// The spans that no event ended, ordered by thread.
     pub fn finish(self) -> Vec<Span> {
         let mut spans: Vec<Span> = self
             .threads
@@ -151,7 +151,7 @@ impl Spans {
         spans
     }
 
-    /// Ends what `thread` does, and begins `next`.
+    /// Ends what `thread` is doing, and begins `next`.
     fn turn(&mut self, thread: ThreadId, next: Option<Doing>, what: Traced) -> Option<Span> {
         let before = match self.threads.get(&thread) {
             Some(open) => *open,
@@ -177,7 +177,7 @@ impl Spans {
         before.map(|open| self.close(thread, open, Some(what)))
     }
 
-    /// What a thread whose first event is this one did before it.
+    /// What a thread was doing before `what`, its first event.
     fn before_first(&mut self, what: Traced) -> Option<Open> {
         let doing = match what {
             Traced::Dispatched { .. } => Doing::Ready,
@@ -197,7 +197,7 @@ impl Spans {
         })
     }
 
-    /// Makes the running thread, if there is one, ready.
+    /// Makes the running thread, if any, ready.
     fn stop_running(&mut self, what: Traced) -> Option<Span> {
         self.turn(self.running?, Some(Doing::Ready), what)
     }

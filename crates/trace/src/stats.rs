@@ -1,5 +1,5 @@
-//! What a trace says in numbers: CPU and waiting time of each thread,
-//! latencies, and how fair the shares are.
+//! A trace in numbers: CPU and waiting time of each thread, latencies, and how fair
+//! the shares are.
 
 use crate::names::{Names, finishes, shown};
 use crate::spans::{Doing, Span, Spans};
@@ -9,30 +9,30 @@ use std::collections::HashMap;
 use std::fmt;
 use wasmtime::{ThreadId, Trace, Traced};
 
-/// The largest value that a histogram holds; a larger one counts as this.
+/// The largest value that a histogram holds. Larger values count as this one.
 const LARGEST: u64 = i64::MAX as u64 / 2;
 
-/// What a trace says in numbers. Times are in ticks.
+/// A trace in numbers. Times are in ticks.
 ///
-/// What began before a trace that lost its beginning counts from its first
-/// event, and what goes on at the end of a trace up to its last.
+/// If a trace lost its beginning, what began before then counts from the first event.
+/// What is still going on at the end counts up to the last event.
 ///
 /// `Display` writes a table.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Each thread, in the order of the ids.
+    /// All threads, ordered by id.
     pub threads: Vec<ThreadStats>,
-    /// Each time from ready to dispatched, to three significant digits. Only
-    /// while a run is on: between runs nothing can be dispatched.
+    /// Each time from ready to dispatched, to three significant digits. Counts only
+    /// time during runs, since nothing can be dispatched between them.
     pub latency: Histogram<u64>,
     /// Each time on the CPU after one dispatch, to three significant digits.
     pub slices: Histogram<u64>,
-    /// How long runs were on.
+    /// Total time spent in runs.
     pub in_runs: u64,
     /// Whether ticks are fuel, not nanoseconds.
     pub fuel: bool,
-    /// How many older events the trace has lost.
+    /// How many older events the trace lost.
     pub lost: u64,
 }
 
@@ -46,34 +46,34 @@ pub struct ThreadStats {
     pub name: Option<String>,
     /// How long it was on the CPU.
     pub cpu: u64,
-    /// How long it was ready and waited for the CPU while a run was on.
+    /// How long it was ready and waiting for the CPU during runs.
     pub waiting: u64,
     /// How long it was parked.
     pub parked: u64,
-    /// How often it was on the CPU.
+    /// How many times it was on the CPU.
     pub slices: u64,
     /// How many of its slices ended by preemption.
     pub preemptions: u64,
-    /// How many of its slices it gave back itself.
+    /// How many of its slices it gave back on its own.
     pub yields: u64,
     /// The longest time on the CPU after one dispatch.
     pub longest_slice: u64,
-    /// The longest time that it waited for the CPU while a run was on.
+    /// The longest time it waited for the CPU during runs.
     pub longest_wait: u64,
     /// How it finished, if it did.
     pub exit: Option<Traced>,
 }
 
-/// What a thread got of the CPU time, and what its weight entitles it to. Both
-/// are parts of one.
+/// A thread's share of the CPU time, and the share its weight entitles it to. Both
+/// are fractions of one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Share {
     /// The thread.
     pub thread: ThreadId,
-    /// Its part of the CPU time of all threads.
+    /// Its share of the CPU time of all threads.
     pub got: f64,
-    /// Its part of the weights of all threads.
+    /// Its share of the weights of all threads.
     pub entitled: f64,
 }
 
@@ -115,16 +115,16 @@ impl Stats {
 
     /// [Jain's index](jain) of the CPU times.
     ///
-    /// It says something of threads that wanted the CPU all the time: one that
-    /// finished early or was parked got less and lacked nothing.
+    /// It is only meaningful for threads that wanted the CPU all the time: a thread
+    /// that finished early or was parked got less but was not short of it.
     pub fn fairness(&self) -> Option<f64> {
         jain(self.threads.iter().map(|thread| thread.cpu as f64))
     }
 
-    /// [Jain's index](jain) of the CPU times, each divided by the thread's
-    /// weight: 1 where each thread got what its weight entitles it to.
+    /// [Jain's index](jain) of the CPU times, each divided by the thread's weight: 1
+    /// if each thread got what its weight entitles it to.
     ///
-    /// Threads whose weight is not above zero or not finite are left out.
+    /// Threads whose weight is not positive or not finite are left out.
     pub fn weighted_fairness(&self, weight: impl Fn(ThreadId) -> f64) -> Option<f64> {
         let weighted = self.threads.iter().filter_map(|thread| {
             let weight = valid(weight(thread.thread))?;
@@ -133,17 +133,17 @@ impl Stats {
         jain(weighted)
     }
 
-    /// What each thread got, beside what its weight entitles it to.
+    /// What each thread got, and what its weight entitles it to.
     ///
-    /// Weights that are not above zero or not finite count as zero. Parts of
-    /// nothing are zero.
+    /// Weights that are not positive or not finite count as zero. Shares of nothing
+    /// are zero.
     pub fn shares(&self, weight: impl Fn(ThreadId) -> f64) -> Vec<Share> {
         let weights: Vec<f64> = self
             .threads
             .iter()
             .map(|thread| valid(weight(thread.thread)).unwrap_or(0.0))
             .collect();
-        // Divided by the largest first: a sum of large ones is not finite.
+        // Divided by the largest first: a sum of large weights might not be finite.
         let largest = weights.iter().copied().fold(0.0, f64::max);
         let all: f64 = weights.iter().map(|weight| part(*weight, largest)).sum();
         let cpu: f64 = self.threads.iter().map(|thread| thread.cpu as f64).sum();
@@ -158,16 +158,14 @@ impl Stats {
     }
 }
 
-/// Jain's fairness index of some shares: 1 where all are equal, 1/n where one
-/// of n has everything.
+/// Jain's fairness index of some shares: 1 if all are equal, 1/n if one of n has
+/// everything.
 ///
-/// It is the square of the sum over n times the sum of the squares (R. Jain,
+/// It is the square of the sum, divided by n times the sum of the squares (R. Jain,
 /// D. Chiu, W. Hawe: A Quantitative Measure of Fairness and Discrimination for
-/// Resource Allocation in Shared Computer Systems, DEC Research Report TR-301,
-/// 1984).
+/// Resource Allocation in Shared Computer Systems, DEC Research Report TR-301, 1984).
 ///
-/// `None` of no shares, where all are zero, or if one is negative or not
-/// finite.
+/// `None` if there are no shares, all are zero, or one is negative or not finite.
 pub fn jain(shares: impl IntoIterator<Item = f64>) -> Option<f64> {
     let shares: Vec<f64> = shares.into_iter().collect();
     let proper = |share: &f64| share.is_finite() && *share >= 0.0;
@@ -175,8 +173,8 @@ pub fn jain(shares: impl IntoIterator<Item = f64>) -> Option<f64> {
     if largest == 0.0 || !shares.iter().all(proper) {
         return None;
     }
-    // The index does not change with the unit, and squares of large numbers are
-    // not finite.
+    // The index does not depend on the unit, and squares of large numbers might not
+    // be finite.
     let parts = || shares.iter().map(|share| share / largest);
     let sum: f64 = parts().sum();
     let squares: f64 = parts().map(|part| part * part).sum();
@@ -187,7 +185,7 @@ fn valid(weight: f64) -> Option<f64> {
     (weight.is_finite() && weight > 0.0).then_some(weight)
 }
 
-/// `part` of `all`; of nothing it is nothing.
+/// `part` of `all`; zero if `all` is zero.
 fn part(part: f64, all: f64) -> f64 {
     if all > 0.0 { part / all } else { 0.0 }
 }
@@ -250,7 +248,7 @@ impl Tally {
 }
 
 fn record(histogram: &mut Histogram<u64>, value: u64) {
-    // It grows to what is recorded, up to this.
+    // The histogram grows to hold what is recorded, up to this value.
     let recorded = histogram.record(value.min(LARGEST));
     debug_assert!(recorded.is_ok());
 }
@@ -288,7 +286,7 @@ impl fmt::Display for Stats {
         ] {
             write!(f, "{what}:")?;
             for quantile in [0.5, 0.9, 0.99, 1.0] {
-                // The end of a bucket, which may be above all that is in it.
+                // The end of a bucket, which may exceed every value in it.
                 let value = values.value_at_quantile(quantile);
                 let value = value.min(longest.unwrap_or(0));
                 write!(f, " p{} {},", quantile * 100.0, ticks(value))?;

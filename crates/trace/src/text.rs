@@ -1,5 +1,5 @@
-//! A trace as lines of text: to store it, to read it, and to compare the traces
-//! of two deterministic runs byte for byte.
+//! Traces as lines of text: to store them, read them back, and compare the traces of
+//! two deterministic runs byte for byte.
 //!
 //! ```text
 //! preempt-trace 1          the format and its version
@@ -15,9 +15,9 @@
 //! ```
 //!
 //! The other events are `preempted`, `yielded`, `parked`, `woken`, `trapped`,
-//! `killed` and `over-limit`. Every line ends with a line feed. One trace has
-//! one text; reading also takes lines that end with a carriage return and a
-//! line feed.
+//! `killed` and `over-limit`. Every line ends with a line feed, and each trace has
+//! exactly one text form. Reading also accepts lines that end with a carriage return
+//! and a line feed.
 
 use crate::names::word;
 use std::borrow::Borrow;
@@ -25,9 +25,9 @@ use std::fmt::{self, Write};
 use std::str::FromStr;
 use wasmtime::{ThreadId, Trace, TraceEvent, Traced};
 
-/// A trace, or a reference to one, that `Display` writes in this format.
+/// Makes `Display` write a trace, owned or borrowed, in this format.
 ///
-/// `Text<Trace>` is also what `FromStr` makes.
+/// `FromStr` makes a `Text<Trace>`.
 #[derive(Clone, Copy, Debug)]
 pub struct Text<T>(pub T);
 
@@ -48,7 +48,7 @@ impl<T: Borrow<Trace>> fmt::Display for Text<T> {
             match (event.what, word(event.what)) {
                 (Traced::Dispatched { slice }, Some(word)) => writeln!(f, "{word} {slice}"),
                 (_, Some(word)) => writeln!(f, "{word}"),
-                // Of a later Wasmtime: to be seen, though it cannot be read.
+                // From a later Wasmtime: shown, though it cannot be read back.
                 (what, None) => writeln!(f, "{what:?}"),
             }?;
         }
@@ -64,7 +64,7 @@ impl FromStr for Text<Trace> {
     }
 }
 
-/// Why a text is not a trace: names the line and what it holds.
+/// Why a text is not a trace: the line, and what it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseError {
     line: usize,
@@ -72,8 +72,7 @@ pub struct ParseError {
 }
 
 impl ParseError {
-    /// The line, counted from 1; the one after the last where the text ends too
-    /// early.
+    /// The line, counted from 1. If the text ends too early, the one after the last.
     pub fn line(&self) -> usize {
         self.line
     }
@@ -91,9 +90,8 @@ impl std::error::Error for ParseError {}
 ///
 /// # Errors
 ///
-/// If the text is not of this format, or its lines are more or fewer than it
-/// says. Whether the schedule makes sense is for [`check`](crate::check) to
-/// say.
+/// If the text is not in this format, or has more or fewer lines than it says.
+/// Whether the schedule makes sense is up to [`check`](crate::check).
 pub fn parse(text: &str) -> Result<Trace, ParseError> {
     let mut lines = Lines {
         lines: text.lines(),
@@ -141,7 +139,7 @@ pub fn parse(text: &str) -> Result<Trace, ParseError> {
     })
 }
 
-/// The lines of a text, and where in it we are.
+/// The lines of a text, and the position in it.
 struct Lines<'a> {
     lines: std::str::Lines<'a>,
     line: usize,
@@ -226,7 +224,7 @@ fn parse_event(line: &str) -> Result<TraceEvent, String> {
     })
 }
 
-/// A number in the only way that one is written.
+/// Parses a number, accepting only its canonical form.
 fn number(text: &str, what: &str) -> Result<u64, String> {
     let canonical =
         text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
@@ -240,7 +238,7 @@ fn number(text: &str, what: &str) -> Result<u64, String> {
     }
 }
 
-/// A value for an error message, cut if it is long.
+/// A value for an error message, truncated if it is long.
 fn quoted(text: &str) -> String {
     let mut quoted = String::from("`");
     for c in text.chars().take(40) {

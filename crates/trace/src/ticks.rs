@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Units that a number of ticks is shown in, largest first.
+/// Units in which to show a number of ticks, largest first.
 const TIME: [(u64, &str); 4] = [
     (1_000_000_000, " s"),
     (1_000_000, " ms"),
@@ -24,7 +24,7 @@ pub struct Unit {
 }
 
 impl Unit {
-    /// The largest in which `ticks` is at least one.
+    /// The largest unit of which `ticks` is at least one.
     pub fn of(ticks: u64, fuel: bool) -> Self {
         let units = if fuel { &FUEL } else { &TIME };
         let fitting = units.iter().find(|(unit, _)| *unit <= ticks);
@@ -32,7 +32,7 @@ impl Unit {
         Unit { ticks, suffix }
     }
 
-    /// `ticks` in this unit, with all digits and no others.
+    /// `ticks` in this unit, with exactly the digits it needs.
     pub fn exact(self, ticks: u64) -> String {
         let (whole, part) = (ticks / self.ticks, ticks % self.ticks);
         if part == 0 {
@@ -44,7 +44,7 @@ impl Unit {
     }
 }
 
-/// A number of ticks in a unit that suits it, to three digits or more.
+/// A number of ticks in a suitable unit, to three digits or more.
 pub struct Ticks {
     pub ticks: u64,
     pub fuel: bool,
@@ -55,7 +55,7 @@ impl fmt::Display for Ticks {
         let unit = Unit::of(self.ticks, self.fuel);
         let whole = self.ticks / unit.ticks;
         let digits = 3_u32.saturating_sub(whole.checked_ilog10().unwrap_or(0) + 1);
-        // Cut, not rounded: 999.9 us must not read 1000 us.
+        // Truncated, not rounded: 999.9 us must not read 1000 us.
         let grain = (unit.ticks / 10_u64.pow(digits)).max(1);
         let cut = self.ticks - self.ticks % grain;
         f.pad(&unit.exact(cut))

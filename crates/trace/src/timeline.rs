@@ -8,15 +8,14 @@
 //!                  0 ms     5 ms     10 ms  15 ms
 //! ```
 //!
-//! A row is cut into columns of one pixel, and of each column only the part of
-//! it in which the thread ran is kept, in quarters. So a picture of a million
-//! events is no larger than one of some thousands, a slice far shorter than a
-//! pixel still shows, and where threads take turns within a pixel each is as
-//! dark as its share.
+//! A row is cut into columns of one pixel, and each column keeps only the fraction of
+//! it in which the thread ran, in quarters. So a picture of a million events is no
+//! larger than one of some thousands, and a slice far shorter than a pixel still
+//! shows. If threads take turns within a pixel, each one is as dark as its share.
 //!
-//! Rejected: a rectangle for each slice, which makes files that no viewer
-//! opens; and joining the slices within a pixel into one, which shows two
-//! threads that take turns as if both ran all the time.
+//! Rejected: one rectangle per slice, which makes files that no viewer opens; and
+//! merging the slices within a pixel, which shows two threads that take turns as if
+//! both ran all the time.
 
 mod axis;
 mod lane;
@@ -32,16 +31,16 @@ use std::fmt::{self, Write};
 use style::{COLOURS, Text, mark};
 use wasmtime::{ThreadId, Trace, Traced};
 
-/// How wide the column of names is, and the margins.
+/// The width of the column of names, and the margins.
 const LEFT: usize = 190;
 const RIGHT: usize = 30;
-/// How high the parts are.
+/// The heights of the parts.
 const HEAD: usize = 78;
 const ROW: usize = 22;
 const FOOT: usize = 44;
-/// The longest name that is shown, in characters.
+/// The most characters of a name that are shown.
 const NAME: usize = 24;
-/// How many threads the description tells of.
+/// How many threads the description covers.
 const DESCRIBED: usize = 16;
 
 /// How to draw a trace.
@@ -63,28 +62,26 @@ impl Default for Timeline {
 }
 
 impl Timeline {
-    /// A picture of 64 threads at most, 960 pixels wide beside the names.
+    /// At most 64 threads, and 960 pixels wide beside the names.
     pub fn new() -> Self {
         Timeline::default()
     }
 
-    /// What stands above the picture.
+    /// Sets the title above the picture.
     pub fn title(mut self, title: impl Into<String>) -> Self {
         self.title = title.into();
         self
     }
 
-    /// How many pixels wide the time axis is: from 100 to 4000, the nearest of
-    /// which is taken.
+    /// Sets the width of the time axis in pixels, clamped to 100 to 4000.
     pub fn width(mut self, pixels: usize) -> Self {
         self.width = pixels.clamp(100, 4000);
         self
     }
 
-    /// Of how many threads there are rows: from 1 to 1024, the nearest of which
-    /// is taken. They are those with the smallest ids, and the picture says how
-    /// many are left out. With 64 rows and 960 pixels the file is smaller than
-    /// 1 MB, however long the trace is.
+    /// Sets how many threads have rows, clamped to 1 to 1024. These are the threads
+    /// with the smallest ids, and the picture says how many are left out. With 64
+    /// rows and 960 pixels, the file is smaller than 1 MB however long the trace is.
     pub fn rows(mut self, threads: usize) -> Self {
         self.rows = threads.clamp(1, 1024);
         self
@@ -109,14 +106,14 @@ impl Timeline {
     }
 }
 
-/// What is drawn.
+/// The picture to draw.
 struct Picture<'a> {
     timeline: &'a Timeline,
     names: Names<'a>,
     stats: Stats,
     rows: Vec<Row>,
     runs: Lane,
-    /// How many ticks the axis is long.
+    /// The length of the axis in ticks.
     length: u64,
 }
 
@@ -126,7 +123,7 @@ struct Row {
     running: Lane,
     ready: Lane,
     parked: Lane,
-    /// When it finished.
+    /// When it finished, and how.
     end: Option<(f64, Traced)>,
 }
 
@@ -194,7 +191,7 @@ impl<'a> Picture<'a> {
         }
     }
 
-    /// What the picture does not show.
+    /// A note on what the picture leaves out.
     fn missing(&self) -> Option<String> {
         let threads = self.stats.threads.len() - self.rows.len();
         let events = self.stats.lost;
@@ -285,8 +282,8 @@ impl<'a> Picture<'a> {
             y + 4,
             Text(&short)
         )?;
-        // Below the running time, so that a thread that takes turns within a
-        // pixel is seen to wait for the rest.
+        // Drawn below the running time: a thread that takes turns within a pixel is
+        // seen to wait for the rest of it.
         let alive = row.ready.with(&row.running);
         alive.write(to, LEFT, y, "ready", |part| part > 0.0)?;
         // A pixel in which it did both shows what it did for longer.
@@ -320,7 +317,7 @@ impl<'a> Picture<'a> {
         writeln!(to, "</desc>")
     }
 
-    /// One thread in words.
+    /// Describes one thread in words.
     fn tell(&self, to: &mut dyn Write, thread: &ThreadStats) -> fmt::Result {
         write!(
             to,
@@ -338,7 +335,7 @@ impl<'a> Picture<'a> {
     }
 }
 
-/// So many of `what`.
+/// `n` and `what`, in the plural if needed.
 fn count<N: fmt::Display + PartialEq + From<u8>>(n: N, what: &str) -> String {
     let plural = if n == N::from(1) { "" } else { "s" };
     format!("{n} {what}{plural}")

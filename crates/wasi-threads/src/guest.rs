@@ -1,4 +1,4 @@
-//! The inside of a process: starting threads, and what their ends do.
+//! The inside of a process: starting threads, and handling their ends.
 //!
 //! ```text
 //!   Program::spawn            thread-spawn, called by a guest thread
@@ -17,8 +17,8 @@
 //!                                  Shared::end: the outcome, kill the others
 //! ```
 //!
-//! A live thread's hook owns the [`Guest`], and `thread-spawn` only a weak reference:
-//! what the guest is instantiated from owns that function.
+//! A live thread's hook owns the [`Guest`]. `thread-spawn` only has a weak reference, since
+//! the `pre` that a guest is instantiated from owns that function.
 
 use crate::instances::{Found, Lease, Place};
 use crate::process::{Outcome, Shared};
@@ -37,14 +37,14 @@ pub(crate) const THREAD_START: &str = "wasi_thread_start";
 /// What `thread-spawn` returns if it cannot start a thread: minus WASI's `EAGAIN`.
 pub const REFUSED: i32 = -6;
 
-/// A process, with what depends on the type of its store.
+/// A process: the part that depends on the type of its store.
 pub(crate) struct Guest<T: 'static> {
     shared: Arc<Shared>,
-    /// Set before anything of the guest runs.
+    /// Set before any of the guest runs.
     pre: OnceLock<InstancePre<T>>,
 }
 
-/// A number that a thread was given, until it has started.
+/// A number reserved for a thread that has not started yet.
 struct Reserved<'a> {
     shared: &'a Shared,
     tid: Tid,
@@ -60,7 +60,7 @@ impl Drop for Reserved<'_> {
 }
 
 impl<T: 'static> Guest<T> {
-    /// `link` is to define `thread-spawn`.
+    /// `link` must define `thread-spawn`.
     pub(crate) fn new(
         shared: Arc<Shared>,
         link: impl FnOnce(Weak<Guest<T>>) -> Result<InstancePre<T>>,
@@ -144,7 +144,7 @@ impl<T: 'static> Guest<T> {
             started: false,
         };
         let options = shared.thread_options(tid);
-        // Else each attempt would use up an instance.
+        // Checked first, or each failed attempt would use up an instance.
         store.ensure_wasm_thread_can_spawn(&options)?;
         let found = shared.lock().instances.find();
         let params = [Val::I32(tid.as_i32()), Val::I32(argument)];
@@ -177,7 +177,7 @@ impl<T: 'static> Guest<T> {
         Ok(Some(tid))
     }
 
-    /// There is a guest thread for one of the process.
+    /// Registers a guest thread that was just spawned for the process.
     fn spawned(
         guest: &Arc<Self>,
         store: &mut StoreContextMut<'_, T>,
@@ -199,7 +199,7 @@ impl<T: 'static> Guest<T> {
         Ok(())
     }
 
-    /// The hook of a thread's end.
+    /// The hook that runs when a thread ends.
     fn finished(
         &self,
         mut store: StoreContextMut<'_, T>,

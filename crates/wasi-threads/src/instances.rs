@@ -1,10 +1,10 @@
-//! The instances of a process: made when there is no other way, and used again.
+//! The instances of a process: reused where possible, made where not.
 
 use crate::guest::THREAD_START;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use wasmtime::{Func, Instance, InstanceSnapshot, Result, StoreContextMut, bail};
 
-/// An instance for a thread, which has started.
+/// A started instance, for a thread to run in.
 pub(crate) struct Place {
     /// `wasi_thread_start`.
     pub(crate) start: Func,
@@ -23,15 +23,16 @@ impl Place {
         Ok(Place { start, snapshot })
     }
 
-    /// As if it was new, after the thread that had it is gone. `None` if that cannot be
-    /// done.
+    /// Makes the instance as good as new, once its thread is gone. `None` if that is
+    /// impossible.
     pub(crate) fn reset<T: 'static>(self, store: &mut StoreContextMut<'_, T>) -> Option<Place> {
         let reset = store.reset_wasm_instance(&self.snapshot);
         matches!(reset, Ok(true)).then_some(self)
     }
 }
 
-/// What one thread has: nothing until its instance has started. Clones are the same.
+/// The instance that one thread holds; none until the instance has started. Clones share
+/// it.
 #[derive(Clone, Default)]
 pub(crate) struct Lease(Arc<Mutex<Option<Place>>>);
 
@@ -49,7 +50,7 @@ impl Lease {
     }
 }
 
-/// Those that no thread has, and how many there are in all.
+/// The instances that no thread holds, and how many were made in all.
 pub(crate) struct Instances {
     free: Vec<Place>,
     made: usize,
@@ -59,10 +60,10 @@ pub(crate) struct Instances {
 /// Where the instance of a new thread comes from.
 pub(crate) enum Found {
     Free(Place),
-    /// One may be made. It is counted even if that fails: an attempt leaves things in the
-    /// store, which a guest must not do any number of times.
+    /// One may be made. It counts even if that fails: a failed attempt still leaves things
+    /// in the store, and a guest must not be able to repeat that without limit.
     MakeOne,
-    /// There are as many as there may be.
+    /// The limit is reached.
     None,
 }
 
@@ -86,7 +87,7 @@ impl Instances {
         Found::MakeOne
     }
 
-    /// The first thread's.
+    /// Counts the first thread's instance.
     pub(crate) fn count_main(&mut self) {
         self.made += 1;
     }

@@ -1,6 +1,6 @@
-//! Guest programs with threads of their own, by the ABI of [wasi-threads]: each
-//! thread is a guest thread of one Wasmtime [`Store`](wasmtime::Store), on a fiber, and
-//! not an OS thread.
+//! Guest programs with threads of their own, by the ABI of [wasi-threads]. Each thread is a
+//! guest thread of one Wasmtime [`Store`](wasmtime::Store), on a fiber rather than an OS
+//! thread.
 //!
 //! # The ABI
 //!
@@ -9,17 +9,17 @@
 //! - imports a shared memory, under any name;
 //! - imports `wasi.thread-spawn(start_arg: i32) -> i32`;
 //! - exports `_start`, the first thread's function;
-//! - exports `wasi_thread_start(tid: i32, start_arg: i32)`, that of all others.
+//! - exports `wasi_thread_start(tid: i32, start_arg: i32)`, the function of all other
+//!   threads.
 //!
-//! `clang --target=wasm32-wasip1-threads` makes such modules, and so do others. A
-//! [`Program`] is a module that was checked, with a [`Linker`](wasmtime::Linker) for
-//! whatever else it imports, such as WASI. [`Program::spawn`] makes a [`Process`] of
-//! it: a new memory, and a guest thread that calls `_start`. Whenever a thread of the
-//! process calls `thread-spawn`, there is one more: with an instance of its own, over
-//! the same memory. Each starts its instance itself, so that a start function of the
-//! module is preempted, limited and killed like all else of its thread. They run when the
-//! store [runs its threads], like any others that it has, in the order of its scheduler.
-//! A process may be spawned of a module without threads, too.
+//! `clang --target=wasm32-wasip1-threads` makes such modules, as do other toolchains. A
+//! [`Program`] is a checked module with a [`Linker`](wasmtime::Linker) for its other
+//! imports, such as WASI. [`Program::spawn`] makes a [`Process`] from it: a new memory, and
+//! a guest thread that calls `_start`. Each call of `thread-spawn` adds a thread to the
+//! process, with its own instance over the same memory. Every thread starts its own
+//! instance, so the module's start function is preempted, limited and killed like any other
+//! code of the thread. The threads run when the store [runs its threads], scheduled like
+//! all others in the store. A module without threads can be spawned as a process, too.
 //!
 //! ```
 //! use preempt_wasi_threads::{Process, ProcessOptions, Program};
@@ -58,46 +58,43 @@
 //!
 //! # How a process ends
 //!
-//! When its first thread ends, in whichever way; and when any other ends without
-//! having returned: by a trap, by an error of a host function, which is how WASI's
-//! `proc_exit` leaves a guest, since it was killed, or went over a limit. All its other
-//! threads are killed then, wherever they are, and none of another process. How and by
-//! whom the process was ended is its [`Outcome`].
+//! A process ends when its first thread ends in any way, or when another thread ends
+//! without returning: by a trap, by an error from a host function (which is how WASI's
+//! `proc_exit` leaves a guest), by being killed, or by going over a limit. All other
+//! threads of the process are then killed, wherever they are; other processes are
+//! unaffected. The process's [`Outcome`] records how it ended and which thread ended it.
 //!
-//! If all threads of a store wait for each other, its run ends with
-//! [`RunEnd::Deadlock`](wasmtime::RunEnd::Deadlock), and tells who waits for what. The
+//! If all threads of a store wait for each other, the run ends with
+//! [`RunEnd::Deadlock`](wasmtime::RunEnd::Deadlock), which tells who waits for what. The
 //! threads stay as they are: [`Process::kill`] ends them.
 //!
 //! # Limits
 //!
-//! A process may have [`ProcessOptions::max_threads`] at a time, and
-//! [`ProcessOptions::max_instances`]; its store has limits
-//! [of threads](wasmtime::Store::wasm_thread_limit),
-//! [of stacks](wasmtime::Store::wasm_thread_stack_limit), and
-//! [of instances](wasmtime::ResourceLimiter::instances). Where one is reached, or there
-//! is no memory left for a stack or an instance, `thread-spawn` returns
-//! [`REFUSED`], which is less than zero, and nothing has changed. It does so too in a
-//! process that is about to end.
+//! A process may have up to [`ProcessOptions::max_threads`] at a time, and up to
+//! [`ProcessOptions::max_instances`] in all. Its store has limits
+//! [on threads](wasmtime::Store::wasm_thread_limit),
+//! [on stacks](wasmtime::Store::wasm_thread_stack_limit), and
+//! [on instances](wasmtime::ResourceLimiter::instances). When a limit is reached, or there
+//! is no memory for a stack or an instance, `thread-spawn` returns [`REFUSED`], which is
+//! negative, and changes nothing. It also does so in a process that is about to end.
 //!
-//! What each thread may use, of time or fuel, is in [`ProcessOptions::threads`], and
-//! what the process may in the limits of their
-//! [group](wasmtime::ThreadOptions::group).
-//! [`ProcessOptions::max_memory`] is for its memory, which no
+//! [`ProcessOptions::threads`] limits the time or fuel of each thread. The limits of the
+//! threads' [group](wasmtime::ThreadOptions::group) apply to the whole process.
+//! [`ProcessOptions::max_memory`] limits the process's memory, which no
 //! [`ResourceLimiter`](wasmtime::ResourceLimiter) is asked about.
 //!
 //! # Recycling
 //!
-//! A store never frees an instance, nor a memory. So the instance of a thread that has
-//! returned is used again: it is [reset](wasmtime::Store::reset_wasm_instance), which
-//! is to say that its globals, tables and segments are what they were after
-//! instantiation, and the next thread cannot tell. That makes starting a thread faster,
-//! too. It does not work for a module with an unshared memory of its own, nor after
-//! `table.grow` or `elem.drop`: then each thread that is started takes a new instance,
-//! until the limit is reached.
+//! A store never frees an instance or a memory. So when a thread returns, its instance is
+//! reused. It is first [reset](wasmtime::Store::reset_wasm_instance): its globals, tables
+//! and segments go back to what they were after instantiation, so the next thread cannot
+//! tell the difference. Reuse also makes starting a thread faster. It is not possible for a
+//! module with an unshared memory of its own, or after `table.grow` or `elem.drop`; each
+//! new thread then takes a new instance, until the limit is reached.
 //!
-//! A process that has ended leaves its memory, and as many instances as it had threads
-//! at a time, for as long as there is the store. Use a new store now and then if there
-//! is no end to the processes.
+//! A process that has ended leaves behind its memory, and as many instances as it had
+//! threads at a time, until the store is dropped. If there is no end to the processes,
+//! switch to a new store now and then.
 //!
 //! [wasi-threads]: https://github.com/WebAssembly/wasi-threads
 //! [runs its threads]: wasmtime::Store::run_wasm_threads_for

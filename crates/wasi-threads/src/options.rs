@@ -1,4 +1,4 @@
-//! What an embedder may choose for a process.
+//! An embedder's options for a process.
 
 use wasmtime::ThreadOptions;
 
@@ -27,7 +27,7 @@ impl Default for ProcessOptions {
 }
 
 impl ProcessOptions {
-    /// No name, and the default of each limit.
+    /// Options with no name, and the default for each limit.
     pub fn new() -> ProcessOptions {
         ProcessOptions::default()
     }
@@ -39,40 +39,40 @@ impl ProcessOptions {
         self
     }
 
-    /// The slice, the parameters and the limits of each thread, the first one included.
-    /// The name in it counts if [`ProcessOptions::name`] gives none, and whether it is
-    /// detached does not count.
+    /// The slice, parameters and limits of each thread, including the first one. A name set
+    /// there is used only if [`ProcessOptions::name`] gives none; whether it is detached is
+    /// ignored.
     pub fn threads(mut self, options: ThreadOptions) -> Self {
         self.threads = options;
         self
     }
 
-    /// How many threads the process may have at a time, the first one included. 1,000
-    /// by default; 1 makes all of `thread-spawn` fail.
+    /// The most threads the process may have at a time, including the first one. The
+    /// default is 1,000; with 1, every `thread-spawn` fails.
     pub fn max_threads(mut self, threads: usize) -> Self {
         self.max_threads = threads;
         self
     }
 
-    /// How many instances the process may take from the store in all, the first one
-    /// included. 2,000 by default. They are [used again](crate#recycling), so
-    /// this is of effect for guests only whose instances cannot be.
+    /// The most instances the process may take from the store in all, including the first
+    /// one. The default is 2,000. Instances are [reused](crate#recycling), so this only
+    /// matters for guests whose instances cannot be.
     pub fn max_instances(mut self, instances: usize) -> Self {
         self.max_instances = instances;
         self
     }
 
-    /// To how many bytes each shared memory may grow, if that is less than its own
-    /// maximum. No limit by default.
+    /// The most bytes each shared memory may grow to, if that is less than its own maximum.
+    /// No limit by default.
     pub fn max_memory(mut self, bytes: u64) -> Self {
         self.max_memory = bytes;
         self
     }
 
-    /// Whether somebody else than the store's guest threads
-    /// [notifies](wasmtime::SharedMemory::atomic_notify) those that wait for an atomic:
-    /// a run then sleeps where it would end with
-    /// [`RunEnd::Deadlock`](wasmtime::RunEnd::Deadlock). No by default.
+    /// Whether anybody but the store's guest threads
+    /// [notifies](wasmtime::SharedMemory::atomic_notify) threads that wait for an atomic.
+    /// If so, a run sleeps where it would otherwise end with
+    /// [`RunEnd::Deadlock`](wasmtime::RunEnd::Deadlock). The default is no.
     pub fn notified_from_outside(mut self, notified: bool) -> Self {
         self.notified_from_outside = notified;
         self

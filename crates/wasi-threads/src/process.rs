@@ -1,4 +1,4 @@
-//! A process, as its embedder sees it.
+//! A process, as the embedder sees it.
 
 use crate::instances::Instances;
 use crate::options::ProcessOptions;
@@ -8,32 +8,33 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use wasmtime::{Error, Exit, SharedMemory, ThreadHandle, ThreadId, ThreadOptions, ThreadStats};
 
-/// A running program: its threads, and the memory that they share. Made by
+/// A running program: its threads and the memory they share. Made by
 /// [`Program::spawn`](crate::Program::spawn).
 ///
-/// A handle, for any OS thread: the threads are the store's, and go on if it is dropped.
+/// This is a handle, usable from any OS thread. The store owns the threads, and they keep
+/// going if the handle is dropped.
 #[derive(Clone)]
 pub struct Process {
     shared: Arc<Shared>,
     main: ThreadId,
 }
 
-/// How a process was ended.
+/// How a process ended.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Outcome {
-    /// The thread that has ended it.
+    /// The thread that ended it.
     pub thread: ThreadId,
     /// What the guest calls that thread: [`Tid::MAIN`] for its first one.
     pub tid: Tid,
     /// How that thread ended. [`Exit::Returned`] only if it was the first one. WASI's
-    /// `proc_exit` is an [`Exit::Trapped`], with the error that the host function has
-    /// made of it: wasmtime-wasi's is an `I32Exit`, with the status.
+    /// `proc_exit` is an [`Exit::Trapped`] with the host function's error; for
+    /// wasmtime-wasi that is an `I32Exit`, which holds the status.
     pub exit: Exit,
 }
 
 impl Outcome {
-    /// The error, if it was ended by a trap or by one of a host function.
+    /// The error, if a trap or a host function's error ended it.
     pub fn error(&self) -> Option<&Error> {
         match &self.exit {
             Exit::Trapped(error) => Some(error),
@@ -46,15 +47,15 @@ impl Outcome {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// How many threads have been started by `thread-spawn`.
+    /// How many threads `thread-spawn` has started.
     pub started: u64,
     /// How many times `thread-spawn` has returned an error.
     pub refused: u64,
-    /// The most threads that there were at a time, the first one included.
+    /// The most threads that existed at a time, including the first one.
     pub most_threads: usize,
-    /// How many instances were made, or could not be, the first thread's included.
+    /// How many instances were made or attempted, including the first thread's.
     pub instances: usize,
-    /// [`ThreadStats::cpu_time`] of the threads that have ended, as are those below.
+    /// [`ThreadStats::cpu_time`] of the threads that have ended, as for all fields below.
     pub cpu_time: Duration,
     /// [`ThreadStats::fuel_consumed`].
     pub fuel_consumed: u64,
@@ -74,7 +75,7 @@ impl Stats {
     }
 }
 
-/// What all of a process shares.
+/// What all parts of a process share.
 pub(crate) struct Shared {
     pub(crate) options: ProcessOptions,
     pub(crate) memories: Vec<SharedMemory>,
@@ -103,7 +104,7 @@ impl Shared {
         }
     }
 
-    /// How to spawn a thread of this number.
+    /// The options for spawning the thread with this number.
     pub(crate) fn thread_options(&self, tid: Tid) -> ThreadOptions {
         let options = self.options.threads.clone().detached(true);
         match (&self.options.name, tid) {
@@ -113,13 +114,13 @@ impl Shared {
         }
     }
 
-    /// For a moment, in which no guest and nothing of the embedder runs.
+    /// Held only briefly: no guest or embedder code runs under the lock.
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the process, if it was not ended before, by what a thread of it did. That
-    /// thread is in the table no more.
+    /// Ends the process because of what one of its threads did, unless it has ended before.
+    /// That thread is no longer in the table.
     pub(crate) fn end(&self, outcome: Outcome) {
         let mut state = self.lock();
         if state.outcome.is_none() {
@@ -144,35 +145,35 @@ impl Process {
         Process { shared, main }
     }
 
-    /// The first thread, which has called `_start`.
+    /// The first thread, which called `_start`.
     ///
-    /// The process has the [hook](wasmtime::Store::wasm_thread_exit_hook) of its end,
+    /// The process owns this thread's exit [hook](wasmtime::Store::wasm_thread_exit_hook),
     /// which must not be replaced, and takes its exit: see [`Process::outcome`].
     pub fn main(&self) -> ThreadId {
         self.main
     }
 
-    /// The memory that the threads share: the first one, if the module imports several,
-    /// and `None` if it imports none that is shared.
+    /// The memory that the threads share: the first one, if the module imports several;
+    /// `None` if it imports no shared memory.
     pub fn memory(&self) -> Option<&SharedMemory> {
         self.shared.memories.first()
     }
 
-    /// All memories that the threads share, in the order in which they are imported.
+    /// All memories that the threads share, in import order.
     pub fn memories(&self) -> &[SharedMemory] {
         &self.shared.memories
     }
 
-    /// The threads that have not ended, in the order of their numbers.
+    /// The threads that have not ended, ordered by number.
     pub fn threads(&self) -> Vec<(Tid, ThreadId)> {
         let state = self.shared.lock();
         let thread = |(tid, handle): (Tid, &ThreadHandle)| (tid, handle.id());
         state.threads.handles().map(thread).collect()
     }
 
-    /// How the process was ended. `None` if it was not.
+    /// How the process ended; `None` if it has not.
     ///
-    /// Its other threads may be about to end: see [`Process::has_ended`].
+    /// Its other threads may not have ended yet: see [`Process::has_ended`].
     pub fn outcome(&self) -> Option<Arc<Outcome>> {
         self.shared.lock().outcome.clone()
     }
@@ -184,8 +185,8 @@ impl Process {
 
     /// Ends all threads.
     ///
-    /// Returns at once. If a run of the store is on, the threads are ended in it, and
-    /// else at the beginning of the next. Of no effect on a process that has ended.
+    /// Returns at once. The threads end during the store's current run, or at the start of
+    /// its next one. Does nothing to a process that has ended.
     pub fn kill(&self) {
         self.shared.kill(self.shared.lock());
     }

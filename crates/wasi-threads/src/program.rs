@@ -1,4 +1,4 @@
-//! From a module to processes of it.
+//! Programs: checked modules that processes are made from.
 
 use crate::guest::{self, Guest};
 use crate::options::ProcessOptions;
@@ -19,7 +19,7 @@ struct Import {
     ty: MemoryType,
 }
 
-/// A module that processes can be spawned of, and what it imports beside its memory and
+/// A module that can be spawned as a process, with what it imports besides its memory and
 /// `thread-spawn`.
 pub struct Program<T: 'static> {
     module: Module,
@@ -50,17 +50,18 @@ impl<T: 'static> fmt::Debug for Program<T> {
 }
 
 impl<T: 'static> Program<T> {
-    /// Checks that `module` is a program. `linker` is to have what it imports, but for
-    /// shared memories and `wasi.thread-spawn`: each process gets its own of these.
+    /// Checks that `module` is a program. `linker` must define its imports, except shared
+    /// memories and `wasi.thread-spawn`: each process gets its own.
     ///
-    /// Where processes of one store are to have different contexts of WASI, say, give
-    /// each a linker of its own, and so a program.
+    /// If processes of one store need different WASI contexts, for example, give each its
+    /// own linker, and so its own program.
     ///
     /// # Errors
     ///
-    /// If the two are of different engines; `_start` is not exported; or `wasi.thread-spawn` is imported and a shared
-    /// memory is not, or `wasi_thread_start` is not exported; or if any of these is of
-    /// another type than that of the [ABI](crate#the-abi).
+    /// If the two belong to different engines; if `_start` is not exported; if
+    /// `wasi.thread-spawn` is imported but no shared memory is, or `wasi_thread_start` is
+    /// not exported; or if the type of any of these differs from the
+    /// [ABI](crate#the-abi)'s.
     pub fn new(module: &Module, linker: &Linker<T>) -> Result<Program<T>> {
         ensure!(
             Engine::same(module.engine(), linker.engine()),
@@ -123,24 +124,25 @@ impl<T: 'static> Program<T> {
         &self.module
     }
 
-    /// Whether it imports `wasi.thread-spawn`.
+    /// Whether the module imports `wasi.thread-spawn`.
     pub fn has_threads(&self) -> bool {
         self.has_threads
     }
 
-    /// Makes a process: its memory, an instance, and the thread that is to start that and
-    /// to call `_start`. Nothing of the guest runs yet.
+    /// Makes a process: its memory, an instance, and the thread that will start the
+    /// instance and call `_start`. None of the guest runs yet.
     ///
     /// # Errors
     ///
-    /// If the store is of another engine; the linker does not have what the module imports, or has a shared memory or a
-    /// `wasi.thread-spawn` of the same name; a memory cannot be made, since
-    /// [`Config::shared_memory`](wasmtime::Config::shared_memory) is off, say, or its
-    /// minimum is more than [`ProcessOptions::max_memory`]; or as
+    /// If the store belongs to another engine; if the linker lacks an import of the module,
+    /// or defines a shared memory or `wasi.thread-spawn` by the same name; if a memory
+    /// cannot be made, for example because
+    /// [`Config::shared_memory`](wasmtime::Config::shared_memory) is off or its minimum
+    /// exceeds [`ProcessOptions::max_memory`]; or as for
     /// [`Store::spawn_wasm_instance`](wasmtime::Store::spawn_wasm_instance).
     ///
-    /// Host functions that wait are for [`Linker::func_wrap_concurrent`]: one of
-    /// [`Linker::func_wrap_async`] holds up all threads of the store.
+    /// Define host functions that wait with [`Linker::func_wrap_concurrent`]: one defined
+    /// with [`Linker::func_wrap_async`] holds up all threads of the store.
     pub fn spawn(
         &self,
         mut store: impl AsContextMut<Data = T>,

@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use wasmtime::ThreadHandle;
 
-/// What a guest calls one of its threads. Unique among those that its process has at a
-/// time.
+/// What a guest calls one of its threads. Unique among the live threads of its process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tid(u32);
 
 impl Tid {
     /// The first thread. The guest does not see this number.
     pub const MAIN: Tid = Tid(0);
-    /// The last number by the ABI.
+    /// The last number the ABI allows.
     const LAST: Tid = Tid((1 << 29) - 1);
 
     /// The number.
@@ -20,7 +19,7 @@ impl Tid {
         self.0
     }
 
-    /// As the guest gets it.
+    /// The number as passed to the guest.
     pub(crate) fn as_i32(self) -> i32 {
         self.0.cast_signed()
     }
@@ -42,7 +41,7 @@ impl fmt::Display for Tid {
 /// The threads that have not ended.
 #[derive(Debug)]
 pub(crate) struct Table {
-    /// `None` for one that is being started.
+    /// `None` for a thread that is being started.
     threads: BTreeMap<Tid, Option<ThreadHandle>>,
     last: Tid,
     max: usize,
@@ -57,12 +56,13 @@ impl Table {
         }
     }
 
-    /// The number of the first thread, which starts.
+    /// Reserves the first thread's number while it starts.
     pub(crate) fn reserve_main(&mut self) {
         self.threads.insert(Tid::MAIN, None);
     }
 
-    /// A number for a thread that starts. `None` if there are as many as there may be.
+    /// Reserves a number for a thread that is starting. `None` if the process has all it
+    /// may have.
     pub(crate) fn reserve(&mut self) -> Option<Tid> {
         if self.threads.len() >= self.max || self.threads.len() > Tid::LAST.0 as usize {
             return None;
@@ -76,12 +76,12 @@ impl Table {
         Some(tid)
     }
 
-    /// It has started.
+    /// The thread has started.
     pub(crate) fn started(&mut self, tid: Tid, thread: ThreadHandle) {
         self.threads.insert(tid, Some(thread));
     }
 
-    /// It has ended, or was not started.
+    /// The thread has ended, or did not start.
     pub(crate) fn remove(&mut self, tid: Tid) {
         self.threads.remove(&tid);
     }
@@ -90,7 +90,7 @@ impl Table {
         self.threads.len()
     }
 
-    /// In the order of their numbers.
+    /// Ordered by number.
     pub(crate) fn handles(&self) -> impl Iterator<Item = (Tid, &ThreadHandle)> {
         let started = |(tid, handle): (&Tid, _)| Some((*tid, Option::as_ref(handle)?));
         self.threads.iter().filter_map(started)

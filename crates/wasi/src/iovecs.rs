@@ -1,10 +1,10 @@
-//! Reading and writing by several buffers at a time, in bounded pieces.
+//! Vectored reads and writes in bounded pieces.
 //!
-//! Upstream's functions look at all iovecs, however many, and use the first that is not empty,
-//! however long. Here a call looks at [`MAX_IOVECS`] and moves [`MAX_BYTES`], which is what
-//! POSIX calls a short read or write, so that it holds nobody up for long; and what is
-//! in several buffers is moved at once, so that lines which C's `stdio` writes in parts stay
-//! whole. For that the bytes go by a memory of their own, with a single iovec:
+//! Upstream's functions look at every iovec, however many, and use only the first non-empty
+//! one, however long. Here a call accepts [`MAX_IOVECS`] and moves up to [`MAX_BYTES`] (a
+//! short read or write, in POSIX terms), so it never holds the siblings up for long. It
+//! moves several buffers at once, so lines that C's `stdio` writes in parts stay whole. To
+//! do that, the bytes pass through a private memory with a single iovec:
 //!
 //! ```text
 //!   guest's memory                          Piece
@@ -15,25 +15,25 @@
 use wasmtime_wasi::p1::types::{Ciovec, Errno, Error, Iovec, Size};
 use wiggle::{GuestMemory, GuestPtr, GuestType};
 
-/// How many iovecs one call takes, as `IOV_MAX` of Linux.
+/// How many iovecs one call accepts: Linux's `IOV_MAX`.
 pub const MAX_IOVECS: u32 = 1024;
 
-/// How many bytes one call moves.
+/// The most bytes one call moves.
 pub const MAX_BYTES: u32 = 256 << 10;
 
-/// Where the bytes are in the piece's memory. The iovec is before them.
+/// Where the bytes start in the piece's memory. The iovec comes before them.
 const BYTES_AT: u32 = 16;
 
-/// A memory with one iovec.
+/// A memory that holds one iovec and its bytes.
 pub struct Piece {
     memory: Vec<u8>,
-    /// Where it begins, so that its iovec is aligned.
+    /// Where the iovec starts: the offset that aligns it.
     start: usize,
     len: u32,
 }
 
 impl Piece {
-    /// With room for `len` bytes.
+    /// A piece with room for `len` bytes.
     fn new(len: u32) -> Result<Piece, Error> {
         let alignment = Iovec::guest_align().max(Ciovec::guest_align());
         let memory = vec![0; (BYTES_AT + len) as usize + alignment];
@@ -47,11 +47,11 @@ impl Piece {
         Ok(piece)
     }
 
-    /// What the guest's buffers hold, as far as one call takes it.
+    /// Copies the contents of the guest's buffers, up to what one call takes.
     ///
     /// # Errors
     ///
-    /// `inval` if there are too many, and a trap if one is out of bounds.
+    /// `inval` if there are too many buffers; a trap if one is out of bounds.
     pub fn gather(memory: &GuestMemory<'_>, iovecs: GuestPtr<[Ciovec]>) -> Result<Piece, Error> {
         let buffers = |iovec: Ciovec| (iovec.buf, iovec.buf_len);
         let buffers = buffers_of(memory, iovecs, buffers)?;
@@ -65,11 +65,11 @@ impl Piece {
         Ok(piece)
     }
 
-    /// Room for as much as one call reads into the guest's buffers.
+    /// Makes room for what one call reads into the guest's buffers.
     ///
     /// # Errors
     ///
-    /// As [`Piece::gather`].
+    /// As for [`Piece::gather`].
     pub fn for_reading(
         memory: &GuestMemory<'_>,
         iovecs: GuestPtr<[Iovec]>,
@@ -78,11 +78,11 @@ impl Piece {
         Piece::new(buffers.iter().map(|buffer| buffer.len()).sum())
     }
 
-    /// Gives the guest's buffers the first `read` bytes.
+    /// Copies the first `read` bytes into the guest's buffers.
     ///
     /// # Errors
     ///
-    /// As [`Piece::gather`].
+    /// As for [`Piece::gather`].
     pub fn scatter(
         &self,
         memory: &mut GuestMemory<'_>,
@@ -105,7 +105,7 @@ impl Piece {
         GuestMemory::Unshared(&mut self.memory[self.start..])
     }
 
-    /// Its iovec, for reading or for writing.
+    /// The piece's iovec, for reading or for writing.
     pub fn iovecs<T>(&self) -> GuestPtr<[T]> {
         GuestPtr::new((0, 1))
     }

@@ -1,9 +1,9 @@
-//! WASI for the guest threads of a Store: a call that has to wait parks the guest
-//! thread which made it, and its siblings run on.
+//! WASI for the guest threads of a Store: a call that has to wait parks only the calling
+//! guest thread, and its siblings keep running.
 //!
-//! Add it with [`p1::add_to_linker`], where you would have called
-//! `wasmtime_wasi::p1::add_to_linker_sync`. The context is wasmtime-wasi's own, made
-//! with its [`WasiCtxBuilder`](wasmtime_wasi::WasiCtxBuilder), with any streams.
+//! Add it with [`p1::add_to_linker`] where you would call
+//! `wasmtime_wasi::p1::add_to_linker_sync`. The context is wasmtime-wasi's own, built with
+//! [`WasiCtxBuilder`](wasmtime_wasi::WasiCtxBuilder) and any streams you like.
 //!
 //! ```
 //! use std::time::{Duration, Instant};

@@ -1,8 +1,8 @@
 //! Listing a directory in bounded pieces.
 //!
-//! Upstream's function fills the guest's buffer, however long, and has the OS look at each file
-//! that it names. Here it fills a piece of it at a time. A piece ends with a part of an
-//! entry, more often than not; the next one begins with that entry, by its cookie:
+//! Upstream's function fills the guest's buffer, however long, and has the OS stat every
+//! file it lists. Here each call fills one piece of the buffer. A piece usually ends with a
+//! partial entry; the next piece starts at that entry, using its cookie:
 //!
 //! ```text
 //!   guest's buffer    | entry | entry | ent               |
@@ -13,12 +13,12 @@
 use wasmtime_wasi::p1::types::{Dircookie, Dirent, Size};
 use wiggle::{GuestMemory, GuestType};
 
-/// How many bytes one piece has: more than any entry, and hundreds of usual ones.
+/// A piece's size in bytes: more than any one entry, and hundreds of typical ones.
 const PIECE: u32 = 16 << 10;
 
 /// How much of the guest's buffer is filled, and what comes next.
 pub struct Listing {
-    /// How long the guest's buffer is.
+    /// The length of the guest's buffer.
     len: u32,
     filled: u32,
     cookie: Dircookie,
@@ -39,24 +39,24 @@ impl Listing {
         self.cookie
     }
 
-    /// Where in the guest's buffer the next piece begins.
+    /// Where in the guest's buffer the next piece starts.
     pub fn filled(&self) -> Size {
         self.filled
     }
 
-    /// The memory for the next piece, and how long that is.
+    /// The memory for the next piece, and its length.
     pub fn piece(&mut self) -> (GuestMemory<'_>, Size) {
         let len = PIECE.min(self.len - self.filled);
         self.piece.resize(len as usize, 0);
         (GuestMemory::Unshared(&mut self.piece), len)
     }
 
-    /// What there is for the guest, now that the piece has `used` bytes of entries, and whether
-    /// there may be more.
+    /// Takes the `used` bytes of entries that the piece now holds. Returns the bytes for
+    /// the guest and whether there may be more.
     pub fn take(&mut self, used: Size) -> (&[u8], bool) {
         let is_full = used as usize >= self.piece.len();
         let used = &self.piece[..self.piece.len().min(used as usize)];
-        // Both fit: a piece is in the guest's buffer.
+        // Both fit: a piece lies within the guest's buffer.
         let len = |bytes: &[u8]| bytes.len() as u32;
         if !is_full || self.filled + len(used) == self.len {
             self.filled += len(used);
@@ -69,12 +69,12 @@ impl Listing {
         }
         let whole = &used[..whole];
         self.filled += len(whole);
-        // One that is longer than a piece would come for ever.
+        // An entry longer than a piece would be returned forever.
         (whole, !whole.is_empty())
     }
 }
 
-/// How long the first entry is, and the cookie of the next one, if it is there as a whole.
+/// The length of the first entry and the cookie of the next one, if the entry is complete.
 fn first_of(entries: &[u8]) -> Option<(usize, Dircookie)> {
     let (next, _) = entries.split_first_chunk()?;
     let (name_len, _) = entries.get(16..)?.split_first_chunk()?;
@@ -87,7 +87,7 @@ fn first_of(entries: &[u8]) -> Option<(usize, Dircookie)> {
 mod tests {
     use super::*;
 
-    /// Entries with names of so many bytes, from the second on.
+    /// Entries whose names have these lengths, from the second on.
     fn entries(names: &[usize]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (name, next) in names.iter().zip(2u64..) {

@@ -17,56 +17,57 @@ use wiggle::{GuestMemory, GuestPtr};
 
 const MODULE: &str = "wasi_snapshot_preview1";
 
-/// How many bytes of the guest's a function may copy that is given a name: those that
-/// operating systems take are shorter by far.
+/// How many bytes of guest memory a function that takes a name may copy: far more than any
+/// operating system accepts.
 const MAX_NAMES: usize = 1 << 20;
 
-/// How many random bytes are made at a time.
+/// How many random bytes to generate at a time.
 const RANDOM_PIECE: u32 = 64 << 10;
 
-/// Adds all functions of WASI preview 1 to `linker`; `get` finds the context in the
-/// store's data.
+/// Adds all functions of WASI preview 1 to `linker`; `get` finds the context in the store's
+/// data.
 ///
-/// They are those of [`wasmtime_wasi::p1`], but what waits parks the guest thread that
-/// has called, and its siblings run on: `poll_oneoff` and with it `sleep` and `select`,
-/// `fd_read` from the standard input, `fd_write` to a standard stream that takes no more.
-/// `sched_yield` lets its siblings go first. Threads of one context may wait at the same
-/// time; those that wait for the same input get it in turns. The memory that a guest
-/// exports may be shared. Works in synchronous and asynchronous runs.
+/// They behave like those of [`wasmtime_wasi::p1`], except that a wait parks only the
+/// calling guest thread and its siblings keep running. This applies to `poll_oneoff` (and
+/// so to `sleep` and `select`), to `fd_read` from standard input, and to `fd_write` to a
+/// standard stream that is not ready for more. `sched_yield` lets the siblings go first.
+/// Threads of one context may wait at the same time; threads that wait for the same input
+/// take turns. The memory that the guest exports may be shared. Works in synchronous and
+/// asynchronous runs.
 ///
-/// Files are read and written at once: the OS thread waits for them, for those that are
-/// pipes or devices as well.
+/// File reads and writes block the OS thread, even for pipes and devices.
 ///
-/// No call holds the siblings up for long. `fd_read`, `fd_write`, `fd_pread` and `fd_pwrite`
-/// move 256 KiB at most, from and to several buffers at once, and return how much that was;
-/// `random_get` lets the siblings go first every 64 KiB, `fd_readdir` every 16 KiB, and
-/// `poll_oneoff` whenever it does not wait. What is not bounded is what the OS does for one call:
-/// to list a part of a directory, all its names are read.
+/// No call holds the siblings up for long. `fd_read`, `fd_write`, `fd_pread` and
+/// `fd_pwrite` move at most 256 KiB, to or from several buffers at once, and return how
+/// much they moved. `random_get` lets the siblings go first every 64 KiB, `fd_readdir`
+/// every 16 KiB, and `poll_oneoff` whenever it does not wait. The work the OS does for one
+/// call is not bounded: listing part of a directory reads all of its names.
 ///
 /// # Plain calls
 ///
-/// A call that is not of a guest thread, as that of a start function, keeps the OS thread
-/// while it waits, as upstream's synchronous functions do. Within a tokio runtime it keeps
-/// the store instead, which needs [`call_async`](wasmtime::Func::call_async): there, a
-/// synchronous call that would have to wait fails. So does that of a guest thread in a
-/// function that was called by a host function.
+/// A call made outside any guest thread, such as one from a start function, blocks the OS
+/// thread while it waits, like upstream's synchronous functions. Inside a tokio runtime it
+/// keeps the store borrowed instead, which requires
+/// [`call_async`](wasmtime::Func::call_async): a synchronous call that would have to wait
+/// fails there. So does a call by a guest thread from within a function that a host
+/// function called.
 ///
 /// # Errors
 ///
-/// If one of them is defined already.
+/// If one of the functions is already defined.
 ///
 /// # Errors that guests get
 ///
-/// Those of upstream. A pointer out of bounds or misaligned traps, `poll_oneoff` without
-/// subscriptions is `inval`, with more than 4,096 or than fit in
-/// [`hostcall_fuel`](wasmtime::Store::hostcall_fuel) `nomem`, and with a descriptor that is
-/// not open, or a directory, `badf`. More than 1,024 buffers are `inval`, as names are
-/// `nomem` that are longer than 1 MiB.
+/// The same as upstream's. A pointer that is out of bounds or misaligned traps.
+/// `poll_oneoff` returns `inval` without subscriptions, `nomem` with more than 4,096 or
+/// more than fit in [`hostcall_fuel`](wasmtime::Store::hostcall_fuel), and `badf` for a
+/// descriptor that is not open or is a directory. More than 1,024 buffers are `inval`;
+/// names longer than 1 MiB are `nomem`.
 pub fn add_to_linker<T: Send + 'static>(
     linker: &mut Linker<T>,
     get: impl Fn(&mut T) -> &mut WasiP1Ctx + Copy + Send + Sync + 'static,
 ) -> Result<()> {
-    /// Upstream's functions, as they are.
+    /// Upstream's functions, unchanged.
     macro_rules! functions {
         ($($name:ident($($arg:ident: $ty:ty),*);)*) => {$(
             functions!(@ $name, |f| f, $($arg: $ty),*);
@@ -163,7 +164,7 @@ pub fn add_to_linker<T: Send + 'static>(
     Ok(())
 }
 
-/// The guest that has called a function which may wait.
+/// The guest that called a function which may wait.
 struct Guest<'a, T: 'static, G> {
     accessor: &'a Accessor<T>,
     get: G,
@@ -173,8 +174,8 @@ impl<T: 'static, G> Guest<'_, T, G>
 where
     G: Fn(&mut T) -> &mut WasiP1Ctx + Copy,
 {
-    /// Calls `f` with its context, its memory, and how many bytes a host function may
-    /// allocate for it.
+    /// Calls `f` with the guest's context, its memory, and how many bytes a host function
+    /// may allocate for it.
     fn with<R>(
         &self,
         f: impl FnOnce(&mut WasiP1Ctx, &mut GuestMemory<'_>, usize) -> R,
@@ -196,7 +197,7 @@ where
         self.read(fd, (iovs, count), read, offset).await
     }
 
-    /// Reads, at an offset if there is one.
+    /// Reads, at `offset` if there is one.
     async fn read(
         self,
         fd: i32,
@@ -250,7 +251,7 @@ where
         self.write(fd, (iovs, count), written, offset).await
     }
 
-    /// Writes, at an offset if there is one.
+    /// Writes, at `offset` if there is one.
     async fn write(
         self,
         fd: i32,
@@ -278,7 +279,7 @@ where
             })??;
             match step {
                 Step::Done(result) => break (result, taken),
-                // It does not, as it only leaves what it writes to be taken.
+                // Never asked: a write only queues its bytes, to be taken below.
                 Step::Asked(streams) => any_ready(&streams).await,
             }
         };
@@ -363,7 +364,7 @@ where
             .await?;
             self.again(&mut attempts).await?;
         };
-        // Somebody who polls in a loop waits for a sibling, more often than not.
+        // A guest that polls in a loop is usually waiting for a sibling.
         if attempts == 0 {
             self.yield_now().await?;
         }
@@ -385,8 +386,8 @@ where
         }
     }
 
-    /// After something was ready. Others may have been faster, and some streams are ready
-    /// and have nothing: not for ever in a tight loop.
+    /// Called after something became ready. Another thread may have been faster, and some
+    /// streams are ready yet have no data: do not spin on those forever.
     async fn again(&self, attempts: &mut u32) -> Result<()> {
         *attempts += 1;
         if *attempts > 10 {
@@ -395,7 +396,7 @@ where
         Ok(())
     }
 
-    /// Gives the guest a result, and its place in memory.
+    /// Returns a result to the guest, writing its value to `place` in memory.
     fn give(&self, result: Result<Size, Error>, place: i32) -> Result<i32> {
         match result {
             Ok(size) => {
@@ -408,8 +409,8 @@ where
     }
 }
 
-/// Calls `f` with the context and the memory of the guest that has called, and with how
-/// many bytes a host function may allocate for it.
+/// Calls `f` with the calling guest's context and memory, and how many bytes a host
+/// function may allocate for it.
 fn with_guest<T: 'static, R>(
     caller: &mut Caller<'_, T>,
     get: impl Fn(&mut T) -> &mut WasiP1Ctx,

@@ -1,5 +1,5 @@
-//! `poll_oneoff`: clocks are waited for here, and what upstream says of a descriptor is
-//! asked for, one at a time.
+//! `poll_oneoff`: waits for clocks itself, and asks upstream about descriptors one at a
+//! time.
 
 use crate::stdio::{Ready, Stdio, Step};
 use std::collections::BTreeMap;
@@ -17,29 +17,29 @@ use wasmtime_wasi::p2::bindings::clocks::{monotonic_clock, wall_clock};
 use wiggle::{GuestMemory, GuestPtr, GuestType};
 
 /// How many subscriptions a call may have: more than a process has descriptors, and few
-/// enough to be looked at in a slice.
+/// enough to look at within a slice.
 const MAX_SUBSCRIPTIONS: u32 = 4096;
 
-/// A call of `poll_oneoff`. What it asks for stays in the guest's memory, and is read
-/// afresh each time the thread was woken.
+/// A call of `poll_oneoff`. The subscriptions stay in the guest's memory and are read again
+/// each time the thread wakes up.
 pub struct Poll {
     pub subscriptions: GuestPtr<[Subscription]>,
     pub events: GuestPtr<[Event]>,
     start: Start,
 }
 
-/// What the clocks showed when it was called.
+/// What the clocks showed at the time of the call.
 struct Start {
     instant: Instant,
     monotonic: u64,
     realtime: u64,
 }
 
-/// What came of a look at all subscriptions.
+/// The result of looking at all subscriptions.
 pub enum Looked {
-    /// So many events were written.
+    /// This many events were written.
     Ready(Size),
-    /// To be looked at again then, or when one of these is ready.
+    /// Look again at this time, or when one of these is ready.
     NotYet(Option<Instant>, Vec<Arc<dyn Ready>>),
 }
 
@@ -57,7 +57,7 @@ impl Poll {
         })
     }
 
-    /// Looks at all subscriptions, and writes an event for each that is ready.
+    /// Looks at all subscriptions, and writes an event for each one that is ready.
     pub fn look(
         &self,
         context: &mut WasiP1Ctx,
@@ -97,7 +97,7 @@ impl Poll {
         Ok(Looked::Ready(count))
     }
 
-    /// What upstream checks before it looks at any.
+    /// What upstream checks before it looks at any subscription.
     fn check(&self, fuel: usize) -> Result<(), Error> {
         let count = self.subscriptions.len();
         if count == 0 {
@@ -128,7 +128,7 @@ impl Start {
         })
     }
 
-    /// When the clock shows that, `None` if never.
+    /// When the clock will reach the subscribed time; `None` if never.
     fn end(&self, clock: &SubscriptionClock) -> Result<Option<Instant>, Error> {
         let absolute = clock
             .flags
@@ -149,15 +149,15 @@ struct Look<'a> {
     context: &'a mut WasiP1Ctx,
     stdio: Stdio,
     fuel: usize,
-    /// What upstream says of those for reading and writing.
+    /// Upstream's answers, by direction and descriptor.
     descriptors: BTreeMap<(bool, u32), Option<(EventFdReadwrite, Errno)>>,
-    /// The earliest time that is still to come.
+    /// The earliest time still to come.
     until: Option<Instant>,
     asked: Vec<Arc<dyn Ready>>,
 }
 
 impl Look<'_> {
-    /// The event of a subscription that is ready.
+    /// The event of `subscription`, if it is ready.
     fn at(&mut self, subscription: Subscription) -> Result<Option<Event>, Error> {
         let userdata = subscription.userdata;
         let (fd, writes) = match &subscription.u {
@@ -196,7 +196,7 @@ impl Look<'_> {
         }))
     }
 
-    /// What upstream says of `subscription`, which is of this descriptor, by itself.
+    /// Asks upstream about `subscription`, which is for this descriptor, on its own.
     fn descriptor(
         &mut self,
         fd: Fd,
@@ -207,7 +207,7 @@ impl Look<'_> {
         if let Some(said) = self.descriptors.get(&key) {
             return Ok(said.clone());
         }
-        // Memory of its own, for a subscription and its event.
+        // A private memory for one subscription and its event.
         const LEN: u32 = 128;
         let mut bytes = [0; 2 * LEN as usize];
         let aligned = bytes.as_ptr().align_offset(align_of::<u64>());

@@ -1,8 +1,9 @@
-//! The standard streams of a context, in a form that can be waited for without it.
+//! Makes it possible to wait for a context's standard streams without borrowing the
+//! context.
 //!
-//! Upstream's functions borrow the context while they wait, and so the store, and nobody
-//! else could run. Hence the streams in a context are replaced, when it is first used, by
-//! ones that never wait but tell that they would have to:
+//! Upstream's functions borrow the context while they wait, and with it the store, so no
+//! other thread could run. So the first use of a context replaces its streams with ones
+//! that never wait, but report that they would have to:
 //!
 //! ```text
 //!   guest thread                            context of the process
@@ -14,7 +15,7 @@
 //!   }                        `------------> Input: the stream that was there before
 //! ```
 //!
-//! So all of a descriptor's rights, errors and numbers are upstream's.
+//! All rights, errors and numbers of a descriptor are therefore upstream's.
 
 use crate::wait::{block_on_unless, in_runtime};
 use bytes::Bytes;
@@ -34,22 +35,22 @@ use wasmtime_wasi::p2::{
 use wasmtime_wasi::{ResourceTable, WasiView, async_trait};
 use wiggle::GuestMemory;
 
-/// A stream that threads wait for in turns. Whoever waits has the lock: what others ask
-/// meanwhile has the answer that it is not ready.
+/// A stream that threads take turns waiting for. The waiting thread holds the lock;
+/// meanwhile, others are told that the stream is not ready.
 struct Stream<S> {
     stream: AsyncMutex<S>,
-    /// Whether it is one of our functions that uses the context.
+    /// Whether one of our functions is using the context.
     driven: Arc<AtomicBool>,
-    /// Whether somebody would have had to wait for it.
+    /// Whether somebody would have had to wait for the stream.
     asked: AtomicBool,
-    /// What was written and is on its way, in chunks.
+    /// Written chunks that are still on their way.
     written: Mutex<Vec<Bytes>>,
 }
 
-/// Something that a guest thread can wait for.
+/// Something a guest thread can wait for.
 #[async_trait]
 pub trait Ready: Send + Sync {
-    /// Waits until it is ready. Somebody else may be faster to use it then.
+    /// Waits until it is ready. Somebody else may get to use it first.
     async fn ready(&self);
 }
 
@@ -72,8 +73,8 @@ impl<S: Pollable> Stream<S> {
         Poll::Pending
     }
 
-    /// Uses the stream with `f` if it is ready; else, or if `f` gives nothing, tells that
-    /// it was asked for.
+    /// Calls `f` with the stream if it is ready. If it is not, or if `f` returns `None`,
+    /// records that somebody asked for it.
     fn poll_now<R>(&self, cx: &mut Context<'_>, f: impl FnOnce(&mut S) -> Option<R>) -> Poll<R> {
         let Ok(mut stream) = self.stream.try_lock() else {
             return self.ask();
@@ -87,7 +88,7 @@ impl<S: Pollable> Stream<S> {
         }
     }
 
-    /// For upstream's functions that neither wait nor are called by others.
+    /// For those of upstream's functions that do not wait, when called on their own.
     fn now<R>(&self, f: impl FnOnce(&mut S) -> StreamResult<R>) -> StreamResult<R> {
         match self.stream.try_lock() {
             Ok(mut stream) => f(&mut stream),
@@ -128,7 +129,7 @@ impl Output {
     }
 }
 
-/// In the place of a context's standard input.
+/// Replaces a context's standard input.
 struct SharedInput(Arc<Input>);
 
 #[async_trait]
@@ -163,7 +164,7 @@ impl InputStream for SharedInput {
     }
 }
 
-/// In the place of a context's standard output or error.
+/// Replaces a context's standard output or error.
 struct SharedOutput(Arc<Output>);
 
 #[async_trait]
@@ -187,7 +188,7 @@ impl OutputStream for SharedOutput {
         self.0.now(|stream| stream.check_write())
     }
 
-    /// What upstream's `fd_write` calls, and it only.
+    /// Called only by upstream's `fd_write`.
     async fn blocking_write_and_flush(&mut self, bytes: Bytes) -> StreamResult<()> {
         if !self.0.is_driven() {
             let mut stream = self.0.stream.lock().await;
@@ -204,7 +205,7 @@ impl OutputStream for SharedOutput {
     }
 }
 
-/// In the place of a stream for a moment.
+/// Stands in for a stream while it is being replaced.
 struct Nothing;
 
 #[async_trait]
@@ -232,8 +233,7 @@ impl OutputStream for Nothing {
     }
 }
 
-/// The standard streams of a context that it has not closed. Kept in the context's own
-/// table.
+/// The standard streams that a context has not closed. Stored in the context's own table.
 #[derive(Clone, Default)]
 pub struct Stdio {
     inputs: Vec<Weak<Input>>,
@@ -241,15 +241,15 @@ pub struct Stdio {
     driven: Arc<AtomicBool>,
 }
 
-/// What came of one of upstream's functions.
+/// The outcome of one of upstream's functions.
 pub enum Step<R> {
     Done(R),
-    /// It has done nothing, and would have had to wait for these.
+    /// It did nothing, and would have had to wait for these.
     Asked(Vec<Arc<dyn Ready>>),
 }
 
 impl Stdio {
-    /// Those of `context`.
+    /// The streams of `context`.
     pub fn of(context: &mut WasiP1Ctx) -> Result<Stdio> {
         let table = context.ctx().table;
         // It is the first entry, or one of the first.
@@ -257,10 +257,10 @@ impl Stdio {
             return Ok(Stdio::clone(stdio));
         }
         let kept = table.push(Stdio::default())?;
-        // Upstream makes them at the first look at any descriptor, which this is.
+        // Upstream creates the streams on its first look at any descriptor: this one.
         let memory = &mut GuestMemory::Unshared(&mut []);
         if let Err(error) = context.fd_tell(memory, Fd::from(0u32)) {
-            // An error number is an answer.
+            // An errno is a valid answer.
             error.downcast()?;
         }
         let table = context.ctx().table;
@@ -285,8 +285,8 @@ impl Stdio {
         stdio
     }
 
-    /// Calls one of upstream's functions with the context of these streams, which it gives
-    /// up as soon as it asks for one of them. What it waits for otherwise is short: files.
+    /// Calls one of upstream's functions with the context of these streams. Drops the call
+    /// as soon as it asks for one of them. Its other waits are short: files.
     pub fn drive<R>(&self, function: impl Future<Output = R>) -> Step<R> {
         let asked = || self.asked().next().is_some();
         let driving = Driving::new(&self.driven);
@@ -318,7 +318,7 @@ impl Stdio {
         asked
     }
 
-    /// What was written since it was last taken.
+    /// What was written since this was last called.
     pub fn take_written(&self) -> Written {
         let outputs = self.outputs.iter().filter_map(Weak::upgrade);
         let taken = outputs.map(|output| {
@@ -329,7 +329,7 @@ impl Stdio {
     }
 }
 
-/// Until it is dropped, one of our functions uses the context.
+/// While this lives, one of our functions is using the context.
 struct Driving<'a>(&'a AtomicBool);
 
 impl Driving<'_> {
@@ -345,11 +345,11 @@ impl Drop for Driving<'_> {
     }
 }
 
-/// What is to be written.
+/// Chunks to be written.
 pub struct Written(Vec<(Arc<Output>, Vec<Bytes>)>);
 
 impl Written {
-    /// Writes it, as upstream does.
+    /// Writes them, as upstream does.
     pub async fn write(self) -> StreamResult<()> {
         for (output, chunks) in self.0 {
             output.write(chunks).await?;
@@ -358,7 +358,7 @@ impl Written {
     }
 }
 
-/// Waits until one of `streams` is ready, for ever if there are none.
+/// Waits until one of `streams` is ready; forever if there are none.
 pub async fn any_ready(streams: &[Arc<dyn Ready>]) {
     let mut waits: Vec<_> = streams.iter().map(|stream| stream.ready()).collect();
     match &mut waits[..] {

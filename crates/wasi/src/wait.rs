@@ -1,4 +1,4 @@
-//! How to wait for a future: with the guest thread parked, or with the OS thread.
+//! Ways to wait for a future: by parking the guest thread or by blocking the OS thread.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -10,15 +10,14 @@ use tokio::task;
 use wasmtime::{Accessor, Result};
 use wasmtime_wasi::runtime::with_ambient_tokio_runtime;
 
-/// Waits for what a concurrent host function does, `work`: parks the guest thread that
-/// has called. A plain call waits as upstream's functions do: an asynchronous one keeps
-/// the store, and a synchronous one the OS thread.
+/// Waits for `work`, the body of a concurrent host function, by parking the calling guest
+/// thread. A plain call waits as upstream's functions do: an asynchronous one keeps the
+/// store borrowed, and a synchronous one blocks the OS thread.
 pub async fn wait<T: 'static, R>(
     accessor: &Accessor<T>,
     work: impl Future<Output = Result<R>>,
 ) -> Result<R> {
-    // Who is within a runtime must not keep its thread: tasks of it may be what is
-    // waited for.
+    // Never block a runtime's thread: `work` may be waiting for one of its tasks.
     if accessor.current_wasm_thread()?.is_some() || Handle::try_current().is_ok() {
         work.await
     } else {
@@ -26,8 +25,8 @@ pub async fn wait<T: 'static, R>(
     }
 }
 
-/// Keeps the OS thread until `future` is ready, also where upstream's `in_tokio` panics:
-/// in a task of a runtime.
+/// Blocks the OS thread until `future` is ready, even in a runtime's task, where upstream's
+/// `in_tokio` panics.
 pub fn block_on<R>(future: impl Future<Output = R>) -> R {
     match block_on_unless(future, || false) {
         Some(result) => result,
@@ -35,7 +34,7 @@ pub fn block_on<R>(future: impl Future<Output = R>) -> R {
     }
 }
 
-/// As [`block_on`], but drops `future` as soon as it was polled and `ends` says so.
+/// Like [`block_on`], but drops `future` as soon as `ends` returns true after a poll.
 pub fn block_on_unless<R>(
     future: impl Future<Output = R>,
     mut ends: impl FnMut() -> bool,
@@ -67,9 +66,9 @@ impl Wake for Unpark {
     }
 }
 
-/// What wasmtime-wasi and its streams do, with the runtime around that they expect.
+/// Runs work of wasmtime-wasi and its streams inside the runtime they expect.
 pub async fn in_runtime<R>(future: impl Future<Output = R>) -> R {
-    // A budget is for tasks that go back to their runtime in between.
+    // Budgets are for tasks that return to their runtime in between.
     let mut future = pin!(task::unconstrained(future));
     poll_fn(|cx| with_ambient_tokio_runtime(|| future.as_mut().poll(cx))).await
 }

@@ -1,5 +1,5 @@
-//! Wasmtime must go on to compile with its features in other combinations than
-//! the one that our workspace uses.
+//! Wasmtime must keep compiling with other combinations of its features than the one that
+//! our workspace uses.
 
 use super::{Findings, Scope};
 use crate::files::write_if_changed;
@@ -67,8 +67,8 @@ pub fn check(root: &Root, scope: &Scope, findings: &mut Findings) -> Result<()> 
     Ok(())
 }
 
-/// A package that only depends on Wasmtime: cargo takes features of a
-/// workspace's members alone on its command line.
+/// A package that only depends on Wasmtime: on its command line, cargo accepts only
+/// features of workspace members.
 fn write_package(root: &Root, dir: &Path, set: &FeatureSet) -> Result<()> {
     let wasmtime = root.wasmtime().join("crates/wasmtime");
     let manifest = format!(
@@ -78,7 +78,7 @@ fn write_package(root: &Root, dir: &Path, set: &FeatureSet) -> Result<()> {
     );
     write_if_changed(&dir.join("Cargo.toml"), manifest.as_bytes())?;
     write_if_changed(&dir.join("src/lib.rs"), b"")?;
-    // The versions that the pin has, and that are in cargo's cache.
+    // The versions that are pinned and in cargo's cache.
     let lock = dir.join("Cargo.lock");
     if !lock.exists() {
         std::fs::copy(root.upstream().join("Cargo.lock"), &lock)

@@ -1,5 +1,5 @@
-//! rustfmt over what is ours: the workspaces, overlay/, and the files of
-//! upstream's that are patched.
+//! rustfmt over our own code: the workspaces, overlay/, and the files of upstream's that we
+//! patch.
 
 use super::Scope;
 use crate::git::Git;
@@ -20,7 +20,7 @@ struct Package {
 }
 
 pub fn check(root: &Root, scope: &Scope) -> Result<()> {
-    // `cargo fmt --all` would go on to Wasmtime's crates.
+    // `cargo fmt --all` would also format Wasmtime's crates.
     let metadata =
         capture(cargo(&root.path).args(["metadata", "--no-deps", "--format-version=1"]))?;
     if !metadata.ok {
@@ -56,7 +56,7 @@ pub fn check(root: &Root, scope: &Scope) -> Result<()> {
         if rustfmt(&text).with_context(|| format!("in vendor/wasmtime/{file}"))? == text {
             continue;
         }
-        // Upstream may have formatted it by another version of rustfmt.
+        // Upstream may have formatted it with another version of rustfmt.
         let before = capture(git.command().args(["show", &format!("{base}:{file}")]))?;
         if before.ok && rustfmt(&before.stdout)? == before.stdout {
             unformatted.push(format!("vendor/wasmtime/{file}"));
@@ -71,8 +71,8 @@ pub fn check(root: &Root, scope: &Scope) -> Result<()> {
     Ok(())
 }
 
-/// The text as rustfmt would have it. From standard input, since given a file
-/// rustfmt goes on to the modules that it declares.
+/// The text as rustfmt formats it. Passed on standard input, because rustfmt also formats
+/// the modules that a file declares.
 fn rustfmt(text: &[u8]) -> Result<Vec<u8>> {
     let mut child = Command::new("rustfmt")
         .args(["--edition", "2024", "--config", "newline_style=Unix"])
@@ -84,7 +84,7 @@ fn rustfmt(text: &[u8]) -> Result<Vec<u8>> {
     let text = text.to_vec();
     let writer = std::thread::spawn(move || stdin.write_all(&text));
     let output = child.wait_with_output()?;
-    // A closed pipe shows in the exit status.
+    // A closed pipe shows up in the exit status.
     let _ = writer.join();
     if !output.status.success() {
         bail!("rustfmt cannot read it ({})", output.status);

@@ -1,4 +1,4 @@
-//! What every patch has to be: see patches/README.md.
+//! What every patch must satisfy: see patches/README.md.
 
 use crate::series::Patch;
 use crate::summary::{STATUS, STATUSES, summarize};

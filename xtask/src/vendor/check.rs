@@ -12,7 +12,7 @@ use std::io::ErrorKind;
 pub fn check(root: &Root) -> Result<()> {
     git::require()?;
     let _lock = match lock(root) {
-        // Nobody can change anything.
+        // On a read-only file system, nobody can change anything.
         Err(error) if is_read_only(&error) => None,
         lock => Some(lock?),
     };

@@ -1,5 +1,5 @@
-//! The repository in `vendor/wasmtime`: finding it, putting a new one in its
-//! place, and updating it.
+//! The repository in `vendor/wasmtime`: finding it, putting a new one in its place, and
+//! updating it.
 
 use crate::git::Git;
 use crate::root::{Root, explain_full_disk};
@@ -32,7 +32,7 @@ pub fn existing(root: &Root) -> Result<Option<(Git, Stamp)>> {
     Ok(Some((git, stamp)))
 }
 
-/// The same, with an interrupted update completed.
+/// Like [`existing`], after completing an interrupted update.
 pub fn completed(root: &Root) -> Result<Option<(Git, Stamp)>> {
     let Some((git, mut stamp)) = existing(root)? else {
         return Ok(None);
@@ -58,12 +58,12 @@ pub fn fresh(root: &Root, git: &Git, scratch: TempDir, made: Made, copies: bool)
     stamp.write(git)?;
     fs::rename(scratch.path(), root.wasmtime())
         .with_context(|| format!("cannot create {}", root.wasmtime().display()))?;
-    // Its directory has gone; there is nothing left to clean up.
+    // Its directory is gone, so there is nothing left to clean up.
     let _ = scratch.keep();
     Ok(())
 }
 
-/// Moves it to what `new` holds, and writes the files that differ.
+/// Moves the repository to what `new` holds, and writes the files that differ.
 pub fn update(
     root: &Root,
     there: &Git,

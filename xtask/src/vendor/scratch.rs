@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// What its name starts with.
+/// The prefix of its name.
 const SCRATCH: &str = ".wasmtime-";
 
 pub fn create(root: &Root) -> Result<TempDir> {
@@ -17,7 +17,7 @@ pub fn create(root: &Root) -> Result<TempDir> {
         .prefix(SCRATCH)
         .tempdir_in(root.vendor())
         .context("cannot create a directory in vendor/")?;
-    // Temporary directories are for their owner only; this one will stay.
+    // Temporary directories are accessible only to their owner, but this one will stay.
     #[cfg(unix)]
     fs::set_permissions(
         dir.path(),
@@ -26,7 +26,7 @@ pub fn create(root: &Root) -> Result<TempDir> {
     Ok(dir)
 }
 
-/// What a killed run has left behind.
+/// Removes what killed runs left behind.
 pub fn remove_leftovers(root: &Root) -> Result<()> {
     for (dir, prefix) in [
         (root.vendor(), SCRATCH),
@@ -52,7 +52,7 @@ pub fn remove_leftovers(root: &Root) -> Result<()> {
     Ok(())
 }
 
-/// A git command of the killed run may still be writing there.
+/// Retries: a git command of the killed run may still be writing there.
 fn remove_leftover(path: &Path) -> Result<()> {
     for _ in 0..50 {
         match fs::remove_dir_all(path) {

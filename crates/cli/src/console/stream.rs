@@ -1,4 +1,4 @@
-//! One stream of one guest, and who waits for room in it.
+//! One stream of one guest, and waiting for room in it.
 
 use super::{Chunk, Closed, Console, LONGEST_LINE, ROOM, State, Target};
 use std::io;
@@ -13,7 +13,7 @@ pub struct Stream {
     pub target: Target,
 }
 
-/// Why a stream takes nothing.
+/// Why a stream accepts nothing.
 #[derive(Debug)]
 pub enum Refused {
     /// Nobody reads it any more.
@@ -30,11 +30,11 @@ impl Stream {
         }
     }
 
-    /// How many bytes it takes.
+    /// How many bytes the stream accepts.
     ///
     /// # Errors
     ///
-    /// If what was written before could not be; of that each error is told once.
+    /// If an earlier write failed. Each error is reported once.
     pub fn room(&self) -> Result<usize, Refused> {
         self.console.0.state().room(self.index)
     }
@@ -50,17 +50,17 @@ impl Stream {
         if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
             wakers.push(cx.waker().clone());
         }
-        // Somebody waits for it, so not only when the view is redrawn.
+        // Somebody is waiting, so do not wait for the view to be redrawn.
         state.flush = true;
         self.console.0.notify(&mut state);
         Poll::Pending
     }
 
-    /// Takes as much of `bytes` as there is room for, and returns how much that is.
+    /// Accepts as much of `bytes` as there is room for, and returns how much that is.
     ///
     /// # Errors
     ///
-    /// As [`Stream::room`].
+    /// As for [`Stream::room`].
     pub fn write(&self, bytes: &[u8]) -> Result<usize, Refused> {
         let mut state = self.console.0.state();
         let room = state.room(self.index)?;
@@ -70,7 +70,7 @@ impl Stream {
         Ok(bytes.len())
     }
 
-    /// Writes the unfinished line: somebody may have to read it to go on.
+    /// Writes the unfinished line: somebody may have to read it before the guest can go on.
     pub fn prompt(&self) {
         let mut state = self.console.0.state();
         let is_viewed = state.view.is_some();
@@ -115,7 +115,7 @@ impl State {
         }
     }
 
-    /// Puts the first `len` bytes that a stream keeps back into the queue.
+    /// Moves the first `len` bytes of a stream's unfinished line into the queue.
     pub(super) fn push_unfinished(&mut self, index: usize, len: usize) {
         let stream = &mut self.streams[index];
         let line = &mut stream.unfinished;

@@ -1,5 +1,5 @@
-//! The OS thread that writes what was printed: the only one that a slow reader, or a
-//! terminal that is stopped, holds up.
+//! The OS thread that writes what was printed: the only thread that a slow reader or a
+//! stopped terminal holds up.
 
 use super::{Chunk, Shared, State, Target};
 use indicatif::ProgressBar;
@@ -10,8 +10,8 @@ use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 use std::thread;
 
-/// What is written at once. Small, so that a reader that is slow is not taken for one
-/// that does not read.
+/// How much to write at once. Small, so that a slow reader is not mistaken for one that
+/// does not read at all.
 const PIECE: usize = 4096;
 
 /// Where to write.
@@ -40,7 +40,7 @@ impl Sinks {
     }
 }
 
-/// What is to be done next.
+/// What to do next.
 struct Work {
     chunks: VecDeque<Chunk>,
     view: Option<ProgressBar>,
@@ -49,7 +49,7 @@ struct Work {
 }
 
 impl Shared {
-    /// After a change of `state`: there may be work, and somebody to do it.
+    /// Called after a change of `state`: gives the writer its work, if there is any.
     pub(super) fn notify(self: &Arc<Self>, state: &mut State) {
         if !state.has_work() {
             return;
@@ -111,7 +111,7 @@ impl Shared {
             let target = first.target;
             let mut bytes = first.bytes;
             let mut lens = vec![(first.stream, bytes.len())];
-            // Lines of many guests as one.
+            // Combines lines of many guests into one write.
             while let Some(next) = chunks.pop_front_if(|next| {
                 next.target == target && bytes.len() + next.bytes.len() <= PIECE
             }) {
@@ -141,7 +141,7 @@ impl Shared {
         }
         let streams = state.streams.iter_mut().filter(|of| of.target == target);
         let wakers: Vec<Waker> = streams.flat_map(|of| mem::take(&mut of.wakers)).collect();
-        // They may want to know how much room there is.
+        // Unlock first: the tasks may ask how much room there is.
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
     }

@@ -1,9 +1,9 @@
 //! Follows the threads of a trace through their states.
 //!
-//! After a violation the checker goes on from what the event says, so that one
-//! mistake is not reported again with every later event: a thread that should
-//! not have been dispatched runs, and one that was on the CPU meanwhile is in
-//! an unknown state.
+//! After a violation, the checker believes the event, so that one mistake is not
+//! reported again with every later event. A thread that should not have been
+//! dispatched counts as running, and one that was on the CPU meanwhile as in an
+//! unknown state.
 
 use super::Checker;
 use super::order::OrderRule;
@@ -46,10 +46,10 @@ enum Cpu {
     Thread(ThreadId),
 }
 
-/// What is known of a thread.
+/// What is known about a thread.
 struct Thread {
     state: State,
-    /// When it came into this state, and by the clock of the runs.
+    /// When it entered this state, by the trace's clock and by the run clock.
     since: u64,
     since_run: u64,
     /// Its slice, if it is running and its dispatch is not lost.
@@ -63,11 +63,11 @@ struct Check<'a> {
     threads: HashMap<ThreadId, Thread>,
     /// How many of them are known to be ready.
     ready: usize,
-    /// Since when one of them is.
+    /// Since when one of them has been.
     wanted_since: Option<u64>,
     cpu: Cpu,
     run: bool,
-    /// How long runs have been on: waiting outside of one is nobody's fault.
+    /// Total time in runs so far: waiting between runs is nobody's fault.
     run_clock: u64,
     now: u64,
     report: Report,
@@ -113,7 +113,7 @@ impl Check<'_> {
         }
     }
 
-    /// No thread is on the CPU where a run starts or ends.
+    /// Checks that no thread is on the CPU when a run starts or ends.
     fn no_thread_on_cpu(&mut self, wrong: &impl Fn(Wrong) -> Violation) {
         if let Cpu::Thread(thread) = self.cpu {
             self.report.add(Violation {
@@ -159,7 +159,7 @@ impl Check<'_> {
         self.cpu = Cpu::Thread(id);
     }
 
-    /// Any event of a thread but a dispatch.
+    /// Handles any event of a thread except a dispatch.
     fn other(&mut self, id: ThreadId, what: Traced, wrong: &impl Fn(Wrong) -> Violation) {
         let next = match what {
             Traced::Spawned
@@ -169,13 +169,13 @@ impl Check<'_> {
             | Traced::Woken => State::Ready,
             Traced::Parked => State::Parked,
             what if finishes(what) => State::Finished,
-            // Of a later Wasmtime: nothing is known of it.
+            // From a later Wasmtime: its meaning is unknown.
             _ => return,
         };
         let state = self.state(id);
         match state {
             _ if what == Traced::Spawned => {
-                // A first event is that of a thread not seen, lost or not.
+                // Must be a thread's first event, whether events are lost or not.
                 if self.threads.contains_key(&id) {
                     self.report.add(wrong(Wrong::SpawnedTwice));
                 }
@@ -192,7 +192,7 @@ impl Check<'_> {
         }
         match (state, self.cpu) {
             (Some(State::Running), _) => self.check_slice(id, wrong),
-            // Nobody waits any longer: what had to end until now?
+            // The last waiting thread leaves: was the running one due before now?
             (Some(State::Ready), Cpu::Thread(thread))
                 if next != State::Ready && self.ready == 1 =>
             {
@@ -215,20 +215,20 @@ impl Check<'_> {
         self.enter(id, next);
     }
 
-    /// Whether a thread in an unknown state would have to be running for this
-    /// event, and is not: the CPU is known to hold no such thread.
+    /// Whether a thread in an unknown state would have to be running for this event
+    /// but cannot be, because the CPU is known not to hold it.
     fn never_ran(&self, id: ThreadId, what: Traced) -> bool {
         let seen = self.threads.contains_key(&id);
         !seen && only_running(what) && self.cpu != Cpu::Unknown
     }
 
-    /// Whether `id`, which is on the CPU, has been there for too long by now.
+    /// Checks whether `id`, which is on the CPU, has been there too long by now.
     fn check_slice(&mut self, id: ThreadId, wrong: &impl Fn(Wrong) -> Violation) {
         let thread = &self.threads[&id];
         let used = self.now.saturating_sub(thread.since);
         let Some(slice) = thread.slice else { return };
         self.report.longest_slice = self.report.longest_slice.max(used);
-        // Nobody is kept from the CPU by who is alone.
+        // A thread that is alone keeps nobody from the CPU.
         let Some(wanted) = self.wanted_since else {
             return;
         };
@@ -243,8 +243,7 @@ impl Check<'_> {
         }
     }
 
-    /// What is known of `id`: nothing of one that must have been spawned and
-    /// was not.
+    /// What is known about `id`; `None` if it must have been spawned and was not.
     fn state(&self, id: ThreadId) -> Option<State> {
         match self.threads.get(&id) {
             Some(thread) => Some(thread.state),
@@ -274,7 +273,7 @@ impl Check<'_> {
         let index = trace.events.len();
         let at = self.now;
         if let Cpu::Thread(id) = self.cpu {
-            // It may be the one that took the trace, so its slice so far counts.
+            // It may have taken the trace itself, so its slice so far counts.
             let wrong = |wrong| Violation {
                 index,
                 at,
@@ -312,8 +311,8 @@ impl Check<'_> {
     }
 }
 
-/// Whether a run is on where a trace without its beginning starts: the first
-/// event that tells says so.
+/// Whether a trace without its beginning starts within a run, by the first event that
+/// tells.
 fn starts_within_run(trace: &Trace) -> bool {
     let tells = trace.events.iter().find_map(|event| match event.what {
         Traced::RunStarted => Some(false),

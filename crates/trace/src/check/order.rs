@@ -1,4 +1,4 @@
-//! Which of several ready threads is to be dispatched.
+//! Which of several ready threads must be dispatched.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -10,30 +10,29 @@ use wasmtime::{ThreadId, Traced};
 pub enum Order {
     /// First ready, first dispatched.
     ///
-    /// Of a trace that lost its beginning, threads that have been ready since
-    /// before it are not held to it: their places are unknown.
+    /// In a trace that lost its beginning, threads that have been ready since before
+    /// it are exempt, because their places are unknown.
     RoundRobin,
-    /// No thread is dispatched while one of a greater number is ready. A thread
-    /// that is not in the map has priority 0. Equals may go in any order.
+    /// No thread is dispatched while one with a greater number is ready. A thread not
+    /// in the map has priority 0. Equals may go in any order.
     Priorities(BTreeMap<ThreadId, i64>),
 }
 
-/// An order of one's own, for
-/// [`Checker::check_with`](super::Checker::check_with).
+/// A custom order, for [`Checker::check_with`](super::Checker::check_with).
 ///
-/// The checker tells it of every event that makes a thread ready or not, right
-/// or wrong.
+/// The checker reports every event that makes a thread ready or not ready, even a
+/// wrong one.
 pub trait OrderRule {
-    /// `thread` is ready: by `why`, it was spawned, preempted, paused, woken, or
+    /// `thread` is ready. `why` says how: spawned, preempted, paused, woken or
     /// yielded.
     fn ready(&mut self, thread: ThreadId, why: Traced);
 
-    /// `thread` is parked or finished, and may have been neither ready nor
-    /// running before.
+    /// `thread` is parked or finished. It may have been neither ready nor running
+    /// before.
     fn gone(&mut self, thread: ThreadId);
 
-    /// `thread` is dispatched, and so not ready any more. Returns another whose
-    /// turn it was, if it was not this one's.
+    /// `thread` is dispatched, and so no longer ready. Returns the thread whose turn
+    /// it was, if that is another one.
     fn dispatched(&mut self, thread: ThreadId) -> Option<ThreadId>;
 }
 
@@ -49,7 +48,7 @@ impl OrderRule for RoundRobin {
     fn ready(&mut self, thread: ThreadId, why: Traced) {
         self.gone(thread);
         let place = match why {
-            // Its slice goes on before anybody else's: it is at the head of the queue.
+            // Resumes its slice before anybody else: the head of the queue.
             Traced::Paused => i128::MIN,
             _ => i128::from(self.next),
         };
@@ -72,7 +71,7 @@ impl OrderRule for RoundRobin {
     }
 }
 
-/// The ready threads by priority, the greatest first.
+/// The ready threads by priority, greatest first.
 pub struct Priorities {
     priorities: BTreeMap<ThreadId, i64>,
     ready: BTreeSet<(Reverse<i64>, ThreadId)>,
@@ -96,7 +95,7 @@ impl Priorities {
 
 impl OrderRule for Priorities {
     fn ready(&mut self, thread: ThreadId, why: Traced) {
-        // Whoever has come meanwhile is not asked for before its slice is over.
+        // Threads that arrived meanwhile are not due before its slice is over.
         if why == Traced::Paused {
             self.paused = Some(thread);
         }

@@ -7,7 +7,7 @@ use wasmtime::{ThreadId, Trace, Traced};
 
 /// What a check found.
 ///
-/// `Display` writes it for people: a line of numbers, and a line for each
+/// `Display` writes it for human readers: a line of numbers, then a line per
 /// violation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -16,14 +16,14 @@ pub struct Report {
     pub events: usize,
     /// How many of them are dispatches.
     pub dispatches: usize,
-    /// How many threads they are about.
+    /// How many threads they involve.
     pub threads: usize,
     /// The longest time on the CPU after one dispatch, in ticks.
     pub longest_slice: u64,
-    /// The longest time from ready to dispatched, in ticks. Only while a run is
-    /// on: between runs nothing can be dispatched.
+    /// The longest time from ready to dispatched, in ticks. Counts only time during
+    /// runs, since nothing can be dispatched between them.
     pub longest_wait: u64,
-    /// What is wrong, in the order of the trace.
+    /// What is wrong, in trace order.
     pub violations: Vec<Violation>,
     fuel: bool,
     lost: u64,
@@ -83,15 +83,15 @@ impl fmt::Display for Report {
     }
 }
 
-/// Something that must not be in a trace.
+/// Something that must not occur in a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// The event at which it shows, counted from 0; the number of events where
-    /// it is the end of the trace.
+    /// The event at which it shows, counted from 0; at the end of the trace, the
+    /// number of events.
     pub index: usize,
     /// When, in ticks of the store's clock.
     pub at: u64,
-    /// The thread that it is about; 0 where it is about none.
+    /// The thread it concerns; 0 if none.
     pub thread: ThreadId,
     /// What is wrong.
     pub wrong: Wrong,
@@ -116,12 +116,12 @@ pub enum Wrong {
         /// The time of the event before it.
         before: u64,
     },
-    /// A thread was on the CPU for longer than it was dispatched for, and another
-    /// one waited for it.
+    /// A thread was on the CPU for longer than it was dispatched for, while another
+    /// one waited.
     SliceTooLong {
-        /// How long it was there.
+        /// How long it was on the CPU.
         used: u64,
-        /// Its slice, or how long nobody waited if that is longer, and the tolerance.
+        /// Its slice, or the time nobody waited if longer, plus the tolerance.
         allowed: u64,
     },
     /// A thread is dispatched while another is on the CPU.
@@ -129,42 +129,42 @@ pub enum Wrong {
         /// The other one.
         other: ThreadId,
     },
-    /// A thread is dispatched that is not ready.
+    /// A thread is dispatched while it is not ready.
     NotReady {
-        /// What it is.
+        /// Its state.
         state: State,
     },
-    /// A thread is dispatched while no run is on.
+    /// A thread is dispatched outside a run.
     OutsideRun,
-    /// A thread is dispatched before another whose turn it was.
+    /// A thread is dispatched before another one whose turn it was.
     OutOfOrder {
         /// The other one.
         due: ThreadId,
     },
     /// Something happens to a thread that was never spawned.
     NeverSpawned,
-    /// A thread is spawned whose id is another's, or was.
+    /// A thread is spawned with an id that is or was another's.
     SpawnedTwice,
-    /// Something happens to a thread that cannot happen in its state.
+    /// An event happens that cannot happen to a thread in this state.
     Impossible {
         /// Its state.
         state: State,
         /// What happens.
         what: Traced,
     },
-    /// An event of a thread does not say of which.
+    /// A thread's event does not say which thread it is.
     NoThread,
     /// A run starts or ends while a thread is on the CPU.
     OnCpuBetweenRuns,
-    /// A run starts while one is on.
+    /// A run starts during another one.
     RunWithinRun,
-    /// A run ends and none is on.
+    /// A run ends outside a run.
     NoRunToEnd,
-    /// The trace ends and a run is on. Only if all must have finished.
+    /// The trace ends during a run. Reported only if all must have finished.
     RunNotEnded,
-    /// The trace ends and a thread has not finished. Only if all must have.
+    /// The trace ends before a thread has finished. Reported only if all must have.
     NotFinished {
-        /// What it is.
+        /// Its state.
         state: State,
     },
 }

@@ -4,10 +4,10 @@ use super::{HEAD, LEFT};
 use crate::ticks::Unit;
 use std::fmt::{self, Write};
 
-/// How far apart the lines are at least, in pixels.
+/// The least distance between lines, in pixels.
 const APART: u64 = 110;
 
-/// A line and a label at each step, from `HEAD` down to `bottom`.
+/// Draws a line and a label at each step, from `HEAD` down to `bottom`.
 pub fn write(
     to: &mut dyn Write,
     length: u64,

@@ -1,12 +1,12 @@
-//! How much of each column of pixels something takes.
+//! How much of each column of pixels something occupies.
 
 use std::fmt::{self, Write};
 
-/// What may be there by rounding alone, in pixels: far more than the last bit of
-/// a place in 4000 pixels.
+/// What may be left over from rounding alone, in pixels: far more than the last bit
+/// of a position in 4000 pixels.
 const ROUNDING: f64 = 1e-11;
 
-/// From ticks to pixels.
+/// Converts ticks to pixels.
 pub struct Scale {
     start: u64,
     pixels_per_tick: f64,
@@ -22,14 +22,14 @@ impl Scale {
         }
     }
 
-    /// Where `at` is, from 0 to the width.
+    /// The position of `at`, from 0 to the width.
     pub fn x(&self, at: u64) -> f64 {
         let ticks = at.saturating_sub(self.start) as f64;
         (ticks * self.pixels_per_tick).min(self.width)
     }
 }
 
-/// For each column of pixels, which part of it is taken, from 0 to 1.
+/// How much of each column of pixels is occupied, from 0 to 1.
 #[derive(Clone)]
 pub struct Lane(Vec<f64>);
 
@@ -38,10 +38,10 @@ impl Lane {
         Lane(vec![0.0; width])
     }
 
-    /// Takes from one place to another. A stretch without length is none.
+    /// Occupies the space between two positions. An empty stretch adds nothing.
     pub fn add(&mut self, from: f64, to: f64) {
         let last = self.0.len().saturating_sub(1);
-        // `as` saturates; `Scale` gives nothing below 0.
+        // `as` saturates; `Scale` returns nothing below 0.
         let (first, end) = ((from as usize).min(last), (to as usize).min(last));
         for (column, part) in self.0.iter_mut().enumerate().take(end + 1).skip(first) {
             let left = from.max(column as f64);
@@ -52,20 +52,19 @@ impl Lane {
         }
     }
 
-    /// This and another one.
+    /// The union with `other`.
     pub fn with(&self, other: &Lane) -> Lane {
         let pairs = self.0.iter().zip(&other.0);
         Lane(pairs.map(|(a, b)| (a + b).min(1.0)).collect())
     }
 
-    /// The columns of which this takes more than another one.
+    /// The columns of which this occupies more than `other`.
     pub fn without(&self, other: &Lane) -> Lane {
         let pairs = self.0.iter().zip(&other.0);
         Lane(pairs.map(|(a, b)| if a > b { *a } else { 0.0 }).collect())
     }
 
-    /// Writes the columns that `which` chooses as one line of many strokes, if
-    /// there are any.
+    /// Writes the columns that `which` selects, if any, as one path of many strokes.
     pub fn write(
         &self,
         to: &mut dyn Write,
@@ -74,7 +73,7 @@ impl Lane {
         class: &str,
         which: impl Fn(f64) -> bool,
     ) -> fmt::Result {
-        // Where the pen is. A path with relative moves is a few bytes a stroke.
+        // Where the pen is. A path of relative moves takes a few bytes per stroke.
         let mut pen = None;
         let mut column = 0;
         while column < self.0.len() {

@@ -3,14 +3,14 @@
 use std::fmt::{self, Write};
 use wasmtime::Traced;
 
-/// The threads' colours: each has a contrast of 3 or more with both papers.
+/// The threads' colours. Each has a contrast of 3 or more with both papers.
 pub const COLOURS: [&str; 8] = [
     "#3b7dd8", "#c9661c", "#2a9156", "#9a5fd0", "#d64550", "#1c8a98", "#a0703a", "#c8509b",
 ];
 
-/// The style sheet, and the hatching of parked threads.
+/// Writes the style sheet, and the hatching for parked threads.
 pub fn write(to: &mut dyn Write) -> fmt::Result {
-    // No variables: what turns pictures into documents knows none.
+    // No CSS variables: converters from pictures to documents do not know them.
     writeln!(
         to,
         "<style>\n\
@@ -51,7 +51,7 @@ pub fn write(to: &mut dyn Write) -> fmt::Result {
     )
 }
 
-/// What the looks mean, from `x` on at the height `y`.
+/// Writes the legend, starting at `x` at the height `y`.
 pub fn legend(to: &mut dyn Write, x: usize, y: usize) -> fmt::Result {
     writeln!(to, "<g class=\"lc\">")?;
     let bars = [
@@ -83,8 +83,8 @@ pub fn legend(to: &mut dyn Write, x: usize, y: usize) -> fmt::Result {
     writeln!(to, "</g>")
 }
 
-/// How a thread finished: a circle if it returned, a cross if it trapped, a
-/// square if it was killed, a diamond if it was over its limit.
+/// Draws how a thread finished: a circle if it returned, a cross if it trapped, a
+/// square if it was killed, a diamond if it went over its limit.
 pub fn mark(to: &mut dyn Write, x: f64, y: usize, how: Traced) -> fmt::Result {
     write!(to, "<path class=\"mark\" d=\"M{x:.1} {y}")?;
     to.write_str(match how {
@@ -96,8 +96,8 @@ pub fn mark(to: &mut dyn Write, x: f64, y: usize, how: Traced) -> fmt::Result {
     writeln!(to, "\"/>")
 }
 
-/// Text that is safe in XML: characters of its own are escaped, and those that
-/// it cannot hold are replaced.
+/// Text made safe for XML: special characters are escaped, and characters that XML
+/// cannot hold are replaced.
 pub struct Text<'a>(pub &'a str);
 
 impl fmt::Display for Text<'_> {
