@@ -40,12 +40,12 @@ fib(32) by recursion, the dot product of two vectors of 4096 * 4096 f64, and the
 512 * 512 f64. It compares Wasmtime's two ways of interrupting a guest, fuel and epochs, with the same code without
 either. It finds that loops over f64 take a quarter to a half longer, and recursion up to a fifth.
 
-Below are the same three here. Each figure is a ratio to the same guest without any checks, which is 1; in brackets are
-the quartiles. Under \"stock\" is Wasmtime 48.0.8 as it is published, under \"ours\" this fork of it: both are plain
-calls, with checks that never fire. The columns after these are guest threads of this fork, by `spawn_wasm_thread` and
-`run_wasm_threads_for`, each with an instance of its own, beside as many plain calls: their checks do fire. Slices are
-10 ms, and 10 million units under fuel. Stock Wasmtime has no guest threads, and no preemption by signals. An aim is
-met if all columns of this fork meet it.
+The table below has the same three workloads, measured here. Each figure is the ratio to the same guest without any
+checks, which is 1. The quartiles are in brackets. The column \"stock\" is Wasmtime 48.0.8 as published, and \"ours\" is
+this fork of it. Both are plain calls, with checks that never fire. The columns after them are this fork's guest
+threads (`spawn_wasm_thread`, `run_wasm_threads_for`), each with its own instance, compared with as many plain calls.
+Their checks do fire. Slices are 10 ms, or 10 million units of fuel. Stock Wasmtime has neither guest threads nor
+preemption by signals. An aim is met if all of this fork's columns meet it.
 
 ";
 
@@ -56,52 +56,54 @@ const FIGURE: &str = "
 const BROAD: &str = "
 ## A broader set
 
-Three short loops and a recursion say little about real guests. So here are guests with branches, small calls, calls
-through a table, scanning, stores and SIMD, and C programs: sorting, hashing, a simulation, an interpreter, a matcher
-of regular expressions, a parser, a compressor (`fixtures/workloads/`). The aim: at most half of stock's overhead in
-the geometric mean, and nothing slower than in stock. The overhead is the geometric mean of the ratios, less 1;
-something is slower if its quartiles lie above stock's.
+Three short loops and a recursion say little about real guests. The broader set (`fixtures/workloads/`) has guests with
+branches, small calls, calls through a table, scanning, stores and SIMD. It also has C programs: sorting, hashing, a
+simulation, an interpreter, a regular expression matcher, a parser, a compressor. The aim is at most half of stock's
+overhead in the geometric mean, and no workload slower than in stock. The overhead is the geometric mean of the ratios,
+minus 1. A workload counts as slower if its quartiles lie above stock's.
 
 ";
 
 const WHY: &str = "
 ## Why they differ
 
-**Stock, beside the paper.** Both have the same checks: a compare and a branch at each function's entry and in each
-loop's header, and a call that is hardly ever made; fuel adds to a counter, too. What differs is Wasmtime's version and
-the CPU. On x86-64 no vector register survives a call. So a value that a loop keeps in one, such as the sum of a dot
-product, is stored and loaded in every turn, for the sake of the call that is not made, and these two are what each
-turn waits for. What that costs is up to the CPU, and to what else the loop waits for. In a recursion there is a check
-per call, and no loop to suffer.
+**Stock and the paper.** Both have the same checks: a compare and a branch at each function's entry and in each loop's
+header, and a call that is hardly ever made. Fuel also adds to a counter. The differences are Wasmtime's version and the
+CPU. On x86-64, no vector register survives a call. So if a loop keeps a value in a vector register, such as the sum of
+a dot product, it stores and reloads that value in every iteration, for the sake of a call that is not made. Each
+iteration waits for that store and load. The cost depends on the CPU, and on what else the loop waits for. A recursion
+has one check per call, and no loop to suffer.
 
-**Ours, beside stock.** The check in a loop's header calls a trampoline that preserves all registers, with copies of
-its arguments, so that the loop is compiled as if there were no call. (Wasmtime has such trampolines for the
-breakpoints of its debugger.) At a function's entry that measured worse, so the call there is as in stock. What is
-checked, and where, is as in stock: the fuel consumed is the same to the unit.
+**Ours and stock.** The check in a loop's header calls a trampoline that preserves all registers, with copies of its
+arguments, so the loop is compiled as if there were no call. (Wasmtime has such trampolines for its debugger's
+breakpoints.) At a function's entry, this measured worse, so the call there is the same as in stock. What is checked,
+and where, is also the same as in stock: the fuel consumed is the same to the unit.
 
-**Signals.** There are no checks in the code, which is byte for byte the same as without preemption. What is left is
-the timer's signal and the switch, a hundred times a second.
+**Signals.** The code has no checks, and is byte for byte the same as without preemption. What remains is the timer's
+signal and the switch, a hundred times a second.
 
-**Ratios below 1.** Code with checks lies elsewhere in memory than code without, and its instructions are in another
-order. That alone can make a loop some percent slower or faster, in either build.
+**Ratios below 1.** Code with checks is at other addresses than code without, and its instructions are in a different
+order. That alone can make a loop a few percent slower or faster, in either build.
 ";
 
 const METHOD: &str = "
 ## How it is measured
 
-One process of each build is told in turns what to do. Each sample is between two of the uninstrumented guest in the
-same process, and its ratio is to the mean of these two; the figures are medians of such ratios over eight pairs of
-processes, each with the code laid out in another way. It is CPU time of the OS thread that runs the guests. Every
-result is checked: the paper's against what Rust computes, bit by bit, those of the broader set against what the same
-computation comes to outside of WebAssembly. So is the fuel that stock, ours and ours in guest threads consume, which
-has to be the same.
+Each build runs in its own process, and the processes are given work in turns. Each sample is taken between two samples
+of the uninstrumented guest in the same process, and its ratio is to the mean of those two. The figures are medians of
+such ratios over eight pairs of processes, each with a different layout of the code. What is measured is the CPU time of
+the OS thread that runs the guests.
+
+Every result is checked. The paper's workloads are compared bit by bit with what Rust computes, and the broader set with
+the result of the same computation outside of WebAssembly. Fuel is checked too: stock, ours, and ours in guest threads
+must all consume the same amount.
 
 ";
 
 const REPRODUCE: &str = "
-`cargo xtask paper` measures all of this again and writes this page: about seven minutes, after the builds of both
-Wasmtimes. `cargo xtask paper --quick` takes less than a minute, and only prints. The dot product's instances need
-6 GiB of memory together.
+`cargo xtask paper` measures all of this again and writes this page. It takes about seven minutes, once both Wasmtimes
+are built. `cargo xtask paper --quick` takes less than a minute and only prints. Together, the dot product's instances
+need 6 GiB of memory.
 ";
 
 /// What the table says, in words.
