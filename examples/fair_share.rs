@@ -24,22 +24,24 @@ fn main() -> Result<()> {
 
     // A policy decides who is next, and for how long: here for 1 ms at a time, in
     // the ticks of the store's clock, which are nanoseconds.
-    store.set_wasm_thread_scheduler(WeightedFair::new(1_000_000))?;
+    store
+        .wasm_threads()
+        .set_scheduler(WeightedFair::new(1_000_000))?;
 
     let mut weights = HashMap::new();
     for (name, weight) in [("bronze", 1), ("silver", 2), ("gold", 5)] {
         let instance = Instance::new(&mut store, &module, &[])?;
         let func = instance.get_func(&mut store, "loop").expect("an export");
         let options = ThreadOptions::new().name(name).weight(weight);
-        let id = store.spawn_wasm_thread_with(func, &[], options)?;
+        let id = options.spawn(&mut store, func, &[])?;
         weights.insert(id, f64::from(weight));
     }
 
     // A trace records what happens, so that it can be looked at afterwards. There is
     // room for the latest 10,000 events; each turn makes two.
-    store.trace_wasm_threads(10_000)?;
+    store.wasm_threads().set_trace(10_000)?;
     store.run_wasm_threads_for(Duration::from_millis(500))?;
-    let trace = store.take_wasm_thread_trace().expect("a trace is on");
+    let trace = store.wasm_threads().take_trace().expect("a trace is on");
 
     let stats = Stats::of(&trace);
     let weight = |id| weights.get(&id).copied().unwrap_or(1.0);

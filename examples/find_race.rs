@@ -6,6 +6,7 @@
 //! ```
 
 use std::time::Duration;
+use wasmtime::preempt::ThreadScheduler;
 use wasmtime_preempt::policies::{Pct, Recorder, Replay, RoundRobin, Schedule};
 use wasmtime_preempt::wasmtime::*;
 
@@ -73,7 +74,7 @@ fn main() -> Result<()> {
         println!("seed {seed}: {value} of {RIGHT}, so an update was lost");
 
         // The picks are a text to keep beside the bug report.
-        let recorder = store.wasm_thread_scheduler_mut::<Recorder<Pct>>();
+        let recorder = store.wasm_threads().scheduler_mut::<Recorder<Pct>>();
         let schedule = recorder.expect("it was set").take_schedule();
         let text = schedule.to_string();
         print!("{text}");
@@ -89,7 +90,7 @@ fn replay(engine: &Engine, module: &Module, schedule: &str, found: i32) -> Resul
     for _ in 0..3 {
         let policy = Replay::new(schedule.clone());
         let (value, mut store) = run(engine, module, policy, 1)?;
-        let replay = store.wasm_thread_scheduler_mut::<Replay>();
+        let replay = store.wasm_threads().scheduler_mut::<Replay>();
         match replay.expect("it was set").divergence() {
             // Of guests that were changed since, for instance.
             Some(divergence) => println!("replayed: {divergence}"),
@@ -108,8 +109,8 @@ fn run(
     slice: u64,
 ) -> Result<(i32, Store<()>)> {
     let mut store = Store::new(engine, ());
-    store.wasm_thread_slice(Slice::Fuel(slice))?;
-    store.set_wasm_thread_scheduler(policy)?;
+    store.wasm_threads().set_slice(Slice::Fuel(slice))?;
+    store.wasm_threads().set_scheduler(policy)?;
     let memory = SharedMemory::new(engine, MemoryType::shared(1, 1))?;
     let imports = [Extern::SharedMemory(memory)];
     for _ in 0..2 {

@@ -5,6 +5,7 @@
 //! ```
 
 use std::time::Duration;
+use wasmtime::preempt::Traced;
 use wasmtime_preempt::policies::Priority;
 use wasmtime_preempt::trace::stats::Stats;
 use wasmtime_preempt::wasmtime::*;
@@ -36,19 +37,19 @@ fn main() -> Result<()> {
 
 fn run(engine: &Engine, module: &Module, policy: Priority) -> Result<()> {
     let mut store = Store::new(engine, ());
-    store.wasm_thread_slice(Slice::Fuel(10_000))?;
-    store.set_wasm_thread_scheduler(policy)?;
-    store.trace_wasm_threads(10_000)?;
+    store.wasm_threads().set_slice(Slice::Fuel(10_000))?;
+    store.wasm_threads().set_scheduler(policy)?;
+    store.wasm_threads().set_trace(10_000)?;
 
     for (name, priority) in [("background", 0), ("normal", 5), ("urgent", 10)] {
         let instance = Instance::new(&mut store, module, &[])?;
         let func = instance.get_func(&mut store, "count").expect("an export");
         let options = ThreadOptions::new().name(name).priority(priority);
-        store.spawn_wasm_thread_with(func, &[Val::I32(100_000)], options)?;
+        options.spawn(&mut store, func, &[Val::I32(100_000)])?;
     }
     store.run_wasm_threads_for(Duration::MAX)?;
 
-    let trace = store.take_wasm_thread_trace().expect("a trace is on");
+    let trace = store.wasm_threads().take_trace().expect("a trace is on");
     let stats = Stats::of(&trace);
     let name = |id| {
         let thread = stats.threads.iter().find(|thread| thread.thread == id);

@@ -31,7 +31,9 @@ fn main() -> Result<()> {
     // guest threads of this store, here in turns of 1 ms.
     let program = Program::new(&module, &linker)?;
     let mut store = Store::new(&engine, wasi.build_p1());
-    store.wasm_thread_slice(Slice::Time(Duration::from_millis(1)))?;
+    store
+        .wasm_threads()
+        .set_slice(Slice::Time(Duration::from_millis(1)))?;
     let process = program.spawn(&mut store, ProcessOptions::new().name("queue"))?;
 
     // They wait for each other all the time, and this OS thread for none of them.

@@ -5,6 +5,7 @@
 //! ```
 
 use std::time::Duration;
+use wasmtime::preempt::TypedExit;
 use wasmtime_preempt::wasmtime::*;
 
 const GUEST: &str = r#"
@@ -32,7 +33,9 @@ fn main() -> Result<()> {
 
     // Guest threads belong to a store. A turn of 1 ms each, round robin.
     let mut store = Store::new(&engine, ());
-    store.wasm_thread_slice(Slice::Time(Duration::from_millis(1)))?;
+    store
+        .wasm_threads()
+        .set_slice(Slice::Time(Duration::from_millis(1)))?;
 
     // Give each thread an instance of its own: it may be preempted between any two
     // of its instructions, and WebAssembly that is not written for threads does not
@@ -43,7 +46,7 @@ fn main() -> Result<()> {
 
     // With Rust types for parameters and results...
     let sum = a.get_typed_func::<i64, i64>(&mut store, "sum")?;
-    let typed = store.spawn_typed_wasm_thread(&sum, 30_000_000)?;
+    let typed = ThreadOptions::new().spawn_typed(&mut store, &sum, 30_000_000)?;
 
     // ...or with values whose types are checked when the thread is spawned.
     let sum = b.get_func(&mut store, "sum").expect("an export");
@@ -53,7 +56,7 @@ fn main() -> Result<()> {
     let divide = c.get_func(&mut store, "divide").expect("an export");
     let options = ThreadOptions::new().name("divider");
     let params = [Val::I32(1), Val::I32(0)];
-    let divider = store.spawn_wasm_thread_with(divide, &params, options)?;
+    let divider = options.spawn(&mut store, divide, &params)?;
 
     // Nothing has run so far. This runs all of them on this OS thread, until they
     // have finished or the time is up.
@@ -64,15 +67,15 @@ fn main() -> Result<()> {
     );
 
     // How each of them ended waits in the store, to be taken once.
-    match store.take_typed_wasm_thread_exit(typed) {
+    match typed.take_exit(&mut store) {
         Some(TypedExit::Returned(sum)) => println!("typed: returned {sum}"),
         other => println!("typed: {other:?}"),
     }
-    match store.take_wasm_thread_exit(untyped) {
+    match untyped.take_exit(&mut store) {
         Some(Exit::Returned(values)) => println!("untyped: returned {values:?}"),
         other => println!("untyped: {other:?}"),
     }
-    match store.take_wasm_thread_exit(divider) {
+    match divider.take_exit(&mut store) {
         Some(Exit::Trapped(error)) => {
             // The error is that of a plain call, with its backtrace.
             println!("divider: trapped, {}", error.root_cause());

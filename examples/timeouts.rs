@@ -6,6 +6,7 @@
 //! ```
 
 use std::time::Duration;
+use wasmtime::preempt::ThreadLimits;
 use wasmtime_preempt::wasmtime::*;
 
 const GUEST: &str = r#"
@@ -34,12 +35,12 @@ fn main() -> Result<()> {
     let engine = Engine::new(&config)?;
     let module = Module::new(&engine, GUEST)?;
     let mut store = Store::new(&engine, ());
-    store.wasm_thread_slice(Slice::Time(ms(10)))?;
+    store.wasm_threads().set_slice(Slice::Time(ms(10)))?;
 
-    let spawn = |store: &mut Store<()>, export, params: &[Val], options| {
+    let spawn = |store: &mut Store<()>, export, params: &[Val], options: ThreadOptions| {
         let instance = Instance::new(&mut *store, &module, &[])?;
         let func = instance.get_func(&mut *store, export).expect("an export");
-        store.spawn_wasm_thread_with(func, params, options)
+        options.spawn(store, func, params)
     };
 
     // An infinite loop that may have 50 ms. What counts is its own time on the CPU:
@@ -59,29 +60,31 @@ fn main() -> Result<()> {
     // The hook has the store: it may look at the thread, bill somebody, raise the
     // budget, or return an error, which ends the thread. This one raises it once.
     let mut raised = false;
-    store.wasm_thread_limit_hook(move |mut store, soft| {
-        let info = store.wasm_thread(soft.thread).expect("it has not finished");
-        println!("{}: asks for more time", info.name.unwrap_or("?"));
-        if !raised {
-            raised = true;
-            // Both limits count from the thread's start.
-            let limits = ThreadLimits::new().soft_cpu_time(ms(50)).cpu_time(ms(60));
-            store.set_wasm_thread_limits(soft.thread, limits)?;
-            println!("  and may have 60 ms in all");
-        } else {
-            println!("  and gets none");
-        }
-        Ok(())
-    })?;
+    store
+        .wasm_threads()
+        .set_soft_limit_hook(move |mut store, soft| {
+            let info = soft.thread.info(&store).expect("it has not finished");
+            println!("{}: asks for more time", info.name.unwrap_or("?"));
+            if !raised {
+                raised = true;
+                // Both limits count from the thread's start.
+                let limits = ThreadLimits::new().soft_cpu_time(ms(50)).cpu_time(ms(60));
+                soft.thread.set_limits(&mut store, limits)?;
+                println!("  and may have 60 ms in all");
+            } else {
+                println!("  and gets none");
+            }
+            Ok(())
+        })?;
 
     // No end is given, as all of them come to one.
     let run = store.run_wasm_threads_for(Duration::MAX)?;
     println!("{:?} after {:.0?}", run.end, run.elapsed);
 
     for id in [looping, sibling, patient] {
-        let info = store.wasm_thread(id).expect("its exit was not taken");
+        let info = id.info(&store).expect("its exit was not taken");
         let name = info.name.unwrap_or("?").to_string();
-        match store.take_wasm_thread_exit(id) {
+        match id.take_exit(&mut store) {
             Some(Exit::OverLimit(over)) => println!("{name}: {over}"),
             Some(Exit::Returned(values)) => println!("{name}: returned {values:?}"),
             other => println!("{name}: {other:?}"),

@@ -68,15 +68,13 @@ fn main() -> Result<()> {
             let mut spawn = |name: &str, param: i64| {
                 let instance = linker.instantiate(&mut store, &module)?;
                 let func = instance.get_typed_func::<i64, i64>(&mut store, name)?;
-                store.spawn_typed_wasm_thread(&func, param)
+                ThreadOptions::new().spawn_typed(&mut store, &func, param)
             };
             let ids = [spawn("count", 100_000_000)?, spawn("add", 0)?];
             // The store is this task's, and moves between tokio's workers with it.
             stores.push(tokio::spawn(async move {
-                let run = store.run_wasm_threads().await?;
-                let mut results = ids
-                    .map(|id| store.take_typed_wasm_thread_exit(id))
-                    .into_iter();
+                let run = store.run_wasm_threads_async(Duration::MAX).await?;
+                let mut results = ids.map(|id| id.take_exit(&mut store)).into_iter();
                 let (count, sum) = (results.next().flatten(), results.next().flatten());
                 error::Ok((run, count, sum))
             }));

@@ -19,6 +19,7 @@
 //! In WebAssembly text:
 //!
 //! ```
+//! # use wasmtime::preempt::*;
 //! # use wasmtime::*;
 //! # fn main() -> Result<()> {
 //! # let mut config = Config::new();
@@ -41,9 +42,9 @@
 //! let mut store = Store::new(&engine, ());
 //! let run = linker.instantiate(&mut store, &module)?;
 //! let run = run.get_typed_func::<(), i64>(&mut store, "run")?;
-//! let id = store.spawn_typed_wasm_thread(&run, ())?;
+//! let id = ThreadOptions::new().spawn_typed(&mut store, &run, ())?;
 //! store.run_wasm_threads_for(std::time::Duration::MAX)?;
-//! let exit = store.take_typed_wasm_thread_exit(id);
+//! let exit = id.take_exit(&mut store);
 //! assert!(matches!(exit, Some(TypedExit::Returned(1))));
 //! # Ok(())
 //! # }
@@ -77,7 +78,7 @@ pub const MODULE: &str = "preempt";
 pub fn add_to_linker<T: 'static>(linker: &mut Linker<T>) -> Result<()> {
     linker.func_wrap_concurrent(MODULE, "yield", |accessor, ()| {
         Box::pin(async move {
-            if accessor.current_wasm_thread()?.is_some() {
+            if accessor.current_thread()?.is_some() {
                 accessor.yield_now().await;
             }
             Ok(())
@@ -87,8 +88,8 @@ pub fn add_to_linker<T: 'static>(linker: &mut Linker<T>) -> Result<()> {
         let time = Duration::from_nanos(nanoseconds.cast_unsigned());
         Box::pin(accessor.sleep(time))
     })?;
-    linker.func_wrap(MODULE, "current", |caller: Caller<'_, T>| {
-        let id = caller.current_wasm_thread().map_or(0, ThreadId::as_u64);
+    linker.func_wrap(MODULE, "current", |mut caller: Caller<'_, T>| {
+        let id = caller.wasm_threads().current().map_or(0, ThreadId::as_u64);
         id.cast_signed()
     })?;
     linker.func_wrap_concurrent(MODULE, "join", |accessor, (id,): (i64,)| {

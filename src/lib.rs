@@ -1,9 +1,9 @@
 #![doc = include_str!("../README.md")]
 
 /// Who runs next, and for how long: schedulers for
-/// [`Store::set_wasm_thread_scheduler`](wasmtime::Store::set_wasm_thread_scheduler).
+/// [`WasmThreads::set_scheduler`](wasmtime::preempt::WasmThreads::set_scheduler).
 pub use preempt_policies as policies;
-/// Pictures, statistics and proofs from a [`Trace`](wasmtime::Trace).
+/// Pictures, statistics and proofs from a [`Trace`](wasmtime::preempt::Trace).
 pub use preempt_trace as trace;
 /// WASI in which a wait parks only the calling guest thread.
 #[cfg(feature = "wasi")]

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::thread;
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 /// A guest that calls `host` n times, and another that spins then.
@@ -38,7 +39,10 @@ fn waiters<T: Send + 'static>(
     let mut linker = Linker::new(&engine);
     linker.func_wrap_async("", "host", host).unwrap();
     let mut store = Store::new(&engine, data);
-    store.wasm_thread_slice(short_slice(preemption)).unwrap();
+    store
+        .wasm_threads()
+        .set_slice(short_slice(preemption))
+        .unwrap();
     (store, linker, module)
 }
 
@@ -215,7 +219,7 @@ fn a_run_ends_late_by_what_a_host_function_waits_for(preemption: Preemption) {
     });
     let id = spawn_waiter(&mut waiters, "sum", &[Val::I32(2)]);
     let (store, ..) = &mut waiters;
-    while store.wasm_thread(id).unwrap().state != ThreadState::Finished {
+    while id.info(&store).unwrap().state != ThreadState::Finished {
         let waits = *store.data();
         let run = store.run_wasm_threads_for(ms(1)).unwrap();
         // On a busy machine its time may be up before the guest gets there.
@@ -347,7 +351,7 @@ fn async_calls_of_the_store_work_between_runs(preemption: Preemption) {
 fn a_run_works_inside_an_async_host_function(preemption: Preemption) {
     let mut waiters = waiters(preemption, (), |mut caller, (n,)| {
         Box::new(async move {
-            if caller.current_wasm_thread().is_some() {
+            if caller.wasm_threads().current().is_some() {
                 yield_now().await;
                 return n;
             }

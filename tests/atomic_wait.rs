@@ -5,6 +5,7 @@ use crate::support::{
 };
 use std::thread;
 use std::time::{Duration, Instant};
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 const WAITER: &str = r#"
@@ -36,7 +37,7 @@ fn a_thread_is_parked_until_it_is_notified(preemption: Preemption) {
     let module = Module::new(&engine, NOTIFIER).unwrap();
     let memory = SharedMemory::new(&engine, MemoryType::shared(1, 1)).unwrap();
     let mut store = Store::new(&engine, ());
-    store.wasm_threads_own_memory(&memory).unwrap();
+    store.wasm_threads().own_memory(&memory).unwrap();
     let spawn = |store: &mut Store<()>, name: &str, params: &[Val]| {
         let instance = Instance::new(&mut *store, &module, &[memory.clone().into()]).unwrap();
         let func = instance.get_func(&mut *store, name).unwrap();
@@ -53,7 +54,7 @@ fn a_thread_is_parked_until_it_is_notified(preemption: Preemption) {
     assert_eq!(run.end, RunEnd::Deadlock);
     assert_eq!(run.deadlocked, [(waiters[2], WaitFor::Atomic(16))]);
     for (id, expected) in [(notifier, 2), (waiters[0], 0), (waiters[1], 0)] {
-        let exit = store.take_wasm_thread_exit(id);
+        let exit = id.take_exit(&mut store);
         let Some(Exit::Returned(values)) = exit else {
             panic!("{exit:?}");
         };
@@ -176,14 +177,14 @@ impl Guests {
     }
 
     fn returned(&mut self, id: ThreadId) -> i32 {
-        match self.store.take_wasm_thread_exit(id) {
+        match id.take_exit(&mut self.store) {
             Some(Exit::Returned(values)) => values[0].unwrap_i32(),
             exit => panic!("{exit:?}"),
         }
     }
 
     fn trapped(&mut self, id: ThreadId) -> String {
-        match self.store.take_wasm_thread_exit(id) {
+        match id.take_exit(&mut self.store) {
             Some(Exit::Trapped(error)) => error.root_cause().to_string(),
             exit => panic!("{exit:?}"),
         }
@@ -222,11 +223,15 @@ fn waiting_neither_makes_nor_loses_fuel(source: Preemption) {
         }
         let run = guests.run(HANG);
         assert_eq!(run.end, RunEnd::AllFinished, "{source}");
-        let used = guests.store.wasm_threads().map(|t| t.stats.fuel_consumed);
+        let used = guests
+            .store
+            .wasm_threads()
+            .iter()
+            .map(|t| t.stats.fuel_consumed);
         let used: u64 = used.sum();
         let left = guests.store.get_fuel().unwrap();
         assert_eq!(left, 10_000_000 - used, "{source}, {has_to_wait}");
-        let waiter = guests.store.wasm_thread(waiter).unwrap();
+        let waiter = waiter.info(&guests.store).unwrap();
         waiter.stats.fuel_consumed
     };
     assert_eq!(consumed(true), consumed(false), "{source}");
@@ -311,17 +316,17 @@ fn what_is_no_address_of_an_atomic_traps(source: Preemption) {
 fn as_many_are_woken_as_were_notified_first_those_that_came_first(source: Preemption) {
     let mut guests = Guests::new(source);
     let memory = guests.memory.clone();
-    guests.store.wasm_threads_own_memory(&memory).unwrap();
+    guests.store.wasm_threads().own_memory(&memory).unwrap();
     let ids: Vec<ThreadId> = (0..6).map(|_| guests.wait(8)).collect();
     let elsewhere = guests.wait(16);
-    guests.store.trace_wasm_threads(1_000).unwrap();
+    guests.store.wasm_threads().set_trace(1_000).unwrap();
     assert_eq!(guests.run(Duration::MAX).end, RunEnd::Deadlock, "{source}");
     for (count, woken) in [(0, 0), (1, 1), (2, 2), (-1, 3), (1, 0)] {
         let notifier = guests.spawn("notify", &[Val::I32(8), Val::I32(count)]);
         assert_eq!(guests.run(Duration::MAX).end, RunEnd::Deadlock, "{source}");
         assert_eq!(guests.returned(notifier), woken, "{source}, {count}");
     }
-    let trace = guests.store.take_wasm_thread_trace().unwrap();
+    let trace = guests.store.wasm_threads().take_trace().unwrap();
     let returned = trace
         .events
         .iter()
@@ -329,7 +334,7 @@ fn as_many_are_woken_as_were_notified_first_those_that_came_first(source: Preemp
     let order: Vec<ThreadId> = returned.map(|event| event.thread).collect();
     assert_eq!(order, ids, "{source}");
     assert_eq!(
-        guests.store.wasm_thread(elsewhere).unwrap().waits_for,
+        elsewhere.info(&guests.store).unwrap().waits_for,
         Some(WaitFor::Atomic(16))
     );
 }
@@ -382,7 +387,7 @@ fn one_that_is_ended_while_it_waits_leaves_the_queue(source: Preemption) {
     run_until_parked(&mut guests.store, &ids);
     // First, last, and in the middle.
     for i in [0, 4, 2] {
-        guests.store.kill_wasm_thread(ids[i]).unwrap();
+        ids[i].kill(&mut guests.store).unwrap();
     }
     assert_eq!(memory.atomic_notify(0, 1).unwrap(), 1);
     run_until(&mut guests.store, |store| finished(store, ids[1]));
@@ -399,14 +404,14 @@ fn one_that_is_ended_while_it_waits_leaves_the_queue(source: Preemption) {
 fn one_that_is_suspended_takes_its_notification_when_it_is_resumed(source: Preemption) {
     let mut guests = Guests::new(source);
     let memory = guests.memory.clone();
-    guests.store.wasm_threads_own_memory(&memory).unwrap();
+    guests.store.wasm_threads().own_memory(&memory).unwrap();
     let id = guests.wait(0);
     assert_eq!(guests.run(HANG).end, RunEnd::Deadlock, "{source}");
-    guests.store.suspend_wasm_thread(id).unwrap();
+    id.suspend(&mut guests.store).unwrap();
     assert_eq!(guests.run(HANG).end, RunEnd::AllSuspended, "{source}");
     assert_eq!(memory.atomic_notify(0, 1).unwrap(), 1);
     assert_eq!(guests.run(HANG).end, RunEnd::AllSuspended, "{source}");
-    guests.store.resume_wasm_thread(id).unwrap();
+    id.resume(&mut guests.store).unwrap();
     assert_eq!(guests.run(HANG).end, RunEnd::AllFinished, "{source}");
     assert_eq!(guests.returned(id), OK, "{source}");
 }
@@ -442,7 +447,7 @@ fn a_guest_that_a_host_function_has_called_can_look_and_not_wait(source: Preempt
         *guests.store.data_mut() = Some(instance);
         let id = guests.spawn("call", &[]);
         assert_eq!(guests.run(HANG).end, RunEnd::AllFinished, "{source}");
-        let exit = guests.store.take_wasm_thread_exit(id);
+        let exit = id.take_exit(&mut guests.store);
         assert!(matches!(exit, Some(Exit::Returned(_))), "{exit:?}");
         assert_eq!(guests.memory.atomic_notify(0, 9).unwrap(), 0);
     }
@@ -469,7 +474,7 @@ fn guest_threads_and_os_threads_stand_in_one_queue(source: Preemption) {
     assert!(!os_thread.is_finished());
     assert_eq!(memory.atomic_notify(0, 1).unwrap(), 1);
     assert_eq!(os_thread.join().unwrap(), WaitResult::Ok, "{source}");
-    let waits_for = guests.store.wasm_thread(last).unwrap().waits_for;
+    let waits_for = last.info(&guests.store).unwrap().waits_for;
     assert_eq!(waits_for, Some(WaitFor::Atomic(0)));
     assert_eq!(memory.atomic_notify(0, 9).unwrap(), 1);
     assert_eq!(
@@ -492,23 +497,26 @@ fn ten_thousand_wait_are_killed_and_notified_in_no_time(source: Preemption) {
     let mut ids = Vec::new();
     for i in 0..6_000 {
         let params = (8 * (i % 100), 0, -1);
-        let id = guests.store.spawn_typed_wasm_thread(&wait, params).unwrap();
+        let id = ThreadOptions::new()
+            .spawn_typed(&mut guests.store, &wait, params)
+            .unwrap();
         ids.push(id.id());
     }
     while guests
         .store
         .wasm_threads()
+        .iter()
         .any(|t| t.state != ThreadState::Parked)
     {
         guests.run(ms(100));
     }
     let handles = ids[..3_000]
         .iter()
-        .map(|id| guests.store.wasm_thread_handle(*id).unwrap());
+        .map(|id| id.remote(&mut guests.store).unwrap());
     handles
         .collect::<Vec<_>>()
         .iter()
-        .for_each(ThreadHandle::kill);
+        .for_each(RemoteThread::kill);
     let mut notified = 0;
     let run = guests.run(ms(1));
     assert!(run.finished == 3_000, "{source}: {}", run.finished);

@@ -39,10 +39,16 @@ fn an_engine_without_preemption_is_refused(preemption: Preemption) {
     ];
     assert_says(store.spawn_wasm_thread(func, &[]), &words);
     let typed = func.typed::<(), ()>(&store).unwrap();
-    assert_says(store.spawn_typed_wasm_thread(&typed, ()), &words);
+    assert_says(
+        ThreadOptions::new().spawn_typed(&mut store, &typed, ()),
+        &words,
+    );
     assert_says(store.run_wasm_threads_for(ms(1)), &words);
-    assert_says(store.wasm_thread_slice(short_slice(preemption)), &words);
-    assert_says(store.wasm_thread_limit(5), &words);
+    assert_says(
+        store.wasm_threads().set_slice(short_slice(preemption)),
+        &words,
+    );
+    assert_says(store.wasm_threads().set_max_threads(5), &words);
     func.call(&mut store, &[], &mut []).unwrap();
 }
 
@@ -70,7 +76,7 @@ fn wrong_arguments_are_refused(preemption: Preemption) {
         store.spawn_wasm_thread(func, &[Val::I32(1), Val::FuncRef(None)]),
         &["argument 1", "f64"],
     );
-    assert_eq!(store.wasm_threads().count(), 0);
+    assert_eq!(store.wasm_threads().iter().count(), 0);
     assert_eq!(store.run_wasm_threads_for(ms(1)).unwrap().dispatches, 0);
 }
 
@@ -82,7 +88,10 @@ fn things_of_another_store_are_refused(preemption: Preemption) {
     let words = ["another store", "runs in the store that owns its function"];
     assert_says(store.spawn_wasm_thread(foreign, &[]), &words);
     let typed = foreign.typed::<(), ()>(&other).unwrap();
-    assert_says(store.spawn_typed_wasm_thread(&typed, ()), &words);
+    assert_says(
+        ThreadOptions::new().spawn_typed(&mut store, &typed, ()),
+        &words,
+    );
 
     let takes_func = Func::wrap(&mut store, |_: Option<Func>| {});
     assert_says(
@@ -91,11 +100,11 @@ fn things_of_another_store_are_refused(preemption: Preemption) {
     );
     let typed = takes_func.typed::<Option<Func>, ()>(&store).unwrap();
     assert_says(
-        store.spawn_typed_wasm_thread(&typed, Some(foreign)),
+        ThreadOptions::new().spawn_typed(&mut store, &typed, Some(foreign)),
         &["cross-`Store` value", "argument"],
     );
-    assert_eq!(store.wasm_threads().count(), 0);
-    assert_eq!(other.wasm_threads().count(), 0);
+    assert_eq!(store.wasm_threads().iter().count(), 0);
+    assert_eq!(other.wasm_threads().iter().count(), 0);
 }
 
 fn data_of_another_store_is_refused(preemption: Preemption) {
@@ -112,11 +121,11 @@ fn data_of_another_store_is_refused(preemption: Preemption) {
         .typed::<Option<Rooted<ExternRef>>, ()>(&store)
         .unwrap();
     assert_says(
-        store.spawn_typed_wasm_thread(&typed, Some(data)),
+        ThreadOptions::new().spawn_typed(&mut store, &typed, Some(data)),
         &["cross-`Store` value", "argument"],
     );
-    assert_eq!(store.wasm_threads().count(), 0);
-    assert_eq!(other.wasm_threads().count(), 0);
+    assert_eq!(store.wasm_threads().iter().count(), 0);
+    assert_eq!(other.wasm_threads().iter().count(), 0);
 }
 
 /// Slices that cannot end, or never would.
@@ -154,19 +163,13 @@ fn slices_that_cannot_end_are_refused(preemption: Preemption) {
     let func = Func::wrap(&mut store, || {});
     let typed = func.typed::<(), ()>(&store).unwrap();
     for (slice, words) in impossible_slices(preemption) {
-        assert_says(store.wasm_thread_slice(slice), &words);
-        assert_says(store.set_wasm_thread_slice(id, slice), &words);
+        assert_says(store.wasm_threads().set_slice(slice), &words);
+        assert_says(id.set_slice(&mut store, slice), &words);
         let options = ThreadOptions::new().slice(slice);
-        assert_says(
-            store.spawn_wasm_thread_with(func, &[], options.clone()),
-            &words,
-        );
-        assert_says(
-            store.spawn_typed_wasm_thread_with(&typed, (), options),
-            &words,
-        );
+        assert_says(options.clone().spawn(&mut store, func, &[]), &words);
+        assert_says(options.spawn_typed(&mut store, &typed, ()), &words);
     }
-    let threads: Vec<_> = store.wasm_threads().collect();
+    let threads: Vec<_> = store.wasm_threads().iter().collect();
     assert_eq!(threads.len(), 1);
     assert_eq!(threads[0].slice, short_slice(preemption));
 }
@@ -185,16 +188,13 @@ fn slices_of_the_other_kind_are_refused(preemption: Preemption) {
             ["5 units", own.as_str(), "Slice::Time", "Preemption::Fuel"],
         ),
     };
-    assert_says(store.wasm_thread_slice(slice), &words);
-    assert_says(store.set_wasm_thread_slice(id, slice), &words);
+    assert_says(store.wasm_threads().set_slice(slice), &words);
+    assert_says(id.set_slice(&mut store, slice), &words);
     let func = Func::wrap(&mut store, || {});
     let options = ThreadOptions::new().slice(slice);
-    assert_says(store.spawn_wasm_thread_with(func, &[], options), &words);
-    assert_eq!(
-        store.wasm_thread(id).unwrap().slice,
-        short_slice(preemption)
-    );
-    assert_eq!(store.wasm_threads().count(), 1);
+    assert_says(options.spawn(&mut store, func, &[]), &words);
+    assert_eq!(id.info(&store).unwrap().slice, short_slice(preemption));
+    assert_eq!(store.wasm_threads().iter().count(), 1);
 }
 
 fn running_inside_a_run_is_refused(preemption: Preemption) {
@@ -215,15 +215,15 @@ fn unknown_and_finished_threads_have_no_slices(preemption: Preemption) {
     let (mut store, module) = guests(preemption);
     let id = spawn(&mut store, &module, "answer", &[]);
     let slice = shortest_slice(preemption);
-    store.set_wasm_thread_slice(id, slice).unwrap();
+    id.set_slice(&mut store, slice).unwrap();
     run_all(&mut store);
     assert_says(
-        store.set_wasm_thread_slice(id, slice),
+        id.set_slice(&mut store, slice),
         &["guest thread 1 has finished"],
     );
     returned(&mut store, id);
     assert_says(
-        store.set_wasm_thread_slice(id, slice),
+        id.set_slice(&mut store, slice),
         &["no guest thread 1", "never spawned", "taken"],
     );
 }
@@ -233,9 +233,9 @@ fn more_threads_than_the_limit_are_refused(preemption: Preemption) {
     let func = stateless(&mut store)
         .get_func(&mut store, "answer")
         .unwrap();
-    store.wasm_thread_limit(3).unwrap();
+    store.wasm_threads().set_max_threads(3).unwrap();
     let ids = [(); 3].map(|()| store.spawn_wasm_thread(func, &[]).unwrap());
-    let words = ["3 already", "limit", "detached", "wasm_thread_limit"];
+    let words = ["3 already", "limit", "detached", "set_max_threads"];
     assert_says(store.spawn_wasm_thread(func, &[]), &words);
     // Those whose exits were not taken count, too.
     run_all(&mut store);
@@ -243,10 +243,10 @@ fn more_threads_than_the_limit_are_refused(preemption: Preemption) {
     returned(&mut store, ids[0]);
     store.spawn_wasm_thread(func, &[]).unwrap();
     assert_says(store.spawn_wasm_thread(func, &[]), &words);
-    assert_eq!(store.wasm_threads().count(), 3);
-    store.wasm_thread_limit(0).unwrap();
+    assert_eq!(store.wasm_threads().iter().count(), 3);
+    store.wasm_threads().set_max_threads(0).unwrap();
     assert_says(store.spawn_wasm_thread(func, &[]), &["limit"]);
-    store.wasm_thread_limit(100).unwrap();
+    store.wasm_threads().set_max_threads(100).unwrap();
     store.spawn_wasm_thread(func, &[]).unwrap();
     assert_eq!(run_all(&mut store).finished, 2);
 }
@@ -307,8 +307,11 @@ fn a_dead_reference_is_refused(preemption: Preemption) {
     let spawned = store.spawn_wasm_thread(func, &[Val::ExternRef(Some(dead))]);
     assert_says(spawned, &["argument 0"]);
     let typed = func.typed::<Option<Rooted<ExternRef>>, ()>(&store).unwrap();
-    assert_says(store.spawn_typed_wasm_thread(&typed, Some(dead)), &["root"]);
-    assert_eq!(store.wasm_threads().count(), 0);
+    assert_says(
+        ThreadOptions::new().spawn_typed(&mut store, &typed, Some(dead)),
+        &["root"],
+    );
+    assert_eq!(store.wasm_threads().iter().count(), 0);
 }
 
 #[test]

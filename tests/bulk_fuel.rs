@@ -4,6 +4,7 @@
 use crate::support::*;
 use std::fmt::Write as _;
 use std::time::Duration;
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 const LIMIT: u64 = 1_000_000;
@@ -20,7 +21,7 @@ fn spawn_limited(store: &mut Store<()>, module: &Module, params: &[Val], limit: 
     let instance = Instance::new(&mut *store, module, &[]).unwrap();
     let run = instance.get_func(&mut *store, "run").unwrap();
     let options = ThreadOptions::new().fuel_limit(limit);
-    store.spawn_wasm_thread_with(run, params, options).unwrap()
+    options.spawn(&mut *store, run, params).unwrap()
 }
 
 /// One for each kind of operation, on its operand, which is far too much for what it works on.
@@ -135,12 +136,11 @@ fn a_limit_is_looked_at_before_an_operation_is_done(preemption: Preemption) {
     let run = instance.get_func(&mut store, "run").unwrap();
     let before = store.get_fuel().unwrap();
     let options = ThreadOptions::new().fuel_limit(1_000);
-    let id = store
-        .spawn_wasm_thread_with(run, &[Val::I32(1 << 20)], options)
+    let id = options
+        .spawn(&mut store, run, &[Val::I32(1 << 20)])
         .unwrap();
     run_all(&mut store);
-    let Some(Exit::OverLimit(OverLimit::Fuel { limit, used, .. })) =
-        store.take_wasm_thread_exit(id)
+    let Some(Exit::OverLimit(OverLimit::Fuel { limit, used, .. })) = id.take_exit(&mut store)
     else {
         panic!("should be over its limit");
     };
@@ -166,7 +166,7 @@ fn one_who_grows_a_table_pays_no_more_than_it_may(preemption: Preemption) {
     let before = store.get_fuel().unwrap();
     let id = spawn_limited(&mut store, &module, &[Val::I32(1_000_000)], 1_000);
     run_all(&mut store);
-    let exit = store.take_wasm_thread_exit(id);
+    let exit = id.take_exit(&mut store);
     assert!(matches!(exit, Some(Exit::OverLimit(_))), "{exit:?}");
     assert!(before - store.get_fuel().unwrap() <= 1_000);
 }
@@ -226,14 +226,14 @@ fn no_operation_makes_the_counter_wrap(preemption: Preemption) {
             let mut store = Store::new(&engine, ());
             store.set_fuel(u64::MAX).unwrap();
             if preemption == Preemption::Fuel {
-                store.wasm_thread_slice(Slice::Fuel(2_000)).unwrap();
+                store.wasm_threads().set_slice(Slice::Fuel(2_000)).unwrap();
             }
             let params = [Val::I32(turns), Val::I64(delta)];
             let id = spawn_limited(&mut store, &module, &params, 20_000);
             let other = spawn_limited(&mut store, &module, &params, 20_000);
             run_all(&mut store);
             for id in [id, other] {
-                let exit = store.take_wasm_thread_exit(id);
+                let exit = id.take_exit(&mut store);
                 assert!(matches!(exit, Some(Exit::OverLimit(_))), "{exit:?}");
             }
         }

@@ -4,6 +4,7 @@
 use crate::support::*;
 use std::future;
 use std::time::Duration;
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 /// What a hook was told, of all threads together.
@@ -15,7 +16,7 @@ struct Calls {
     fails_at: Option<u32>,
     calls: u32,
     /// Whom it kills, as soon as one of them leaves the CPU.
-    kills: Vec<ThreadHandle>,
+    kills: Vec<RemoteThread>,
 }
 
 #[derive(Default)]
@@ -42,7 +43,7 @@ const GUEST: &str = r#"
 fn store(source: Preemption) -> (Store<Calls>, InstancePre<Calls>) {
     let engine = engine(source);
     let mut store = Store::new(&engine, Calls::default());
-    store.wasm_thread_slice(short_slice(source)).unwrap();
+    store.wasm_threads().set_slice(short_slice(source)).unwrap();
     store.call_hook(|mut store, hook| {
         let calls = store.data_mut();
         match hook {
@@ -111,7 +112,7 @@ fn they_come_in_pairs(source: Preemption) {
         // Between two runs nobody is in Wasm, nor in the host.
         assert_paired(&store, source);
     }
-    let spinner = store.wasm_thread_handle(spinner).unwrap();
+    let spinner = spinner.remote(&mut store).unwrap();
     spinner.kill();
     store.run_wasm_threads_for(ms(20)).unwrap();
     assert_paired(&store, source);
@@ -132,16 +133,14 @@ fn one_that_fails_ends_its_thread_only(source: Preemption) {
         });
         store.data_mut().fails_at = Some(fails_at);
         run_all(&mut store);
-        let failed = threads
-            .iter()
-            .filter(|id| match store.take_wasm_thread_exit(**id) {
-                Some(Exit::Returned(_)) => false,
-                Some(Exit::Trapped(error)) => {
-                    assert!(format!("{error:?}").contains("says no"), "{error:?}");
-                    true
-                }
-                exit => panic!("{exit:?}"),
-            });
+        let failed = threads.iter().filter(|id| match *id.take_exit(&mut store) {
+            Some(Exit::Returned(_)) => false,
+            Some(Exit::Trapped(error)) => {
+                assert!(format!("{error:?}").contains("says no"), "{error:?}");
+                true
+            }
+            exit => panic!("{exit:?}"),
+        });
         assert_eq!(failed.count(), 1, "{source}, call {fails_at}");
     }
 }
@@ -151,7 +150,7 @@ fn a_kill_in_the_middle_of_a_check_is_honoured(source: Preemption) {
     let threads = [(), ()].map(|()| spawn_guest(&mut store, &pre, "spin", &[]));
     store.data_mut().kills = threads
         .iter()
-        .map(|id| store.wasm_thread_handle(*id).unwrap())
+        .map(|id| id.remote(&mut store).unwrap())
         .collect();
     run_all(&mut store);
     for id in threads {

@@ -2,6 +2,7 @@
 
 use crate::support::*;
 use std::time::Duration;
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 fn metered(preemption: Preemption) -> Engine {
@@ -87,17 +88,17 @@ fn guests_that_trap_use_up_what_their_group_has(preemption: Preemption) {
     let module = that_traps(&engine, TRAPS[0]);
     let mut store = store(&engine);
     let limits = ThreadLimits::new().fuel(20_000_000);
-    store.wasm_thread_group_limits(7, limits).unwrap();
+    store.wasm_threads().set_group_limits(7, limits).unwrap();
     let mut over_at = None;
     for n in 0..40 {
         let instance = Instance::new(&mut store, &module, &[]).unwrap();
         let run = instance.get_func(&mut store, "loops").unwrap();
         let options = ThreadOptions::new().group(7);
-        let id = store
-            .spawn_wasm_thread_with(run, &[Val::I32(1_800_000)], options)
+        let id = options
+            .spawn(&mut store, run, &[Val::I32(1_800_000)])
             .unwrap();
         run_all(&mut store);
-        if let Some(Exit::OverLimit(over)) = store.take_wasm_thread_exit(id) {
+        if let Some(Exit::OverLimit(over)) = id.take_exit(&mut store) {
             assert!(
                 matches!(over, OverLimit::Fuel { group: true, .. }),
                 "{over}"
@@ -121,8 +122,8 @@ fn a_start_function_that_traps_is_charged(preemption: Preemption) {
     let module = Module::new(&engine, wat).unwrap();
     let pre = Linker::new(&engine).instantiate_pre(&module).unwrap();
     let mut store = store(&engine);
-    let id = store
-        .spawn_wasm_instance(&pre, ThreadOptions::new(), |mut store, instance| {
+    let id = ThreadOptions::new()
+        .spawn_instance(&mut store, &pre, |mut store, instance| {
             Ok((instance.get_func(&mut store, "run").unwrap(), vec![]))
         })
         .unwrap();
@@ -153,19 +154,17 @@ fn a_host_function_can_charge_its_caller(preemption: Preemption) {
         let mut store = Store::new(&engine, 0);
         store.set_fuel(1 << 40).unwrap();
         let of_group = ThreadLimits::new().fuel(100_000);
-        store.wasm_thread_group_limits(5, of_group).unwrap();
+        store.wasm_threads().set_group_limits(5, of_group).unwrap();
         let instance = linker.instantiate(&mut store, &module).unwrap();
         let run = instance.get_func(&mut store, "run").unwrap();
         let options = ThreadOptions::new().limits(limits).group(group);
-        let id = store
-            .spawn_wasm_thread_with(run, &[Val::I32(1_000)], options)
-            .unwrap();
+        let id = options.spawn(&mut store, run, &[Val::I32(1_000)]).unwrap();
         run_all(&mut store);
         assert_eq!(*store.data(), 10, "group {group}");
         let counted = stats(&store, id).fuel_consumed;
         assert!((100_000..101_000).contains(&counted), "{counted}");
         assert_eq!((1 << 40) - store.get_fuel().unwrap(), counted);
-        let exit = store.take_wasm_thread_exit(id);
+        let exit = id.take_exit(&mut store);
         assert!(matches!(exit, Some(Exit::OverLimit(_))), "{exit:?}");
     }
 }
@@ -181,9 +180,9 @@ fn one_that_ends_beyond_its_limit_is_over_it(preemption: Preemption) {
             let instance = Instance::new(&mut store, &module, &[]).unwrap();
             let run = instance.get_func(&mut store, "run").unwrap();
             let options = ThreadOptions::new().fuel_limit(limit);
-            let id = store.spawn_wasm_thread_with(run, &[], options).unwrap();
+            let id = options.spawn(&mut store, run, &[]).unwrap();
             run_all(&mut store);
-            let exit = store.take_wasm_thread_exit(id);
+            let exit = id.take_exit(&mut store);
             assert_eq!(
                 matches!(exit, Some(Exit::OverLimit(_))),
                 is_over,
@@ -198,16 +197,20 @@ fn a_group_is_not_over_its_limit_by_what_suspended_threads_hold(preemption: Pree
     let engine = metered(preemption);
     let module = Module::new(&engine, GUESTS).unwrap();
     let mut store = store(&engine);
-    store.wasm_thread_slice(short_slice(preemption)).unwrap();
     store
-        .wasm_thread_group_limits(3, ThreadLimits::new().fuel(LIMIT))
+        .wasm_threads()
+        .set_slice(short_slice(preemption))
+        .unwrap();
+    store
+        .wasm_threads()
+        .set_group_limits(3, ThreadLimits::new().fuel(LIMIT))
         .unwrap();
     let ids: Vec<_> = (0..10)
         .map(|_| {
             let instance = Instance::new(&mut store, &module, &[]).unwrap();
             let spin = instance.get_func(&mut store, "spin").unwrap();
             let options = ThreadOptions::new().group(3);
-            store.spawn_wasm_thread_with(spin, &[], options).unwrap()
+            options.spawn(&mut store, spin, &[]).unwrap()
         })
         .collect();
     let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
@@ -266,7 +269,7 @@ fn fuel_is_never_made(preemption: Preemption) {
             Preemption::Fuel => Slice::Fuel(1_000_000),
             _ => shortest_slice(preemption),
         };
-        store.wasm_thread_slice(slice).unwrap();
+        store.wasm_threads().set_slice(slice).unwrap();
         let ids =
             [(); 2].map(|()| spawn_linked(&mut store, &linker, &module, "run", &[Val::I32(8)]));
         let mut left = 1 << 40;
@@ -308,7 +311,10 @@ fn a_helper_of_compiled_code_charges_for_nothing_else(preemption: Preemption) {
     let expected = before - plain.get_fuel().unwrap();
 
     let mut store = store(&engine);
-    store.wasm_thread_slice(short_slice(preemption)).unwrap();
+    store
+        .wasm_threads()
+        .set_slice(short_slice(preemption))
+        .unwrap();
     let ids = [(); 2].map(|()| spawn(&mut store, &module, "run", &[Val::I32(50_000)]));
     run_all(&mut store);
     for id in ids {

@@ -46,7 +46,7 @@ fn components_outlive_threads_that_end_early(preemption: Preemption) {
     let killed = spawn_spinner(&mut store, &module).0;
     spawn_spinner(&mut store, &module);
     store.run_wasm_threads_for(ms(5)).unwrap();
-    store.kill_wasm_thread(killed).unwrap();
+    killed.kill(&mut store).unwrap();
     assert_answers(&mut store, &answer);
     assert_eq!(store.shutdown_wasm_threads(), 1);
     assert_answers(&mut store, &answer);

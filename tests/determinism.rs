@@ -3,6 +3,7 @@
 
 use crate::support::*;
 use std::time::Duration;
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 /// Guests that say what they do, at times that depend on their own numbers.
@@ -44,7 +45,7 @@ fn events(engine: &Engine, slice: u64, time: Duration) -> (Vec<Event>, Vec<Threa
             "",
             "log",
             |mut caller: Caller<'_, Data>, seed: i32, x: i64| {
-                let id = caller.current_wasm_thread().unwrap().as_u64();
+                let id = caller.wasm_threads().current().unwrap().as_u64();
                 caller.data_mut().log.push((id, seed, x));
             },
         )
@@ -57,7 +58,7 @@ fn events(engine: &Engine, slice: u64, time: Duration) -> (Vec<Event>, Vec<Threa
         })
         .unwrap();
     let mut store = Store::new(engine, Data::default());
-    store.wasm_thread_slice(Slice::Fuel(slice)).unwrap();
+    store.wasm_threads().set_slice(Slice::Fuel(slice)).unwrap();
     let instance = linker.instantiate(&mut store, &module).unwrap();
     let talk = instance.get_func(&mut store, "talk").unwrap();
     store.data_mut().talk = Some(talk);
@@ -67,15 +68,13 @@ fn events(engine: &Engine, slice: u64, time: Duration) -> (Vec<Event>, Vec<Threa
             _ => ThreadOptions::new(),
         };
         let params = [Val::I32(seed), Val::I32(1)];
-        store
-            .spawn_wasm_thread_with(talk, &params, options)
-            .unwrap();
+        options.spawn(&mut store, talk, &params).unwrap();
     }
     let mut runs = 1;
     while store.run_wasm_threads_for(time).unwrap().end == RunEnd::TimeUp {
         runs += 1;
     }
-    let stats = store.wasm_threads().map(|thread| {
+    let stats = store.wasm_threads().iter().map(|thread| {
         let mut stats = thread.stats;
         // These alone are of the clock.
         stats.cpu_time = Duration::ZERO;

@@ -177,7 +177,7 @@ fn threads(
     reverse: bool,
 ) -> Result<u64> {
     let mut store = store(engine);
-    store.wasm_thread_slice(slice)?;
+    store.wasm_threads().set_slice(slice)?;
     let mut calls: Vec<_> = calls.iter().chain(calls).collect();
     if reverse {
         calls.reverse();
@@ -191,7 +191,7 @@ fn threads(
     let run = run_all(&mut store);
     for (instance, id, export, expected) in threads {
         let fuel = stats(&store, id).fuel_consumed;
-        let result = match store.take_wasm_thread_exit(id) {
+        let result = match id.take_exit(&mut store) {
             Some(Exit::Returned(values)) => Ok(values),
             Some(Exit::Trapped(error)) => Err(error),
             other => panic!("{other:?}"),

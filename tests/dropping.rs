@@ -19,21 +19,24 @@ for_each_preemption!(
 
 /// Threads that were never started, are suspended, detached, or have ended.
 fn populate<T: 'static>(store: &mut Store<T>, preemption: Preemption) {
-    store.wasm_thread_slice(short_slice(preemption)).unwrap();
+    store
+        .wasm_threads()
+        .set_slice(short_slice(preemption))
+        .unwrap();
     let instance = stateless(store);
     for round in 0..2 {
         for export in ["spin", "answer", "trap", "overflow"] {
             spawn_in(store, instance, export, &[]);
             let func = instance.get_func(&mut *store, export).unwrap();
             let options = ThreadOptions::new().detached(true);
-            store.spawn_wasm_thread_with(func, &[], options).unwrap();
+            options.spawn(&mut *store, func, &[]).unwrap();
         }
         let mut finished = if round == 0 { 0 } else { 6 };
         while finished < 6 {
             finished += store.run_wasm_threads_for(ms(5)).unwrap().finished;
         }
     }
-    assert_eq!(store.wasm_threads().count(), 2 + 3 + 8);
+    assert_eq!(store.wasm_threads().iter().count(), 2 + 3 + 8);
 }
 
 fn dropping_a_store_gives_all_stacks_back(preemption: Preemption) {

@@ -44,7 +44,9 @@ fn bumpers(config: &Config) -> (Store<Vec<i32>>, Linker<Vec<i32>>, Module) {
     let mut store = Store::new(&engine, Vec::new());
     store.set_epoch_deadline(1 << 40);
     // Not for engines without preemption.
-    let _ = store.wasm_thread_slice(Slice::Time(Duration::from_secs(100)));
+    let _ = store
+        .wasm_threads()
+        .set_slice(Slice::Time(Duration::from_secs(100)));
     (store, linker, module)
 }
 
@@ -58,7 +60,8 @@ fn make_ticks(engine: &Engine, n: u64) {
     let mut store = Store::new(engine, ());
     store.set_epoch_deadline(u64::MAX);
     store
-        .wasm_thread_slice(Slice::Time(Duration::from_micros(100)))
+        .wasm_threads()
+        .set_slice(Slice::Time(Duration::from_micros(100)))
         .unwrap();
     spawn_spinner(&mut store, &module);
     spawn_spinner(&mut store, &module);
@@ -101,7 +104,7 @@ fn a_deadline_counts_increments_after_slices_have_ended() {
     for deadline in [1, 2, 7] {
         let turns = [&config, &stock].map(|config| {
             let (mut store, linker, module) = bumpers(config);
-            let preempts = store.wasm_thread_slice(Slice::Time(ms(1))).is_ok();
+            let preempts = store.wasm_threads().set_slice(Slice::Time(ms(1))).is_ok();
             if preempts {
                 make_ticks(store.engine(), 20);
             }
@@ -247,9 +250,12 @@ fn interrupt_ends_that_thread_only() {
 fn an_error_of_the_callback_ends_that_thread_only() {
     let (mut store, linker, module) = bumpers(&config(Preemption::Epoch));
     let mut first = true;
-    store.epoch_deadline_callback(move |store| {
+    store.epoch_deadline_callback(move |mut store| {
         if std::mem::replace(&mut first, false) {
-            return Err(Error::msg(format!("not {:?}", store.current_wasm_thread())));
+            return Err(Error::msg(format!(
+                "not {:?}",
+                store.wasm_threads().current()
+            )));
         }
         Ok(UpdateDeadline::Continue(1))
     });

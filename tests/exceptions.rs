@@ -1,6 +1,7 @@
 //! Exceptions that nothing catches end their own thread, and are all to be had.
 
 use crate::support::*;
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 const THROWERS: &str = r#"
@@ -27,7 +28,10 @@ fn throwers(preemption: Preemption) -> (Store<()>, Module) {
     let engine = Engine::new(&config).unwrap();
     let module = Module::new(&engine, THROWERS).unwrap();
     let mut store = Store::new(&engine, ());
-    store.wasm_thread_slice(short_slice(preemption)).unwrap();
+    store
+        .wasm_threads()
+        .set_slice(short_slice(preemption))
+        .unwrap();
     (store, module)
 }
 
@@ -55,9 +59,11 @@ fn each_thread_has_its_own(preemption: Preemption) {
     let throw = instance
         .get_typed_func::<i32, ()>(&mut store, "throw")
         .unwrap();
-    let id = store.spawn_typed_wasm_thread(&throw, 7).unwrap();
+    let id = ThreadOptions::new()
+        .spawn_typed(&mut store, &throw, 7)
+        .unwrap();
     run_all(&mut store);
-    let exit = store.take_typed_wasm_thread_exit(id);
+    let exit = id.take_exit(&mut store);
     assert!(matches!(exit, Some(TypedExit::Trapped(_))), "{exit:?}");
     assert_eq!(payload(&mut store), 7);
 }
@@ -67,9 +73,7 @@ fn one_that_is_not_taken_is_dropped(preemption: Preemption) {
     let instance = Instance::new(&mut store, &module, &[]).unwrap();
     let throw = instance.get_func(&mut store, "throw").unwrap();
     let detached = ThreadOptions::new().detached(true);
-    store
-        .spawn_wasm_thread_with(throw, &[Val::I32(1)], detached)
-        .unwrap();
+    detached.spawn(&mut store, throw, &[Val::I32(1)]).unwrap();
     run_all(&mut store);
     assert!(!store.has_pending_exception());
     store.gc(None).unwrap();

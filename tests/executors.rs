@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 fn one_worker() -> Runtime {
@@ -59,11 +60,11 @@ fn a_future_runs_all_threads_to_their_end(source: Preemption) {
     let calls: [(&str, &[Val]); 2] = [("answer", &[]), ("sum", &[Val::I64(5_000_000)])];
     let (mut store, ids) = store(&engine, &module, &calls);
     let run = one_worker()
-        .block_on(is_send(store.run_wasm_threads()))
+        .block_on(is_send(store.run_wasm_threads_async(Duration::MAX)))
         .unwrap();
     assert_eq!(run.end, RunEnd::AllFinished, "{source}");
     assert_eq!(run.finished, 2);
-    let exit = store.take_wasm_thread_exit(ids[1]);
+    let exit = ids[1].take_exit(&mut store);
     let Some(Exit::Returned(values)) = exit else {
         panic!("{exit:?}");
     };
@@ -82,7 +83,7 @@ fn other_tasks_get_their_turn_beside_one_that_never_yields(source: Preemption) {
         }));
         {
             // The ticks come while this goes on.
-            let mut run = pin!(store.run_wasm_threads_for_async(HANG));
+            let mut run = pin!(store.run_wasm_threads_async(HANG));
             future::poll_fn(|cx| {
                 assert!(run.as_mut().poll(cx).is_pending(), "{source}");
                 ticker.as_mut().poll(cx)
@@ -90,7 +91,7 @@ fn other_tasks_get_their_turn_beside_one_that_never_yields(source: Preemption) {
             .await
             .unwrap();
         }
-        store.run_wasm_threads_for_async(ms(20)).await.unwrap()
+        store.run_wasm_threads_async(ms(20)).await.unwrap()
     });
     assert_eq!(run.end, RunEnd::TimeUp, "{source}");
     assert!(run.elapsed >= ms(20), "{source}: {run:?}");
@@ -102,14 +103,14 @@ fn a_future_that_is_dropped_between_two_polls_leaves_the_store_runnable(source: 
     let (mut store, ids) = store(&engine, &module, &[("spin", &[]), ("spin", &[])]);
     let mut cx = Context::from_waker(Waker::noop());
     for _ in 0..3 {
-        let mut run = pin!(store.run_wasm_threads());
+        let mut run = pin!(store.run_wasm_threads_async(Duration::MAX));
         for _ in 0..4 {
             assert!(run.as_mut().poll(&mut cx).is_pending());
         }
     }
     for id in &ids {
         assert_eq!(
-            store.wasm_thread(*id).unwrap().state,
+            id.info(&store).unwrap().state,
             ThreadState::Ready,
             "{source}"
         );
@@ -162,21 +163,18 @@ fn a_thread_that_keeps_the_store_is_ended_when_the_future_is_dropped(source: Pre
     let (keeper, other) = (spawn("f"), spawn("nothing"));
     let mut cx = Context::from_waker(Waker::noop());
     {
-        let mut run = pin!(store.run_wasm_threads());
+        let mut run = pin!(store.run_wasm_threads_async(Duration::MAX));
         for _ in 0..3 {
             assert!(run.as_mut().poll(&mut cx).is_pending());
         }
         assert_eq!(alive.load(Ordering::SeqCst), 1);
     }
     assert_eq!(alive.load(Ordering::SeqCst), 0, "{source}");
-    assert!(matches!(
-        store.take_wasm_thread_exit(keeper),
-        Some(Exit::Killed)
-    ));
+    assert!(matches!(keeper.take_exit(&mut store), Some(Exit::Killed)));
     let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
     assert_eq!(run.end, RunEnd::AllFinished, "{source}");
     assert!(matches!(
-        store.take_wasm_thread_exit(other),
+        other.take_exit(&mut store),
         Some(Exit::Returned(_))
     ));
     assert_eq!(*store.data(), 0);
@@ -203,16 +201,20 @@ fn a_future_that_is_forgotten_leaks_the_thread_that_keeps_the_store_and_nothing_
         let func = instance.get_func(&mut store, name).unwrap();
         store.spawn_wasm_thread(func, &[]).unwrap();
     }
-    store.wasm_thread_slice(Slice::Time(ms(1))).unwrap();
+    store.wasm_threads().set_slice(Slice::Time(ms(1))).unwrap();
     let mut cx = Context::from_waker(Waker::noop());
-    let mut run = Box::pin(store.run_wasm_threads());
+    let mut run = Box::pin(store.run_wasm_threads_async(Duration::MAX));
     for _ in 0..3 {
         assert!(run.as_mut().poll(&mut cx).is_pending());
     }
     std::mem::forget(run);
     // The thread that kept the store has no stack any more. The others go on.
     store.run_wasm_threads_for(ms(50)).unwrap();
-    let states: Vec<_> = store.wasm_threads().map(|thread| thread.state).collect();
+    let states: Vec<_> = store
+        .wasm_threads()
+        .iter()
+        .map(|thread| thread.state)
+        .collect();
     use ThreadState::{Finished, Ready};
     assert_eq!(states, [Ready, Finished, Ready]);
     assert_eq!(store.shutdown_wasm_threads(), 2);
@@ -238,7 +240,7 @@ fn threads_sleep_without_an_executor_that_has_timers(source: Preemption) {
     let runtime = Builder::new_current_thread().build().unwrap();
     let mut polls = 0;
     let run = runtime.block_on(async {
-        let mut run = pin!(store.run_wasm_threads());
+        let mut run = pin!(store.run_wasm_threads_async(Duration::MAX));
         future::poll_fn(|cx| {
             polls += 1;
             run.as_mut().poll(cx)
@@ -265,7 +267,7 @@ fn stores_share_the_workers_of_a_runtime(source: Preemption) {
     runtime.block_on(async {
         let tasks = (0..16).map(|_| {
             let (mut store, _) = store(&engine, &module, &WORK);
-            tokio::spawn(async move { store.run_wasm_threads().await.unwrap() })
+            tokio::spawn(async move { store.run_wasm_threads_async(Duration::MAX).await.unwrap() })
         });
         for task in tasks.collect::<Vec<_>>() {
             let run = task.await.unwrap();
@@ -279,7 +281,7 @@ fn each_poll_may_be_on_another_os_thread(source: Preemption) {
     let engine = Engine::new(&config(source)).unwrap();
     let module = Module::new(&engine, GUESTS).unwrap();
     let (mut store, _) = store(&engine, &module, &WORK);
-    let mut run = Box::pin(store.run_wasm_threads());
+    let mut run = Box::pin(store.run_wasm_threads_async(Duration::MAX));
     let mut polls = 0;
     let run = loop {
         polls += 1;
@@ -305,7 +307,7 @@ fn a_time_of_zero_runs_nothing() {
     let module = Module::new(&engine, GUESTS).unwrap();
     let (mut store, _) = store(&engine, &module, &[("spin", &[])]);
     let mut cx = Context::from_waker(Waker::noop());
-    let mut run = pin!(store.run_wasm_threads_for_async(Duration::ZERO));
+    let mut run = pin!(store.run_wasm_threads_async(Duration::ZERO));
     let Poll::Ready(Ok(run)) = run.as_mut().poll(&mut cx) else {
         panic!("it is over at once");
     };
@@ -343,7 +345,7 @@ fn a_store_goes_to_the_back_of_a_workers_queue(source: Preemption) {
     });
     let (polls, starved) = runtime.block_on(async {
         let store = tokio::spawn(async move {
-            let mut run = pin!(store.run_wasm_threads_for_async(ms(300)));
+            let mut run = pin!(store.run_wasm_threads_async(ms(300)));
             let (mut polls, mut starved, mut last) = (0, 0, usize::MAX);
             future::poll_fn(|cx| {
                 let now = turns.load(Ordering::Relaxed);
@@ -383,19 +385,21 @@ fn what_others_do_while_a_thread_keeps_the_store_is_not_its_cpu_time(source: Pre
     let func = instance.get_func(&mut store, "f").unwrap();
     // What it takes when nobody else has this OS thread.
     let alone = store.spawn_wasm_thread(func, &[]).unwrap();
-    one_worker().block_on(store.run_wasm_threads()).unwrap();
-    let limit = ms(100) + 4 * store.wasm_thread(alone).unwrap().stats.cpu_time;
+    one_worker()
+        .block_on(store.run_wasm_threads_async(Duration::MAX))
+        .unwrap();
+    let limit = ms(100) + 4 * alone.info(&store).unwrap().stats.cpu_time;
     let options = ThreadOptions::new().cpu_limit(limit);
-    let id = store.spawn_wasm_thread_with(func, &[], options).unwrap();
+    let id = options.spawn(&mut store, func, &[]).unwrap();
     let mut cx = Context::from_waker(Waker::noop());
-    let mut run = Box::pin(store.run_wasm_threads());
+    let mut run = Box::pin(store.run_wasm_threads_async(Duration::MAX));
     assert!(run.as_mut().poll(&mut cx).is_pending());
     // Other tasks have this OS thread.
     let start = os_thread_cpu_time();
     while os_thread_cpu_time() - start < limit {}
     let run = one_worker().block_on(run);
     assert_eq!(run.unwrap().end, RunEnd::AllFinished, "{source}");
-    let exit = store.take_wasm_thread_exit(id);
+    let exit = id.take_exit(&mut store);
     assert!(
         matches!(exit, Some(Exit::Returned(_))),
         "{source}: {exit:?}"
@@ -456,7 +460,7 @@ fn an_executor_may_poll_where_it_is_woken(source: Preemption) {
         let finished = done.clone();
         let task = Arc::new(Inline {
             future: Mutex::new(Some(Box::pin(async move {
-                let run = store.run_wasm_threads().await.unwrap();
+                let run = store.run_wasm_threads_async(Duration::MAX).await.unwrap();
                 assert_eq!(run.end, RunEnd::AllFinished);
                 finished.store(1, Ordering::SeqCst);
             }))),
@@ -484,16 +488,16 @@ fn a_waker_that_panics_breaks_nothing_for_others(source: Preemption) {
         let mut cx = Context::from_waker(&waker);
         let (mut store, memory, _) = waiters(source, 2);
         {
-            let mut run = Box::pin(store.run_wasm_threads_for_async(ms(10)));
+            let mut run = Box::pin(store.run_wasm_threads_async(ms(10)));
             assert!(run.as_mut().poll(&mut cx).is_pending());
             // Its alarm goes off meanwhile.
             thread::sleep(ms(40));
         }
         let runtime = Builder::new_current_thread().build().unwrap();
-        let run = runtime.block_on(store.run_wasm_threads_for_async(ms(20)));
+        let run = runtime.block_on(store.run_wasm_threads_async(ms(20)));
         assert_eq!(run.unwrap().end, RunEnd::TimeUp, "{source}");
         {
-            let mut run = pin!(store.run_wasm_threads());
+            let mut run = pin!(store.run_wasm_threads_async(Duration::MAX));
             assert!(run.as_mut().poll(&mut cx).is_pending());
             let notify = || memory.atomic_notify(0, 9);
             let notify = std::panic::AssertUnwindSafe(notify);
@@ -538,37 +542,34 @@ fn finish<F: Future + Unpin>(mut run: F, polls: usize) -> F::Output {
 fn a_future_that_is_idle_is_woken_by_each_thing_that_it_waits_for(source: Preemption) {
     // A notification and a request from another OS thread.
     let (mut store, memory, ids) = waiters(source, 2);
-    let handle = store.wasm_thread_handle(ids[1]).unwrap();
+    let handle = ids[1].remote(&mut store).unwrap();
     let other = thread::spawn(move || {
         thread::sleep(ms(20));
         assert_eq!(memory.atomic_notify(0, 1).unwrap(), 1);
         thread::sleep(ms(20));
         handle.kill();
     });
-    let run = finish(store.run_wasm_threads(), 4).unwrap();
+    let run = finish(store.run_wasm_threads_async(Duration::MAX), 4).unwrap();
     other.join().unwrap();
     assert_eq!(
         (run.end, run.finished),
         (RunEnd::AllFinished, 2),
         "{source}"
     );
-    assert!(matches!(
-        store.take_wasm_thread_exit(ids[1]),
-        Some(Exit::Killed)
-    ));
+    assert!(matches!(ids[1].take_exit(&mut store), Some(Exit::Killed)));
 
     // The end of the run's time.
     let (mut store, _, ids) = waiters(source, 1);
-    let run = finish(store.run_wasm_threads_for_async(ms(30)), 4).unwrap();
+    let run = finish(store.run_wasm_threads_async(ms(30)), 4).unwrap();
     assert_eq!(run.end, RunEnd::TimeUp, "{source}");
     assert!(run.elapsed >= ms(30), "{source}: {:?}", run.elapsed);
 
     // The end of a thread's time.
     let limits = ThreadLimits::new().wall_time(ms(30));
-    store.set_wasm_thread_limits(ids[0], limits).unwrap();
-    let run = finish(store.run_wasm_threads(), 4).unwrap();
+    ids[0].set_limits(&mut store, limits).unwrap();
+    let run = finish(store.run_wasm_threads_async(Duration::MAX), 4).unwrap();
     assert_eq!(run.end, RunEnd::AllFinished, "{source}");
-    let exit = store.take_wasm_thread_exit(ids[0]);
+    let exit = ids[0].take_exit(&mut store);
     assert!(matches!(exit, Some(Exit::OverLimit(_))), "{exit:?}");
 }
 
@@ -577,7 +578,7 @@ fn a_future_that_is_dropped_while_idle_is_woken_no_more(source: Preemption) {
     let woken = Arc::new(Woken::default());
     let waker = Waker::from(woken.clone());
     {
-        let mut run = Box::pin(store.run_wasm_threads_for_async(ms(20)));
+        let mut run = Box::pin(store.run_wasm_threads_async(ms(20)));
         let mut cx = Context::from_waker(&waker);
         assert!(run.as_mut().poll(&mut cx).is_pending());
     }
@@ -598,7 +599,7 @@ fn a_guest_may_run_another_store_to_its_end(source: Preemption) {
             let (mut store, _) = store(&inner, &guests, &[("sum", &[Val::I64(3_000_000)])]);
             Box::pin(async move {
                 // The inner run is a part of the outer thread's future.
-                let run = store.run_wasm_threads().await?;
+                let run = store.run_wasm_threads_async(Duration::MAX).await?;
                 assert_eq!(run.end, RunEnd::AllFinished);
                 // And one that takes no turns with anybody, with the outer store in use.
                 accessor.with(|_| store.run_wasm_threads_for(Duration::MAX))??;
@@ -614,7 +615,9 @@ fn a_guest_may_run_another_store_to_its_end(source: Preemption) {
         let func = instance.get_func(&mut store, "f").unwrap();
         store.spawn_wasm_thread(func, &[]).unwrap();
     }
-    let run = one_worker().block_on(store.run_wasm_threads()).unwrap();
+    let run = one_worker()
+        .block_on(store.run_wasm_threads_async(Duration::MAX))
+        .unwrap();
     assert_eq!(
         (run.end, run.finished),
         (RunEnd::AllFinished, 4),
@@ -659,7 +662,7 @@ fn stores_whose_threads_sleep_and_compute_move_between_workers(source: Preemptio
             store.spawn_wasm_thread(func, &[Val::I32(100 * i)]).unwrap();
         }
         runtime.spawn(async move {
-            let run = store.run_wasm_threads().await.unwrap();
+            let run = store.run_wasm_threads_async(Duration::MAX).await.unwrap();
             (run.end, run.finished, *store.data())
         })
     });

@@ -4,6 +4,7 @@
 use crate::support::{GUESTS, config, ms, must_end};
 use std::panic::{self, AssertUnwindSafe};
 use std::time::Duration;
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 type Ends = Vec<(u64, String)>;
@@ -17,12 +18,12 @@ fn engine(source: Preemption) -> (Engine, Module) {
 fn spawn(store: &mut Store<Ends>, module: &Module, name: &str, options: ThreadOptions) -> ThreadId {
     let instance = Instance::new(&mut *store, module, &[]).unwrap();
     let func = instance.get_func(&mut *store, name).unwrap();
-    store.spawn_wasm_thread_with(func, &[], options).unwrap()
+    options.spawn(&mut *store, func, &[]).unwrap()
 }
 
 fn log_end(mut store: StoreContextMut<'_, Ends>, id: ThreadId) {
-    assert_eq!(store.current_wasm_thread(), None);
-    let what = match store.take_wasm_thread_exit(id) {
+    assert_eq!(store.wasm_threads().current(), None);
+    let what = match id.take_exit(&mut store) {
         Some(Exit::Returned(_)) => "returned",
         Some(Exit::Trapped(_)) => "trapped",
         Some(Exit::Killed) => "killed",
@@ -60,19 +61,19 @@ fn it_is_called_once_for_each_way_to_end() {
             ),
         ];
         for id in ids {
-            store.wasm_thread_exit_hook(id, log_end).unwrap();
+            id.on_exit(&mut store, log_end).unwrap();
         }
         while store.data().len() < 3 {
             store.run_wasm_threads_for(ms(10)).unwrap();
         }
         // The limit may be reached first.
         store.data_mut().sort();
-        store.kill_wasm_thread(ids[3]).unwrap();
+        ids[3].kill(&mut store).unwrap();
         store.shutdown_wasm_threads();
         let ends = ["returned", "trapped", "over its limit", "killed", "killed"];
         let ends = (1..).zip(ends.map(String::from));
         assert_eq!(*store.data(), ends.collect::<Ends>(), "{source}");
-        assert_eq!(store.wasm_threads().count(), 0, "{source}");
+        assert_eq!(store.wasm_threads().iter().count(), 0, "{source}");
     }
 }
 
@@ -82,14 +83,14 @@ fn it_may_spawn_and_kill() {
     let mut store = Store::new(&engine, Ends::new());
     let spin = spawn(&mut store, &module, "spin", ThreadOptions::new());
     let first = spawn(&mut store, &module, "answer", ThreadOptions::new());
-    store.wasm_thread_exit_hook(spin, log_end).unwrap();
-    store
-        .wasm_thread_exit_hook(first, move |mut store, id| {
+    spin.on_exit(&mut store, log_end).unwrap();
+    first
+        .on_exit(&mut store, move |mut store, id| {
             let instance = Instance::new(&mut store, &module, &[]).unwrap();
             let func = instance.get_func(&mut store, "answer").unwrap();
             let next = store.spawn_wasm_thread(func, &[]).unwrap();
-            store.wasm_thread_exit_hook(next, log_end).unwrap();
-            store.kill_wasm_thread(spin).unwrap();
+            next.on_exit(&mut store, log_end).unwrap();
+            spin.kill(&mut store).unwrap();
             log_end(store, id);
         })
         .unwrap();
@@ -106,17 +107,17 @@ fn its_panic_comes_out_of_the_run_and_loses_nothing() {
     let (engine, module) = engine(Preemption::Epoch);
     let mut store = Store::new(&engine, Ends::new());
     let ids = [(); 2].map(|()| spawn(&mut store, &module, "answer", ThreadOptions::new()));
-    store
-        .wasm_thread_exit_hook(ids[0], |_, _| panic!("of the hook"))
+    ids[0]
+        .on_exit(&mut store, |_, _| panic!("of the hook"))
         .unwrap();
-    store.wasm_thread_exit_hook(ids[1], log_end).unwrap();
+    ids[1].on_exit(&mut store, log_end).unwrap();
     let run = || store.run_wasm_threads_for(Duration::MAX);
     assert!(panic::catch_unwind(AssertUnwindSafe(run)).is_err());
     let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
     assert_eq!(run.end, RunEnd::AllFinished);
     assert_eq!(*store.data(), [(2, "returned".to_string())]);
     assert!(matches!(
-        store.take_wasm_thread_exit(ids[0]),
+        ids[0].take_exit(&mut store),
         Some(Exit::Returned(_))
     ));
 }
@@ -131,8 +132,7 @@ fn one_that_a_dropped_store_still_has_is_called() {
     let mut store = Store::new(&engine, Ends::new());
     let id = spawn(&mut store, &module, "spin", ThreadOptions::new());
     let hook = called.clone();
-    store
-        .wasm_thread_exit_hook(id, move |_, _| hook.store(true, Ordering::SeqCst))
+    id.on_exit(&mut store, move |_, _| hook.store(true, Ordering::SeqCst))
         .unwrap();
     drop(store);
     assert!(called.load(Ordering::SeqCst));
@@ -144,12 +144,12 @@ fn a_thread_that_has_finished_or_never_was_gets_none() {
     let mut store = Store::new(&engine, Ends::new());
     let id = spawn(&mut store, &module, "answer", ThreadOptions::new());
     store.run_wasm_threads_for(Duration::MAX).unwrap();
-    let error = store.wasm_thread_exit_hook(id, log_end).unwrap_err();
+    let error = id.on_exit(&mut store, log_end).unwrap_err();
     assert!(
         error.to_string().contains("guest thread 1 has finished"),
         "{error}"
     );
-    let error = store.wasm_thread_exit_hook(ThreadId::from_u64(9), log_end);
+    let error = ThreadId::from_u64(9).on_exit(&mut store, log_end);
     assert!(error.unwrap_err().to_string().contains("no guest thread 9"));
 }
 
@@ -160,9 +160,9 @@ fn whom_it_kills_is_not_dispatched_again() {
         let mut store = Store::new(&engine, Ends::new());
         let first = spawn(&mut store, &module, "answer", ThreadOptions::new());
         let spin = spawn(&mut store, &module, "spin", ThreadOptions::new());
-        store
-            .wasm_thread_exit_hook(first, move |mut store, _| {
-                store.kill_wasm_thread(spin).unwrap();
+        first
+            .on_exit(&mut store, move |mut store, _| {
+                spin.kill(&mut store).unwrap();
             })
             .unwrap();
         let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
@@ -176,13 +176,13 @@ fn whom_it_kills_outside_of_a_run_is_ended_at_once() {
     let (engine, module) = engine(Preemption::Fuel);
     let mut store = Store::new(&engine, Ends::new());
     let spins = [(); 2].map(|()| spawn(&mut store, &module, "spin", ThreadOptions::new()));
-    store
-        .wasm_thread_exit_hook(spins[0], move |mut store, _| {
-            store.kill_wasm_thread(spins[1]).unwrap();
+    spins[0]
+        .on_exit(&mut store, move |mut store, _| {
+            spins[1].kill(&mut store).unwrap();
         })
         .unwrap();
-    store.kill_wasm_thread(spins[0]).unwrap();
-    let state = store.wasm_thread(spins[1]).unwrap().state;
+    spins[0].kill(&mut store).unwrap();
+    let state = spins[1].info(&store).unwrap().state;
     assert_eq!(state, ThreadState::Finished);
 }
 
@@ -191,10 +191,10 @@ fn a_shutdown_calls_those_that_a_panic_has_left() {
     let (engine, module) = engine(Preemption::Fuel);
     let mut store = Store::new(&engine, Ends::new());
     let ids = [(); 2].map(|()| spawn(&mut store, &module, "spin", ThreadOptions::new()));
-    store
-        .wasm_thread_exit_hook(ids[0], |_, _| panic!("of the hook"))
+    ids[0]
+        .on_exit(&mut store, |_, _| panic!("of the hook"))
         .unwrap();
-    store.wasm_thread_exit_hook(ids[1], log_end).unwrap();
+    ids[1].on_exit(&mut store, log_end).unwrap();
     let shutdown = || store.shutdown_wasm_threads();
     assert!(panic::catch_unwind(AssertUnwindSafe(shutdown)).is_err());
     store.shutdown_wasm_threads();
@@ -204,10 +204,10 @@ fn a_shutdown_calls_those_that_a_panic_has_left() {
 #[test]
 fn one_that_starts_its_thread_again_does_not_keep_a_shutdown_from_ending() {
     fn again(mut store: StoreContextMut<'_, Option<Func>>, id: ThreadId) {
-        store.take_wasm_thread_exit(id);
+        id.take_exit(&mut store);
         let func = store.data().unwrap();
         match store.spawn_wasm_thread(func, &[]) {
-            Ok(id) => store.wasm_thread_exit_hook(id, again).unwrap(),
+            Ok(id) => id.on_exit(&mut store, again).unwrap(),
             Err(error) => assert!(error.to_string().contains("shut down"), "{error}"),
         }
     }
@@ -219,12 +219,12 @@ fn one_that_starts_its_thread_again_does_not_keep_a_shutdown_from_ending() {
         *store.data_mut() = Some(spin);
         for _ in 0..2 {
             let id = store.spawn_wasm_thread(spin, &[]).unwrap();
-            store.wasm_thread_exit_hook(id, again).unwrap();
+            id.on_exit(&mut store, again).unwrap();
             store.run_wasm_threads_for(ms(2)).unwrap();
             assert_eq!(store.shutdown_wasm_threads(), 1);
         }
         let id = store.spawn_wasm_thread(spin, &[]).unwrap();
-        store.wasm_thread_exit_hook(id, again).unwrap();
+        id.on_exit(&mut store, again).unwrap();
         drop(store);
     });
 }

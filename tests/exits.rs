@@ -1,6 +1,7 @@
 //! How a thread ended is found out once, after which the store forgets it.
 
 use crate::support::*;
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 for_each_preemption!(
@@ -35,7 +36,10 @@ fn values_of_all_types_are_returned(preemption: Preemption) {
     };
     let module = Module::new(&engine, ECHO.replace("DATA", data)).unwrap();
     let mut store = Store::new(&engine, ());
-    store.wasm_thread_slice(shortest_slice(preemption)).unwrap();
+    store
+        .wasm_threads()
+        .set_slice(shortest_slice(preemption))
+        .unwrap();
     let host = Func::wrap(&mut store, |n: i32| n + 1);
     let word = match has_gc(preemption) {
         true => Val::ExternRef(Some(ExternRef::new(&mut store, "word").unwrap())),
@@ -74,23 +78,20 @@ fn an_exit_can_be_taken_once(preemption: Preemption) {
     let (mut store, module) = guests(preemption);
     let id = spawn(&mut store, &module, "answer", &[]);
     run_all(&mut store);
-    assert_eq!(store.wasm_thread(id).unwrap().state, ThreadState::Finished);
+    assert_eq!(id.info(&store).unwrap().state, ThreadState::Finished);
     assert_eq!(bits(&returned(&mut store, id)), [42]);
-    assert!(store.take_wasm_thread_exit(id).is_none());
-    assert!(store.wasm_thread(id).is_none());
+    assert!(id.take_exit(&mut store).is_none());
+    assert!(id.info(&store).is_none());
 }
 
 fn a_thread_that_has_not_ended_has_no_exit(preemption: Preemption) {
     let (mut store, module) = guests(preemption);
     let (spinner, _) = spawn_spinner(&mut store, &module);
-    assert!(store.take_wasm_thread_exit(spinner).is_none());
+    assert!(spinner.take_exit(&mut store).is_none());
     store.run_wasm_threads_for(ms(5)).unwrap();
-    assert!(store.take_wasm_thread_exit(spinner).is_none());
+    assert!(spinner.take_exit(&mut store).is_none());
     // It is still there.
-    assert_eq!(
-        store.wasm_thread(spinner).unwrap().state,
-        ThreadState::Ready
-    );
+    assert_eq!(spinner.info(&store).unwrap().state, ThreadState::Ready);
 }
 
 fn a_detached_thread_leaves_nothing(preemption: Preemption) {
@@ -99,11 +100,13 @@ fn a_detached_thread_leaves_nothing(preemption: Preemption) {
         let instance = Instance::new(&mut store, &module, &[]).unwrap();
         let func = instance.get_func(&mut store, export).unwrap();
         let options = ThreadOptions::new().detached(true);
-        store.spawn_wasm_thread_with(func, &[], options).unwrap();
+        options.spawn(&mut store, func, &[]).unwrap();
     }
-    run_until(&mut store, |store| store.wasm_threads().count() == 1);
+    run_until(&mut store, |store| {
+        store.wasm_threads().iter().count() == 1
+    });
     assert_eq!(store.shutdown_wasm_threads(), 1);
-    assert_eq!(store.wasm_threads().count(), 0);
+    assert_eq!(store.wasm_threads().iter().count(), 0);
 }
 
 fn siblings_go_on_and_the_store_stays_usable(preemption: Preemption) {

@@ -4,6 +4,7 @@ use crate::support::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 /// Functions that do different things between two checks.
@@ -74,7 +75,7 @@ fn thread_fuel(config: &Config, slice: Slice, calls: &[(&str, i32)]) -> (Vec<u64
     let mut store = Store::new(&engine, ());
     // Less than what compiled code can be given at once.
     store.set_fuel(1 << 40).unwrap();
-    store.wasm_thread_slice(slice).unwrap();
+    store.wasm_threads().set_slice(slice).unwrap();
     let ids: Vec<_> = calls
         .iter()
         .map(|(export, n)| spawn_linked(&mut store, &linker, &module, export, &[Val::I32(*n)]))
@@ -148,7 +149,7 @@ fn fuel_is_exact_where_an_embedders_epochs_yield() {
         let before = store.get_fuel().unwrap();
         let mut yields = 0;
         for slice in [100_000, 1_000_000, 10_000, 10_000_000].into_iter().cycle() {
-            store.wasm_thread_slice(Slice::Fuel(slice)).unwrap();
+            store.wasm_threads().set_slice(Slice::Fuel(slice)).unwrap();
             let run = store.run_wasm_threads_for(ms(3)).unwrap();
             yields += run.dispatches - run.preemptions - run.finished;
             if run.end == RunEnd::AllFinished {
@@ -219,7 +220,7 @@ fn with_host<T: Send + 'static>(
     let mut linker = Linker::new(&engine);
     linker.func_wrap("", "host", host).unwrap();
     let mut store = Store::new(&engine, data);
-    store.wasm_thread_slice(Slice::Fuel(1_000)).unwrap();
+    store.wasm_threads().set_slice(Slice::Fuel(1_000)).unwrap();
     (store, linker, module)
 }
 
@@ -289,7 +290,7 @@ fn plain_calls_between_runs_are_not_counted_for_threads() {
         .get_typed_func::<i32, i32>(&mut store, "fib")
         .unwrap();
     let mut plain = 0;
-    while store.wasm_thread(id).unwrap().state != ThreadState::Finished {
+    while id.info(&store).unwrap().state != ThreadState::Finished {
         store
             .run_wasm_threads_for(std::time::Duration::from_nanos(1))
             .unwrap();

@@ -11,7 +11,10 @@ fn store(preemption: Preemption, budget: u64) -> (Store<()>, Module) {
     let module = Module::new(&engine, GUESTS).unwrap();
     let mut store = Store::new(&engine, ());
     store.set_fuel(budget).unwrap();
-    store.wasm_thread_slice(short_slice(preemption)).unwrap();
+    store
+        .wasm_threads()
+        .set_slice(short_slice(preemption))
+        .unwrap();
     (store, module)
 }
 
@@ -145,7 +148,10 @@ fn a_large_budget_is_counted_exactly() {
 #[test]
 fn under_epochs_a_yield_interval_gives_way_to_siblings() {
     let (mut store, module) = store(Preemption::Epoch, u64::MAX);
-    store.wasm_thread_slice(Slice::Time(ms(100_000))).unwrap();
+    store
+        .wasm_threads()
+        .set_slice(Slice::Time(ms(100_000)))
+        .unwrap();
     let spinners = [(); 2].map(|()| spawn_spinner(&mut store, &module).0);
     store.fuel_async_yield_interval(Some(10_000)).unwrap();
     let run = store.run_wasm_threads_for(ms(100)).unwrap();

@@ -3,6 +3,7 @@
 use crate::support::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 const COLLECTORS: [Collector; 2] = [Collector::DeferredReferenceCounting, Collector::Copying];
@@ -153,7 +154,10 @@ impl Holders {
             })
             .unwrap();
         let mut store = Store::new(&engine, 0);
-        store.wasm_thread_slice(shortest_slice(preemption)).unwrap();
+        store
+            .wasm_threads()
+            .set_slice(shortest_slice(preemption))
+            .unwrap();
         let instance = linker.instantiate(&mut store, &module).unwrap();
         Holders {
             preemption,
@@ -176,7 +180,7 @@ impl Holders {
         let before = *self.store.data();
         run_until(&mut self.store, |store| {
             let unfinished = |thread: &ThreadInfo| thread.state != ThreadState::Finished;
-            let others = store.wasm_threads().filter(unfinished).count() - 1;
+            let others = store.wasm_threads().iter().filter(unfinished).count() - 1;
             others == 0 && *store.data() > before + 3
         });
         assert_eq!(self.store.shutdown_wasm_threads(), 1);
@@ -205,7 +209,11 @@ fn objects_live_while_their_thread_is_suspended(preemption: Preemption) {
                 .map(|(export, sum)| (export, holders.spawn(export, &[spin]), *sum))
                 .collect();
             holders.run_beside_collections();
-            let preemptions = holders.store.wasm_threads().map(|t| t.stats.preemptions);
+            let preemptions = holders
+                .store
+                .wasm_threads()
+                .iter()
+                .map(|t| t.stats.preemptions);
             let preemptions = preemptions.sum();
             for (export, id, sum) in threads {
                 let found = bits(&returned(&mut holders.store, id));
@@ -262,7 +270,7 @@ fn a_result_lives_until_it_is_taken(preemption: Preemption) {
         holders.store.gc(None).unwrap();
         let mut scope = RootScope::new(&mut holders.store);
         let mut store = scope.as_context_mut();
-        let Some(Exit::Returned(values)) = store.take_wasm_thread_exit(id) else {
+        let Some(Exit::Returned(values)) = id.take_exit(&mut store) else {
             panic!("should have returned");
         };
         store.gc(None).unwrap();
@@ -314,7 +322,7 @@ fn host_data_lives_as_long_as_a_thread_holds_it(preemption: Preemption) {
         {
             let mut scope = RootScope::new(&mut holders.store);
             let mut store = scope.as_context_mut();
-            let Some(Exit::Returned(values)) = store.take_wasm_thread_exit(kept) else {
+            let Some(Exit::Returned(values)) = kept.take_exit(&mut store) else {
                 panic!("should have returned");
             };
             let data = values[0].unwrap_extern_ref().unwrap();
@@ -342,10 +350,10 @@ fn killed_threads_let_their_objects_go(preemption: Preemption) {
         assert_eq!(live.load(Ordering::SeqCst), 2);
         let killed = holders.store.shutdown_wasm_threads();
         assert!(killed > 0);
-        let ids: Vec<_> = holders.store.wasm_threads().map(|t| t.id).collect();
+        let ids: Vec<_> = holders.store.wasm_threads().iter().map(|t| t.id).collect();
         for id in ids {
             let mut scope = RootScope::new(&mut holders.store);
-            scope.as_context_mut().take_wasm_thread_exit(id);
+            id.take_exit(scope.as_context_mut());
         }
         holders.store.gc(None).unwrap();
         assert_eq!(live.load(Ordering::SeqCst), 0, "{collector:?}");
@@ -366,15 +374,15 @@ fn a_typed_thread_takes_and_returns_references(preemption: Preemption) {
             [None, Some("a"), Some("b")].map(|word| {
                 let word = word.map(|word| ExternRef::new(&mut scope, word).unwrap());
                 let mut store = scope.as_context_mut();
-                store
-                    .spawn_typed_wasm_thread(&give_back, (word, spin))
+                ThreadOptions::new()
+                    .spawn_typed(&mut store, &give_back, (word, spin))
                     .unwrap()
             })
         };
         holders.store.gc(None).unwrap();
         holders.run_beside_collections();
         for (id, word) in ids.into_iter().zip([None, Some("a"), Some("b")]) {
-            match holders.store.take_typed_wasm_thread_exit(id) {
+            match id.take_exit(&mut holders.store) {
                 Some(TypedExit::Returned(found)) => {
                     let found = found.map(|found| found.data(&holders.store).unwrap().unwrap());
                     assert_eq!(found.and_then(|found| found.downcast_ref()), word.as_ref());

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 /// A store with a slice that is never over.
@@ -15,7 +16,7 @@ fn patient(preemption: Preemption) -> (Store<()>, Module) {
         Preemption::Fuel => Slice::Fuel(20_000_000),
         _ => Slice::Time(Duration::from_secs(3600)),
     };
-    store.wasm_thread_slice(slice).unwrap();
+    store.wasm_threads().set_slice(slice).unwrap();
     (store, module)
 }
 
@@ -24,7 +25,7 @@ fn a_lone_thread_is_killed_from_another_os_thread() {
     for preemption in [Preemption::Fuel].into_iter().chain(timed_sources()) {
         let (mut store, module) = patient(preemption);
         let (id, _) = spawn_spinner(&mut store, &module);
-        let handle = store.wasm_thread_handle(id).unwrap();
+        let handle = id.remote(&mut store).unwrap();
         let killer = thread::spawn(move || {
             thread::sleep(ms(20));
             handle.kill();
@@ -51,7 +52,7 @@ for_each_preemption!([epoch, signal]
 fn a_slice_is_ended_from_another_os_thread(preemption: Preemption) {
     let (mut store, module) = patient(preemption);
     let (a, _) = spawn_spinner(&mut store, &module);
-    let handle = store.wasm_thread_handle(a).unwrap();
+    let handle = a.remote(&mut store).unwrap();
     let (ends_it, had_its_turn) = (handle.clone(), Arc::new(AtomicBool::new(false)));
     let turn = had_its_turn.clone();
     let other = Func::wrap(&mut store, move || {
@@ -78,7 +79,7 @@ fn a_kill_while_no_run_is_on_is_carried_out_by_the_next() {
     for preemption in [Preemption::Fuel].into_iter().chain(timed_sources()) {
         let (mut store, module) = guests(preemption);
         let (id, turns) = spawn_spinner(&mut store, &module);
-        let handle = store.wasm_thread_handle(id).unwrap();
+        let handle = id.remote(&mut store).unwrap();
         assert_eq!(handle.id(), id);
         handle.kill();
         assert!(!finished(&store, id));
@@ -96,7 +97,7 @@ fn a_handle_outlives_its_thread_and_its_store() {
         spawn(&mut store, &module, "answer", &[]),
         spawn_spinner(&mut store, &module),
     );
-    let handles = [done, spinner].map(|id| store.wasm_thread_handle(id).unwrap());
+    let handles = [done, spinner].map(|id| id.remote(&mut store).unwrap());
     store.run_wasm_threads_for(ms(10)).unwrap();
     handles[0].kill();
     handles[0].preempt_now();
@@ -118,14 +119,14 @@ fn a_storm_of_interruptions_changes_no_result() {
             .collect();
         let handles: Vec<_> = ids
             .iter()
-            .map(|id| store.wasm_thread_handle(*id).unwrap())
+            .map(|id| id.remote(&mut store).unwrap())
             .collect();
         let done = Arc::new(AtomicBool::new(false));
         let storm = thread::spawn({
             let done = done.clone();
             move || {
                 while !done.load(Ordering::Relaxed) {
-                    handles.iter().for_each(ThreadHandle::preempt_now);
+                    handles.iter().for_each(RemoteThread::preempt_now);
                     thread::sleep(Duration::from_micros(20));
                 }
             }
@@ -150,11 +151,11 @@ fn threads_are_killed_while_they_come_and_go() {
                 .collect();
             let handles: Vec<_> = ids
                 .iter()
-                .map(|id| store.wasm_thread_handle(*id).unwrap())
+                .map(|id| id.remote(&mut store).unwrap())
                 .collect();
             let killer = thread::spawn(move || {
                 thread::sleep(Duration::from_micros(50 * round));
-                handles.iter().for_each(ThreadHandle::kill);
+                handles.iter().for_each(RemoteThread::kill);
             });
             let run = store.run_wasm_threads_for(HANG).unwrap();
             assert_eq!(run.end, RunEnd::AllFinished);
@@ -182,7 +183,7 @@ fn a_run_that_another_run_is_inside_of_is_interrupted_when_it_goes_on(preemption
     let run = instance.get_func(&mut outer, "run").unwrap();
     let id = outer.spawn_wasm_thread(run, &[]).unwrap();
     spawn_spinner(&mut outer, &module);
-    let handle = outer.wasm_thread_handle(id).unwrap();
+    let handle = id.remote(&mut outer).unwrap();
     let killer = thread::spawn(move || {
         thread::sleep(ms(20));
         handle.kill();
@@ -203,7 +204,7 @@ fn kill_while_waiting(store: &mut Store<()>, wait: Func) {
     let instance = now(linker.instantiate_async(&mut *store, &module)).unwrap();
     let run = instance.get_func(&mut *store, "run").unwrap();
     let id = store.spawn_wasm_thread(run, &[]).unwrap();
-    let handle = store.wasm_thread_handle(id).unwrap();
+    let handle = id.remote(&mut *store).unwrap();
     let killer = thread::spawn(move || {
         thread::sleep(ms(20));
         handle.kill();
@@ -237,7 +238,7 @@ fn a_thread_is_killed_whose_host_future_is_never_ready(preemption: Preemption) {
 fn a_suspended_thread_is_killed_beside_one_that_has_the_cpu_to_itself(preemption: Preemption) {
     let (mut store, module) = patient(preemption);
     let (id, _) = spawn_spinner(&mut store, &module);
-    store.suspend_wasm_thread(id).unwrap();
+    id.suspend(&mut store).unwrap();
     let spins = Arc::new(AtomicBool::new(false));
     let begins = spins.clone();
     let begin = Func::wrap(&mut store, move || begins.store(true, Ordering::SeqCst));
@@ -247,13 +248,11 @@ fn a_suspended_thread_is_killed_beside_one_that_has_the_cpu_to_itself(preemption
     let instance = Instance::new(&mut store, &spinning, &[begin.into()]).unwrap();
     let spinner = spawn_in(&mut store, instance, "run", &[]);
     let (handle, other) = (
-        store.wasm_thread_handle(id).unwrap(),
-        store.wasm_thread_handle(spinner).unwrap(),
+        id.remote(&mut store).unwrap(),
+        spinner.remote(&mut store).unwrap(),
     );
     // Nothing else ends the spinner.
-    store
-        .wasm_thread_exit_hook(id, move |_, _| other.kill())
-        .unwrap();
+    id.on_exit(&mut store, move |_, _| other.kill()).unwrap();
     let killer = thread::spawn(move || {
         while !spins.load(Ordering::SeqCst) {
             thread::yield_now();
@@ -272,7 +271,7 @@ fn a_suspended_thread_is_killed_beside_one_that_has_the_cpu_to_itself(preemption
 #[derive(Default)]
 struct KillsWhatItPicks {
     ready: Vec<ThreadId>,
-    victim: Option<ThreadHandle>,
+    victim: Option<RemoteThread>,
 }
 
 impl ThreadScheduler for KillsWhatItPicks {
@@ -306,10 +305,10 @@ impl ThreadScheduler for KillsWhatItPicks {
 fn a_kill_between_the_pick_and_the_dispatch_is_not_lost(preemption: Preemption) {
     let (mut store, module) = patient(preemption);
     let scheduler = KillsWhatItPicks::default();
-    store.set_wasm_thread_scheduler(scheduler).unwrap();
+    store.wasm_threads().set_scheduler(scheduler).unwrap();
     let (id, _) = spawn_spinner(&mut store, &module);
-    let handle = store.wasm_thread_handle(id).unwrap();
-    let scheduler = store.wasm_thread_scheduler_mut::<KillsWhatItPicks>();
+    let handle = id.remote(&mut store).unwrap();
+    let scheduler = store.wasm_threads().scheduler_mut::<KillsWhatItPicks>();
     scheduler.unwrap().victim = Some(handle);
     let run = store.run_wasm_threads_for(HANG).unwrap();
     assert_eq!((run.end, run.finished), (RunEnd::AllFinished, 1));

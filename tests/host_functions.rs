@@ -2,6 +2,7 @@
 
 use crate::support::*;
 use std::thread;
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 for_each_preemption!(
@@ -44,7 +45,10 @@ impl<T: 'static> Host<T> {
         let mut linker = Linker::new(&engine);
         linker.func_wrap("", "host", host).unwrap();
         let mut store = Store::new(&engine, data);
-        store.wasm_thread_slice(short_slice(preemption)).unwrap();
+        store
+            .wasm_threads()
+            .set_slice(short_slice(preemption))
+            .unwrap();
         Host {
             store,
             linker,
@@ -83,13 +87,14 @@ fn a_host_function_knows_its_thread(preemption: Preemption) {
         preemption,
         Vec::new(),
         |mut caller: Caller<'_, Vec<_>>, n| {
-            let id = caller.current_wasm_thread();
+            let id = caller.wasm_threads().current();
             if let Some(id) = id {
-                let this = caller.wasm_thread(id).unwrap();
+                let this = id.info(&caller).unwrap();
                 assert_eq!(this.state, ThreadState::Running);
                 assert!(this.stats.dispatches > 0);
                 let running = caller
                     .wasm_threads()
+                    .iter()
                     .filter(|thread| thread.state == ThreadState::Running);
                 assert_eq!(running.count(), 1);
             }
@@ -182,7 +187,7 @@ fn a_host_function_spawns_from_a_plain_call(preemption: Preemption) {
         .get_typed_func::<i32, ()>(&mut host.store, "once")
         .unwrap();
     plain.call(&mut host.store, 2).unwrap();
-    assert_eq!(host.store.wasm_threads().count(), 2);
+    assert_eq!(host.store.wasm_threads().iter().count(), 2);
     assert_eq!(run_all(&mut host.store).finished, 2);
 }
 
@@ -192,13 +197,13 @@ fn a_host_function_takes_the_exit_of_another_thread(preemption: Preemption) {
         (None, 0),
         |mut caller: Caller<'_, (Option<ThreadId>, u128)>, _| {
             let id = caller.data().0.unwrap();
-            match caller.take_wasm_thread_exit(id) {
+            match id.take_exit(&mut caller) {
                 Some(Exit::Returned(values)) => caller.data_mut().1 = bits(&values)[0],
                 other => panic!("{other:?}"),
             }
             // Its own is not to be had.
-            let this = caller.current_wasm_thread().unwrap();
-            assert!(caller.take_wasm_thread_exit(this).is_none());
+            let this = caller.wasm_threads().current().unwrap();
+            assert!(this.take_exit(&mut caller).is_none());
         },
     );
     let answer = spawn(&mut host.store, &host.guests, "answer", &[]);
@@ -206,7 +211,7 @@ fn a_host_function_takes_the_exit_of_another_thread(preemption: Preemption) {
     let id = host.spawn("once", &[Val::I32(0)]);
     run_all(&mut host.store);
     assert_eq!(host.store.data().1, 42);
-    assert!(host.store.wasm_thread(answer).is_none());
+    assert!(answer.info(&host.store).is_none());
     returned(&mut host.store, id);
 }
 
@@ -233,8 +238,8 @@ fn threads_can_spawn_threads_in_turn(preemption: Preemption) {
             for _ in 0..if n > 0 { 2 } else { 0 } {
                 let func = caller.data().0.unwrap();
                 let options = ThreadOptions::new().detached(true);
-                caller
-                    .spawn_wasm_thread_with(func, &[Val::I32(n - 1)], options)
+                options
+                    .spawn(&mut caller, func, &[Val::I32(n - 1)])
                     .unwrap();
             }
         },
@@ -246,9 +251,9 @@ fn threads_can_spawn_threads_in_turn(preemption: Preemption) {
     let once = instance.get_func(&mut host.store, "once");
     host.store.data_mut().0 = once;
     // It does not use its memory.
-    host.store.wasm_thread_sharing(true).unwrap();
+    host.store.wasm_threads().set_sharing_allowed(true).unwrap();
     host.spawn("once", &[Val::I32(9)]);
     assert_eq!(run_all(&mut host.store).finished, 1023);
     assert_eq!(host.store.data().1, 1023);
-    assert_eq!(host.store.wasm_threads().count(), 1);
+    assert_eq!(host.store.wasm_threads().iter().count(), 1);
 }

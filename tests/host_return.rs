@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 /// Guests without loops, which no check of theirs ends: `calls` calls the host a thousand
@@ -46,9 +47,7 @@ fn spawn_with(
     let instance = linker.instantiate(&mut *store, module).unwrap();
     let func = instance.get_func(&mut *store, export).unwrap();
     let params = [Val::I32(1 << 20)];
-    store
-        .spawn_wasm_thread_with(func, &params, options)
-        .unwrap()
+    options.spawn(&mut *store, func, &params).unwrap()
 }
 
 fn a_limit_that_has_passed_in_the_host_ends_the_thread(preemption: Preemption) {
@@ -62,7 +61,7 @@ fn a_limit_that_has_passed_in_the_host_ends_the_thread(preemption: Preemption) {
             spawn_with(&mut store, &module, "spin", ThreadOptions::new());
         }
         run_until(&mut store, |store| finished(store, id));
-        let exit = store.take_wasm_thread_exit(id);
+        let exit = id.take_exit(&mut store);
         assert!(matches!(exit, Some(Exit::OverLimit(_))), "{exit:?}");
         // Each call takes longer than it had. That is noticed by an OS thread, which has to
         // get a CPU.
@@ -81,7 +80,7 @@ fn a_run_ends_when_a_host_function_returns(preemption: Preemption) {
     }
     // Each call takes longer than a run.
     assert!(*store.data() < 500, "{}", store.data());
-    assert_eq!(store.wasm_thread(id).unwrap().state, ThreadState::Ready);
+    assert_eq!(id.info(&store).unwrap().state, ThreadState::Ready);
     assert_eq!(store.shutdown_wasm_threads(), 1);
     assert_killed(&mut store, id);
 }
@@ -92,7 +91,8 @@ fn a_run_ends_when_a_libcall_returns(preemption: Preemption) {
     let mut store = Store::new(&engine, 0);
     if preemption == Preemption::Fuel {
         store
-            .wasm_thread_slice(Slice::Fuel(i64::MAX as u64))
+            .wasm_threads()
+            .set_slice(Slice::Fuel(i64::MAX as u64))
             .unwrap();
     }
     let id = spawn_with(&mut store, &module, "copies", ThreadOptions::new());
@@ -110,11 +110,12 @@ fn a_kill_from_outside_ends_one_that_calls_the_host(preemption: Preemption) {
     let mut store = Store::new(&engine, 0);
     if preemption == Preemption::Fuel {
         store
-            .wasm_thread_slice(Slice::Fuel(i64::MAX as u64))
+            .wasm_threads()
+            .set_slice(Slice::Fuel(i64::MAX as u64))
             .unwrap();
     }
     let id = spawn_with(&mut store, &module, "calls", ThreadOptions::new());
-    let handle = store.wasm_thread_handle(id).unwrap();
+    let handle = id.remote(&mut store).unwrap();
     let killer = thread::spawn(move || {
         thread::sleep(ms(20));
         handle.kill();
@@ -134,7 +135,7 @@ fn siblings_run_while_one_calls_the_host_in_a_row(preemption: Preemption) {
         Preemption::Fuel => Slice::Fuel(100),
         _ => Slice::Time(ms(1)),
     };
-    store.wasm_thread_slice(slice).unwrap();
+    store.wasm_threads().set_slice(slice).unwrap();
     let ids = [(); 2].map(|()| spawn_with(&mut store, &module, "calls", ThreadOptions::new()));
     run_until(&mut store, |store| *store.data() >= 900);
     for id in ids {
@@ -168,7 +169,7 @@ fn pauses_do_not_change_a_schedule_of_fuel() {
         .unwrap();
     let run = |time: Duration| {
         let mut store = Store::new(&engine, Vec::new());
-        store.wasm_thread_slice(Slice::Fuel(100)).unwrap();
+        store.wasm_threads().set_slice(Slice::Fuel(100)).unwrap();
         for n in 0..5 {
             spawn_linked(&mut store, &linker, &module, "run", &[Val::I32(n)]);
         }
@@ -238,7 +239,7 @@ fn results_of_a_host_function_survive_a_suspension(preemption: Preemption) {
             Preemption::Fuel => Slice::Fuel(1),
             _ => Slice::Time(Duration::from_micros(50)),
         };
-        store.wasm_thread_slice(slice).unwrap();
+        store.wasm_threads().set_slice(slice).unwrap();
         let ids = [(); 2].map(|()| spawn_linked(&mut store, &linker, &module, "run", &[]));
         spawn_linked(&mut store, &linker, &module, "collects", &[]);
         run_until(&mut store, |store| {
@@ -278,7 +279,10 @@ fn a_slice_that_is_over_in_a_nested_guest_ends_with_the_host_function(preemption
     let module = Module::new(&engine, wat).unwrap();
     let linker = nests(&engine, &module);
     let mut store = Store::new(&engine, ());
-    store.wasm_thread_slice(short_slice(preemption)).unwrap();
+    store
+        .wasm_threads()
+        .set_slice(short_slice(preemption))
+        .unwrap();
     let ids = [(); 2].map(|()| spawn_linked(&mut store, &linker, &module, "run", &[]));
     run_until(&mut store, |store| {
         ids.iter().all(|id| stats(store, *id).preemptions >= 3)
@@ -312,7 +316,7 @@ fn a_kill_while_the_host_works_is_honoured_when_it_returns(preemption: Preemptio
         .unwrap();
     let mut store = Store::new(&engine, ());
     let id = spawn_linked(&mut store, &linker, &module, "run", &[]);
-    let handle = store.wasm_thread_handle(id).unwrap();
+    let handle = id.remote(&mut store).unwrap();
     let killer = thread::spawn(move || {
         while !working.load(Ordering::SeqCst) {
             thread::yield_now();
@@ -343,11 +347,9 @@ fn the_end_of_a_concurrent_host_function_is_one_too(preemption: Preemption) {
     let instance = linker.instantiate(&mut store, &module).unwrap();
     let calls = instance.get_func(&mut store, "calls").unwrap();
     let timeout = ThreadOptions::new().timeout(ms(1));
-    let id = store
-        .spawn_wasm_thread_with(calls, &[Val::I32(0)], timeout)
-        .unwrap();
+    let id = timeout.spawn(&mut store, calls, &[Val::I32(0)]).unwrap();
     run_all(&mut store);
-    let exit = store.take_wasm_thread_exit(id);
+    let exit = id.take_exit(&mut store);
     assert!(matches!(exit, Some(Exit::OverLimit(_))), "{exit:?}");
     assert!(*store.data() < 500, "{}", store.data());
 }
@@ -371,7 +373,10 @@ fn a_caught_exception_does_not_keep_a_slice_from_ending(preemption: Preemption) 
     let module = Module::new(&engine, wat).unwrap();
     let linker = nests(&engine, &module);
     let mut store = Store::new(&engine, ());
-    store.wasm_thread_slice(short_slice(preemption)).unwrap();
+    store
+        .wasm_threads()
+        .set_slice(short_slice(preemption))
+        .unwrap();
     let ids = [(); 2].map(|()| spawn_linked(&mut store, &linker, &module, "run", &[]));
     run_until(&mut store, |store| {
         ids.iter().all(|id| stats(store, *id).preemptions > 3)

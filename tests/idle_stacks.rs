@@ -21,7 +21,7 @@ fn batch(store: &mut Store<()>, threads: usize) {
     let func = instance.get_func(&mut *store, "answer").unwrap();
     for _ in 0..threads {
         let options = ThreadOptions::new().detached(true);
-        store.spawn_wasm_thread_with(func, &[], options).unwrap();
+        options.spawn(&mut *store, func, &[]).unwrap();
     }
     let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
     assert_eq!(run.finished, threads as u64);
@@ -42,11 +42,11 @@ fn no_more_stacks_are_kept_than_asked_for(preemption: Preemption) {
     let mut store = new_store(&stacks, preemption);
     batch(&mut store, 100);
     assert_eq!(stacks.live(), 64 + 1);
-    store.wasm_thread_idle_stacks(5).unwrap();
+    store.wasm_threads().set_max_idle_stacks(5).unwrap();
     assert_eq!(stacks.live(), 5 + 1);
     batch(&mut store, 100);
     assert_eq!(stacks.live(), 5 + 1);
-    store.wasm_thread_idle_stacks(0).unwrap();
+    store.wasm_threads().set_max_idle_stacks(0).unwrap();
     batch(&mut store, 100);
     assert_eq!(stacks.live(), 1);
 }
@@ -72,6 +72,6 @@ fn dropping_a_store_gives_kept_stacks_back(preemption: Preemption) {
 #[test]
 fn idle_stacks_need_an_engine_with_preemption() {
     let mut store = Store::new(&Engine::default(), ());
-    let error = store.wasm_thread_idle_stacks(1).unwrap_err();
+    let error = store.wasm_threads().set_max_idle_stacks(1).unwrap_err();
     assert!(error.to_string().contains("Config::preemption"), "{error}");
 }

@@ -2,6 +2,7 @@
 
 use crate::support::{HANG, config, ms, sources};
 use std::time::{Duration, Instant};
+use wasmtime::preempt::*;
 use wasmtime::*;
 use wasmtime_preempt::imports;
 
@@ -53,7 +54,9 @@ impl Guests {
 
     fn spawn(&mut self, name: &str, arg: i64) -> TypedThreadId<i64> {
         let func = self.func(name);
-        self.store.spawn_typed_wasm_thread(&func, arg).unwrap()
+        ThreadOptions::new()
+            .spawn_typed(&mut self.store, &func, arg)
+            .unwrap()
     }
 
     fn finish(&mut self) {
@@ -62,7 +65,7 @@ impl Guests {
     }
 
     fn exit(&mut self, id: TypedThreadId<i64>) -> TypedExit<i64> {
-        self.store.take_typed_wasm_thread_exit(id).unwrap()
+        id.take_exit(&mut self.store).unwrap()
     }
 }
 

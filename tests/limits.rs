@@ -31,7 +31,10 @@ fn a_pool_of_stacks_that_is_used_up_is_an_error(preemption: Preemption) {
     let engine = pooling(preemption, 3);
     let module = Module::new(&engine, GUESTS).unwrap();
     let mut store = Store::new(&engine, ());
-    store.wasm_thread_slice(short_slice(preemption)).unwrap();
+    store
+        .wasm_threads()
+        .set_slice(short_slice(preemption))
+        .unwrap();
     let ids = [(); 3].map(|()| spawn_spinner(&mut store, &module).0);
     let instance = Instance::new(&mut store, &module, &[]).unwrap();
     let answer = instance.get_func(&mut store, "answer").unwrap();
@@ -40,7 +43,7 @@ fn a_pool_of_stacks_that_is_used_up_is_an_error(preemption: Preemption) {
     for word in ["stack", "total_stacks", "async_stack_size", "3"] {
         assert!(message.contains(word), "{message}");
     }
-    assert_eq!(store.wasm_threads().count(), 3);
+    assert_eq!(store.wasm_threads().iter().count(), 3);
 
     // The others run on, and their stacks can be had again.
     run_until(&mut store, |store| {
@@ -56,7 +59,10 @@ fn pooled_stacks_are_used_again(preemption: Preemption) {
     let engine = pooling(preemption, 4);
     for _ in 0..5 {
         let mut store = Store::new(&engine, ());
-        store.wasm_thread_slice(short_slice(preemption)).unwrap();
+        store
+            .wasm_threads()
+            .set_slice(short_slice(preemption))
+            .unwrap();
         let instance = stateless(&mut store);
         for _ in 0..10 {
             let fib = spawn_in(&mut store, instance, "fib", &[Val::I32(15)]);
@@ -110,7 +116,10 @@ fn stacks_that_cannot_be_had_are_an_error(preemption: Preemption) {
     let (config, stacks, _) = scarce(preemption, 2);
     let engine = Engine::new(&config).unwrap();
     let mut store = Store::new(&engine, ());
-    store.wasm_thread_slice(short_slice(preemption)).unwrap();
+    store
+        .wasm_threads()
+        .set_slice(short_slice(preemption))
+        .unwrap();
     let instance = stateless(&mut store);
     let fib = spawn_in(&mut store, instance, "fib", &[Val::I32(20)]);
     spawn_in(&mut store, instance, "spin", &[]);
@@ -121,7 +130,7 @@ fn stacks_that_cannot_be_had_are_an_error(preemption: Preemption) {
         assert!(message.contains("no more stacks today"), "{message}");
         assert!(message.contains("fewer threads"), "{message}");
     }
-    assert_eq!(store.wasm_threads().count(), 2);
+    assert_eq!(store.wasm_threads().iter().count(), 2);
     run_until(&mut store, |store| finished(store, fib));
     // The stack of the one that has ended is at hand.
     let id = store.spawn_wasm_thread(answer, &[]).unwrap();
@@ -164,7 +173,10 @@ fn memory_limits_hold_for_guest_threads(preemption: Preemption) {
     let limits = StoreLimitsBuilder::new().memory_size(5 * 65_536).build();
     let mut store = Store::new(&engine, limits);
     store.limiter(|limits| limits);
-    store.wasm_thread_slice(shortest_slice(preemption)).unwrap();
+    store
+        .wasm_threads()
+        .set_slice(shortest_slice(preemption))
+        .unwrap();
     let ids = [(); 4].map(|()| spawn(&mut store, &module, "grow", &[Val::I32(100)]));
     run_all(&mut store);
     for id in ids {
@@ -180,7 +192,7 @@ fn stacks_together_may_have_so_many_bytes() {
     let mut store = Store::new(&engine, ());
     let answer = stateless(&mut store).get_func(&mut store, "answer");
     let answer = answer.unwrap();
-    store.wasm_thread_stack_limit(3 << 20).unwrap();
+    store.wasm_threads().set_max_stack_bytes(3 << 20).unwrap();
     for _ in 0..3 {
         store.spawn_wasm_thread(answer, &[]).unwrap();
     }
@@ -189,15 +201,18 @@ fn stacks_together_may_have_so_many_bytes() {
         error.to_string().contains("more than 3145728 bytes"),
         "{error}"
     );
-    assert_eq!(store.wasm_threads().count(), 3);
+    assert_eq!(store.wasm_threads().iter().count(), 3);
     // Those that have finished have none, whether or not their exits were taken.
     run_all(&mut store);
     for _ in 0..3 {
         store.spawn_wasm_thread(answer, &[]).unwrap();
     }
-    store.wasm_thread_stack_limit(0).unwrap();
+    store.wasm_threads().set_max_stack_bytes(0).unwrap();
     assert!(store.spawn_wasm_thread(answer, &[]).is_err());
     run_all(&mut store);
-    store.wasm_thread_stack_limit(usize::MAX).unwrap();
+    store
+        .wasm_threads()
+        .set_max_stack_bytes(usize::MAX)
+        .unwrap();
     store.spawn_wasm_thread(answer, &[]).unwrap();
 }

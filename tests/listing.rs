@@ -3,6 +3,7 @@
 use crate::support::*;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 for_each_preemption!(
@@ -26,12 +27,13 @@ fn threads_are_listed_in_the_order_of_their_spawning(preemption: Preemption) {
         if let Some(name) = &name {
             options = options.name(name);
         }
-        let id = store.spawn_wasm_thread_with(func, &[], options).unwrap();
+        let id = options.spawn(&mut store, func, &[]).unwrap();
         expected.push((id, name));
     }
     store.run_wasm_threads_for(ms(20)).unwrap();
     let listed: Vec<_> = store
         .wasm_threads()
+        .iter()
         .map(|thread| (thread.id, thread.name.map(str::to_owned)))
         .collect();
     assert_eq!(listed, expected);
@@ -41,11 +43,11 @@ fn threads_are_listed_in_the_order_of_their_spawning(preemption: Preemption) {
 fn states_are_those_of_the_moment(preemption: Preemption) {
     let (mut store, module) = guests(preemption);
     let id = spawn(&mut store, &module, "answer", &[]);
-    let state = |store: &Store<()>| store.wasm_thread(id).map(|thread| thread.state);
+    let state = |store: &Store<()>| id.info(&store).map(|thread| thread.state);
     assert_eq!(state(&store), Some(ThreadState::Ready));
-    let seen = Func::wrap(&mut store, move |caller: Caller<'_, ()>| {
-        let this = caller.current_wasm_thread().unwrap();
-        let state = |id| caller.wasm_thread(id).unwrap().state;
+    let seen = Func::wrap(&mut store, move |mut caller: Caller<'_, ()>| {
+        let this = caller.wasm_threads().current().unwrap();
+        let state = |id: ThreadId| id.info(&caller).unwrap().state;
         assert_eq!(state(this), ThreadState::Running);
         assert_eq!(state(id), ThreadState::Finished);
     });
@@ -75,7 +77,11 @@ fn figures_only_grow_and_add_up_to_those_of_the_runs(preemption: Preemption) {
         preemptions += run.preemptions;
         finished += run.finished;
         elapsed += run.elapsed;
-        let now: Vec<_> = store.wasm_threads().map(|thread| thread.stats).collect();
+        let now: Vec<_> = store
+            .wasm_threads()
+            .iter()
+            .map(|thread| thread.stats)
+            .collect();
         for (before, now) in before.iter().zip(&now) {
             assert!(before.cpu_time <= now.cpu_time);
             assert!(before.dispatches <= now.dispatches);
@@ -108,30 +114,30 @@ fn ids_are_never_reused(preemption: Preemption) {
             1 => drop(store.shutdown_wasm_threads()),
             _ => continue,
         }
-        store.take_wasm_thread_exit(id);
-        assert!(store.wasm_thread(id).is_none());
+        id.take_exit(&mut store);
+        assert!(id.info(&store).is_none());
     }
 }
 
 fn a_store_without_threads_lists_none(preemption: Preemption) {
     let (mut store, module) = guests(preemption);
-    assert_eq!(store.wasm_threads().count(), 0);
+    assert_eq!(store.wasm_threads().iter().count(), 0);
     let id = spawn(&mut store, &module, "answer", &[]);
     let mut other = Store::new(&engine(preemption), ());
-    assert!(other.wasm_thread(id).is_none());
-    assert!(other.take_wasm_thread_exit(id).is_none());
+    assert!(id.info(&other).is_none());
+    assert!(id.take_exit(&mut other).is_none());
     // Of an engine without preemption, too.
     let mut plain = Store::<()>::default();
-    assert_eq!(plain.wasm_threads().count(), 0);
-    assert!(plain.wasm_thread(id).is_none());
-    assert!(plain.take_wasm_thread_exit(id).is_none());
-    assert_eq!(plain.as_context_mut().current_wasm_thread(), None);
+    assert_eq!(plain.wasm_threads().iter().count(), 0);
+    assert!(id.info(&plain).is_none());
+    assert!(id.take_exit(&mut plain).is_none());
+    assert_eq!(plain.as_context_mut().wasm_threads().current(), None);
 }
 
 fn everything_can_be_printed(preemption: Preemption) {
     let (mut store, module) = guests(preemption);
     let id = spawn(&mut store, &module, "answer", &[]);
-    let info = store.wasm_thread(id).unwrap();
+    let info = id.info(&store).unwrap();
     assert!(format!("{info:?}").contains("Ready"));
     assert_eq!(info.state.to_string(), "ready");
     assert_eq!(id.to_string(), id.as_u64().to_string());
@@ -145,7 +151,7 @@ fn everything_can_be_printed(preemption: Preemption) {
 #[test]
 fn waits_go_on_from_run_to_run() {
     let (mut store, module) = guests(Preemption::Epoch);
-    store.wasm_thread_slice(Slice::Time(ms(40))).unwrap();
+    store.wasm_threads().set_slice(Slice::Time(ms(40))).unwrap();
     spawn_spinner(&mut store, &module);
     let (waiting, _) = spawn_spinner(&mut store, &module);
     let mut runs = Duration::ZERO;
@@ -166,7 +172,7 @@ fn wall_time_is_that_of_runs_since_the_thread_was_spawned() {
     let (early, _) = spawn_spinner(&mut store, &module);
     store.run_wasm_threads_for(ms(10)).unwrap();
     let (late, _) = spawn_spinner(&mut store, &module);
-    store.suspend_wasm_thread(late).unwrap();
+    late.suspend(&mut store).unwrap();
     let before = Instant::now();
     store.run_wasm_threads_for(ms(10)).unwrap();
     let run = before.elapsed();
@@ -176,7 +182,7 @@ fn wall_time_is_that_of_runs_since_the_thread_was_spawned() {
     assert!(late_stats.wall_time >= ms(10), "{late_stats:?}");
     assert!(late_stats.wall_time <= run, "{late_stats:?} in {run:?}");
     assert_eq!(late_stats.cpu_time + late_stats.ready_time, Duration::ZERO);
-    store.kill_wasm_thread(late).unwrap();
+    late.kill(&mut store).unwrap();
     let killed = stats(&store, late).wall_time;
     store.run_wasm_threads_for(ms(10)).unwrap();
     assert_eq!(stats(&store, late).wall_time, killed);

@@ -11,6 +11,7 @@ use std::env;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 /// Instructions are the same whatever the host's processor can do.
@@ -164,11 +165,14 @@ fn run(config: &mut Config, preemption: Preemption, wat: &str, turns: i64) -> (S
     let engine = Engine::new(config.preemption(preemption)).unwrap();
     let module = Module::new(&engine, wat).unwrap();
     let mut store = Store::new(&engine, ());
-    store.wasm_thread_slice(shortest_slice(preemption)).unwrap();
+    store
+        .wasm_threads()
+        .set_slice(shortest_slice(preemption))
+        .unwrap();
     let sibling = Module::new(&engine, GUESTS).unwrap();
     spawn(&mut store, &sibling, "spin", &[]);
     let id = spawn(&mut store, &module, "run", &[Val::I64(turns)]);
-    while store.wasm_thread(id).unwrap().state != ThreadState::Finished {
+    while id.info(&store).unwrap().state != ThreadState::Finished {
         store.run_wasm_threads_for(ms(10)).unwrap();
     }
     let stats = stats(&store, id);

@@ -1,6 +1,7 @@
 //! Thousands of threads in one store.
 
 use crate::support::*;
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 for_each_preemption!(
@@ -30,18 +31,25 @@ fn numbers(preemption: Preemption, slice: Slice, threads: i32, turns: i32) -> u6
     let engine = engine(preemption);
     let module = Module::new(&engine, NUMBERS).unwrap();
     let mut store = Store::new(&engine, ());
-    store.wasm_thread_limit(threads as usize).unwrap();
-    store.wasm_thread_slice(slice).unwrap();
+    store
+        .wasm_threads()
+        .set_max_threads(threads as usize)
+        .unwrap();
+    store.wasm_threads().set_slice(slice).unwrap();
     let instance = Instance::new(&mut store, &module, &[]).unwrap();
     let func = instance
         .get_typed_func::<(i32, i32), i32>(&mut store, "number")
         .unwrap();
     let ids: Vec<_> = (0..threads)
-        .map(|n| store.spawn_typed_wasm_thread(&func, (n, turns)).unwrap())
+        .map(|n| {
+            ThreadOptions::new()
+                .spawn_typed(&mut store, &func, (n, turns))
+                .unwrap()
+        })
         .collect();
     let run = run_all(&mut store);
     for (n, id) in (0..).zip(ids) {
-        match store.take_typed_wasm_thread_exit(id) {
+        match id.take_exit(&mut store) {
             Some(TypedExit::Returned(x)) => assert_eq!(x, number(n, turns)),
             other => panic!("{other:?}"),
         }
@@ -60,21 +68,29 @@ fn thousands_of_threads_return_what_they_should(preemption: Preemption) {
 
 fn all_of_a_thousand_suspended_threads_go_on(preemption: Preemption) {
     let (mut store, module) = guests(preemption);
-    store.wasm_thread_slice(shortest_slice(preemption)).unwrap();
+    store
+        .wasm_threads()
+        .set_slice(shortest_slice(preemption))
+        .unwrap();
     for _ in 0..1_000 {
         spawn_spinner(&mut store, &module);
     }
     let mut rounds = 0;
     while store
         .wasm_threads()
+        .iter()
         .any(|thread| thread.stats.dispatches < 3)
     {
         store.run_wasm_threads_for(ms(20)).unwrap();
         rounds += 1;
         assert!(rounds < 1_000);
     }
-    let dispatches = || store.wasm_threads().map(|thread| thread.stats.dispatches);
-    let (least, most) = (dispatches().min().unwrap(), dispatches().max().unwrap());
+    let threads = store.wasm_threads().iter();
+    let dispatches: Vec<_> = threads.map(|thread| thread.stats.dispatches).collect();
+    let (least, most) = (
+        dispatches.iter().min().unwrap(),
+        dispatches.iter().max().unwrap(),
+    );
     assert!(most - least <= 1, "{least} to {most}");
 }
 
@@ -97,7 +113,7 @@ fn suspended_threads_take_little_memory() {
         || {
             const THREADS: usize = 10_000;
             let (mut store, _) = guests(Preemption::Fuel);
-            store.wasm_thread_slice(Slice::Fuel(1)).unwrap();
+            store.wasm_threads().set_slice(Slice::Fuel(1)).unwrap();
             let instance = stateless(&mut store);
             let before = resident_kib();
             for _ in 0..THREADS {
@@ -105,6 +121,7 @@ fn suspended_threads_take_little_memory() {
             }
             while store
                 .wasm_threads()
+                .iter()
                 .any(|thread| thread.stats.dispatches < 2)
             {
                 store.run_wasm_threads_for(ms(50)).unwrap();

@@ -9,7 +9,7 @@ fn enough_mappings_are_left(preemption: Preemption) {
     let engine = Engine::new(&config).unwrap();
     let module = Module::new(&engine, STATELESS).unwrap();
     let mut store = Store::new(&engine, ());
-    store.wasm_thread_limit(1_000_000).unwrap();
+    store.wasm_threads().set_max_threads(1_000_000).unwrap();
     let instance = Instance::new(&mut store, &module, &[]).unwrap();
     let nothing = instance.get_func(&mut store, "nothing").unwrap();
     let mut spawned = 0;
@@ -35,7 +35,11 @@ fn enough_mappings_are_left(preemption: Preemption) {
     assert_eq!(run.finished, spawned);
     // There is room again, if not at once.
     store.shutdown_wasm_threads();
-    let ids: Vec<_> = store.wasm_threads().map(|thread| thread.id).collect();
+    let ids: Vec<_> = store
+        .wasm_threads()
+        .iter()
+        .map(|thread| thread.id)
+        .collect();
     for id in ids {
         returned(&mut store, id);
     }

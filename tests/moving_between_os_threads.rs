@@ -2,6 +2,7 @@
 
 use crate::support::*;
 use std::thread;
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 #[test]
@@ -36,6 +37,7 @@ fn run_around<T: Send + 'static>(store: &mut Option<Store<T>>, left: usize) -> u
         runs += 1;
         let unfinished = here
             .wasm_threads()
+            .iter()
             .filter(|thread| thread.state != ThreadState::Finished);
         if unfinished.count() <= left {
             return runs;
@@ -115,7 +117,10 @@ fn host_functions_are_called_on_the_os_thread_of_the_run(preemption: Preemption)
         )
         .unwrap();
     let mut store = Store::new(&engine, None);
-    store.wasm_thread_slice(short_slice(preemption)).unwrap();
+    store
+        .wasm_threads()
+        .set_slice(short_slice(preemption))
+        .unwrap();
     for _ in 0..3 {
         spawn_linked(&mut store, &linker, &module, "call", &[]);
     }
@@ -137,7 +142,10 @@ fn stores_of_one_engine_run_on_several_os_threads_at_once(preemption: Preemption
         for _ in 0..4 {
             scope.spawn(|| {
                 let mut store = Store::new(&engine, ());
-                store.wasm_thread_slice(shortest_slice(preemption)).unwrap();
+                store
+                    .wasm_threads()
+                    .set_slice(shortest_slice(preemption))
+                    .unwrap();
                 until_preempted(10, || {
                     let sum = spawn(&mut store, &module, "sum", &[Val::I64(100_000)]);
                     let fib = spawn(&mut store, &module, "fib", &[Val::I32(20)]);

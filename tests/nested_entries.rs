@@ -5,6 +5,7 @@ use crate::support::*;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 const NESTING: &str = r#"
@@ -57,7 +58,7 @@ struct Nesting {
 impl Nesting {
     fn new(engine: &Engine, slice: Slice) -> Nesting {
         let mut store = Store::new(engine, Data::default());
-        store.wasm_thread_slice(slice).unwrap();
+        store.wasm_threads().set_slice(slice).unwrap();
         let guests = Module::new(engine, GUESTS).unwrap();
         let (sibling, turns) = spawn_spinner(&mut store, &guests);
         store.data_mut().sibling = Some(turns);
@@ -124,7 +125,7 @@ for_each_preemption!(
 fn a_nested_call_is_not_switched_away_from(preemption: Preemption) {
     let mut nesting = Nesting::with(preemption, |mut caller, _| {
         let before = Data::sibling_turns(&mut caller);
-        let id = caller.current_wasm_thread();
+        let id = caller.wasm_threads().current();
         let work = export(&mut caller, "work");
         // Many slices, of whatever kind.
         let start = Instant::now();
@@ -132,7 +133,7 @@ fn a_nested_call_is_not_switched_away_from(preemption: Preemption) {
             work.call(&mut caller, ())?;
         }
         assert_eq!(Data::sibling_turns(&mut caller), before);
-        assert_eq!(caller.current_wasm_thread(), id);
+        assert_eq!(caller.wasm_threads().current(), id);
         caller.data_mut().calls += 1;
         Ok(())
     });
@@ -188,7 +189,7 @@ fn a_plain_call_of_another_store_is_not_switched_away_from(preemption: Preemptio
         .func_wrap("", "enter", |mut caller: Caller<'_, Data>, n: i32| {
             let before = Data::sibling_turns(&mut caller);
             let (other, sum) = &mut **caller.data_mut().other.as_mut().unwrap();
-            assert_eq!(other.as_context_mut().current_wasm_thread(), None);
+            assert_eq!(other.as_context_mut().wasm_threads().current(), None);
             let start = Instant::now();
             while start.elapsed() < ms(10) {
                 let n = i64::from(n);
@@ -256,18 +257,23 @@ fn a_nested_call_spawns_and_inspects_threads(preemption: Preemption) {
         }
         let work = *export(&mut caller, "work").func();
         let id = caller.spawn_wasm_thread(work, &[])?;
-        assert_eq!(caller.wasm_thread(id).unwrap().state, ThreadState::Ready);
-        assert_eq!(caller.wasm_threads().count(), 3);
+        assert_eq!(id.info(&caller).unwrap().state, ThreadState::Ready);
+        assert_eq!(caller.wasm_threads().iter().count(), 3);
         caller.data_mut().calls += 1;
         Ok(())
     });
     // `work` has nothing to do with the state of the instance.
-    nesting.store.wasm_thread_sharing(true).unwrap();
+    nesting
+        .store
+        .wasm_threads()
+        .set_sharing_allowed(true)
+        .unwrap();
     let id = nesting.spawn("run", 3);
     nesting.run_until_called(1);
     run_until(&mut nesting.store, |store| {
         store
             .wasm_threads()
+            .iter()
             .any(|thread| thread.state == ThreadState::Finished)
     });
     nesting.assert_both_run_on(id);

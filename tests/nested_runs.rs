@@ -2,6 +2,7 @@
 
 use crate::support::*;
 use std::time::Duration;
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 /// A guest whose host function runs another store, and which spins then.
@@ -22,7 +23,7 @@ struct Inner {
     store: Option<Box<Store<Inner>>>,
     time: Duration,
     /// It is run again until this.
-    until: fn(&Store<Inner>) -> bool,
+    until: fn(&mut Store<Inner>) -> bool,
     runs: Vec<RunSummary>,
 }
 
@@ -36,7 +37,7 @@ fn store(engine: &Engine, inner: Option<Store<Inner>>, time: Duration) -> Store<
     let mut store = Store::new(engine, data);
     let slices = sources().into_iter().map(short_slice);
     let set: Vec<_> = slices
-        .filter(|slice| store.wasm_thread_slice(*slice).is_ok())
+        .filter(|slice| store.wasm_threads().set_slice(*slice).is_ok())
         .collect();
     assert!(!set.is_empty());
     store
@@ -109,6 +110,7 @@ fn a_run_inside_a_run_ends_slices_in_both() {
             let took_turns = |thread: &ThreadInfo| thread.stats.preemptions > 1;
             let (finished, others): (Vec<_>, Vec<_>) = inside
                 .wasm_threads()
+                .iter()
                 .partition(|thread| thread.state == ThreadState::Finished);
             finished.len() == 2 && others.iter().all(took_turns)
         };
@@ -167,7 +169,7 @@ fn threads_that_were_suspended_inside_a_run_go_on_outside_and_back() {
         drop(outside);
         // ... and in the open to the end.
         dispatches.push(stats(&inside, spinner).dispatches);
-        while inside.wasm_thread(fib).unwrap().state != ThreadState::Finished {
+        while fib.info(&*inside).unwrap().state != ThreadState::Finished {
             inside.run_wasm_threads_for(ms(20)).unwrap();
         }
         dispatches.push(stats(&inside, spinner).dispatches);

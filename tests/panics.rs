@@ -59,7 +59,10 @@ impl<T: Send + 'static> Panickers<T> {
         let turns = some_turns(preemption).to_string();
         let guests = Module::new(&engine, GUESTS).unwrap();
         let mut store = Store::new(&engine, data);
-        store.wasm_thread_slice(shortest_slice(preemption)).unwrap();
+        store
+            .wasm_threads()
+            .set_slice(shortest_slice(preemption))
+            .unwrap();
         Panickers {
             spinner: spawn_spinner(&mut store, &guests).0,
             sum: spawn(&mut store, &guests, "sum", &[Val::I64(1_000)]),

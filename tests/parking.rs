@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 /// What tests look at.
@@ -95,7 +96,7 @@ impl Guests {
                     let gate = accessor.with(|caller| caller.data().gate.clone())?;
                     gate.pass().await;
                     accessor.with(|mut caller| {
-                        let id = caller.current_wasm_thread().unwrap();
+                        let id = caller.wasm_threads().current().unwrap();
                         caller.data_mut().log.push(format!("{id} passed"));
                     })
                 })
@@ -132,7 +133,7 @@ impl Guests {
     }
 
     fn state(&self, id: ThreadId) -> ThreadState {
-        self.store.wasm_thread(id).unwrap().state
+        id.info(&self.store).unwrap().state
     }
 }
 
@@ -172,7 +173,7 @@ fn sleepers_sleep_at_the_same_time_and_cost_no_cpu(source: Preemption) {
     // Once until it sleeps, and once after that, or a few times more.
     assert!(run.dispatches <= 120, "{source}: {}", run.dispatches);
     for id in ids {
-        let exit = guests.store.take_wasm_thread_exit(id);
+        let exit = id.take_exit(&mut guests.store);
         assert!(matches!(exit, Some(Exit::Returned(_))), "{exit:?}");
     }
 }
@@ -193,7 +194,7 @@ fn a_run_ends_in_time_while_all_sleep_and_the_next_goes_on(source: Preemption) {
     let after = Instant::now();
     assert_eq!(run.end, RunEnd::TimeUp, "{source}");
     assert!(run.elapsed >= ms(20), "{:?}", run.elapsed);
-    let info = guests.store.wasm_thread(sleeper).unwrap();
+    let info = sleeper.info(&guests.store).unwrap();
     assert_eq!(info.state, ThreadState::Parked);
     let Some(WaitFor::Time(until)) = info.waits_for else {
         panic!("{info:?}");
@@ -247,9 +248,9 @@ fn join_waits_for_the_end_whichever_way_it_comes(source: Preemption) {
     let joins = [sleeper, spin].map(|id| guests.spawn("join", &[Val::I64(id.as_u64() as i64)]));
     run_until(&mut guests.store, |store| finished(store, joins[0]));
     run_until_parked(&mut guests.store, &joins[1..]);
-    let waits_for = guests.store.wasm_thread(joins[1]).unwrap().waits_for;
+    let waits_for = joins[1].info(&guests.store).unwrap().waits_for;
     assert_eq!(waits_for, Some(WaitFor::Thread(spin)));
-    guests.store.kill_wasm_thread(spin).unwrap();
+    spin.kill(&mut guests.store).unwrap();
     assert_eq!(
         guests.run(Duration::MAX).end,
         RunEnd::AllFinished,
@@ -270,7 +271,7 @@ fn threads_that_wait_for_each_other_are_reported(source: Preemption) {
     ];
     assert_eq!(run.deadlocked, expected);
     // Nothing is lost: one of them can be ended.
-    guests.store.kill_wasm_thread(first).unwrap();
+    first.kill(&mut guests.store).unwrap();
     assert_eq!(guests.run(Duration::MAX).end, RunEnd::AllFinished);
 }
 
@@ -335,7 +336,7 @@ fn the_future_of_a_thread_that_is_killed_or_shut_down_is_dropped_at_once(source:
         RunEnd::Deadlock
     );
     assert_eq!(alive.load(Ordering::SeqCst), 3, "{source}");
-    store.kill_wasm_thread(ids[0]).unwrap();
+    ids[0].kill(&mut store).unwrap();
     assert_eq!(alive.load(Ordering::SeqCst), 2, "{source}");
     assert_eq!(store.shutdown_wasm_threads(), 2);
     assert_eq!(alive.load(Ordering::SeqCst), 0, "{source}");
@@ -449,7 +450,7 @@ const CALLER: &str = r#"
 impl<T: 'static> Caller1<T> {
     fn new<F>(source: Preemption, data: T, func: F) -> Caller1<T>
     where
-        F: Fn(&Accessor<T>, ()) -> Pin<Box<dyn Future<Output = Result<()>> + Send + '_>>
+        F: Fn(&ConcurrentCaller<T>, ()) -> Pin<Box<dyn Future<Output = Result<()>> + Send + '_>>
             + Send
             + Sync
             + 'static,
@@ -460,7 +461,7 @@ impl<T: 'static> Caller1<T> {
         let mut linker = Linker::<T>::new(&engine);
         linker.func_wrap_concurrent("host", "f", func).unwrap();
         let mut store = Store::new(&engine, data);
-        store.wasm_thread_sharing(true).unwrap();
+        store.wasm_threads().set_sharing_allowed(true).unwrap();
         let memory = SharedMemory::new(&engine, MemoryType::shared(1, 1)).unwrap();
         linker.define(&store, "host", "memory", memory).unwrap();
         let module = Module::new(&engine, CALLER).unwrap();
@@ -474,9 +475,7 @@ impl<T: 'static> Caller1<T> {
 
     fn spawn_with(&mut self, name: &str, params: &[Val], options: ThreadOptions) -> ThreadId {
         let func = self.instance.get_func(&mut self.store, name).unwrap();
-        self.store
-            .spawn_wasm_thread_with(func, params, options)
-            .unwrap()
+        options.spawn(&mut self.store, func, params).unwrap()
     }
 
     fn run(&mut self, time: Duration) -> RunSummary {
@@ -484,7 +483,7 @@ impl<T: 'static> Caller1<T> {
     }
 
     fn state(&self, id: ThreadId) -> ThreadState {
-        self.store.wasm_thread(id).unwrap().state
+        id.info(&self.store).unwrap().state
     }
 }
 
@@ -524,13 +523,13 @@ fn threads_that_are_suspended_while_they_sleep_keep_no_run_from_ending(source: P
     let joiner = guests.spawn("join", &[Val::I64(sleeper.as_u64() as i64)]);
     run_until_parked(&mut guests.store, &[sleeper, passer, joiner]);
     for id in [sleeper, passer] {
-        guests.store.suspend_wasm_thread(id).unwrap();
+        id.suspend(&mut guests.store).unwrap();
         assert_eq!(guests.state(id), ThreadState::Suspended);
     }
     let run = guests.run(HANG);
     assert_eq!(run.end, RunEnd::AllSuspended, "{source}");
     assert_eq!(guests.state(joiner), ThreadState::Parked);
-    guests.store.resume_wasm_thread(passer).unwrap();
+    passer.resume(&mut guests.store).unwrap();
     assert_eq!(guests.state(passer), ThreadState::Parked);
     assert_eq!(guests.run(ms(10)).end, RunEnd::TimeUp, "{source}");
 }
@@ -542,11 +541,11 @@ fn one_that_waits_for_a_thread_with_a_wall_time_limit_is_not_deadlocked(source: 
     run_until_parked(&mut guests.store, &[stuck]);
     guests.store.data().gate.0.lock().unwrap().1.clear();
     let limits = ThreadLimits::new().wall_time(ms(50));
-    guests.store.set_wasm_thread_limits(stuck, limits).unwrap();
+    stuck.set_limits(&mut guests.store, limits).unwrap();
     let joiner = guests.spawn("join", &[Val::I64(stuck.as_u64() as i64)]);
     let run = guests.run(HANG);
     assert_eq!(run.end, RunEnd::AllFinished, "{source}");
-    let exit = guests.store.take_wasm_thread_exit(joiner);
+    let exit = joiner.take_exit(&mut guests.store);
     assert!(matches!(exit, Some(Exit::Returned(_))), "{exit:?}");
 }
 
@@ -572,7 +571,7 @@ fn a_future_that_panics_while_it_is_dropped_loses_no_request(source: Preemption)
     let ids = [(); 3].map(|()| guests.spawn("run", &[]));
     assert_eq!(guests.run(HANG).end, RunEnd::Deadlock, "{source}");
     for id in ids {
-        guests.store.wasm_thread_handle(id).unwrap().kill();
+        id.remote(&mut guests.store).unwrap().kill();
     }
     for left in (0..3).rev() {
         let run = || guests.store.run_wasm_threads_for(HANG);
@@ -663,7 +662,7 @@ fn sleeping_and_joining_work_with_wakers_of_combinators(source: Preemption) {
     let mut guests = Caller1::new(source, (), |accessor, ()| {
         Box::pin(async move {
             let first = ThreadId::from_u64(1);
-            let me = accessor.current_wasm_thread()?.unwrap();
+            let me = accessor.current_thread()?.unwrap();
             if me == first {
                 return accessor.sleep(ms(40)).await;
             }
@@ -688,7 +687,7 @@ fn sleeping_and_joining_work_with_wakers_of_combinators(source: Preemption) {
     assert!(run.elapsed >= ms(40));
     assert!(run.dispatches < 60, "{source}: {}", run.dispatches);
     for id in ids {
-        let exit = guests.store.take_wasm_thread_exit(id);
+        let exit = id.take_exit(&mut guests.store);
         assert!(matches!(exit, Some(Exit::Returned(_))), "{exit:?}");
     }
 }
@@ -746,11 +745,8 @@ fn a_run_that_sleeps_is_woken_by_requests_and_limits(source: Preemption) {
     let killed = guests.spawn("sleep", &[Val::I32(3_600_000)]);
     let limited = guests.spawn("pass", &[]);
     let limits = ThreadLimits::new().wall_time(ms(60));
-    guests
-        .store
-        .set_wasm_thread_limits(limited, limits)
-        .unwrap();
-    let handle = guests.store.wasm_thread_handle(killed).unwrap();
+    limited.set_limits(&mut guests.store, limits).unwrap();
+    let handle = killed.remote(&mut guests.store).unwrap();
     let killer = thread::spawn(move || {
         thread::sleep(ms(20));
         handle.kill();
@@ -760,9 +756,9 @@ fn a_run_that_sleeps_is_woken_by_requests_and_limits(source: Preemption) {
     assert_eq!(run.end, RunEnd::AllFinished, "{source}");
     assert!(run.elapsed >= ms(60));
     assert!(run.dispatches <= 4, "{source}: {}", run.dispatches);
-    let exit = guests.store.take_wasm_thread_exit(killed);
+    let exit = killed.take_exit(&mut guests.store);
     assert!(matches!(exit, Some(Exit::Killed)), "{exit:?}");
-    let exit = guests.store.take_wasm_thread_exit(limited);
+    let exit = limited.take_exit(&mut guests.store);
     assert!(matches!(exit, Some(Exit::OverLimit(_))), "{exit:?}");
     // Who had its waker may wake it all the same.
     guests.store.data().gate.open();
@@ -774,7 +770,7 @@ fn wakers_outlive_the_thread_and_the_store(source: Preemption) {
     let killed = guests.spawn("pass", &[]);
     let other = guests.spawn("pass", &[]);
     run_until_parked(&mut guests.store, &[killed, other]);
-    guests.store.kill_wasm_thread(killed).unwrap();
+    killed.kill(&mut guests.store).unwrap();
     drop(guests);
     assert_eq!(gate.waiting(), 2, "{source}");
     thread::spawn(move || gate.open()).join().unwrap();
@@ -785,15 +781,15 @@ fn a_thread_that_is_woken_while_suspended_goes_on_when_it_is_resumed(source: Pre
     let ids = [(); 2].map(|()| guests.spawn("pass", &[]));
     run_until_parked(&mut guests.store, &ids);
     for id in ids {
-        guests.store.suspend_wasm_thread(id).unwrap();
+        id.suspend(&mut guests.store).unwrap();
     }
     // One is resumed before it is woken, and one after that.
-    guests.store.resume_wasm_thread(ids[0]).unwrap();
+    ids[0].resume(&mut guests.store).unwrap();
     guests.store.data().gate.open();
     let run = guests.run(HANG);
     assert_eq!(run.end, RunEnd::AllSuspended, "{source}");
     assert_eq!(guests.state(ids[0]), ThreadState::Finished);
-    guests.store.resume_wasm_thread(ids[1]).unwrap();
+    ids[1].resume(&mut guests.store).unwrap();
     assert_eq!(guests.state(ids[1]), ThreadState::Ready);
     assert_eq!(guests.run(HANG).end, RunEnd::AllFinished, "{source}");
 }
@@ -834,7 +830,7 @@ fn what_a_parked_thread_holds_is_not_collected() {
             store.gc(None).unwrap();
         }
         for (n, id) in ids {
-            let exit = store.take_wasm_thread_exit(id);
+            let exit = id.take_exit(&mut store);
             let Some(Exit::Returned(values)) = exit else {
                 panic!("{exit:?}");
             };

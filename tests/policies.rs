@@ -11,6 +11,7 @@ use preempt_trace::stats::{Stats, jain};
 use preempt_trace::text::Text;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 /// Fuel from one check to the next in these guests, at most.
@@ -33,7 +34,7 @@ type SetPolicy = Box<dyn Fn(&mut Store<()>)>;
 /// All policies, with slices of about `ticks`.
 fn policies(ticks: u64) -> Vec<(&'static str, SetPolicy)> {
     fn set<S: ThreadScheduler>(new: impl Fn() -> S + 'static) -> SetPolicy {
-        Box::new(move |store| store.set_wasm_thread_scheduler(new()).unwrap())
+        Box::new(move |store| store.wasm_threads().set_scheduler(new()).unwrap())
     }
     let range = ticks / 2..=ticks.saturating_mul(2);
     vec![
@@ -69,7 +70,7 @@ fn spawn_with(
 ) -> ThreadId {
     let instance = Instance::new(&mut *store, module, &[]).unwrap();
     let func = instance.get_func(&mut *store, export).unwrap();
-    store.spawn_wasm_thread_with(func, params, options).unwrap()
+    options.spawn(&mut *store, func, params).unwrap()
 }
 
 /// A thread, and what it is to end with.
@@ -106,7 +107,7 @@ fn spawn_mix(store: &mut Store<()>, module: &Module, turns: i64) -> Vec<Expected
 
 fn assert_ended(store: &mut Store<()>, expected: &[Expected], what: &str) {
     for (id, ends) in expected {
-        match (store.take_wasm_thread_exit(*id), ends) {
+        match (id.take_exit(&mut *store), ends) {
             (Some(Exit::Returned(values)), Ok(right)) => {
                 assert_eq!(&bits(&values), right, "{what}, thread {id}");
             }
@@ -130,7 +131,7 @@ fn checker(preemption: Preemption) -> Checker {
 }
 
 fn assert_clean(checker: &Checker, store: &mut Store<()>, what: &str) -> Trace {
-    let trace = store.take_wasm_thread_trace().unwrap();
+    let trace = store.wasm_threads().take_trace().unwrap();
     assert_eq!(trace.lost, 0);
     let report = checker.check(&trace);
     assert!(report.is_ok(), "{what}: {report}");
@@ -150,7 +151,7 @@ fn a_mix_of_guests_ends_right_under_each_policy_and_source(preemption: Preemptio
         let what = format!("{name}, {preemption}");
         let (mut store, module) = guests(preemption);
         set(&mut store);
-        store.trace_wasm_threads(EVENTS).unwrap();
+        store.wasm_threads().set_trace(EVENTS).unwrap();
         let expected = spawn_mix(&mut store, &module, turns);
         let run = run_all(&mut store);
         assert_eq!(run.finished, expected.len() as u64, "{what}");
@@ -166,12 +167,12 @@ fn threads_are_suspended_resumed_and_killed_under_each_policy_and_source(preempt
         let what = format!("{name}, {preemption}");
         let (mut store, module) = guests(preemption);
         set(&mut store);
-        store.trace_wasm_threads(EVENTS).unwrap();
+        store.wasm_threads().set_trace(EVENTS).unwrap();
         let [a, b, c] = [(); 3].map(|()| spawn_spinner(&mut store, &module).0);
         store.run_wasm_threads_for(ms(5)).unwrap();
 
-        store.suspend_wasm_thread(a).unwrap();
-        store.suspend_wasm_thread(b).unwrap();
+        a.suspend(&mut store).unwrap();
+        b.suspend(&mut store).unwrap();
         let before = stats(&store, a).dispatches;
         let run = store.run_wasm_threads_for(ms(5)).unwrap();
         assert_eq!(run.end, RunEnd::TimeUp, "{what}");
@@ -179,8 +180,8 @@ fn threads_are_suspended_resumed_and_killed_under_each_policy_and_source(preempt
         assert!(stats(&store, c).dispatches > 0, "{what}");
 
         // A suspended one, and one that has run.
-        store.kill_wasm_thread(b).unwrap();
-        store.kill_wasm_thread(c).unwrap();
+        b.kill(&mut store).unwrap();
+        c.kill(&mut store).unwrap();
         let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
         assert_eq!(
             (run.end, run.dispatches),
@@ -188,12 +189,12 @@ fn threads_are_suspended_resumed_and_killed_under_each_policy_and_source(preempt
             "{what}"
         );
 
-        store.resume_wasm_thread(a).unwrap();
+        a.resume(&mut store).unwrap();
         store.run_wasm_threads_for(ms(5)).unwrap();
         assert!(stats(&store, a).dispatches > before, "{what}");
 
         let late = spawn(&mut store, &module, "answer", &[]);
-        store.kill_wasm_thread(a).unwrap();
+        a.kill(&mut store).unwrap();
         assert_eq!(run_all(&mut store).finished, 1, "{what}");
         assert_eq!(returned(&mut store, late)[0].unwrap_i32(), 42);
         for id in [a, b, c] {
@@ -206,20 +207,23 @@ fn threads_are_suspended_resumed_and_killed_under_each_policy_and_source(preempt
 
 fn policies_are_swapped_between_runs(preemption: Preemption) {
     let (mut store, module) = guests(preemption);
-    store.trace_wasm_threads(EVENTS).unwrap();
+    store.wasm_threads().set_trace(EVENTS).unwrap();
     let turns = match preemption {
         Preemption::Fuel => 200_000,
         _ => 5_000_000,
     };
     let expected = spawn_mix(&mut store, &module, turns);
     let suspended = spawn(&mut store, &module, "answer", &[]);
-    store.suspend_wasm_thread(suspended).unwrap();
+    suspended.suspend(&mut store).unwrap();
     for (_, set) in policies(short_ticks(preemption)) {
         set(&mut store);
         store.run_wasm_threads_for(ms(1)).unwrap();
     }
-    store.resume_wasm_thread(suspended).unwrap();
-    store.set_wasm_thread_scheduler(RoundRobin::new()).unwrap();
+    suspended.resume(&mut store).unwrap();
+    store
+        .wasm_threads()
+        .set_scheduler(RoundRobin::new())
+        .unwrap();
     run_all(&mut store);
     assert_eq!(returned(&mut store, suspended)[0].unwrap_i32(), 42);
     let what = preemption.to_string();
@@ -257,7 +261,7 @@ fn two_thousand_threads_finish_under_each_policy() {
     let engine = engine(Preemption::Fuel);
     for (name, set) in policies(500) {
         let mut store = Store::new(&engine, ());
-        store.wasm_thread_slice(Slice::Fuel(500)).unwrap();
+        store.wasm_threads().set_slice(Slice::Fuel(500)).unwrap();
         set(&mut store);
         let sum = stateless(&mut store)
             .get_typed_func::<i64, i64>(&mut store, "sum")
@@ -270,7 +274,7 @@ fn two_thousand_threads_finish_under_each_policy() {
                     .group(u64::from(n % 11))
                     .deadline(u64::from(n % 13) * 1_000);
                 let n = i64::from(n % 200);
-                let id = store.spawn_typed_wasm_thread_with(&sum, n, options);
+                let id = options.spawn_typed(&mut store, &sum, n);
                 (n, id.unwrap())
             })
             .collect();
@@ -278,7 +282,7 @@ fn two_thousand_threads_finish_under_each_policy() {
         assert_eq!(run.finished, 2_000, "{name}");
         assert!(run.preemptions > 1_000, "{name}: {run:?}");
         for (n, id) in ids {
-            match store.take_typed_wasm_thread_exit(id) {
+            match id.take_exit(&mut store) {
                 Some(TypedExit::Returned(sum)) => assert_eq!(sum, n * (n + 1) / 2),
                 exit => panic!("{name}: {exit:?}"),
             }
@@ -311,9 +315,9 @@ fn spawn_control(store: &mut Store<()>, a: ThreadId, b: ThreadId) -> ThreadId {
     let mut linker = Linker::new(store.engine());
     type Ask = fn(&mut StoreContextMut<'_, ()>, ThreadId) -> Result<()>;
     let asks: [(&str, Ask); 3] = [
-        ("suspend", |store, id| store.suspend_wasm_thread(id)),
-        ("resume", |store, id| store.resume_wasm_thread(id)),
-        ("kill", |store, id| store.kill_wasm_thread(id)),
+        ("suspend", |store, id| id.suspend(&mut *store)),
+        ("resume", |store, id| id.resume(&mut *store)),
+        ("kill", |store, id| id.kill(&mut *store)),
     ];
     for (name, ask) in asks {
         let host = move |mut caller: Caller<'_, ()>, id: u64| {
@@ -331,9 +335,9 @@ fn spawn_control(store: &mut Store<()>, a: ThreadId, b: ThreadId) -> ThreadId {
 fn traced_run(engine: &Engine, set: &dyn Fn(&mut Store<()>)) -> (Store<()>, String) {
     let module = Module::new(engine, GUESTS).unwrap();
     let mut store = Store::new(engine, ());
-    store.wasm_thread_slice(Slice::Fuel(1_000)).unwrap();
+    store.wasm_threads().set_slice(Slice::Fuel(1_000)).unwrap();
     set(&mut store);
-    store.trace_wasm_threads(EVENTS).unwrap();
+    store.wasm_threads().set_trace(EVENTS).unwrap();
     let mut expected = spawn_mix(&mut store, &module, 5_000);
     let a = spawn(&mut store, &module, "sum", &[Val::I64(7_000)]);
     expected.push((a, Ok(vec![24_503_500])));
@@ -344,14 +348,14 @@ fn traced_run(engine: &Engine, set: &dyn Fn(&mut Store<()>)) -> (Store<()>, Stri
         match store.run_wasm_threads_for(Duration::MAX).unwrap().end {
             RunEnd::AllFinished => break,
             // The first was suspended after `control` resumed it.
-            RunEnd::AllSuspended => store.resume_wasm_thread(a).unwrap(),
+            RunEnd::AllSuspended => a.resume(&mut store).unwrap(),
             end => panic!("{end:?}"),
         }
     }
     let all = checker(Preemption::Fuel).all_finished(true);
     let trace = assert_clean(&all, &mut store, "under fuel");
     assert_ended(&mut store, &expected, "under fuel");
-    let exit = store.take_wasm_thread_exit(b);
+    let exit = b.take_exit(&mut store);
     assert!(
         matches!(exit, Some(Exit::Killed | Exit::Returned(_))),
         "{exit:?}"
@@ -391,14 +395,14 @@ fn a_seed_decides_the_schedule() {
     let random = |seed| {
         let new = move || Random::seeded(seed).slices(100..=3_000);
         traced_run(&engine, &move |store| {
-            store.set_wasm_thread_scheduler(new()).unwrap()
+            store.wasm_threads().set_scheduler(new()).unwrap()
         })
         .1
     };
     let pct = |seed| {
         let new = move || Pct::new(seed, 12, 200, 3);
         traced_run(&engine, &move |store| {
-            store.set_wasm_thread_scheduler(new()).unwrap()
+            store.wasm_threads().set_scheduler(new()).unwrap()
         })
         .1
     };
@@ -413,10 +417,10 @@ fn a_recorded_schedule_replays_identically() {
     fn replays<S: ThreadScheduler + Clone>(engine: &Engine, policy: S) {
         let record = move |store: &mut Store<()>| {
             let recorder = Recorder::new(policy.clone());
-            store.set_wasm_thread_scheduler(recorder).unwrap();
+            store.wasm_threads().set_scheduler(recorder).unwrap();
         };
         let (mut store, trace) = traced_run(engine, &record);
-        let recorder = store.wasm_thread_scheduler_mut::<Recorder<S>>().unwrap();
+        let recorder = store.wasm_threads().scheduler_mut::<Recorder<S>>().unwrap();
         let schedule = recorder.take_schedule();
         assert_eq!(schedule.len(), trace.matches(" dispatched ").count() as u64);
 
@@ -425,10 +429,10 @@ fn a_recorded_schedule_replays_identically() {
         for schedule in [schedule, read] {
             let replay = move |store: &mut Store<()>| {
                 let replay = Replay::new(schedule.clone());
-                store.set_wasm_thread_scheduler(replay).unwrap();
+                store.wasm_threads().set_scheduler(replay).unwrap();
             };
             let (mut store, again) = traced_run(engine, &replay);
-            let replay = store.wasm_thread_scheduler_mut::<Replay>().unwrap();
+            let replay = store.wasm_threads().scheduler_mut::<Replay>().unwrap();
             assert_eq!((replay.divergence(), replay.remaining()), (None, 0));
             assert!(again == trace, "{trace}{again}");
         }
@@ -447,13 +451,13 @@ fn a_recorded_schedule_replays_identically() {
 fn a_replay_of_other_guests_says_where_it_left_the_schedule() {
     let (mut store, module) = guests(Preemption::Fuel);
     let recorder = Recorder::new(Random::seeded(1));
-    store.set_wasm_thread_scheduler(recorder).unwrap();
+    store.wasm_threads().set_scheduler(recorder).unwrap();
     let sums = |store: &mut Store<()>, turns: [i64; 2]| {
         turns.map(|n| spawn(store, &module, "sum", &[Val::I64(n)]))
     };
     sums(&mut store, [5_000, 5_000]);
     run_all(&mut store);
-    let recorder = store.wasm_thread_scheduler_mut::<Recorder<Random>>();
+    let recorder = store.wasm_threads().scheduler_mut::<Recorder<Random>>();
     let schedule = recorder.unwrap().take_schedule();
 
     // The second is done earlier; or both are later.
@@ -461,14 +465,15 @@ fn a_replay_of_other_guests_says_where_it_left_the_schedule() {
         let (mut store, _) = guests(Preemption::Fuel);
         let module = Module::new(store.engine(), GUESTS).unwrap();
         store
-            .set_wasm_thread_scheduler(Replay::new(schedule.clone()))
+            .wasm_threads()
+            .set_scheduler(Replay::new(schedule.clone()))
             .unwrap();
         let ids = turns.map(|n| spawn(&mut store, &module, "sum", &[Val::I64(n)]));
         run_all(&mut store);
         for (id, n) in ids.into_iter().zip(turns) {
             assert_eq!(returned(&mut store, id)[0].unwrap_i64(), n * (n + 1) / 2);
         }
-        let replay = store.wasm_thread_scheduler_mut::<Replay>().unwrap();
+        let replay = store.wasm_threads().scheduler_mut::<Replay>().unwrap();
         let divergence = replay.divergence().unwrap();
         assert!(divergence.pick > 0);
         if over {
@@ -491,8 +496,11 @@ fn strict_priorities_are_kept() {
         [0, 5, -3, 5, 2].map(spawn).into()
     };
     let (mut store, module) = guests(Preemption::Fuel);
-    store.set_wasm_thread_scheduler(Priority::strict()).unwrap();
-    store.trace_wasm_threads(EVENTS).unwrap();
+    store
+        .wasm_threads()
+        .set_scheduler(Priority::strict())
+        .unwrap();
+    store.wasm_threads().set_trace(EVENTS).unwrap();
     let priorities = spawn_by_priority(&mut store, &module);
     let checker = checker(Preemption::Fuel).all_finished(true);
     let checker = checker.order(Order::Priorities(priorities.clone()));
@@ -503,22 +511,22 @@ fn strict_priorities_are_kept() {
         .0;
 
     // The most important one is suspended in the first run, and comes back.
-    store.suspend_wasm_thread(first).unwrap();
+    first.suspend(&mut store).unwrap();
     assert_eq!(
         store.run_wasm_threads_for(Duration::MAX).unwrap().end,
         RunEnd::AllSuspended
     );
-    store.resume_wasm_thread(first).unwrap();
+    first.resume(&mut store).unwrap();
     spawn_with(&mut store, &module, "answer", &[], ThreadOptions::new());
     run_all(&mut store);
     assert_clean(&checker, &mut store, "strict");
 
     // Round robin is not by priority: the checker would have seen it.
     let (mut store, module) = guests(Preemption::Fuel);
-    store.trace_wasm_threads(EVENTS).unwrap();
+    store.wasm_threads().set_trace(EVENTS).unwrap();
     assert_eq!(spawn_by_priority(&mut store, &module), priorities);
     run_all(&mut store);
-    let trace = store.take_wasm_thread_trace().unwrap();
+    let trace = store.wasm_threads().take_trace().unwrap();
     assert!(!checker.check(&trace).is_ok());
 }
 
@@ -529,9 +537,10 @@ fn patience_bounds_the_wait_of_the_least_important() {
     let slice = short_ticks(Preemption::Fuel);
     let (mut store, module) = guests(Preemption::Fuel);
     store
-        .set_wasm_thread_scheduler(Priority::new(PATIENCE))
+        .wasm_threads()
+        .set_scheduler(Priority::new(PATIENCE))
         .unwrap();
-    store.trace_wasm_threads(EVENTS).unwrap();
+    store.wasm_threads().set_trace(EVENTS).unwrap();
     for priority in 0..THREADS as i32 {
         let options = ThreadOptions::new().priority(priority);
         spawn_with(&mut store, &module, "sum", &[Val::I64(20_000)], options);
@@ -547,9 +556,10 @@ fn patience_bounds_the_wait_of_the_least_important() {
 fn the_earliest_deadline_is_first() {
     let (mut store, module) = guests(Preemption::Fuel);
     store
-        .set_wasm_thread_scheduler(EarliestDeadlineFirst::new())
+        .wasm_threads()
+        .set_scheduler(EarliestDeadlineFirst::new())
         .unwrap();
-    store.trace_wasm_threads(EVENTS).unwrap();
+    store.wasm_threads().set_trace(EVENTS).unwrap();
     let deadlines = [None, Some(400_000), Some(100_000), None, Some(200_000)];
     let ids = deadlines.map(|deadline| {
         let options = match deadline {
@@ -582,7 +592,8 @@ impl Spinners {
     fn new(spinners: &[(u32, u64)]) -> Spinners {
         let (mut store, module) = guests(Preemption::Fuel);
         store
-            .set_wasm_thread_scheduler(WeightedFair::new(REQUEST))
+            .wasm_threads()
+            .set_scheduler(WeightedFair::new(REQUEST))
             .unwrap();
         let spawn = |(weight, group): &(u32, u64)| {
             let options = ThreadOptions::new().weight(*weight).group(*group);
@@ -625,13 +636,13 @@ fn fuel_is_shared_by_weight() {
     let mut params = ThreadParams::default();
     params.weight = 7;
     let id = spinners.ids[0];
-    spinners.store.set_wasm_thread_params(id, params).unwrap();
+    id.set_params(&mut spinners.store, params).unwrap();
     spinners.assert_shares(&[0.5, 1.0 / 7.0, 2.5 / 7.0]);
 
     // What a suspended one does not use is the others'.
-    spinners.store.suspend_wasm_thread(id).unwrap();
+    id.suspend(&mut spinners.store).unwrap();
     spinners.assert_shares(&[0.0, 2.0 / 7.0, 5.0 / 7.0]);
-    spinners.store.resume_wasm_thread(id).unwrap();
+    id.resume(&mut spinners.store).unwrap();
     spinners.assert_shares(&[0.5, 1.0 / 7.0, 2.5 / 7.0]);
 }
 
@@ -644,14 +655,17 @@ fn fuel_is_shared_by_group_and_then_by_weight() {
     let [a, b, c, d] = crowd.map(|part| part * third);
     spinners.assert_shares(&[a, b, c, d, 0.25 * third, 0.75 * third, third]);
 
-    let policy = spinners.store.wasm_thread_scheduler_mut::<WeightedFair>();
+    let policy = spinners
+        .store
+        .wasm_threads()
+        .scheduler_mut::<WeightedFair>();
     policy.unwrap().set_group_weight(1, 3);
     let [a, b, c, d] = crowd.map(|part| part * 0.6);
     spinners.assert_shares(&[a, b, c, d, 0.05, 0.15, 0.2]);
 
     // A group whose threads are gone leaves its share to the others.
     for id in [4, 5].map(|n: usize| spinners.ids[n]) {
-        spinners.store.suspend_wasm_thread(id).unwrap();
+        id.suspend(&mut spinners.store).unwrap();
     }
     let [a, b, c, d] = crowd.map(|part| part * 0.75);
     spinners.assert_shares(&[a, b, c, d, 0.0, 0.0, 0.25]);
@@ -661,9 +675,10 @@ fn fuel_is_shared_by_group_and_then_by_weight() {
 /// in parts of one.
 fn shares_of_time(weights: &[u32], time: Duration) -> Vec<f64> {
     let (mut store, module) = guests(Preemption::Signal);
-    store.wasm_thread_slice(Slice::Time(ms(1))).unwrap();
+    store.wasm_threads().set_slice(Slice::Time(ms(1))).unwrap();
     store
-        .set_wasm_thread_scheduler(WeightedFair::new(1_000_000))
+        .wasm_threads()
+        .set_scheduler(WeightedFair::new(1_000_000))
         .unwrap();
     let spawn = |weight: &u32| {
         let options = ThreadOptions::new().weight(*weight);

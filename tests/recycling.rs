@@ -1,6 +1,7 @@
 //! Instances that are reset, to be used by another guest thread.
 
 use crate::support::config;
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 const GUEST: &str = r#"
@@ -99,11 +100,11 @@ fn a_reset_instance_is_as_it_was_when_the_snapshot_was_taken() {
     let mut guest = Guest::new();
     assert_eq!(guest.look(), 700 + 20 + 3);
     let instance = guest.instance;
-    let snapshot = guest.store.snapshot_wasm_instance(&instance).unwrap();
+    let snapshot = InstanceSnapshot::new(&mut guest.store, &instance).unwrap();
     for _ in 0..3 {
         guest.spoil();
         guest.store.gc(None).unwrap();
-        assert!(guest.store.reset_wasm_instance(&snapshot).unwrap());
+        assert!(snapshot.restore(&mut guest.store).unwrap());
         // But for what it imports.
         assert_eq!(guest.look(), 1000 + 700 + 20 + 3);
     }
@@ -115,9 +116,9 @@ fn an_object_that_a_global_had_is_kept_for_the_reset() {
     let mut guest = Guest::new();
     guest.spoil();
     let instance = guest.instance;
-    let snapshot = guest.store.snapshot_wasm_instance(&instance).unwrap();
+    let snapshot = InstanceSnapshot::new(&mut guest.store, &instance).unwrap();
     guest.store.gc(None).unwrap();
-    assert!(guest.store.reset_wasm_instance(&snapshot).unwrap());
+    assert!(snapshot.restore(&mut guest.store).unwrap());
     guest.store.gc(None).unwrap();
     // Neither the object nor the last element is null; the data are dropped.
     let look = guest
@@ -132,21 +133,18 @@ fn what_cannot_be_undone_is_not_reset() {
     for change in ["grow", "drop"] {
         let mut guest = Guest::new();
         let instance = guest.instance;
-        let snapshot = guest.store.snapshot_wasm_instance(&instance).unwrap();
+        let snapshot = InstanceSnapshot::new(&mut guest.store, &instance).unwrap();
         guest.spoil();
         guest.call(change);
-        assert!(
-            !guest.store.reset_wasm_instance(&snapshot).unwrap(),
-            "{change}"
-        );
+        assert!(!snapshot.restore(&mut guest.store).unwrap(), "{change}");
     }
     let engine = engine();
     let module = Module::new(&engine, "(module (memory 1))").unwrap();
     let mut store = Store::new(&engine, ());
     let instance = Instance::new(&mut store, &module, &[]).unwrap();
-    let snapshot = store.snapshot_wasm_instance(&instance).unwrap();
+    let snapshot = InstanceSnapshot::new(&mut store, &instance).unwrap();
     assert!(
-        !store.reset_wasm_instance(&snapshot).unwrap(),
+        !snapshot.restore(&mut store).unwrap(),
         "a memory of its own"
     );
 }
@@ -155,10 +153,10 @@ fn what_cannot_be_undone_is_not_reset() {
 fn an_instance_of_another_store_is_refused() {
     let mut guest = Guest::new();
     let instance = guest.instance;
-    let snapshot = guest.store.snapshot_wasm_instance(&instance).unwrap();
+    let snapshot = InstanceSnapshot::new(&mut guest.store, &instance).unwrap();
     let mut other = Store::new(guest.store.engine(), ());
-    let error = other.snapshot_wasm_instance(&instance).unwrap_err();
+    let error = InstanceSnapshot::new(&mut other, &instance).unwrap_err();
     assert!(error.to_string().contains("of another store"));
-    let error = other.reset_wasm_instance(&snapshot).unwrap_err();
+    let error = snapshot.restore(&mut other).unwrap_err();
     assert!(error.to_string().contains("of another store"));
 }

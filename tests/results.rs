@@ -252,7 +252,7 @@ fn check(preemption: Preemption, slices: &[Slice]) -> u64 {
     let mut preemptions = 0;
     for slice in slices {
         let mut store = Store::new(&engine, ());
-        store.wasm_thread_slice(*slice).unwrap();
+        store.wasm_threads().set_slice(*slice).unwrap();
         let kernels = kernels_for(preemption);
         let threads: Vec<_> = kernels
             .iter()

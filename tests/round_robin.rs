@@ -3,6 +3,7 @@
 
 use crate::support::*;
 use std::time::Duration;
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 /// Calls `log` with its number for as long as it is let.
@@ -25,15 +26,18 @@ fn chatters(preemption: Preemption) -> (Store<Vec<i32>>, Linker<Vec<i32>>, Modul
         })
         .unwrap();
     let mut store = Store::new(&engine, Vec::new());
-    store.wasm_thread_slice(short_slice(preemption)).unwrap();
-    store.trace_wasm_threads(1 << 16).unwrap();
+    store
+        .wasm_threads()
+        .set_slice(short_slice(preemption))
+        .unwrap();
+    store.wasm_threads().set_trace(1 << 16).unwrap();
     (store, linker, module)
 }
 
 /// The order of the dispatches since: a thread may be off the CPU again before it logs
 /// anything. Two of one thread in a row are one.
 fn turns(store: &mut Store<Vec<i32>>) -> Vec<u64> {
-    let trace = store.take_wasm_thread_trace().unwrap();
+    let trace = store.wasm_threads().take_trace().unwrap();
     assert_eq!(trace.lost, 0);
     let dispatches = trace.events.iter().filter_map(|event| match event.what {
         Traced::Dispatched { .. } => Some(event.thread.as_u64()),
@@ -140,7 +144,8 @@ fn a_thread_that_ends_leaves_the_others_in_order(preemption: Preemption) {
 fn threads_end_in_order_if_none_needs_a_second_slice(preemption: Preemption) {
     let (mut store, linker, module) = chatters(preemption);
     store
-        .wasm_thread_slice(match preemption {
+        .wasm_threads()
+        .set_slice(match preemption {
             Preemption::Fuel => Slice::Fuel(1_000_000),
             _ => Slice::Time(Duration::from_secs(100)),
         })
@@ -181,7 +186,10 @@ fn a_guest_that_spins_on_a_lock_gets_it(preemption: Preemption) {
     )
     .unwrap();
     let mut store = Store::new(&engine, ());
-    store.wasm_thread_slice(shortest_slice(preemption)).unwrap();
+    store
+        .wasm_threads()
+        .set_slice(shortest_slice(preemption))
+        .unwrap();
     let memory = SharedMemory::new(&engine, MemoryType::shared(1, 1)).unwrap();
     for _ in 0..5 {
         let memory = memory.clone().into();
@@ -200,7 +208,7 @@ fn a_guest_that_spins_on_a_lock_gets_it(preemption: Preemption) {
 fn shares_are_about_equal_under_fuel() {
     const SLICE: u64 = 10_000;
     let (mut store, module) = guests(Preemption::Fuel);
-    store.wasm_thread_slice(Slice::Fuel(SLICE)).unwrap();
+    store.wasm_threads().set_slice(Slice::Fuel(SLICE)).unwrap();
     let ids: Vec<_> = (0..5)
         .map(|_| spawn_spinner(&mut store, &module).0)
         .collect();
@@ -219,7 +227,7 @@ fn shares_are_about_equal_under_epochs() {
     // The machine may be busy with something else in one of them.
     for _ in 0..5 {
         let (mut store, module) = guests(Preemption::Epoch);
-        store.wasm_thread_slice(Slice::Time(ms(2))).unwrap();
+        store.wasm_threads().set_slice(Slice::Time(ms(2))).unwrap();
         let ids = [(); 4].map(|()| spawn_spinner(&mut store, &module).0);
         store.run_wasm_threads_for(ms(400)).unwrap();
         let time = ids.map(|id| stats(&store, id).cpu_time);

@@ -5,6 +5,7 @@ use crate::support::*;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 /// Runs threads in the order of a queue, writes down what it is told, and answers with
@@ -80,7 +81,7 @@ impl ThreadScheduler for Scripted {
 /// A store with `threads` that need several slices, under `scheduler`.
 fn store(preemption: Preemption, scheduler: Scripted) -> (Store<()>, Vec<ThreadId>) {
     let (mut store, module) = guests(preemption);
-    store.set_wasm_thread_scheduler(scheduler).unwrap();
+    store.wasm_threads().set_scheduler(scheduler).unwrap();
     let turns = Val::I64(some_turns(preemption).into());
     let ids = (0..3)
         .map(|_| spawn(&mut store, &module, "sum", &[turns]))
@@ -117,19 +118,19 @@ fn a_scheduler_is_told_of_everything_in_order() {
     let scheduler = Scripted::default();
     let log = scheduler.log.clone();
     let (mut store, ids) = store(Preemption::Fuel, scheduler);
-    store.wasm_thread_slice(Slice::Fuel(5_000)).unwrap();
+    store.wasm_threads().set_slice(Slice::Fuel(5_000)).unwrap();
     let params = |weight| {
         let mut params = ThreadParams::default();
         params.weight = weight;
         params
     };
-    store.set_wasm_thread_params(ids[0], params(7)).unwrap();
-    let error = store.set_wasm_thread_params(ids[0], params(0)).unwrap_err();
+    ids[0].set_params(&mut store, params(7)).unwrap();
+    let error = ids[0].set_params(&mut store, params(0)).unwrap_err();
     assert!(error.to_string().contains("weight of 0"), "{error}");
-    store.suspend_wasm_thread(ids[1]).unwrap();
-    store.suspend_wasm_thread(ids[1]).unwrap();
-    store.kill_wasm_thread(ids[2]).unwrap();
-    store.resume_wasm_thread(ids[1]).unwrap();
+    ids[1].suspend(&mut store).unwrap();
+    ids[1].suspend(&mut store).unwrap();
+    ids[2].kill(&mut store).unwrap();
+    ids[1].resume(&mut store).unwrap();
     assert_all_return(Preemption::Fuel, &mut store, &ids[..2]);
     let mut expected = vec!["spawned 1", "spawned 2", "spawned 3"];
     expected.extend(["changed 1", "parked 2", "finished 3", "woken 2"]);
@@ -147,14 +148,15 @@ fn picks_are_followed(preemption: Preemption) {
             slice: None,
         })
     };
-    let scheduler = store.wasm_thread_scheduler_mut::<Scripted>().unwrap();
+    let scheduler = store.wasm_threads().scheduler_mut::<Scripted>().unwrap();
     scheduler.answers.extend([pick(ids[2]), pick(ids[1])]);
     scheduler.ready = [ids[0]].into();
     store
         .run_wasm_threads_for(std::time::Duration::MAX)
         .unwrap();
     let log = store
-        .wasm_thread_scheduler_mut::<Scripted>()
+        .wasm_threads()
+        .scheduler_mut::<Scripted>()
         .unwrap()
         .log
         .clone();
@@ -176,7 +178,10 @@ fn slices_are_those_of_the_scheduler_in_the_unit_of_the_source() {
         ..Scripted::default()
     };
     let (mut store, ids) = store(Preemption::Fuel, scheduler);
-    store.wasm_thread_slice(Slice::Fuel(1_000_000)).unwrap();
+    store
+        .wasm_threads()
+        .set_slice(Slice::Fuel(1_000_000))
+        .unwrap();
     assert_all_return(Preemption::Fuel, &mut store, &ids[..0]);
     let stats = stats(&store, ids[0]);
     let slices = stats.fuel_consumed / 500;
@@ -200,7 +205,7 @@ fn a_slice_that_cannot_be_measured_is_the_nearest_that_can() {
             let engine = engine(preemption);
             let module = Module::new(&engine, GUESTS).unwrap();
             let mut store = Store::new(&engine, ());
-            store.set_wasm_thread_scheduler(scheduler).unwrap();
+            store.wasm_threads().set_scheduler(scheduler).unwrap();
             let id = spawn(&mut store, &module, "sum", &[Val::I64(1_000)]);
             spawn(&mut store, &module, "answer", &[]);
             store
@@ -213,14 +218,15 @@ fn a_slice_that_cannot_be_measured_is_the_nearest_that_can() {
 
 fn a_scheduler_is_told_of_all_threads_when_it_is_set(preemption: Preemption) {
     let (mut store, ids) = store(preemption, Scripted::default());
-    store.suspend_wasm_thread(ids[1]).unwrap();
+    ids[1].suspend(&mut store).unwrap();
     store.run_wasm_threads_for(ms(1)).unwrap();
     let scheduler = Scripted::default();
     let log = scheduler.log.clone();
-    store.set_wasm_thread_scheduler(scheduler).unwrap();
+    store.wasm_threads().set_scheduler(scheduler).unwrap();
     let told = log.lock().unwrap().join(", ");
     let live: Vec<ThreadId> = store
         .wasm_threads()
+        .iter()
         .filter(|thread| thread.state != ThreadState::Finished)
         .map(|thread| thread.id)
         .collect();
@@ -228,7 +234,7 @@ fn a_scheduler_is_told_of_all_threads_when_it_is_set(preemption: Preemption) {
         assert!(told.contains(&format!("spawned {id}")), "{told}");
     }
     assert!(told.contains("parked 2"), "{told}");
-    store.resume_wasm_thread(ids[1]).unwrap();
+    ids[1].resume(&mut store).unwrap();
     assert_all_return(preemption, &mut store, &ids);
 }
 
@@ -240,13 +246,14 @@ fn assert_recovers(
 ) {
     let (mut store, ids) = store(preemption, Scripted::default());
     let answer = wrong(&ids);
-    let scheduler = store.wasm_thread_scheduler_mut::<Scripted>().unwrap();
+    let scheduler = store.wasm_threads().scheduler_mut::<Scripted>().unwrap();
     scheduler.answers.push_back(answer);
     let error = store.run_wasm_threads_for(ms(1_000)).unwrap_err();
     assert!(error.to_string().contains(says), "{error}");
-    assert_eq!(store.wasm_threads().count(), 3);
+    assert_eq!(store.wasm_threads().iter().count(), 3);
     store
-        .set_wasm_thread_scheduler(Scripted::default())
+        .wasm_threads()
+        .set_scheduler(Scripted::default())
         .unwrap();
     assert_all_return(preemption, &mut store, &ids);
 }
@@ -275,15 +282,15 @@ fn a_wrong_pick_makes_a_run_fail_and_loses_nothing(preemption: Preemption) {
     );
 
     let (mut store, ids) = store(preemption, Scripted::default());
-    store.suspend_wasm_thread(ids[0]).unwrap();
-    store.kill_wasm_thread(ids[1]).unwrap();
+    ids[0].suspend(&mut store).unwrap();
+    ids[1].kill(&mut store).unwrap();
     for (id, says) in [(ids[0], "is suspended"), (ids[1], "has finished")] {
-        let scheduler = store.wasm_thread_scheduler_mut::<Scripted>().unwrap();
+        let scheduler = store.wasm_threads().scheduler_mut::<Scripted>().unwrap();
         scheduler.answers.push_back(pick(id));
         let error = store.run_wasm_threads_for(ms(1)).unwrap_err();
         assert!(error.to_string().contains(says), "{error}");
     }
-    store.resume_wasm_thread(ids[0]).unwrap();
+    ids[0].resume(&mut store).unwrap();
     assert_all_return(preemption, &mut store, &[ids[0], ids[2]]);
 }
 
@@ -302,7 +309,8 @@ fn a_panic_loses_nothing(preemption: Preemption) {
         });
         let (mut store, ids) = panicked.expect(what);
         store
-            .set_wasm_thread_scheduler(Scripted::default())
+            .wasm_threads()
+            .set_scheduler(Scripted::default())
             .unwrap();
         assert_all_return(preemption, &mut store, &ids);
     }
@@ -311,11 +319,12 @@ fn a_panic_loses_nothing(preemption: Preemption) {
         ..Scripted::default()
     };
     let (mut store, module) = guests(preemption);
-    store.set_wasm_thread_scheduler(scheduler).unwrap();
+    store.wasm_threads().set_scheduler(scheduler).unwrap();
     let spawning = || spawn(&mut store, &module, "answer", &[]);
     assert!(catch_unwind(AssertUnwindSafe(spawning)).is_err());
     store
-        .set_wasm_thread_scheduler(Scripted::default())
+        .wasm_threads()
+        .set_scheduler(Scripted::default())
         .unwrap();
     store.run_wasm_threads_for(ms(1_000)).unwrap();
     let id = ThreadId::from_u64(1);
@@ -328,10 +337,11 @@ fn a_scheduler_cannot_be_replaced_in_a_run(preemption: Preemption) {
     let replace = Func::wrap(&mut store, |mut caller: Caller<'_, ()>| {
         let mut store = caller.as_context_mut();
         let error = store
-            .set_wasm_thread_scheduler(Scripted::default())
+            .wasm_threads()
+            .set_scheduler(Scripted::default())
             .unwrap_err();
         assert!(error.to_string().contains("between two runs"), "{error}");
-        assert!(store.wasm_thread_scheduler_mut::<Scripted>().is_none());
+        assert!(store.wasm_threads().scheduler_mut::<Scripted>().is_none());
     });
     let id = store.spawn_wasm_thread(replace, &[]).unwrap();
     store.run_wasm_threads_for(ms(1_000)).unwrap();
@@ -354,10 +364,10 @@ fn only_a_scheduler_of_the_right_type_is_handed_out() {
         }
     }
     let (mut store, _) = guests(Preemption::Fuel);
-    assert!(store.wasm_thread_scheduler_mut::<Other>().is_none());
-    store.set_wasm_thread_scheduler(Other).unwrap();
-    assert!(store.wasm_thread_scheduler_mut::<Scripted>().is_none());
-    assert!(store.wasm_thread_scheduler_mut::<Other>().is_some());
+    assert!(store.wasm_threads().scheduler_mut::<Other>().is_none());
+    store.wasm_threads().set_scheduler(Other).unwrap();
+    assert!(store.wasm_threads().scheduler_mut::<Scripted>().is_none());
+    assert!(store.wasm_threads().scheduler_mut::<Other>().is_some());
     // Without threads there is nothing to pick.
     assert_eq!(
         store.run_wasm_threads_for(HANG).unwrap().end,
@@ -367,7 +377,7 @@ fn only_a_scheduler_of_the_right_type_is_handed_out() {
 
 /// Asks for the death of each thread that it picks.
 struct Killer {
-    handles: Arc<Mutex<Vec<ThreadHandle>>>,
+    handles: Arc<Mutex<Vec<RemoteThread>>>,
     ready: Scripted,
 }
 
@@ -403,9 +413,10 @@ fn a_kill_by_the_scheduler_itself_is_not_lost() {
     ] {
         let (mut store, module) = guests(preemption);
         let (id, _) = spawn_spinner(&mut store, &module);
-        let handle = store.wasm_thread_handle(id).unwrap();
+        let handle = id.remote(&mut store).unwrap();
         store
-            .set_wasm_thread_scheduler(Killer {
+            .wasm_threads()
+            .set_scheduler(Killer {
                 handles: Arc::new(Mutex::new(vec![handle])),
                 ready: Scripted::default(),
             })
@@ -431,7 +442,7 @@ fn a_scheduler_may_panic_while_a_host_function_does() {
         };
         let engine = engine(preemption);
         let mut store = Store::new(&engine, ());
-        store.set_wasm_thread_scheduler(scheduler).unwrap();
+        store.wasm_threads().set_scheduler(scheduler).unwrap();
         let host = Func::wrap(&mut store, || -> () { panic!("of the host function") });
         let id = store.spawn_wasm_thread(host, &[]).unwrap();
         // A thread without Wasm catches its panic; the scheduler's comes out of the run.

@@ -6,6 +6,7 @@ use preempt_trace::check::Checker;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,13 +139,11 @@ fn meddle(store: &mut StoreContextMut<'_, Dice>) {
     let id = ThreadId::from_u64(1 + store.data_mut().throw(THREADS) as u64);
     // One that has finished says so.
     let _ = match store.data_mut().throw(16) {
-        0 => store.kill_wasm_thread(id),
-        1 => store.wasm_thread_handle(id).map(|handle| handle.kill()),
-        2 => store
-            .wasm_thread_handle(id)
-            .map(|handle| handle.preempt_now()),
-        3..8 => store.suspend_wasm_thread(id),
-        _ => store.resume_wasm_thread(id),
+        0 => id.kill(&mut *store),
+        1 => id.remote(&mut *store).map(|handle| handle.kill()),
+        2 => id.remote(&mut *store).map(|handle| handle.preempt_now()),
+        3..8 => id.suspend(&mut *store),
+        _ => id.resume(&mut *store),
     };
 }
 
@@ -189,12 +188,14 @@ fn round(source: Preemption, seed: u64) {
         .unwrap();
     let module = Module::new(&engine, GUEST).unwrap();
     store
-        .wasm_thread_slice(crate::support::short_slice(source))
+        .wasm_threads()
+        .set_slice(crate::support::short_slice(source))
         .unwrap();
-    store.trace_wasm_threads(1_000_000).unwrap();
+    store.wasm_threads().set_trace(1_000_000).unwrap();
     let wrong = Arc::new(Mutex::new(Vec::new()));
     store
-        .set_wasm_thread_scheduler(Checking {
+        .wasm_threads()
+        .set_scheduler(Checking {
             known: HashMap::new(),
             dice: Dice(!seed),
             wrong: wrong.clone(),
@@ -209,9 +210,9 @@ fn round(source: Preemption, seed: u64) {
     for _ in 0..40 {
         let time = Duration::from_micros(dice.throw(3_000) as u64);
         let run = store.run_wasm_threads_for(time).unwrap();
-        let known = store.wasm_thread_scheduler_mut::<Checking>().unwrap();
+        let known = store.wasm_threads().scheduler_mut::<Checking>().unwrap();
         let known = known.known.clone();
-        for thread in store.wasm_threads() {
+        for thread in store.wasm_threads().iter() {
             // One that was paused is running, as far as the scheduler is told.
             let is_paused = source == Preemption::Fuel
                 && thread.state == ThreadState::Ready
@@ -242,6 +243,7 @@ fn round(source: Preemption, seed: u64) {
     }
     let left = store
         .wasm_threads()
+        .iter()
         .filter(|t| t.state != ThreadState::Finished);
     let left = left.count();
     assert_eq!(store.shutdown_wasm_threads(), left, "{what}");
@@ -249,7 +251,7 @@ fn round(source: Preemption, seed: u64) {
     let run = store.run_wasm_threads_for(HANG).unwrap();
     assert_eq!(run.end, RunEnd::AllFinished, "{what}");
     assert_eq!(*wrong.lock().unwrap(), Vec::<String>::new(), "{what}");
-    let trace = store.take_wasm_thread_trace().unwrap();
+    let trace = store.wasm_threads().take_trace().unwrap();
     let checker = Checker::new().tolerance(u64::MAX).all_finished(true);
     let report = checker.check(&trace);
     assert!(report.is_ok(), "{what}: {report}");
@@ -275,13 +277,13 @@ fn under_fuel_threads_that_wait_for_each_other_make_the_same_trace_each_time() {
         let memory = SharedMemory::new(&engine, MemoryType::shared(1, 1)).unwrap();
         let mut store = Store::new(&engine, Dice(7));
         linker.define(&store, "", "memory", memory.clone()).unwrap();
-        store.wasm_threads_own_memory(&memory).unwrap();
+        store.wasm_threads().own_memory(&memory).unwrap();
         linker
             .func_wrap_concurrent("", "wait", |accessor, ()| {
                 Box::pin(async move {
                     let other = accessor.with(|mut caller| caller.data_mut().throw(20))?;
                     // Only for those that are older, so that it comes to an end.
-                    let me = accessor.current_wasm_thread()?.unwrap();
+                    let me = accessor.current_thread()?.unwrap();
                     let other = ThreadId::from_u64(1 + other as u64);
                     if other < me {
                         return accessor.join(other).await;
@@ -308,8 +310,8 @@ fn under_fuel_threads_that_wait_for_each_other_make_the_same_trace_each_time() {
                 (call $wait)
                 (br_if $again (local.tee $turns (i32.sub (local.get $turns) (i32.const 1)))))))"#;
         let module = Module::new(&engine, wat).unwrap();
-        store.wasm_thread_slice(Slice::Fuel(500)).unwrap();
-        store.trace_wasm_threads(100_000).unwrap();
+        store.wasm_threads().set_slice(Slice::Fuel(500)).unwrap();
+        store.wasm_threads().set_trace(100_000).unwrap();
         for i in 0..20 {
             let instance = linker.instantiate(&mut store, &module).unwrap();
             let run = instance.get_func(&mut store, "run").unwrap();
@@ -317,7 +319,7 @@ fn under_fuel_threads_that_wait_for_each_other_make_the_same_trace_each_time() {
         }
         let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
         assert_eq!(run.end, RunEnd::AllFinished);
-        let trace = store.take_wasm_thread_trace().unwrap();
+        let trace = store.wasm_threads().take_trace().unwrap();
         assert!(
             trace
                 .events

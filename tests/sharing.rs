@@ -3,6 +3,7 @@
 use crate::support::*;
 use std::panic::{self, AssertUnwindSafe};
 use std::time::Duration;
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 /// A store, and an instance of each of these modules, which import from those before by
@@ -345,7 +346,10 @@ const ENDS: &str = r#"(module
 fn ends(preemption: Preemption) -> (Store<()>, Instance) {
     let engine = engine(preemption);
     let mut store = Store::new(&engine, ());
-    store.wasm_thread_slice(short_slice(preemption)).unwrap();
+    store
+        .wasm_threads()
+        .set_slice(short_slice(preemption))
+        .unwrap();
     let module = Module::new(&engine, ENDS).unwrap();
     let panic = Func::wrap(&mut store, || -> () { panic!("as a test wants it") });
     let instance = Instance::new(&mut store, &module, &[panic.into()]).unwrap();
@@ -356,7 +360,7 @@ fn an_instance_is_free_again_when_its_thread_has_finished(preemption: Preemption
     let (mut store, instance) = ends(preemption);
     let spawn = |store: &mut Store<()>, export: &str, options: ThreadOptions| {
         let func = instance.get_func(&mut *store, export).unwrap();
-        store.spawn_wasm_thread_with(func, &[], options)
+        options.spawn(&mut *store, func, &[])
     };
     for detached in [false, true] {
         let options = || ThreadOptions::new().detached(detached);
@@ -370,13 +374,13 @@ fn an_instance_is_free_again_when_its_thread_has_finished(preemption: Preemption
         run_all(&mut store);
         // Killed, before and after it has begun.
         let id = spawn(&mut store, "spin", options()).unwrap();
-        store.kill_wasm_thread(id).unwrap();
+        id.kill(&mut store).unwrap();
         let id = spawn(&mut store, "spin", options()).unwrap();
         store.run_wasm_threads_for(ms(5)).unwrap();
         spawn(&mut store, "return", options()).unwrap_err();
-        store.suspend_wasm_thread(id).unwrap();
+        id.suspend(&mut store).unwrap();
         spawn(&mut store, "return", options()).unwrap_err();
-        store.kill_wasm_thread(id).unwrap();
+        id.kill(&mut store).unwrap();
         spawn(&mut store, "spin", options()).unwrap();
         assert_eq!(store.shutdown_wasm_threads(), 1);
         // Its host function has panicked.
@@ -396,7 +400,7 @@ fn an_instance_serves_one_thread_after_the_other(preemption: Preemption) {
         store.spawn_wasm_thread(run, &[]).unwrap();
         run_all(&mut store);
     }
-    assert_eq!(store.wasm_threads().count(), 5_000);
+    assert_eq!(store.wasm_threads().iter().count(), 5_000);
 }
 
 #[test]
@@ -412,12 +416,12 @@ fn the_rule_can_be_waived(preemption: Preemption) {
     let (mut store, guests) = guests(preemption);
     let instance = Instance::new(&mut store, &guests, &[]).unwrap();
     let answer = instance.get_func(&mut store, "answer").unwrap();
-    store.wasm_thread_sharing(true).unwrap();
+    store.wasm_threads().set_sharing_allowed(true).unwrap();
     for _ in 0..3 {
         store.spawn_wasm_thread(answer, &[]).unwrap();
     }
     // Those are threads like others when it is in force again.
-    store.wasm_thread_sharing(false).unwrap();
+    store.wasm_threads().set_sharing_allowed(false).unwrap();
     store.spawn_wasm_thread(answer, &[]).unwrap_err();
     assert_eq!(run_all(&mut store).finished, 3);
     store.spawn_wasm_thread(answer, &[]).unwrap();
@@ -427,7 +431,7 @@ fn the_rule_can_be_waived(preemption: Preemption) {
 #[test]
 fn waiving_needs_guest_threads() {
     let mut store = Store::new(&Engine::default(), ());
-    let error = store.wasm_thread_sharing(true).unwrap_err();
+    let error = store.wasm_threads().set_sharing_allowed(true).unwrap_err();
     assert!(error.to_string().contains("Config::preemption"), "{error}");
 }
 
@@ -440,7 +444,7 @@ fn the_error_says_what_with_whom_and_what_to_do() {
     let host = Func::wrap(&mut store, || ());
     store.spawn_wasm_thread(host, &[]).unwrap();
     let options = ThreadOptions::new().name("indexer");
-    let id = store.spawn_wasm_thread_with(f, &[], options).unwrap();
+    let id = options.spawn(&mut store, f, &[]).unwrap();
     assert_eq!(id.as_u64(), 2);
     assert_eq!(
         text(&mut store),
@@ -448,9 +452,9 @@ fn the_error_says_what_with_whom_and_what_to_do() {
          not finished, memory `memory` of the function's instance. WebAssembly lets others \
          change what a thread sees in `shared` memories only: give each thread an instance of its \
          own, keep what they have in common in a `shared` memory, or allow them to share \
-         anything with `Store::wasm_thread_sharing`"
+         anything with `WasmThreads::set_sharing_allowed`"
     );
-    store.kill_wasm_thread(id).unwrap();
+    id.kill(&mut store).unwrap();
     store.spawn_wasm_thread(f, &[]).unwrap();
     let error = text(&mut store);
     assert!(error.contains("with guest thread 3, which"), "{error}");
@@ -464,17 +468,23 @@ fn a_refused_thread_leaves_nothing_behind(preemption: Preemption) {
     let instance = Instance::new(&mut store, &guests, &[]).unwrap();
     let answer = instance.get_func(&mut store, "answer").unwrap();
     let typed = answer.typed::<(), i32>(&store).unwrap();
-    store.trace_wasm_threads(100).unwrap();
+    store.wasm_threads().set_trace(100).unwrap();
     let id = store.spawn_wasm_thread(answer, &[]).unwrap();
     let made = stacks.made();
     for _ in 0..10 {
         store.spawn_wasm_thread(answer, &[]).unwrap_err();
-        store.spawn_typed_wasm_thread(&typed, ()).unwrap_err();
+        ThreadOptions::new()
+            .spawn_typed(&mut store, &typed, ())
+            .unwrap_err();
     }
     assert_eq!((stacks.made(), stacks.live()), (made, 1));
-    let ids: Vec<ThreadId> = store.wasm_threads().map(|thread| thread.id).collect();
+    let ids: Vec<ThreadId> = store
+        .wasm_threads()
+        .iter()
+        .map(|thread| thread.id)
+        .collect();
     assert_eq!(ids, [id]);
-    assert_eq!(store.take_wasm_thread_trace().unwrap().events.len(), 1);
+    assert_eq!(store.wasm_threads().take_trace().unwrap().events.len(), 1);
     assert_eq!(run_all(&mut store).finished, 1);
     // No id was used up either.
     let next = store.spawn_wasm_thread(answer, &[]).unwrap();
@@ -494,12 +504,22 @@ fn a_typed_thread_shares_as_little() {
     let reference =
         instance.get_typed_func::<Option<Rooted<ExternRef>>, ()>(&mut store, "reference");
     let reference = reference.unwrap();
-    store.spawn_typed_wasm_thread(&number, 1).unwrap();
-    store.spawn_typed_wasm_thread(&number, 2).unwrap_err();
-    store.spawn_typed_wasm_thread(&reference, None).unwrap_err();
+    ThreadOptions::new()
+        .spawn_typed(&mut store, &number, 1)
+        .unwrap();
+    ThreadOptions::new()
+        .spawn_typed(&mut store, &number, 2)
+        .unwrap_err();
+    ThreadOptions::new()
+        .spawn_typed(&mut store, &reference, None)
+        .unwrap_err();
     run_all(&mut store);
-    store.spawn_typed_wasm_thread(&reference, None).unwrap();
-    store.spawn_typed_wasm_thread(&number, 3).unwrap_err();
+    ThreadOptions::new()
+        .spawn_typed(&mut store, &reference, None)
+        .unwrap();
+    ThreadOptions::new()
+        .spawn_typed(&mut store, &number, 3)
+        .unwrap_err();
 }
 
 /// A guest asks the host for a thread: in its own instance that is refused, as the guest
@@ -544,7 +564,7 @@ fn the_rule_holds_under_signals() {
     let module = r#"(module (memory 1) (func (export "f") (loop br 0)))"#;
     let (mut store, [a, b]) = linked(preemption, [("a", module), ("b", module)]);
     let slice = Slice::Time(Duration::from_micros(200));
-    store.wasm_thread_slice(slice).unwrap();
+    store.wasm_threads().set_slice(slice).unwrap();
     refused(&mut store, [a, a]);
     for instance in [a, b] {
         spawn_in(&mut store, instance, "f", &[]);

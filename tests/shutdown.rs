@@ -2,6 +2,7 @@
 
 use crate::support::*;
 use std::thread;
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 for_each_preemption!(
@@ -21,14 +22,17 @@ fn threads_in_every_state_are_ended(preemption: Preemption) {
     let engine = stacks.engine(preemption);
     let module = Module::new(&engine, GUESTS).unwrap();
     let mut store = Store::new(&engine, ());
-    store.wasm_thread_slice(short_slice(preemption)).unwrap();
+    store
+        .wasm_threads()
+        .set_slice(short_slice(preemption))
+        .unwrap();
     let answer = spawn(&mut store, &module, "answer", &[]);
     let trap = spawn(&mut store, &module, "trap", &[]);
     let suspended = spawn_spinner(&mut store, &module).0;
     let spin = Instance::new(&mut store, &module, &[]).unwrap();
     let spin = spin.get_func(&mut store, "spin").unwrap();
     let options = ThreadOptions::new().detached(true);
-    let detached = store.spawn_wasm_thread_with(spin, &[], options).unwrap();
+    let detached = options.spawn(&mut store, spin, &[]).unwrap();
     let fib = spawn(&mut store, &module, "fib", &[Val::I32(40)]);
     run_until(&mut store, |store| {
         let started = |id| stats(store, id).dispatches > 0;
@@ -45,8 +49,8 @@ fn threads_in_every_state_are_ended(preemption: Preemption) {
     for id in [suspended, fib, never_started] {
         assert_killed(&mut store, id);
     }
-    assert!(store.take_wasm_thread_exit(detached).is_none());
-    assert_eq!(store.wasm_threads().count(), 0);
+    assert!(detached.take_exit(&mut store).is_none());
+    assert_eq!(store.wasm_threads().iter().count(), 0);
     drop(store);
     assert_eq!(stacks.live(), 0);
 }
@@ -74,23 +78,27 @@ fn the_store_is_as_good_as_new_afterwards(preemption: Preemption) {
         assert_eq!(store.shutdown_wasm_threads(), 1);
         assert_eq!(bits(&returned(&mut store, sum)), [500_500]);
         assert_eq!(plain.call(&mut store, 10).unwrap(), 55);
-        ids.extend(store.wasm_threads().map(|thread| thread.id));
+        ids.extend(store.wasm_threads().iter().map(|thread| thread.id));
     }
     // No id was given out twice.
-    assert_eq!(store.wasm_threads().count(), 20);
+    assert_eq!(store.wasm_threads().iter().count(), 20);
 }
 
 fn a_thousand_suspended_threads_are_ended(preemption: Preemption) {
     let stacks = CountedStacks::default();
     let engine = stacks.engine(preemption);
     let mut store = Store::new(&engine, ());
-    store.wasm_thread_slice(shortest_slice(preemption)).unwrap();
+    store
+        .wasm_threads()
+        .set_slice(shortest_slice(preemption))
+        .unwrap();
     let instance = stateless(&mut store);
     for _ in 0..1_000 {
         spawn_in(&mut store, instance, "spin", &[]);
     }
     while store
         .wasm_threads()
+        .iter()
         .any(|thread| thread.stats.dispatches == 0)
     {
         store.run_wasm_threads_for(ms(50)).unwrap();
@@ -112,7 +120,7 @@ fn shutting_down_in_a_run_is_an_error(preemption: Preemption) {
     let host = store.spawn_wasm_thread(host, &[]).unwrap();
     run_until(&mut store, |store| finished(store, host));
     returned(&mut store, host);
-    let spinner = store.wasm_thread(spinner).unwrap();
+    let spinner = spinner.info(&store).unwrap();
     assert_eq!(spinner.state, ThreadState::Ready);
 }
 
@@ -137,7 +145,10 @@ fn a_thread_that_had_nested_calls_is_ended(preemption: Preemption) {
         })
         .unwrap();
     let mut store = Store::new(&engine, ());
-    store.wasm_thread_slice(shortest_slice(preemption)).unwrap();
+    store
+        .wasm_threads()
+        .set_slice(shortest_slice(preemption))
+        .unwrap();
     let ids = [(); 3].map(|()| spawn_linked(&mut store, &linker, &module, "run", &[]));
     while ids.iter().any(|id| stats(&store, *id).preemptions < 2) {
         store.run_wasm_threads_for(ms(20)).unwrap();
@@ -182,7 +193,10 @@ fn a_thread_in_the_depth_of_its_stack_is_ended(preemption: Preemption) {
     )
     .unwrap();
     let mut store = Store::new(&engine, ());
-    store.wasm_thread_slice(short_slice(preemption)).unwrap();
+    store
+        .wasm_threads()
+        .set_slice(short_slice(preemption))
+        .unwrap();
     let ids = [1, 100, 5_000].map(|n| spawn(&mut store, &module, "down", &[Val::I32(n)]));
     run_until(&mut store, |store| {
         ids.iter().all(|id| stats(store, *id).dispatches > 1)
@@ -205,7 +219,10 @@ fn memory_does_not_grow_over_many_cycles() {
                 let module = Module::new(&engine, STATELESS).unwrap();
                 let cycle = |n: u64| {
                     let mut store = Store::new(&engine, ());
-                    store.wasm_thread_slice(short_slice(preemption)).unwrap();
+                    store
+                        .wasm_threads()
+                        .set_slice(short_slice(preemption))
+                        .unwrap();
                     let instance = Instance::new(&mut store, &module, &[]).unwrap();
                     for i in 0..100 {
                         let export = ["spin", "answer", "trap", "overflow"][i % 4];

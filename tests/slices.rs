@@ -2,6 +2,7 @@
 
 use crate::support::*;
 use std::time::Duration;
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 for_each_preemption!(
@@ -23,7 +24,10 @@ fn slice(preemption: Preemption, times: u32) -> Slice {
 
 fn the_shortest_slice_works(preemption: Preemption) {
     let (mut store, module) = guests(preemption);
-    store.wasm_thread_slice(shortest_slice(preemption)).unwrap();
+    store
+        .wasm_threads()
+        .set_slice(shortest_slice(preemption))
+        .unwrap();
     let (n, least) = match preemption {
         // At each turn of the loops.
         Preemption::Fuel => (50_000, 100_000),
@@ -42,7 +46,8 @@ fn the_shortest_slice_works(preemption: Preemption) {
 fn the_longest_slice_works(preemption: Preemption) {
     let (mut store, module) = guests(preemption);
     store
-        .wasm_thread_slice(match preemption {
+        .wasm_threads()
+        .set_slice(match preemption {
             Preemption::Fuel => Slice::Fuel(i64::MAX as u64),
             _ => Slice::Time(Duration::from_nanos(i64::MAX as u64)),
         })
@@ -59,12 +64,13 @@ fn listing_shows_the_slice_of_each_thread(preemption: Preemption) {
     let (mut store, module) = guests(preemption);
     let a = spawn(&mut store, &module, "nothing", &[]);
     let b = spawn(&mut store, &module, "nothing", &[]);
+    b.set_slice(&mut store, slice(preemption, 2)).unwrap();
     store
-        .set_wasm_thread_slice(b, slice(preemption, 2))
+        .wasm_threads()
+        .set_slice(slice(preemption, 3))
         .unwrap();
-    store.wasm_thread_slice(slice(preemption, 3)).unwrap();
-    assert_eq!(store.wasm_thread(a).unwrap().slice, slice(preemption, 3));
-    assert_eq!(store.wasm_thread(b).unwrap().slice, slice(preemption, 2));
+    assert_eq!(a.info(&store).unwrap().slice, slice(preemption, 3));
+    assert_eq!(b.info(&store).unwrap().slice, slice(preemption, 2));
 }
 
 /// What it used per dispatch since `before`, in units or microseconds.
@@ -83,7 +89,10 @@ fn a_slice_can_be_changed_between_runs(preemption: Preemption) {
 
     let mut lengths = Vec::new();
     for times in [5, 2_500, 5] {
-        store.wasm_thread_slice(slice(preemption, times)).unwrap();
+        store
+            .wasm_threads()
+            .set_slice(slice(preemption, times))
+            .unwrap();
         let before = stats(&store, id);
         store.run_wasm_threads_for(ms(1_200)).unwrap();
         lengths.push(per_dispatch(preemption, before, stats(&store, id)));
@@ -94,14 +103,20 @@ fn a_slice_can_be_changed_between_runs(preemption: Preemption) {
 
 fn a_thread_keeps_a_slice_of_its_own(preemption: Preemption) {
     let (mut store, module) = guests(preemption);
-    store.wasm_thread_slice(slice(preemption, 1)).unwrap();
+    store
+        .wasm_threads()
+        .set_slice(slice(preemption, 1))
+        .unwrap();
     let (usual, _) = spawn_spinner(&mut store, &module);
     let instance = Instance::new(&mut store, &module, &[]).unwrap();
     let spin = instance.get_func(&mut store, "spin").unwrap();
     let options = ThreadOptions::new().slice(slice(preemption, 2_500));
-    let special = store.spawn_wasm_thread_with(spin, &[], options).unwrap();
+    let special = options.spawn(&mut store, spin, &[]).unwrap();
     // Not that of the thread that has its own.
-    store.wasm_thread_slice(slice(preemption, 5)).unwrap();
+    store
+        .wasm_threads()
+        .set_slice(slice(preemption, 5))
+        .unwrap();
 
     store.run_wasm_threads_for(ms(1_200)).unwrap();
     let per_dispatch = |id| per_dispatch(preemption, ThreadStats::default(), stats(&store, id));
@@ -124,7 +139,10 @@ fn calls_then_spins(
     let mut linker = Linker::new(&engine);
     linker.func_wrap("", "host", host).unwrap();
     let mut store = Store::new(&engine, ());
-    store.wasm_thread_slice(Slice::Fuel(1_000_000)).unwrap();
+    store
+        .wasm_threads()
+        .set_slice(Slice::Fuel(1_000_000))
+        .unwrap();
     let id = spawn_linked(&mut store, &linker, &module, "run", &[]);
     (store, id)
 }
@@ -132,8 +150,8 @@ fn calls_then_spins(
 #[test]
 fn a_host_function_changes_the_callers_slice_from_its_next_dispatch_on() {
     let (mut store, id) = calls_then_spins(|mut caller| {
-        let id = caller.current_wasm_thread().unwrap();
-        caller.set_wasm_thread_slice(id, Slice::Fuel(1_000))
+        let id = caller.wasm_threads().current().unwrap();
+        id.set_slice(&mut caller, Slice::Fuel(1_000))
     });
     store.run_wasm_threads_for(ms(50)).unwrap();
     let stats = stats(&store, id);
@@ -150,12 +168,12 @@ fn a_host_function_changes_the_callers_slice_from_its_next_dispatch_on() {
 fn a_host_function_changes_the_slice_of_the_store() {
     let (mut store, id) = calls_then_spins(|mut caller| {
         let mut store = caller.as_context_mut();
-        store.wasm_thread_slice(Slice::Fuel(1_000))
+        store.wasm_threads().set_slice(Slice::Fuel(1_000))
     });
     let module = Module::new(store.engine(), GUESTS).unwrap();
     let (sibling, _) = spawn_spinner(&mut store, &module);
     store.run_wasm_threads_for(ms(50)).unwrap();
-    assert_eq!(store.wasm_thread(id).unwrap().slice, Slice::Fuel(1_000));
+    assert_eq!(id.info(&store).unwrap().slice, Slice::Fuel(1_000));
     let stats = stats(&store, sibling);
     let least = shortest(1_000) * (stats.dispatches - 1);
     let most = (1_000 + 10) * stats.dispatches;
@@ -174,7 +192,7 @@ fn shortest(slice: u64) -> u64 {
 fn a_slice_of_fuel_is_over_at_a_check_after_its_length_or_a_little_less() {
     for slice in [1, 2, 3, 10, 1_000, 123_456] {
         let (mut store, module) = guests(Preemption::Fuel);
-        store.wasm_thread_slice(Slice::Fuel(slice)).unwrap();
+        store.wasm_threads().set_slice(Slice::Fuel(slice)).unwrap();
         let (id, _) = spawn_spinner(&mut store, &module);
         store.run_wasm_threads_for(ms(30)).unwrap();
         let stats = stats(&store, id);
@@ -192,7 +210,7 @@ fn a_slice_is_10_ms_under_epochs_by_default() {
     let mut store = Store::new(&engine, ());
     let (id, _) = spawn_spinner(&mut store, &module);
     spawn_spinner(&mut store, &module);
-    assert_eq!(store.wasm_thread(id).unwrap().slice, Slice::Time(ms(10)));
+    assert_eq!(id.info(&store).unwrap().slice, Slice::Time(ms(10)));
     let run = store.run_wasm_threads_for(ms(1_000)).unwrap();
     // No slice is shorter, so there cannot be more. A busy machine makes them
     // longer.
@@ -206,10 +224,7 @@ fn a_slice_is_10_million_units_under_fuel_by_default() {
     let module = Module::new(&engine, GUESTS).unwrap();
     let mut store = Store::new(&engine, ());
     let (id, _) = spawn_spinner(&mut store, &module);
-    assert_eq!(
-        store.wasm_thread(id).unwrap().slice,
-        Slice::Fuel(10_000_000)
-    );
+    assert_eq!(id.info(&store).unwrap().slice, Slice::Fuel(10_000_000));
     store.run_wasm_threads_for(Duration::from_nanos(1)).unwrap();
     let stats = stats(&store, id);
     assert!(
@@ -222,7 +237,7 @@ fn a_slice_is_10_million_units_under_fuel_by_default() {
 fn no_slice_of_time_ends_early() {
     let slice = ms(3);
     let (mut store, module) = guests(Preemption::Epoch);
-    store.wasm_thread_slice(Slice::Time(slice)).unwrap();
+    store.wasm_threads().set_slice(Slice::Time(slice)).unwrap();
     let ids = [(); 3].map(|()| spawn_spinner(&mut store, &module).0);
     store.run_wasm_threads_for(ms(200)).unwrap();
     for id in ids {

@@ -2,6 +2,7 @@
 
 use crate::support::*;
 use std::time::Duration;
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 /// One takes a lock, looks, and gives it back, all the time, until the other one, which needs the
@@ -31,16 +32,20 @@ fn lockers(slice: u64, scheduler: impl FnOnce(&mut Store<()>)) -> RunEnd {
     let mut linker = Linker::new(&engine);
     let mut store = Store::new(&engine, ());
     linker.define(&mut store, "", "memory", memory).unwrap();
-    store.wasm_thread_slice(Slice::Fuel(slice)).unwrap();
+    store.wasm_threads().set_slice(Slice::Fuel(slice)).unwrap();
     scheduler(&mut store);
     for export in ["polls", "ends"] {
         spawn_linked(&mut store, &linker, &module, export, &[]);
     }
     // A limit, so that this ends whatever the machine: 100 million units.
-    let ids: Vec<_> = store.wasm_threads().map(|thread| thread.id).collect();
+    let ids: Vec<_> = store
+        .wasm_threads()
+        .iter()
+        .map(|thread| thread.id)
+        .collect();
     for id in &ids {
         let limits = ThreadLimits::new().fuel(100_000_000);
-        store.set_wasm_thread_limits(*id, limits).unwrap();
+        id.set_limits(&mut store, limits).unwrap();
     }
     let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
     for id in ids {
@@ -61,7 +66,7 @@ fn policies_with_slices_of_their_own_are_not_in_step_either() {
     for slice in (20..400).step_by(7).chain([997, 1_000, 5_000, 65_536]) {
         let end = lockers(slice, |store| {
             let fair = wasmtime_preempt::policies::WeightedFair::new(slice);
-            store.set_wasm_thread_scheduler(fair).unwrap();
+            store.wasm_threads().set_scheduler(fair).unwrap();
         });
         assert_eq!(end, RunEnd::AllFinished, "{slice}");
     }
@@ -73,16 +78,16 @@ fn a_seed_decides_by_how_much_slices_differ() {
     let module = Module::new(&engine, GUESTS).unwrap();
     let slices = |seed: Option<u64>| {
         let mut store = Store::new(&engine, ());
-        store.wasm_thread_slice(Slice::Fuel(1_000)).unwrap();
+        store.wasm_threads().set_slice(Slice::Fuel(1_000)).unwrap();
         if let Some(seed) = seed {
-            store.wasm_thread_slice_seed(seed).unwrap();
+            store.wasm_threads().set_slice_seed(seed).unwrap();
         }
-        store.trace_wasm_threads(10_000).unwrap();
+        store.wasm_threads().set_trace(10_000).unwrap();
         for _ in 0..2 {
             spawn(&mut store, &module, "sum", &[Val::I64(2_000)]);
         }
         run_all(&mut store);
-        let trace = store.take_wasm_thread_trace().unwrap();
+        let trace = store.wasm_threads().take_trace().unwrap();
         let slice = |event: &TraceEvent| match event.what {
             Traced::Dispatched { slice } => Some(slice),
             _ => None,

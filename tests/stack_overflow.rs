@@ -37,7 +37,7 @@ fn deep(config: &Config, slice: Slice) -> (Store<()>, Linker<()>, Module) {
     let mut linker = Linker::new(&engine);
     linker.func_wrap("", "host", || {}).unwrap();
     let mut store = Store::new(&engine, ());
-    store.wasm_thread_slice(slice).unwrap();
+    store.wasm_threads().set_slice(slice).unwrap();
     (store, linker, module)
 }
 
@@ -89,7 +89,7 @@ fn thread_depth(config: &Config, slice: Slice) -> i32 {
     depth(|n| {
         let id = spawn_linked(&mut store, &linker, &module, "down", &[Val::I32(n)]);
         run_all(&mut store);
-        match store.take_wasm_thread_exit(id) {
+        match id.take_exit(&mut store) {
             Some(Exit::Returned(_)) => false,
             Some(Exit::Trapped(error)) => {
                 assert_eq!(error.downcast_ref(), Some(&Trap::StackOverflow));

@@ -4,6 +4,7 @@
 use crate::support::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 /// Its start function makes 7 of the global, takes a while, and makes 42.
@@ -35,7 +36,7 @@ const NEVER_STARTED: &str = r#"
 
 fn store(source: Preemption) -> Store<()> {
     let mut store = Store::new(&engine(source), ());
-    store.wasm_thread_slice(short_slice(source)).unwrap();
+    store.wasm_threads().set_slice(short_slice(source)).unwrap();
     store
 }
 
@@ -54,7 +55,7 @@ fn add(mut store: StoreContextMut<'_, ()>, instance: Instance) -> Result<(Func, 
 
 fn spawn_add(store: &mut Store<()>, module: &str, options: ThreadOptions) -> ThreadId {
     let pre = pre(store, module);
-    store.spawn_wasm_instance(&pre, options, add).unwrap()
+    options.spawn_instance(&mut *store, &pre, add).unwrap()
 }
 
 for_each_preemption!(
@@ -98,7 +99,7 @@ fn limits_end_a_start_function(source: Preemption) {
     let limited = ThreadOptions::new().cpu_limit(ms(5));
     let id = spawn_add(&mut store, NEVER_STARTED, limited);
     assert_eq!(run_all(&mut store).finished, 1);
-    let exit = store.take_wasm_thread_exit(id);
+    let exit = id.take_exit(&mut store);
     assert!(matches!(exit, Some(Exit::OverLimit(_))), "{exit:?}");
 }
 
@@ -131,7 +132,7 @@ fn a_reactor_is_set_up_on_the_thread(source: Preemption) {
     // One without `_initialize` needs none.
     for (module, result) in [(REACTOR, 5 * 9 + 1), (STARTED, 42 + 5 + 1)] {
         let pre = pre(&store, module);
-        let id = store.spawn_wasm_reactor(&pre, ThreadOptions::new(), add);
+        let id = ThreadOptions::new().spawn_instance(&mut store, &pre, add);
         run_all(&mut store);
         assert_eq!(returned(&mut store, id.unwrap())[0].unwrap_i32(), result);
     }
@@ -139,9 +140,9 @@ fn a_reactor_is_set_up_on_the_thread(source: Preemption) {
     let for_ever = r#"(module (func (export "_initialize") (loop br 0)))"#;
     let pre = pre(&store, for_ever);
     let options = ThreadOptions::new().cpu_limit(ms(5));
-    let id = store.spawn_wasm_reactor(&pre, options, |_, _| unreachable!());
+    let id = options.spawn_instance(&mut store, &pre, |_, _| unreachable!());
     run_all(&mut store);
-    let exit = store.take_wasm_thread_exit(id.unwrap());
+    let exit = id.unwrap().take_exit(&mut store);
     assert!(matches!(exit, Some(Exit::OverLimit(_))), "{exit:?}");
 }
 
@@ -149,12 +150,12 @@ fn no_instance_is_made_for_a_thread_that_cannot_be_spawned(source: Preemption) {
     let mut store = Store::new(&engine(source), StoreLimits::default());
     *store.data_mut() = StoreLimitsBuilder::new().instances(2).build();
     store.limiter(|limits| limits);
-    store.wasm_thread_limit(1).unwrap();
+    store.wasm_threads().set_max_threads(1).unwrap();
     let module = Module::new(store.engine(), STARTED).unwrap();
     let pre = Linker::new(store.engine()).instantiate_pre(&module);
     let pre = pre.unwrap();
     let spawn = |store: &mut Store<StoreLimits>| {
-        store.spawn_wasm_instance(&pre, ThreadOptions::new(), |mut store, instance| {
+        ThreadOptions::new().spawn_instance(&mut *store, &pre, |mut store, instance| {
             let add = instance.get_func(&mut store, "add").unwrap();
             Ok((add, vec![Val::I32(1)]))
         })
@@ -162,14 +163,15 @@ fn no_instance_is_made_for_a_thread_that_cannot_be_spawned(source: Preemption) {
     spawn(&mut store).unwrap();
     for _ in 0..10 {
         let error = spawn(&mut store).unwrap_err().to_string();
-        assert!(error.contains("wasm_thread_limit"), "{error}");
-        let room = store.ensure_wasm_thread_can_spawn(&ThreadOptions::new());
+        assert!(error.contains("set_max_threads"), "{error}");
+        let room = store.wasm_threads().ensure_can_spawn(&ThreadOptions::new());
         assert_eq!(room.unwrap_err().to_string(), error);
     }
     store.shutdown_wasm_threads();
-    store.wasm_thread_limit(2).unwrap();
+    store.wasm_threads().set_max_threads(2).unwrap();
     store
-        .ensure_wasm_thread_can_spawn(&ThreadOptions::new())
+        .wasm_threads()
+        .ensure_can_spawn(&ThreadOptions::new())
         .unwrap();
     spawn(&mut store).unwrap();
 }
@@ -186,10 +188,10 @@ fn who_waits_in_a_memory_that_nobody_has_yet_is_in_a_deadlock() {
             let mut config = config(source);
             config.shared_memory(true);
             let mut store = Store::new(&Engine::new(&config).unwrap(), ());
-            store.wasm_threads_own_all_memories(own).unwrap();
+            store.wasm_threads().set_own_all_memories(own).unwrap();
             let pre = pre(&store, module);
-            store
-                .spawn_wasm_instance(&pre, ThreadOptions::new(), |_, _| unreachable!())
+            ThreadOptions::new()
+                .spawn_instance(&mut store, &pre, |_, _| unreachable!())
                 .unwrap();
             let run = store.run_wasm_threads_for(ms(20)).unwrap();
             let expected = if own {
@@ -218,7 +220,7 @@ fn a_trap_of_the_start_function_ends_the_thread(source: Preemption) {
     let mut store = store(source);
     let module = "(module (func $start unreachable) (start $start))";
     let pre = pre(&store, module);
-    let id = store.spawn_wasm_instance(&pre, ThreadOptions::new(), |_, _| unreachable!());
+    let id = ThreadOptions::new().spawn_instance(&mut store, &pre, |_, _| unreachable!());
     run_all(&mut store);
     let error = trapped(&mut store, id.unwrap());
     assert_eq!(error.downcast_ref(), Some(&Trap::UnreachableCodeReached));
@@ -235,7 +237,7 @@ fn a_trap_of_the_start_function_ends_the_thread(source: Preemption) {
 fn an_error_of_the_closure_ends_the_thread(source: Preemption) {
     let mut store = store(source);
     let pre = pre(&store, STARTED);
-    let id = store.spawn_wasm_instance(&pre, ThreadOptions::new(), |mut store, instance| {
+    let id = ThreadOptions::new().spawn_instance(&mut store, &pre, |mut store, instance| {
         let state = instance.get_global(&mut store, "state").unwrap();
         bail!("the state is {}", state.get(&mut store).unwrap_i32())
     });
@@ -252,7 +254,7 @@ fn functions_of_others_are_refused(source: Preemption) {
     for func in [other, host] {
         let pre = pre(&store, STARTED);
         let closure = move |_: StoreContextMut<'_, ()>, _| Ok((func, vec![]));
-        let id = store.spawn_wasm_instance(&pre, ThreadOptions::new(), closure);
+        let id = ThreadOptions::new().spawn_instance(&mut store, &pre, closure);
         run_all(&mut store);
         let error = trapped(&mut store, id.unwrap()).to_string();
         assert!(error.contains("of that instance"), "{error}");
@@ -262,7 +264,7 @@ fn functions_of_others_are_refused(source: Preemption) {
 fn wrong_arguments_are_refused(source: Preemption) {
     let mut store = store(source);
     let pre = pre(&store, STARTED);
-    let id = store.spawn_wasm_instance(&pre, ThreadOptions::new(), |mut store, instance| {
+    let id = ThreadOptions::new().spawn_instance(&mut store, &pre, |mut store, instance| {
         Ok((instance.get_func(&mut store, "add").unwrap(), vec![]))
     });
     run_all(&mut store);
@@ -286,8 +288,8 @@ fn a_closure_that_is_not_called_is_dropped(source: Preemption) {
             let _counted = counted;
             unreachable!()
         };
-        store
-            .spawn_wasm_instance(&pre, ThreadOptions::new(), closure)
+        ThreadOptions::new()
+            .spawn_instance(&mut store, &pre, closure)
             .unwrap();
         if started {
             store.run_wasm_threads_for(ms(5)).unwrap();
@@ -312,10 +314,10 @@ fn nobody_shares_what_is_being_started(source: Preemption) {
     linker.define(&mut store, "", "memory", memory).unwrap();
     let pre = linker.instantiate_pre(&module).unwrap();
     let options = ThreadOptions::new;
-    store
-        .spawn_wasm_instance(&pre, options(), |_, _| unreachable!())
+    options()
+        .spawn_instance(&mut store, &pre, |_, _| unreachable!())
         .unwrap();
-    let second = store.spawn_wasm_instance(&pre, options(), |_, _| unreachable!());
+    let second = options().spawn_instance(&mut store, &pre, |_, _| unreachable!());
     let error = second.unwrap_err().to_string();
     assert!(error.contains("would share"), "{error}");
     store.run_wasm_threads_for(ms(5)).unwrap();
@@ -337,7 +339,7 @@ fn the_start_function_may_wait(source: Preemption) {
         .func_wrap_async("", "nap", |_, (): ()| Box::new(after(ms(5))))
         .unwrap();
     let pre = linker.instantiate_pre(&module).unwrap();
-    let id = store.spawn_wasm_instance(&pre, ThreadOptions::new(), |mut store, instance| {
+    let id = ThreadOptions::new().spawn_instance(&mut store, &pre, |mut store, instance| {
         let add = instance.get_func(&mut store, "add").unwrap();
         Ok((add, vec![Val::I32(3)]))
     });
@@ -349,7 +351,10 @@ fn globals_that_are_computed_are_so_before_anybody_sees_them(source: Preemption)
     let mut config = config(source);
     config.wasm_gc(true).wasm_function_references(true);
     let mut store = Store::new(&Engine::new(&config).unwrap(), ());
-    store.wasm_thread_slice(shortest_slice(source)).unwrap();
+    store
+        .wasm_threads()
+        .set_slice(shortest_slice(source))
+        .unwrap();
     let module = r#"
         (module
           (type $box (struct (field i32)))
@@ -389,7 +394,7 @@ fn a_guest_that_the_closure_calls_is_not_switched_away_from(source: Preemption) 
         assert_eq!(turns.get(&mut store).unwrap_i64(), before);
         add(store, instance)
     };
-    let id = store.spawn_wasm_instance(&pre, ThreadOptions::new(), closure);
+    let id = ThreadOptions::new().spawn_instance(&mut store, &pre, closure);
     let id = id.unwrap();
     run_until(&mut store, |store| finished(store, id));
     assert_eq!(returned(&mut store, id)[0].unwrap_i32(), 1);
@@ -408,8 +413,8 @@ fn a_closure_that_swallows_errors_ends_with_its_thread(source: Preemption) {
             let spin = instance.get_func(&mut store, "spin").unwrap();
             Ok((spin, vec![]))
         };
-        store
-            .spawn_wasm_instance(&pre, ThreadOptions::new(), closure)
+        ThreadOptions::new()
+            .spawn_instance(&mut store, &pre, closure)
             .unwrap();
         store.run_wasm_threads_for(ms(5)).unwrap();
         assert_eq!(store.shutdown_wasm_threads(), 1);
@@ -426,7 +431,7 @@ fn a_module_that_signals_cannot_stop_leaves_the_store_as_it_was() {
         &store,
         "(module (table 1 funcref) (elem funcref (ref.null func)))",
     );
-    let error = store.spawn_wasm_instance(&refused, ThreadOptions::new(), add);
+    let error = ThreadOptions::new().spawn_instance(&mut store, &refused, add);
     let error = error.unwrap_err().to_string();
     assert!(error.contains("Preemption::Epoch"), "{error}");
     let id = spawn_add(&mut store, STARTED, ThreadOptions::new());

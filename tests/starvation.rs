@@ -7,6 +7,7 @@ use std::future;
 use std::pin::pin;
 use std::task::{Context, Waker};
 use std::time::Duration;
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 /// What a run and its threads are to bear: slices are those of a new store.
@@ -20,7 +21,7 @@ fn assert_fair(mut store: Store<()>, greedy: ThreadId, what: &'static str) {
             store.run_wasm_threads_for(ms(200)).unwrap();
         }
         assert!(!finished(&store, greedy), "{what}");
-        let handle = store.wasm_thread_handle(greedy).unwrap();
+        let handle = greedy.remote(&mut store).unwrap();
         let killer = std::thread::spawn(move || {
             std::thread::sleep(ms(50));
             handle.kill();
@@ -55,7 +56,7 @@ fn spawn_with(
     let module = Module::new(store.engine(), module).unwrap();
     let instance = now(Instance::new_async(&mut *store, &module, &[import.into()])).unwrap();
     let run = instance.get_func(&mut *store, "run").unwrap();
-    store.spawn_wasm_thread_with(run, &[], options).unwrap()
+    options.spawn(&mut *store, run, &[]).unwrap()
 }
 
 for_each_preemption!(
@@ -82,7 +83,7 @@ fn limits_end_one_that_awaits_in_a_loop(source: Preemption) {
     let napper = spawn_napper(&mut store, ThreadOptions::new().timeout(ms(50)));
     let exit = must_end(move || {
         store.run_wasm_threads_for(Duration::MAX).unwrap();
-        store.take_wasm_thread_exit(napper)
+        napper.take_exit(&mut store)
     });
     assert!(matches!(exit, Some(Exit::OverLimit(_))), "{exit:?}");
 }
@@ -93,7 +94,7 @@ fn limits_end_one_whose_host_future_is_never_ready(source: Preemption) {
     let id = spawn_with(&mut store, NAPS, wait, ThreadOptions::new().timeout(ms(50)));
     let exit = must_end(move || {
         store.run_wasm_threads_for(Duration::MAX).unwrap();
-        store.take_wasm_thread_exit(id)
+        id.take_exit(&mut store)
     });
     assert!(matches!(exit, Some(Exit::OverLimit(_))), "{exit:?}");
 }
@@ -136,7 +137,7 @@ fn limits_end_one_that_is_nearly_always_nested(source: Preemption) {
         let nester = spawn_nester(&mut store, options);
         let exit = must_end(move || {
             store.run_wasm_threads_for(Duration::MAX).unwrap();
-            store.take_wasm_thread_exit(nester)
+            nester.take_exit(&mut store)
         });
         assert!(
             matches!(exit, Some(Exit::OverLimit(_))),
@@ -152,7 +153,7 @@ fn the_fuel_of_one_that_nests_is_counted_exactly() {
         config.consume_fuel(true);
         let mut store = Store::new(&Engine::new(&config).unwrap(), ());
         store.set_fuel(1_000_000_000).unwrap();
-        store.wasm_thread_slice(Slice::Fuel(slice)).unwrap();
+        store.wasm_threads().set_slice(Slice::Fuel(slice)).unwrap();
         let module = r#"
 (module
   (import "" "enter" (func $enter))
@@ -226,7 +227,7 @@ fn one_that_collects_garbage_all_the_time_is_preempted(source: Preemption) {
 fn dropping_a_run_in_a_collection_ends_no_thread(source: Preemption) {
     let (mut store, churn) = churning_store(source);
     for _ in 0..50 {
-        let mut run = pin!(store.run_wasm_threads_for_async(ms(5)));
+        let mut run = pin!(store.run_wasm_threads_async(ms(5)));
         let _ = future::Future::poll(run.as_mut(), &mut Context::from_waker(Waker::noop()));
     }
     assert!(!finished(&store, churn));
@@ -263,7 +264,7 @@ fn a_poll_ends_of_one_whose_slice_was_over_between_two_polls(source: Preemption)
     let sibling = spawn_in(&mut store, instance, "spin", &[]);
     must_end(move || {
         {
-            let mut run = pin!(store.run_wasm_threads());
+            let mut run = pin!(store.run_wasm_threads_async(Duration::MAX));
             let mut cx = Context::from_waker(Waker::noop());
             for _ in 0..5 {
                 assert!(future::Future::poll(run.as_mut(), &mut cx).is_pending());
@@ -283,7 +284,7 @@ fn an_epoch_callback_that_calls_a_guest_mints_no_fuel() {
         let engine = Engine::new(&config).unwrap();
         let mut store = Store::new(&engine, ());
         store.set_fuel(1_000_000).unwrap();
-        store.wasm_thread_slice(Slice::Fuel(slice)).unwrap();
+        store.wasm_threads().set_slice(Slice::Fuel(slice)).unwrap();
         let instance = stateless(&mut store);
         let sum = instance
             .get_typed_func::<i64, i64>(&mut store, "sum")

@@ -160,7 +160,10 @@ impl Model {
         let module = Module::new(engine, GUESTS.replace("SUM", sum)).unwrap();
         let mut store = Store::new(engine, ());
         store.set_epoch_deadline(1 << 40);
-        store.wasm_thread_slice(slice(preemption, 50)).unwrap();
+        store
+            .wasm_threads()
+            .set_slice(slice(preemption, 50))
+            .unwrap();
         let mut linker = Linker::new(engine);
         linker
             .func_wrap_async("", "nested", |mut caller: Caller<'_, ()>, (n,): (i64,)| {
@@ -230,7 +233,8 @@ impl Model {
             }
             Op::SetSlice { slice: n } => {
                 self.store()
-                    .wasm_thread_slice(slice(preemption, n))
+                    .wasm_threads()
+                    .set_slice(slice(preemption, n))
                     .unwrap();
             }
             Op::SetThreadSlice { thread, slice: n } => {
@@ -238,7 +242,7 @@ impl Model {
                 if !ids.is_empty() {
                     // Not of one that has finished.
                     let id = ids[thread.index(ids.len())];
-                    let _ = self.store().set_wasm_thread_slice(id, slice(preemption, n));
+                    let _ = id.set_slice(self.store(), slice(preemption, n));
                 }
             }
             Op::TakeExits => self.take_exits(false),
@@ -259,7 +263,7 @@ impl Model {
                 self.store().shutdown_wasm_threads();
                 self.take_exits(true);
                 assert!(self.expected.is_empty());
-                assert_eq!(self.store().wasm_threads().count(), 0);
+                assert_eq!(self.store().wasm_threads().iter().count(), 0);
             }
             Op::Replace => {
                 let engine = self.store().engine().clone();
@@ -290,9 +294,7 @@ impl Model {
         let instance = self.instance;
         let store = self.store();
         let func = instance.get_func(&mut *store, export).unwrap();
-        let id = store
-            .spawn_wasm_thread_with(func, &[Val::I64(n)], options)
-            .unwrap();
+        let id = options.spawn(&mut *store, func, &[Val::I64(n)]).unwrap();
         if !detached {
             self.expected.insert(id, work);
             self.sums.insert(id, sum);
@@ -304,7 +306,7 @@ impl Model {
         let mut store = self.store.take().unwrap();
         let sums = &self.sums;
         self.expected.retain(|id, &mut work| {
-            let exit = store.take_wasm_thread_exit(*id);
+            let exit = id.take_exit(&mut store);
             match (&exit, work) {
                 (None, _) => return true,
                 (Some(Exit::Killed), _) => assert!(shut_down),

@@ -12,6 +12,7 @@ use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 /// Makes a test of each of these functions for each preemption source that this host
@@ -214,7 +215,10 @@ pub fn guests(preemption: Preemption) -> (Store<()>, Module) {
     let engine = engine(preemption);
     let module = Module::new(&engine, GUESTS).unwrap();
     let mut store = Store::new(&engine, ());
-    store.wasm_thread_slice(short_slice(preemption)).unwrap();
+    store
+        .wasm_threads()
+        .set_slice(short_slice(preemption))
+        .unwrap();
     (store, module)
 }
 
@@ -277,7 +281,7 @@ pub fn until_preempted(least: u64, mut round: impl FnMut() -> u64) {
 }
 
 /// Runs in pieces until `done`, however long that takes on this machine.
-pub fn run_until<T: 'static>(store: &mut Store<T>, done: impl Fn(&Store<T>) -> bool) {
+pub fn run_until<T: 'static>(store: &mut Store<T>, done: impl Fn(&mut Store<T>) -> bool) {
     let start = Instant::now();
     while !done(store) {
         store.run_wasm_threads_for(ms(5)).unwrap();
@@ -288,7 +292,7 @@ pub fn run_until<T: 'static>(store: &mut Store<T>, done: impl Fn(&Store<T>) -> b
 /// Runs until each of these threads waits for something.
 pub fn run_until_parked<T: 'static>(store: &mut Store<T>, ids: &[ThreadId]) {
     run_until(store, |store| {
-        let state = |id: &ThreadId| store.wasm_thread(*id).unwrap().state;
+        let state = |id: &ThreadId| id.info(&store).unwrap().state;
         ids.iter().all(|id| state(id) == ThreadState::Parked)
     });
 }
@@ -301,16 +305,16 @@ pub fn run_all<T: 'static>(store: &mut Store<T>) -> RunSummary {
 }
 
 pub fn finished<T: 'static>(store: &Store<T>, id: ThreadId) -> bool {
-    store.wasm_thread(id).unwrap().state == ThreadState::Finished
+    id.info(&store).unwrap().state == ThreadState::Finished
 }
 
 pub fn stats<T: 'static>(store: &Store<T>, id: ThreadId) -> ThreadStats {
-    store.wasm_thread(id).unwrap().stats
+    id.info(&store).unwrap().stats
 }
 
 /// What a thread returned, which it has to have.
 pub fn returned<T: 'static>(store: &mut Store<T>, id: ThreadId) -> Vec<Val> {
-    match store.take_wasm_thread_exit(id) {
+    match id.take_exit(&mut *store) {
         Some(Exit::Returned(values)) => values,
         other => panic!("thread {id} should have returned: {other:?}"),
     }
@@ -318,14 +322,14 @@ pub fn returned<T: 'static>(store: &mut Store<T>, id: ThreadId) -> Vec<Val> {
 
 /// What a thread trapped with, which it has to have.
 pub fn trapped<T: 'static>(store: &mut Store<T>, id: ThreadId) -> Error {
-    match store.take_wasm_thread_exit(id) {
+    match id.take_exit(&mut *store) {
         Some(Exit::Trapped(error)) => error,
         other => panic!("thread {id} should have trapped: {other:?}"),
     }
 }
 
 pub fn assert_killed<T: 'static>(store: &mut Store<T>, id: ThreadId) {
-    let exit = store.take_wasm_thread_exit(id);
+    let exit = id.take_exit(&mut *store);
     assert!(matches!(exit, Some(Exit::Killed)), "{exit:?}");
 }
 

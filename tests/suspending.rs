@@ -1,6 +1,7 @@
 //! Single threads are suspended, resumed and killed, between runs and in them.
 
 use crate::support::*;
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 for_each_preemption!(
@@ -19,8 +20,8 @@ fn a_suspended_thread_does_not_run_until_it_is_resumed(preemption: Preemption) {
     let (a, turns) = spawn_spinner(&mut store, &module);
     let (b, _) = spawn_spinner(&mut store, &module);
     store.run_wasm_threads_for(ms(10)).unwrap();
-    store.suspend_wasm_thread(a).unwrap();
-    assert_eq!(store.wasm_thread(a).unwrap().state, ThreadState::Suspended);
+    a.suspend(&mut store).unwrap();
+    assert_eq!(a.info(&store).unwrap().state, ThreadState::Suspended);
     let (before, dispatches) = (
         turns.get(&mut store).unwrap_i64(),
         stats(&store, a).dispatches,
@@ -29,9 +30,9 @@ fn a_suspended_thread_does_not_run_until_it_is_resumed(preemption: Preemption) {
     store.run_wasm_threads_for(ms(10)).unwrap();
     assert_eq!(turns.get(&mut store).unwrap_i64(), before);
     assert_eq!(stats(&store, a).dispatches, dispatches);
-    store.resume_wasm_thread(a).unwrap();
-    store.resume_wasm_thread(a).unwrap();
-    assert_eq!(store.wasm_thread(a).unwrap().state, ThreadState::Ready);
+    a.resume(&mut store).unwrap();
+    a.resume(&mut store).unwrap();
+    assert_eq!(a.info(&store).unwrap().state, ThreadState::Ready);
     run_until(&mut store, |store| stats(store, a).dispatches > dispatches);
     assert!(turns.get(&mut store).unwrap_i64() > before);
     assert_eq!(store.shutdown_wasm_threads(), 2);
@@ -42,7 +43,7 @@ fn a_suspended_thread_does_not_run_until_it_is_resumed(preemption: Preemption) {
 fn a_run_ends_when_all_are_suspended(preemption: Preemption) {
     let (mut store, module) = guests(preemption);
     let (a, _) = spawn_spinner(&mut store, &module);
-    store.suspend_wasm_thread(a).unwrap();
+    a.suspend(&mut store).unwrap();
     let run = store
         .run_wasm_threads_for(std::time::Duration::MAX)
         .unwrap();
@@ -70,28 +71,28 @@ fn calling(
 
 fn a_thread_that_is_running_is_suspended_when_its_slice_is_over(preemption: Preemption) {
     let (mut store, id, spinner) = calling(preemption, |mut caller| {
-        let me = caller.current_wasm_thread().unwrap();
-        caller.as_context_mut().suspend_wasm_thread(me).unwrap();
-        assert_eq!(caller.wasm_thread(me).unwrap().state, ThreadState::Running);
+        let me = caller.wasm_threads().current().unwrap();
+        me.suspend(caller.as_context_mut()).unwrap();
+        assert_eq!(me.info(&caller).unwrap().state, ThreadState::Running);
     });
     run_until(&mut store, |store| {
-        store.wasm_thread(id).unwrap().state == ThreadState::Suspended
+        id.info(&store).unwrap().state == ThreadState::Suspended
     });
     assert_eq!(stats(&store, id).dispatches, 1);
-    store.resume_wasm_thread(id).unwrap();
+    id.resume(&mut store).unwrap();
     run_until(&mut store, |store| stats(store, id).dispatches > 1);
     assert!(!finished(&store, spinner));
 }
 
 fn one_that_has_the_cpu_to_itself_is_too(preemption: Preemption) {
     let (mut store, id, spinner) = calling(preemption, |mut caller| {
-        let me = caller.current_wasm_thread().unwrap();
-        caller.as_context_mut().suspend_wasm_thread(me).unwrap();
+        let me = caller.wasm_threads().current().unwrap();
+        me.suspend(caller.as_context_mut()).unwrap();
     });
-    store.kill_wasm_thread(spinner).unwrap();
+    spinner.kill(&mut store).unwrap();
     let run = store.run_wasm_threads_for(HANG).unwrap();
     assert_eq!(run.end, RunEnd::AllSuspended);
-    assert_eq!(store.wasm_thread(id).unwrap().state, ThreadState::Suspended);
+    assert_eq!(id.info(&store).unwrap().state, ThreadState::Suspended);
 }
 
 fn one_thread_is_killed_wherever_it_is(preemption: Preemption) {
@@ -101,10 +102,10 @@ fn one_thread_is_killed_wherever_it_is(preemption: Preemption) {
     store.run_wasm_threads_for(ms(10)).unwrap();
     let (new, _) = spawn_spinner(&mut store, &module);
     let (suspended, _) = spawn_spinner(&mut store, &module);
-    store.suspend_wasm_thread(suspended).unwrap();
+    suspended.suspend(&mut store).unwrap();
     for id in [started, new, suspended] {
-        store.kill_wasm_thread(id).unwrap();
-        let error = store.kill_wasm_thread(id).unwrap_err();
+        id.kill(&mut store).unwrap();
+        let error = id.kill(&mut store).unwrap_err();
         assert!(error.to_string().contains("has finished"), "{error}");
         assert_killed(&mut store, id);
     }
@@ -119,10 +120,10 @@ fn one_thread_is_killed_wherever_it_is(preemption: Preemption) {
 
 fn a_host_function_kills_a_sibling_and_its_own_thread(preemption: Preemption) {
     let (mut store, id, spinner) = calling(preemption, |mut caller| {
-        let me = caller.current_wasm_thread().unwrap();
+        let me = caller.wasm_threads().current().unwrap();
         let mut store = caller.as_context_mut();
-        store.kill_wasm_thread(ThreadId::from_u64(1)).unwrap();
-        store.kill_wasm_thread(me).unwrap();
+        ThreadId::from_u64(1).kill(&mut store).unwrap();
+        me.kill(&mut store).unwrap();
     });
     let run = store
         .run_wasm_threads_for(std::time::Duration::MAX)
@@ -137,14 +138,14 @@ fn a_resumed_thread_runs_after_those_that_are_ready(preemption: Preemption) {
     let ids: Vec<_> = (0..3)
         .map(|_| spawn(&mut store, &module, "answer", &[]))
         .collect();
-    store.trace_wasm_threads(100).unwrap();
-    store.suspend_wasm_thread(ids[0]).unwrap();
-    store.resume_wasm_thread(ids[0]).unwrap();
-    store.suspend_wasm_thread(ids[1]).unwrap();
+    store.wasm_threads().set_trace(100).unwrap();
+    ids[0].suspend(&mut store).unwrap();
+    ids[0].resume(&mut store).unwrap();
+    ids[1].suspend(&mut store).unwrap();
     store.run_wasm_threads_for(HANG).unwrap();
-    store.resume_wasm_thread(ids[1]).unwrap();
+    ids[1].resume(&mut store).unwrap();
     run_all(&mut store);
-    let trace = store.take_wasm_thread_trace().unwrap();
+    let trace = store.wasm_threads().take_trace().unwrap();
     let returned = trace
         .events
         .iter()
@@ -161,10 +162,10 @@ fn there_is_nobody_to_suspend_or_kill(preemption: Preemption) {
     let nobody = ThreadId::from_u64(77);
     for (id, says) in [(done, "has finished"), (nobody, "no guest thread 77")] {
         for error in [
-            store.suspend_wasm_thread(id).unwrap_err(),
-            store.resume_wasm_thread(id).unwrap_err(),
-            store.kill_wasm_thread(id).unwrap_err(),
-            store.wasm_thread_handle(id).unwrap_err(),
+            id.suspend(&mut store).unwrap_err(),
+            id.resume(&mut store).unwrap_err(),
+            id.kill(&mut store).unwrap_err(),
+            id.remote(&mut store).unwrap_err(),
         ] {
             assert!(error.to_string().contains(says), "{error}");
         }
@@ -181,8 +182,8 @@ fn suspending_and_resuming_takes_no_memory() {
             let (id, _) = spawn_spinner(&mut store, &module);
             let mut rounds = |rounds| {
                 for _ in 0..rounds {
-                    store.suspend_wasm_thread(id).unwrap();
-                    store.resume_wasm_thread(id).unwrap();
+                    id.suspend(&mut store).unwrap();
+                    id.resume(&mut store).unwrap();
                 }
             };
             rounds(1_000);

@@ -5,6 +5,7 @@ use crate::support::*;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 fn new_store(config: &Config) -> (Store<()>, Module) {
@@ -32,7 +33,7 @@ fn spawn_limited(
 ) -> ThreadId {
     let instance = Instance::new(&mut *store, module, &[]).unwrap();
     let func = instance.get_func(&mut *store, export).unwrap();
-    store.spawn_wasm_thread_with(func, params, options).unwrap()
+    options.spawn(&mut *store, func, params).unwrap()
 }
 
 fn spin(store: &mut Store<()>, module: &Module, options: ThreadOptions) -> ThreadId {
@@ -40,7 +41,7 @@ fn spin(store: &mut Store<()>, module: &Module, options: ThreadOptions) -> Threa
 }
 
 fn over(store: &mut Store<()>, id: ThreadId) -> OverLimit {
-    match store.take_wasm_thread_exit(id) {
+    match id.take_exit(&mut *store) {
         Some(Exit::OverLimit(over)) => over,
         exit => panic!("{exit:?}"),
     }
@@ -121,14 +122,14 @@ fn a_thread_that_keeps_within_its_limits_returns(preemption: Preemption) {
         .wall_time(Duration::MAX);
     let options = ThreadOptions::new().limits(limits);
     let id = spawn_limited(&mut store, &module, "fib", &[Val::I32(15)], options);
-    assert_eq!(store.wasm_thread(id).unwrap().limits, limits);
+    assert_eq!(id.info(&store).unwrap().limits, limits);
     run_all(&mut store);
     assert_eq!(returned(&mut store, id)[0].unwrap_i32(), 610);
 }
 
 fn time_off_the_cpu_is_not_counted(preemption: Preemption) {
     let (mut store, module) = new_store(&config(preemption));
-    store.wasm_thread_slice(Slice::Time(ms(1))).unwrap();
+    store.wasm_threads().set_slice(Slice::Time(ms(1))).unwrap();
     let id = spin(&mut store, &module, ThreadOptions::new().cpu_limit(ms(20)));
     for _ in 0..3 {
         spawn_spinner(&mut store, &module);
@@ -145,7 +146,7 @@ fn wall_time_ends_a_thread_that_waits_for_its_turn(preemption: Preemption) {
         Preemption::Fuel => Slice::Fuel(1_000_000),
         _ => Slice::Time(Duration::from_secs(1)),
     };
-    store.wasm_thread_slice(slice).unwrap();
+    store.wasm_threads().set_slice(slice).unwrap();
     spawn_spinner(&mut store, &module);
     let id = spin(&mut store, &module, ThreadOptions::new().timeout(ms(30)));
     let start = Instant::now();
@@ -190,9 +191,9 @@ fn a_group_shares_its_limits(preemption: Preemption) {
         Preemption::Fuel => Slice::Fuel(1_000),
         _ => Slice::Time(Duration::from_micros(500)),
     };
-    store.wasm_thread_slice(short).unwrap();
+    store.wasm_threads().set_slice(short).unwrap();
     let limits = ThreadLimits::new().fuel(1_000_000);
-    store.wasm_thread_group_limits(9, limits).unwrap();
+    store.wasm_threads().set_group_limits(9, limits).unwrap();
     let members: Vec<_> = (0..4)
         .map(|_| spin(&mut store, &module, ThreadOptions::new().group(9)))
         .collect();
@@ -230,7 +231,8 @@ fn a_group_shares_its_limits(preemption: Preemption) {
     run_until(&mut store, |store| finished(store, late));
     assert!(matches!(over(&mut store, late), OverLimit::Fuel { .. }));
     store
-        .wasm_thread_group_limits(9, ThreadLimits::new())
+        .wasm_threads()
+        .set_group_limits(9, ThreadLimits::new())
         .unwrap();
     let free = spin(&mut store, &module, ThreadOptions::new().group(9));
     store.run_wasm_threads_for(ms(5)).unwrap();
@@ -242,7 +244,8 @@ fn a_soft_limit_calls_the_host_once_and_the_thread_goes_on(preemption: Preemptio
     let told = Arc::new(Mutex::new(Vec::new()));
     let log = told.clone();
     store
-        .wasm_thread_limit_hook(move |_, soft| {
+        .wasm_threads()
+        .set_soft_limit_hook(move |_, soft| {
             log.lock().unwrap().push(soft);
             Ok(())
         })
@@ -275,17 +278,18 @@ fn the_hook_of_a_soft_limit_can_raise_it_and_spawn_and_kill(preemption: Preempti
     let count = calls.clone();
     let guests = module.clone();
     store
-        .wasm_thread_limit_hook(move |mut store, soft| {
+        .wasm_threads()
+        .set_soft_limit_hook(move |mut store, soft| {
             let n = count.fetch_add(1, Ordering::Relaxed) + 1;
             if n < 3 {
                 let limits = ThreadLimits::new().soft_cpu_time(ms(5) * (n as u32 + 1));
-                return store.set_wasm_thread_limits(soft.thread, limits);
+                return soft.thread.set_limits(&mut store, limits);
             }
             let instance = Instance::new(&mut store, &guests, &[])?;
             let answer = instance.get_func(&mut store, "answer").unwrap();
             store.spawn_wasm_thread(answer, &[])?;
-            store.kill_wasm_thread(soft.thread)?;
-            store.kill_wasm_thread(sibling)
+            soft.thread.kill(&mut store)?;
+            sibling.kill(&mut store)
         })
         .unwrap();
     let limits = ThreadLimits::new().soft_cpu_time(ms(5));
@@ -301,7 +305,8 @@ fn the_hook_of_a_soft_limit_can_raise_it_and_spawn_and_kill(preemption: Preempti
 fn an_error_of_the_hook_ends_the_thread_only(preemption: Preemption) {
     let (mut store, module) = new_store(&config(preemption));
     store
-        .wasm_thread_limit_hook(|_, _| Err(format_err!("enough")))
+        .wasm_threads()
+        .set_soft_limit_hook(|_, _| Err(format_err!("enough")))
         .unwrap();
     let limits = ThreadLimits::new().soft_cpu_time(ms(2));
     let id = spin(&mut store, &module, ThreadOptions::new().limits(limits));
@@ -315,16 +320,16 @@ fn limits_of_a_live_thread_can_be_changed(preemption: Preemption) {
     let (mut store, module) = new_store(&config(preemption));
     let id = spin(&mut store, &module, ThreadOptions::new().cpu_limit(ms(1)));
     let free = ThreadLimits::new();
-    store.set_wasm_thread_limits(id, free).unwrap();
+    id.set_limits(&mut store, free).unwrap();
     store.run_wasm_threads_for(ms(10)).unwrap();
     assert!(!finished(&store, id));
     let limits = ThreadLimits::new().cpu_time(ms(1));
-    store.set_wasm_thread_limits(id, limits).unwrap();
+    id.set_limits(&mut store, limits).unwrap();
     // What it has used stays used.
     run_all(&mut store);
     let (_, used) = cpu(over(&mut store, id));
     assert!(used >= ms(5), "{used:?}");
-    let error = store.set_wasm_thread_limits(id, limits).unwrap_err();
+    let error = id.set_limits(&mut store, limits).unwrap_err();
     assert!(error.to_string().contains("no guest thread 1"), "{error}");
 }
 
@@ -333,7 +338,7 @@ fn a_detached_thread_is_ended_too(preemption: Preemption) {
     let options = ThreadOptions::new().detached(true).cpu_limit(ms(2));
     spin(&mut store, &module, options);
     assert_eq!(run_all(&mut store).finished, 1);
-    assert_eq!(store.wasm_threads().count(), 0);
+    assert_eq!(store.wasm_threads().iter().count(), 0);
 }
 
 fn a_guest_that_a_host_function_has_called_is_ended_when_that_returns(preemption: Preemption) {
@@ -351,14 +356,14 @@ fn a_guest_that_a_host_function_has_called_is_ended_when_that_returns(preemption
     let instance = Instance::new(&mut store, &module, &[host.into()]).unwrap();
     let run = instance.get_func(&mut store, "run").unwrap();
     let options = ThreadOptions::new().cpu_limit(ms(2));
-    let id = store.spawn_wasm_thread_with(run, &[], options).unwrap();
+    let id = options.spawn(&mut store, run, &[]).unwrap();
     run_all(&mut store);
     let (_, used) = cpu(over(&mut store, id));
     assert!(used > ms(4), "{used:?}");
 
     // Fuel is counted in there as well, and ends it there.
     let options = ThreadOptions::new().fuel_limit(1_000);
-    let id = store.spawn_wasm_thread_with(run, &[], options).unwrap();
+    let id = options.spawn(&mut store, run, &[]).unwrap();
     run_all(&mut store);
     match over(&mut store, id) {
         OverLimit::Fuel { used, .. } => assert!(used < 3_000, "{used}"),
@@ -391,44 +396,49 @@ fn limits_that_make_no_sense_are_refused() {
     ];
     for (limits, says) in refused {
         let options = ThreadOptions::new().limits(limits);
-        let error = store
-            .spawn_wasm_thread_with(spin, &[], options)
-            .unwrap_err();
+        let error = options.spawn(&mut store, spin, &[]).unwrap_err();
         assert!(error.to_string().contains(says), "{error}");
-        let error = store.wasm_thread_group_limits(1, limits).unwrap_err();
+        let error = store
+            .wasm_threads()
+            .set_group_limits(1, limits)
+            .unwrap_err();
         assert!(error.to_string().contains("limit"), "{error}");
     }
     let error = store
-        .wasm_thread_group_limits(1, ThreadLimits::new().wall_time(ms(1)))
+        .wasm_threads()
+        .set_group_limits(1, ThreadLimits::new().wall_time(ms(1)))
         .unwrap_err();
     assert!(error.to_string().contains("no wall time limit"), "{error}");
     let error = store
-        .wasm_thread_group_limits(0, ThreadLimits::new().cpu_time(ms(1)))
+        .wasm_threads()
+        .set_group_limits(0, ThreadLimits::new().cpu_time(ms(1)))
         .unwrap_err();
     assert!(error.to_string().contains("group 0"), "{error}");
-    let error = store
-        .spawn_wasm_thread_with(spin, &[], ThreadOptions::new().weight(0))
+    let error = ThreadOptions::new()
+        .weight(0)
+        .spawn(&mut store, spin, &[])
         .unwrap_err();
     assert!(error.to_string().contains("weight of 0"), "{error}");
-    assert_eq!(store.wasm_threads().count(), 0);
+    assert_eq!(store.wasm_threads().iter().count(), 0);
 }
 
 fn a_thread_that_is_killed_is_killed_whatever_its_group_has_used(preemption: Preemption) {
     let (mut store, module) = new_store(&metered(preemption));
     let limits = ThreadLimits::new().fuel(1_000);
-    store.wasm_thread_group_limits(1, limits).unwrap();
+    store.wasm_threads().set_group_limits(1, limits).unwrap();
     let first = spin(&mut store, &module, ThreadOptions::new().group(1));
     store.run_wasm_threads_for(ms(20)).unwrap();
     assert!(matches!(over(&mut store, first), OverLimit::Fuel { .. }));
     let second = spin(&mut store, &module, ThreadOptions::new().group(1));
-    store.kill_wasm_thread(second).unwrap();
+    second.kill(&mut store).unwrap();
     assert_killed(&mut store, second);
 }
 
 fn an_error_of_the_hook_is_told_even_if_the_hard_limit_is_reached(preemption: Preemption) {
     let (mut store, module) = new_store(&config(preemption));
     store
-        .wasm_thread_limit_hook(|_, _| Err(format_err!("enough")))
+        .wasm_threads()
+        .set_soft_limit_hook(|_, _| Err(format_err!("enough")))
         .unwrap();
     let limits = ThreadLimits::new().soft_cpu_time(ms(2)).cpu_time(ms(2));
     let id = spin(&mut store, &module, ThreadOptions::new().limits(limits));
@@ -441,7 +451,8 @@ fn a_hook_that_panics_is_called_again(preemption: Preemption) {
     let calls = Arc::new(AtomicU64::new(0));
     let count = calls.clone();
     store
-        .wasm_thread_limit_hook(move |_, _| {
+        .wasm_threads()
+        .set_soft_limit_hook(move |_, _| {
             assert!(count.fetch_add(1, Ordering::Relaxed) > 0);
             Err(format_err!("enough"))
         })
@@ -463,7 +474,7 @@ fn what_was_used_before_there_was_a_limit_counts(preemption: Preemption) {
     let id = spin(&mut store, &module, ThreadOptions::new());
     store.run_wasm_threads_for(ms(20)).unwrap();
     let limits = ThreadLimits::new().cpu_time(ms(10));
-    store.set_wasm_thread_limits(id, limits).unwrap();
+    id.set_limits(&mut store, limits).unwrap();
     let dispatches = stats(&store, id).dispatches;
     store.run_wasm_threads_for(ms(20)).unwrap();
     let (_, used) = cpu(over(&mut store, id));
@@ -473,7 +484,7 @@ fn what_was_used_before_there_was_a_limit_counts(preemption: Preemption) {
 /// Ends an infinite loop so often, beside siblings. Returns what each had used, sorted.
 fn end_loops(trials: u32) -> Vec<Duration> {
     let (mut store, module) = new_store(&config(Preemption::Signal));
-    store.wasm_thread_slice(Slice::Time(ms(1))).unwrap();
+    store.wasm_threads().set_slice(Slice::Time(ms(1))).unwrap();
     let (sibling, turns) = spawn_spinner(&mut store, &module);
     let mut all = Vec::new();
     for _ in 0..trials {
@@ -519,13 +530,13 @@ fn a_limit_that_a_thread_alone_on_the_cpu_is_given_ends_it(source: Preemption) {
     for wall in [false, true] {
         let (mut store, _) = new_store(&config(source));
         let host = Func::wrap(&mut store, move |mut caller: Caller<'_, ()>| {
-            let me = caller.current_wasm_thread().unwrap();
+            let me = caller.wasm_threads().current().unwrap();
             let limits = match wall {
                 true => ThreadLimits::new().wall_time(ms(30)),
                 false => ThreadLimits::new().cpu_time(ms(30)),
             };
             let mut store = caller.as_context_mut();
-            store.set_wasm_thread_limits(me, limits).unwrap();
+            me.set_limits(&mut store, limits).unwrap();
         });
         let wat = r#"(module (import "" "" (func $host))
                 (func (export "run") (call $host) (loop (br 0))))"#;

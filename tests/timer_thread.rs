@@ -220,7 +220,10 @@ fn it_sleeps_while_a_nested_call_outlasts_the_run() {
                     sum.call(&mut caller, 100_000).unwrap();
                 }
             });
-            store.wasm_thread_slice(Slice::Time(ms(100))).unwrap();
+            store
+                .wasm_threads()
+                .set_slice(Slice::Time(ms(100)))
+                .unwrap();
             store.spawn_wasm_thread(host, &[]).unwrap();
             spawn(&mut store, &module, "answer", &[]);
             run_all(&mut store);

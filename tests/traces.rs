@@ -7,6 +7,7 @@ use preempt_trace::stats::Stats;
 use preempt_trace::text::{self, Text};
 use preempt_trace::{perfetto, timeline::Timeline};
 use std::time::{Duration, Instant};
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 /// Room for all events of these runs.
@@ -32,7 +33,7 @@ fn assert_clean(checker: &Checker, trace: &Trace) {
 }
 
 fn take(store: &mut Store<()>) -> Trace {
-    store.take_wasm_thread_trace().unwrap()
+    store.wasm_threads().take_trace().unwrap()
 }
 
 /// What happened to `thread`, but for when.
@@ -50,13 +51,13 @@ fn spawn_with(
 ) -> ThreadId {
     let instance = Instance::new(&mut *store, module, &[]).unwrap();
     let func = instance.get_func(&mut *store, export).unwrap();
-    store.spawn_wasm_thread_with(func, params, options).unwrap()
+    options.spawn(&mut *store, func, params).unwrap()
 }
 
 /// A run under fuel whose events are always the same, in a trace of this capacity.
 fn small_run(capacity: usize) -> (Store<()>, Trace) {
     let (mut store, module) = guests(Preemption::Fuel);
-    store.trace_wasm_threads(capacity).unwrap();
+    store.wasm_threads().set_trace(capacity).unwrap();
     let options = ThreadOptions::new().name("adder");
     spawn_with(&mut store, &module, "sum", &[Val::I64(200)], options);
     let options = ThreadOptions::new().slice(Slice::Fuel(600));
@@ -133,17 +134,17 @@ for_each_preemption!(
 
 fn nothing_is_traced_before_it_is_asked_for_or_after_capacity_0(preemption: Preemption) {
     let (mut store, module) = guests(preemption);
-    assert!(store.take_wasm_thread_trace().is_none());
+    assert!(store.wasm_threads().take_trace().is_none());
     spawn(&mut store, &module, "answer", &[]);
-    assert!(store.take_wasm_thread_trace().is_none());
-    store.trace_wasm_threads(10).unwrap();
+    assert!(store.wasm_threads().take_trace().is_none());
+    store.wasm_threads().set_trace(10).unwrap();
     run_all(&mut store);
-    store.trace_wasm_threads(0).unwrap();
-    assert!(store.take_wasm_thread_trace().is_none());
+    store.wasm_threads().set_trace(0).unwrap();
+    assert!(store.wasm_threads().take_trace().is_none());
     spawn(&mut store, &module, "answer", &[]);
     run_all(&mut store);
-    assert!(store.take_wasm_thread_trace().is_none());
-    store.trace_wasm_threads(10).unwrap();
+    assert!(store.wasm_threads().take_trace().is_none());
+    store.wasm_threads().set_trace(10).unwrap();
     assert_eq!(take(&mut store).events, []);
 }
 
@@ -151,18 +152,18 @@ fn nothing_is_traced_before_it_is_asked_for_or_after_capacity_0(preemption: Pree
 fn more_capacity_than_there_is_memory_is_an_error() {
     let (mut store, module) = guests(Preemption::Fuel);
     for capacity in [usize::MAX, usize::MAX / size_of::<TraceEvent>(), 1 << 46] {
-        let error = store.trace_wasm_threads(capacity).unwrap_err();
+        let error = store.wasm_threads().set_trace(capacity).unwrap_err();
         let text = error.to_string();
         assert!(
             text.contains(&format!("no memory for a trace of {capacity}")),
             "{text}"
         );
-        assert!(store.take_wasm_thread_trace().is_none());
+        assert!(store.wasm_threads().take_trace().is_none());
     }
     // One that is on stays as it is.
-    store.trace_wasm_threads(10).unwrap();
+    store.wasm_threads().set_trace(10).unwrap();
     let id = spawn(&mut store, &module, "answer", &[]);
-    store.trace_wasm_threads(usize::MAX).unwrap_err();
+    store.wasm_threads().set_trace(usize::MAX).unwrap_err();
     run_all(&mut store);
     let trace = take(&mut store);
     assert_eq!(of(&trace, id).len(), 3);
@@ -172,15 +173,15 @@ fn more_capacity_than_there_is_memory_is_an_error() {
 #[test]
 fn an_engine_without_preemption_has_no_trace() {
     let mut store = Store::new(&Engine::default(), ());
-    let error = store.trace_wasm_threads(10).unwrap_err();
+    let error = store.wasm_threads().set_trace(10).unwrap_err();
     assert!(error.to_string().contains("Config::preemption"), "{error}");
-    assert!(store.take_wasm_thread_trace().is_none());
+    assert!(store.wasm_threads().take_trace().is_none());
 }
 
 #[test]
 fn names_are_those_of_threads_that_are_still_there() {
     let (mut store, module) = guests(Preemption::Fuel);
-    store.trace_wasm_threads(EVENTS).unwrap();
+    store.wasm_threads().set_trace(EVENTS).unwrap();
     let named = |name: &str| ThreadOptions::new().name(name);
     let mut spawn = |options| spawn_with(&mut store, &module, "answer", &[], options);
     let finished = spawn(named("twice"));
@@ -188,7 +189,7 @@ fn names_are_those_of_threads_that_are_still_there() {
     spawn(ThreadOptions::new());
     spawn(named("detached").detached(true));
     run_all(&mut store);
-    store.take_wasm_thread_exit(taken).unwrap();
+    taken.take_exit(&mut store).unwrap();
     let odd = "\"\n\u{1f980}";
     let mut spawn = |options| spawn_with(&mut store, &module, "answer", &[], options);
     let live = [spawn(named("twice")), spawn(named(odd))];
@@ -206,20 +207,20 @@ fn threads_that_are_there_when_a_trace_starts_are_in_it(preemption: Preemption) 
     run_all(&mut store);
     let [ready, suspended] = [(); 2].map(|()| spawn_spinner(&mut store, &module).0);
     store.run_wasm_threads_for(ms(2)).unwrap();
-    store.suspend_wasm_thread(suspended).unwrap();
+    suspended.suspend(&mut store).unwrap();
 
-    store.trace_wasm_threads(EVENTS).unwrap();
+    store.wasm_threads().set_trace(EVENTS).unwrap();
     let begin = take(&mut store);
     assert_eq!(of(&begin, done), []);
     assert_eq!(of(&begin, ready), [Traced::Spawned]);
     assert_eq!(of(&begin, suspended), [Traced::Spawned, Traced::Parked]);
 
     // Starting anew forgets what there was.
-    store.trace_wasm_threads(EVENTS).unwrap();
-    store.resume_wasm_thread(suspended).unwrap();
+    store.wasm_threads().set_trace(EVENTS).unwrap();
+    suspended.resume(&mut store).unwrap();
     store.run_wasm_threads_for(ms(2)).unwrap();
-    store.kill_wasm_thread(ready).unwrap();
-    store.kill_wasm_thread(suspended).unwrap();
+    ready.kill(&mut store).unwrap();
+    suspended.kill(&mut store).unwrap();
     let trace = take(&mut store);
     assert_eq!(of(&trace, ready)[0], Traced::Spawned);
     let first = [Traced::Spawned, Traced::Parked, Traced::Woken];
@@ -233,7 +234,7 @@ fn threads_that_are_there_when_a_trace_starts_are_in_it(preemption: Preemption) 
 fn a_trace_that_a_host_function_starts_knows_who_is_running(preemption: Preemption) {
     let (mut store, module) = guests(preemption);
     let start = Func::wrap(&mut store, |mut caller: Caller<'_, ()>| {
-        caller.as_context_mut().trace_wasm_threads(EVENTS)
+        caller.as_context_mut().wasm_threads().set_trace(EVENTS)
     });
     store.spawn_wasm_thread(start, &[]).unwrap();
     spawn(&mut store, &module, "answer", &[]);
@@ -245,10 +246,10 @@ fn a_trace_that_a_host_function_starts_knows_who_is_running(preemption: Preempti
 #[test]
 fn a_resumed_thread_is_dispatched_after_those_that_are_ready() {
     let (mut store, module) = guests(Preemption::Fuel);
-    store.trace_wasm_threads(EVENTS).unwrap();
+    store.wasm_threads().set_trace(EVENTS).unwrap();
     let ids = [(); 3].map(|()| spawn(&mut store, &module, "answer", &[]));
-    store.suspend_wasm_thread(ids[0]).unwrap();
-    store.resume_wasm_thread(ids[0]).unwrap();
+    ids[0].suspend(&mut store).unwrap();
+    ids[0].resume(&mut store).unwrap();
     run_all(&mut store);
     let trace = take(&mut store);
     assert_clean(&checker(Preemption::Fuel).all_finished(true), &trace);
@@ -261,8 +262,11 @@ fn each_exit_is_told_apart(preemption: Preemption) {
     let module = Module::new(&engine, GUESTS).unwrap();
     let mut store = Store::new(&engine, ());
     store.set_fuel(u64::MAX).unwrap();
-    store.wasm_thread_slice(short_slice(preemption)).unwrap();
-    store.trace_wasm_threads(EVENTS).unwrap();
+    store
+        .wasm_threads()
+        .set_slice(short_slice(preemption))
+        .unwrap();
+    store.wasm_threads().set_trace(EVENTS).unwrap();
     let mut spawn = |export, options| spawn_with(&mut store, &module, export, &[], options);
     let new = ThreadOptions::new;
     let returned = spawn("answer", new());
@@ -276,12 +280,12 @@ fn each_exit_is_told_apart(preemption: Preemption) {
     let killed = spawn("spin", new());
     let shut_down = spawn("spin", new());
     let group = ThreadLimits::new().fuel(50_000);
-    store.wasm_thread_group_limits(1, group).unwrap();
+    store.wasm_threads().set_group_limits(1, group).unwrap();
     let limited = [over_fuel, over_time, over_cpu, members[0], members[1]];
     run_until(&mut store, |store| {
         limited.iter().all(|id| finished(store, *id))
     });
-    store.kill_wasm_thread(killed).unwrap();
+    killed.kill(&mut store).unwrap();
     let never_ran = spawn_with(&mut store, &module, "spin", &[], new());
     assert_eq!(store.shutdown_wasm_threads(), 2);
 
@@ -307,15 +311,15 @@ fn each_exit_is_told_apart(preemption: Preemption) {
 
 fn threads_that_host_functions_spawn_suspend_and_kill_are_traced(preemption: Preemption) {
     let (mut store, module) = guests(preemption);
-    store.trace_wasm_threads(EVENTS).unwrap();
+    store.wasm_threads().set_trace(EVENTS).unwrap();
     let [victim, parked] = [(); 2].map(|()| spawn_spinner(&mut store, &module).0);
     let host = Func::wrap(&mut store, move |mut caller: Caller<'_, ()>| {
         let mut store = caller.as_context_mut();
         let instance = Instance::new(&mut store, &module, &[])?;
         let answer = instance.get_func(&mut store, "answer").unwrap();
         store.spawn_wasm_thread(answer, &[])?;
-        store.suspend_wasm_thread(parked)?;
-        store.kill_wasm_thread(victim)
+        parked.suspend(&mut store)?;
+        victim.kill(&mut store)
     });
     let caller = store.spawn_wasm_thread(host, &[]).unwrap();
     let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
@@ -338,10 +342,10 @@ fn threads_that_host_functions_spawn_suspend_and_kill_are_traced(preemption: Pre
 fn a_trace_that_is_taken_between_two_runs_goes_on() {
     fn run(take_between: bool) -> Trace {
         let (mut store, module) = guests(Preemption::Fuel);
-        store.trace_wasm_threads(EVENTS).unwrap();
+        store.wasm_threads().set_trace(EVENTS).unwrap();
         let a = spawn(&mut store, &module, "sum", &[Val::I64(3_000)]);
         let b = spawn(&mut store, &module, "sum", &[Val::I64(2_000)]);
-        store.suspend_wasm_thread(a).unwrap();
+        a.suspend(&mut store).unwrap();
         let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
         assert_eq!(run.end, RunEnd::AllSuspended);
         let mut events = Vec::new();
@@ -349,7 +353,7 @@ fn a_trace_that_is_taken_between_two_runs_goes_on() {
             events = take(&mut store).events;
             assert!(of(&take(&mut store), b).is_empty());
         }
-        store.resume_wasm_thread(a).unwrap();
+        a.resume(&mut store).unwrap();
         run_all(&mut store);
         let rest = take(&mut store);
         events.extend(&rest.events);
@@ -363,7 +367,7 @@ fn a_trace_that_is_taken_between_two_runs_goes_on() {
 fn round_robin_is_clean_for_each_source(preemption: Preemption) {
     until_preempted(20, || {
         let (mut store, module) = guests(preemption);
-        store.trace_wasm_threads(EVENTS).unwrap();
+        store.wasm_threads().set_trace(EVENTS).unwrap();
         let turns = match preemption {
             Preemption::Fuel => 20_000,
             _ => 2_000_000,
@@ -377,11 +381,11 @@ fn round_robin_is_clean_for_each_source(preemption: Preemption) {
             store.run_wasm_threads_for(ms(1)).unwrap();
             let id = spawn(&mut store, &module, "spin", &[]);
             store.run_wasm_threads_for(ms(1)).unwrap();
-            store.suspend_wasm_thread(id).unwrap();
+            id.suspend(&mut store).unwrap();
             store.run_wasm_threads_for(ms(1)).unwrap();
-            store.resume_wasm_thread(id).unwrap();
+            id.resume(&mut store).unwrap();
             store.run_wasm_threads_for(ms(1)).unwrap();
-            store.kill_wasm_thread(id).unwrap();
+            id.kill(&mut store).unwrap();
         }
         run_all(&mut store);
         let trace = take(&mut store);
@@ -397,7 +401,7 @@ fn round_robin_is_clean_for_each_source(preemption: Preemption) {
 
 fn numbers_of_a_trace_are_those_of_the_store(preemption: Preemption) {
     let (mut store, module) = guests(preemption);
-    store.trace_wasm_threads(EVENTS).unwrap();
+    store.wasm_threads().set_trace(EVENTS).unwrap();
     let turns = match preemption {
         Preemption::Fuel => 20_000,
         _ => 3_000_000,
@@ -429,7 +433,7 @@ fn numbers_of_a_trace_are_those_of_the_store(preemption: Preemption) {
 
 fn a_trace_is_written_read_and_drawn(preemption: Preemption) {
     let (mut store, module) = guests(preemption);
-    store.trace_wasm_threads(EVENTS).unwrap();
+    store.wasm_threads().set_trace(EVENTS).unwrap();
     for name in ["reader", "writer"] {
         let options = ThreadOptions::new().name(name);
         let params = [Val::I64(some_turns(preemption).into())];
@@ -463,9 +467,9 @@ fn a_trace_is_written_read_and_drawn(preemption: Preemption) {
 fn an_event_is_recorded_in_nanoseconds() {
     const TURNS: i64 = 100_000;
     let (mut store, module) = guests(Preemption::Fuel);
-    store.wasm_thread_slice(Slice::Fuel(1)).unwrap();
+    store.wasm_threads().set_slice(Slice::Fuel(1)).unwrap();
     let mut run = |capacity| {
-        store.trace_wasm_threads(capacity).unwrap();
+        store.wasm_threads().set_trace(capacity).unwrap();
         let ids = [(); 2].map(|()| spawn(&mut store, &module, "sum", &[Val::I64(TURNS)]));
         let start = Instant::now();
         let dispatches = run_all(&mut store).dispatches;
@@ -473,7 +477,7 @@ fn an_event_is_recorded_in_nanoseconds() {
         for id in ids {
             returned(&mut store, id);
         }
-        let trace = store.take_wasm_thread_trace();
+        let trace = store.wasm_threads().take_trace();
         let events = trace.map_or(0, |trace| trace.events.len() as u64 + trace.lost);
         (time.as_nanos() as f64, events, dispatches)
     };

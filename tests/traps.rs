@@ -76,7 +76,10 @@ impl Traps {
         let turns = some_turns(preemption).to_string();
         let module = Module::new(&engine, TRAPS.replace("TURNS", &turns)).unwrap();
         let mut store = Store::new(&engine, ());
-        store.wasm_thread_slice(shortest_slice(preemption)).unwrap();
+        store
+            .wasm_threads()
+            .set_slice(shortest_slice(preemption))
+            .unwrap();
         Traps {
             store,
             linker,
@@ -198,7 +201,10 @@ fn an_uncaught_exception_ends_its_thread_only(preemption: Preemption) {
     let turns = some_turns(preemption).to_string();
     let module = Module::new(&engine, wat.replace("TURNS", &turns)).unwrap();
     let mut store = Store::new(&engine, ());
-    store.wasm_thread_slice(shortest_slice(preemption)).unwrap();
+    store
+        .wasm_threads()
+        .set_slice(shortest_slice(preemption))
+        .unwrap();
     let instance = Instance::new(&mut store, &module, &[]).unwrap();
     until_preempted(20, || {
         let threads: Vec<_> = (0..10)

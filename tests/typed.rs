@@ -1,6 +1,7 @@
 //! Threads whose parameters and results are Rust types.
 
 use crate::support::*;
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 for_each_preemption!(
@@ -18,7 +19,7 @@ fn typed<P: WasmParams, R: WasmResults>(store: &mut Store<()>, wat: &str) -> Typ
 }
 
 fn output<R: WasmResults>(store: &mut Store<()>, id: TypedThreadId<R>) -> R {
-    match store.take_typed_wasm_thread_exit(id) {
+    match id.take_exit(&mut *store) {
         Some(TypedExit::Returned(results)) => results,
         Some(TypedExit::Trapped(error)) => panic!("{error:?}"),
         _ => panic!("should have returned"),
@@ -44,22 +45,32 @@ fn values_of_all_types_go_through(preemption: Preemption) {
         u32::MAX,
         u64::MAX,
     );
-    let all = store.spawn_typed_wasm_thread(&all, values).unwrap();
+    let all = ThreadOptions::new()
+        .spawn_typed(&mut store, &all, values)
+        .unwrap();
 
     let nothing = typed::<(), ()>(&mut store, r#"(module (func (export "f")))"#);
-    let nothing = store.spawn_typed_wasm_thread(&nothing, ()).unwrap();
+    let nothing = ThreadOptions::new()
+        .spawn_typed(&mut store, &nothing, ())
+        .unwrap();
     let one = typed::<(i32,), (i32,)>(
         &mut store,
         r#"(module (func (export "f") (param i32) (result i32) (local.get 0)))"#,
     );
-    let one = store.spawn_typed_wasm_thread(&one, (7,)).unwrap();
+    let one = ThreadOptions::new()
+        .spawn_typed(&mut store, &one, (7,))
+        .unwrap();
     let func = typed::<Option<Func>, Option<Func>>(
         &mut store,
         r#"(module (func (export "f") (param funcref) (result funcref) (local.get 0)))"#,
     );
     let answer = Func::wrap(&mut store, || 42);
-    let some = store.spawn_typed_wasm_thread(&func, Some(answer)).unwrap();
-    let none = store.spawn_typed_wasm_thread(&func, None).unwrap();
+    let some = ThreadOptions::new()
+        .spawn_typed(&mut store, &func, Some(answer))
+        .unwrap();
+    let none = ThreadOptions::new()
+        .spawn_typed(&mut store, &func, None)
+        .unwrap();
 
     run_all(&mut store);
     assert_eq!(output(&mut store, all), values);
@@ -81,20 +92,24 @@ fn exits_are_typed(preemption: Preemption) {
     let spin = instance
         .get_typed_func::<(), ()>(&mut store, "spin")
         .unwrap();
-    let trap = store.spawn_typed_wasm_thread(&trap, ()).unwrap();
-    let spin = store.spawn_typed_wasm_thread(&spin, ()).unwrap();
+    let trap = ThreadOptions::new()
+        .spawn_typed(&mut store, &trap, ())
+        .unwrap();
+    let spin = ThreadOptions::new()
+        .spawn_typed(&mut store, &spin, ())
+        .unwrap();
     run_until(&mut store, |store| finished(store, trap.id()));
-    assert!(store.take_typed_wasm_thread_exit(spin).is_none());
+    assert!(spin.take_exit(&mut store).is_none());
     store.shutdown_wasm_threads();
-    match store.take_typed_wasm_thread_exit(trap) {
+    match trap.take_exit(&mut store) {
         Some(TypedExit::Trapped(error)) => {
             assert_eq!(error.downcast_ref(), Some(&Trap::UnreachableCodeReached));
         }
         other => panic!("{other:?}"),
     }
-    let exit = store.take_typed_wasm_thread_exit(spin);
+    let exit = spin.take_exit(&mut store);
     assert!(matches!(exit, Some(TypedExit::Killed)));
-    assert!(store.take_typed_wasm_thread_exit(spin).is_none());
+    assert!(spin.take_exit(&mut store).is_none());
 }
 
 fn an_id_is_good_for_its_own_store_only(preemption: Preemption) {
@@ -103,13 +118,15 @@ fn an_id_is_good_for_its_own_store_only(preemption: Preemption) {
     let [(mut a, id_a), (mut b, _)] = [1, 2].map(|n| {
         let mut store = Store::new(&engine, ());
         let func = typed::<i64, i64>(&mut store, wat);
-        let id = store.spawn_typed_wasm_thread(&func, n).unwrap();
+        let id = ThreadOptions::new()
+            .spawn_typed(&mut store, &func, n)
+            .unwrap();
         run_all(&mut store);
         (store, id)
     });
     // The same number, and nothing of `b` is given away.
-    assert!(b.take_typed_wasm_thread_exit(id_a).is_none());
-    assert_eq!(b.wasm_threads().count(), 1);
+    assert!(id_a.take_exit(&mut b).is_none());
+    assert_eq!(b.wasm_threads().iter().count(), 1);
     assert_eq!(output(&mut a, id_a), 1);
 }
 
@@ -122,10 +139,8 @@ fn options_are_taken_too(preemption: Preemption) {
     let options = ThreadOptions::new()
         .name("fib")
         .slice(shortest_slice(preemption));
-    let id = store
-        .spawn_typed_wasm_thread_with(&fib, 20, options)
-        .unwrap();
-    let info = store.wasm_thread(id.id()).unwrap();
+    let id = options.spawn_typed(&mut store, &fib, 20).unwrap();
+    let info = id.id().info(&store).unwrap();
     assert_eq!(info.name, Some("fib"));
     assert_eq!(info.slice, shortest_slice(preemption));
     run_all(&mut store);
@@ -138,8 +153,10 @@ fn the_untyped_id_is_the_same_thread(preemption: Preemption) {
     let fib = instance
         .get_typed_func::<i32, i32>(&mut store, "fib")
         .unwrap();
-    let id = store.spawn_typed_wasm_thread(&fib, 10).unwrap();
+    let id = ThreadOptions::new()
+        .spawn_typed(&mut store, &fib, 10)
+        .unwrap();
     run_all(&mut store);
     assert_eq!(bits(&returned(&mut store, id.id())), [55]);
-    assert!(store.take_typed_wasm_thread_exit(id).is_none());
+    assert!(id.take_exit(&mut store).is_none());
 }

@@ -85,11 +85,10 @@ impl Spinners {
     }
 
     fn run(&mut self, rounds: u64, slice: Slice) -> Result<(Duration, u64)> {
-        self.store.wasm_thread_slice(slice)?;
+        self.store.wasm_threads().set_slice(slice)?;
         for run in &self.runs {
             let detached = ThreadOptions::new().detached(true);
-            self.store
-                .spawn_typed_wasm_thread_with(run, rounds as i64, detached)?;
+            detached.spawn_typed(&mut self.store, run, rounds as i64)?;
         }
         run_all(&mut self.store)
     }
@@ -121,7 +120,9 @@ impl Ticked {
     fn new() -> Result<Ticked> {
         let engine = guest::engine(Preemption::Epoch, Stacks::OnDemand)?;
         let mut store = Store::new(&engine, ());
-        store.wasm_thread_slice(Slice::Time(Duration::from_secs(1)))?;
+        store
+            .wasm_threads()
+            .set_slice(Slice::Time(Duration::from_secs(1)))?;
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
         let other = guest::engine(Preemption::Epoch, Stacks::OnDemand)?;
@@ -163,7 +164,7 @@ impl Ticked {
     ) -> Result<(Duration, u64)> {
         for guest in guests {
             let detached = ThreadOptions::new().detached(true);
-            store.spawn_typed_wasm_thread_with(guest, rounds as i64, detached)?;
+            detached.spawn_typed(&mut *store, guest, rounds as i64)?;
         }
         run_all(store)
     }
@@ -180,7 +181,9 @@ impl Timed {
     fn new() -> Result<Timed> {
         let engine = guest::engine(Preemption::Epoch, Stacks::OnDemand)?;
         let mut store = Store::new(&engine, ());
-        store.wasm_thread_slice(Slice::Time(Duration::from_nanos(1)))?;
+        store
+            .wasm_threads()
+            .set_slice(Slice::Time(Duration::from_nanos(1)))?;
         for _ in 0..2 {
             let run = guest::func(&mut store, guest::SPIN)?;
             store.spawn_wasm_thread(run, &[])?;

@@ -95,7 +95,7 @@ impl Caller {
             Preemption::Fuel => Slice::Fuel(i64::MAX as u64),
             _ => Slice::Time(Duration::from_secs(1)),
         };
-        store.wasm_thread_slice(slice)?;
+        store.wasm_threads().set_slice(slice)?;
         let host = Func::wrap(&mut store, || {});
         let run = guest::func_of(&mut store, &module, &[host.into()])?;
         let run = run.typed(&store)?;
@@ -105,8 +105,7 @@ impl Caller {
     fn thread(&mut self, times: u64) -> Result<Duration> {
         let detached = ThreadOptions::new().detached(true);
         let params = (times as i64, -1);
-        self.store
-            .spawn_typed_wasm_thread_with(&self.run, params, detached)?;
+        detached.spawn_typed(&mut self.store, &self.run, params)?;
         let (took, run) = timed(|| self.store.run_wasm_threads_for(Duration::MAX))?;
         ensure!(
             run.end == RunEnd::AllFinished,

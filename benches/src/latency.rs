@@ -4,7 +4,7 @@
 //! A server answers a line with a line. A client, an OS thread of its own, asks again
 //! some time after each answer, and takes note of how long that took. Beside it stores of
 //! guests that never yield run as tasks of the server's runtime: each in
-//! `Store::run_wasm_threads`, or, as embedders do it today, in a `call_async` that yields
+//! `Store::run_wasm_threads_async`, or, as embedders do it today, in a `call_async` that yields
 //! at each tick of an epoch.
 
 use crate::guest;
@@ -25,7 +25,7 @@ use wasmtime::{Config, Engine, Preemption, Result, Store};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Beside {
     Nothing,
-    /// Stores in `run_wasm_threads`.
+    /// Stores in `run_wasm_threads_async`.
     GuestThreads(Preemption),
     /// Stores in `call_async`, with an epoch each 10 ms.
     CallAsync,
@@ -102,7 +102,7 @@ fn guest_threads(runtime: &Runtime, preemption: Preemption, stores: usize) -> Re
             let run = guest::func(&mut store, guest::SPIN)?;
             store.spawn_wasm_thread(run, &[])?;
         }
-        runtime.spawn(async move { store.run_wasm_threads().await });
+        runtime.spawn(async move { store.run_wasm_threads_async(Duration::MAX).await });
     }
     Ok(())
 }

@@ -43,7 +43,7 @@ pub fn measure(threads: u32, stacks: Stacks, instances: Instances) -> Result<Fig
     let mut store = suspended(&engine, &module, threads, instances)?;
     let after = (os::resident()?, os::page_tables()?);
 
-    for thread in store.wasm_threads() {
+    for thread in store.wasm_threads().iter() {
         let stats = thread.stats;
         ensure!(
             stats.dispatches >= 2 && stats.preemptions == stats.dispatches,
@@ -72,7 +72,7 @@ fn suspended(
     instances: Instances,
 ) -> Result<Store<()>> {
     let mut store = Store::new(engine, ());
-    store.wasm_thread_slice(Slice::Fuel(100))?;
+    store.wasm_threads().set_slice(Slice::Fuel(100))?;
     let mut run: Option<Func> = None;
     for _ in 0..threads {
         let run = match run {

@@ -6,9 +6,9 @@ use crate::paired::Subject;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
+use wasmtime::preempt::TypedExit;
 use wasmtime::{
-    Engine, Exit, Func, Preemption, Result, Store, ThreadOptions, TypedExit, TypedFunc, bail,
-    ensure,
+    Engine, Exit, Func, Preemption, Result, Store, ThreadOptions, TypedFunc, bail, ensure,
 };
 
 pub const THREAD: &str = "guest thread";
@@ -118,7 +118,7 @@ impl Guests {
         for _ in 0..times {
             let id = self.store.spawn_wasm_thread(self.func, &[])?;
             self.store.run_wasm_threads_for(Duration::MAX)?;
-            match self.store.take_wasm_thread_exit(id) {
+            match id.take_exit(&mut self.store) {
                 Some(Exit::Returned(_)) => {}
                 exit => bail!("an empty guest has ended as {exit:?}"),
             }
@@ -128,9 +128,9 @@ impl Guests {
 
     pub fn typed_threads(&mut self, times: u64) -> Result<()> {
         for _ in 0..times {
-            let id = self.store.spawn_typed_wasm_thread(&self.typed, ())?;
+            let id = ThreadOptions::new().spawn_typed(&mut self.store, &self.typed, ())?;
             self.store.run_wasm_threads_for(Duration::MAX)?;
-            match self.store.take_typed_wasm_thread_exit(id) {
+            match id.take_exit(&mut self.store) {
                 Some(TypedExit::Returned(())) => {}
                 exit => bail!("an empty guest has ended as {exit:?}"),
             }
@@ -141,8 +141,7 @@ impl Guests {
     pub fn detached_threads(&mut self, times: u64) -> Result<()> {
         for _ in 0..times {
             let detached = ThreadOptions::new().detached(true);
-            self.store
-                .spawn_wasm_thread_with(self.func, &[], detached)?;
+            detached.spawn(&mut self.store, self.func, &[])?;
             let run = self.store.run_wasm_threads_for(Duration::MAX)?;
             ensure!(run.finished == 1, "an empty guest has not ended: {run:?}");
         }
@@ -157,7 +156,7 @@ impl Guests {
             }
             self.store.run_wasm_threads_for(Duration::MAX)?;
             for id in ids.drain(..) {
-                match self.store.take_wasm_thread_exit(id) {
+                match id.take_exit(&mut self.store) {
                     Some(Exit::Returned(_)) => {}
                     exit => bail!("an empty guest has ended as {exit:?}"),
                 }

@@ -127,12 +127,12 @@ pub fn latency(quick: bool) -> Result<Vec<Row>> {
     for (what, beside, aim) in [
         ("nothing beside", Beside::Nothing, None),
         (
-            "100 stores in run_wasm_threads, signals",
+            "100 stores in run_wasm_threads_async, signals",
             Beside::GuestThreads(Preemption::for_this_host()),
             Some(30e6),
         ),
         (
-            "100 stores in run_wasm_threads, epochs",
+            "100 stores in run_wasm_threads_async, epochs",
             Beside::GuestThreads(Preemption::Epoch),
             Some(30e6),
         ),

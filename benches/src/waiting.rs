@@ -19,7 +19,7 @@ pub const NOTIFY: &str = "atomic wait and notify, two guest threads";
 pub const NOTIFY_OS: &str = "the same, two OS threads";
 pub const NOTIFY_OS_ONE: &str = "the same, two OS threads, one core";
 pub const SYNC_RUN: &str = "guests for 20 ms, run_wasm_threads_for";
-pub const ASYNC_RUN: &str = "guests for 20 ms, run_wasm_threads in tokio";
+pub const ASYNC_RUN: &str = "guests for 20 ms, run_wasm_threads_async in tokio";
 pub const ONE_STORE: &str = "half of the work on each of two OS threads";
 pub const TWO_STORES: &str = "the work on one OS thread";
 
@@ -81,9 +81,7 @@ impl Parks {
     fn run(&mut self, times: u64) -> Result<Duration> {
         let mut took = |run: &TypedFunc<i64, ()>| {
             let detached = ThreadOptions::new().detached(true);
-            let spawned = self
-                .store
-                .spawn_typed_wasm_thread_with(run, times as i64, detached);
+            let spawned = detached.spawn_typed(&mut self.store, run, times as i64);
             spawned?;
             timed(|| finish(&mut self.store)).map(|(took, _)| took)
         };
@@ -196,7 +194,7 @@ impl PingPong {
         for (me, player) in (0..).zip(&*players) {
             let detached = ThreadOptions::new().detached(true);
             let rounds = times.div_ceil(2) as i64;
-            store.spawn_typed_wasm_thread_with(player, (me, rounds), detached)?;
+            detached.spawn_typed(&mut *store, player, (me, rounds))?;
         }
         let start = Instant::now();
         finish(store)?;
@@ -244,7 +242,9 @@ impl Runs {
     fn new() -> Result<Runs> {
         let engine = Engine::new(Config::new().preemption(Preemption::for_this_host()))?;
         let mut store = Store::new(&engine, ());
-        store.wasm_thread_slice(Slice::Time(Duration::from_millis(1)))?;
+        store
+            .wasm_threads()
+            .set_slice(Slice::Time(Duration::from_millis(1)))?;
         let runs = (0..4).map(|_| guest::typed(&mut store, guest::COUNT));
         Ok(Runs {
             runs: runs.collect::<Result<_>>()?,
@@ -257,8 +257,7 @@ impl Runs {
         for run in &self.runs {
             let detached = ThreadOptions::new().detached(true);
             let turns = TURNS * times as i64;
-            self.store
-                .spawn_typed_wasm_thread_with(run, turns, detached)?;
+            detached.spawn_typed(&mut self.store, run, turns)?;
         }
         Ok(())
     }
@@ -270,7 +269,7 @@ impl Runs {
 
     fn tokio(&mut self, times: u64) -> Result<Duration> {
         self.spawn(times)?;
-        let run = self.store.run_wasm_threads();
+        let run = self.store.run_wasm_threads_async(Duration::MAX);
         let (took, run) = timed(|| self.runtime.block_on(run))?;
         ensure!(
             run.end == RunEnd::AllFinished,
@@ -326,11 +325,11 @@ pub fn sleepers(threads: u32, time: Duration) -> Result<f64> {
     })?;
     let module = Module::new(&engine, guest::COUNT_CALLS)?;
     let mut store = Store::new(&engine, ());
-    store.wasm_thread_limit(usize::MAX)?;
+    store.wasm_threads().set_max_threads(usize::MAX)?;
     let instance = linker.instantiate(&mut store, &module)?;
     let run = instance.get_typed_func::<i64, ()>(&mut store, "run")?;
     for _ in 0..threads {
-        store.spawn_typed_wasm_thread(&run, 1)?;
+        ThreadOptions::new().spawn_typed(&mut store, &run, 1)?;
     }
     // Until all of them sleep.
     let begun = store.run_wasm_threads_for(time)?;

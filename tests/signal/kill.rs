@@ -20,17 +20,14 @@ fn kill(threads: u64) -> u64 {
                 let instance = linker.instantiate(&mut store, &module).unwrap();
                 let func = instance.get_func(&mut store, export).unwrap();
                 let size = if *export == "recursive" { 60 } else { 1 << 40 };
-                store
-                    .spawn_wasm_thread_with(
-                        func,
-                        &[Val::I64(size)],
-                        ThreadOptions::new().detached(true),
-                    )
+                ThreadOptions::new()
+                    .detached(true)
+                    .spawn(&mut store, func, &[Val::I64(size)])
                     .unwrap();
             }
             let time = us(100 + random.below(900));
             store.run_wasm_threads_for(time).unwrap();
-            alive += store.wasm_threads().count();
+            alive += store.wasm_threads().iter().count();
             // The last ones of a store are left to its drop.
             if random.below(4) > 0 {
                 assert_eq!(store.shutdown_wasm_threads(), alive);
@@ -100,7 +97,7 @@ fn threads_at_the_end_of_their_stacks_are_suspended_and_killed() {
             let mut store = Store::new(&engine, ());
             let id = spawn(&mut store, &module, "deep", &[Val::I32(depth)]);
             run_all(&mut store);
-            matches!(store.take_wasm_thread_exit(id), Some(Exit::Returned(_)))
+            matches!(id.take_exit(&mut store), Some(Exit::Returned(_)))
         };
         let (mut fits, mut does_not) = (0, 1 << 20);
         while does_not - fits > 1 {

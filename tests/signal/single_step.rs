@@ -331,7 +331,7 @@ impl World {
     fn store(&self) -> Store<()> {
         let mut store = Store::new(&self.engine, ());
         let slice = Slice::Time(Duration::from_secs(1_000));
-        store.wasm_thread_slice(slice).unwrap();
+        store.wasm_threads().set_slice(slice).unwrap();
         store
     }
 

@@ -28,7 +28,7 @@ pub fn engine() -> Engine {
 /// A store with the shortest slice.
 pub fn store<T: 'static>(engine: &Engine, data: T) -> Store<T> {
     let mut store = Store::new(engine, data);
-    store.wasm_thread_slice(SHORTEST).unwrap();
+    store.wasm_threads().set_slice(SHORTEST).unwrap();
     store
 }
 
@@ -164,7 +164,7 @@ impl Outcome {
     }
 
     pub fn of_thread<T: 'static>(store: &mut Store<T>, id: ThreadId) -> Outcome {
-        match store.take_wasm_thread_exit(id) {
+        match id.take_exit(&mut *store) {
             Some(Exit::Returned(values)) => Outcome::Returned(bits(&values)),
             Some(Exit::Trapped(error)) => Outcome::of_error(&error),
             other => panic!("thread {id} should have ended by itself: {other:?}"),

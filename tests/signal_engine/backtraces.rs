@@ -112,7 +112,7 @@ fn guests() -> (Store<Captured>, Linker<Captured>, Module) {
     linker
         .func_wrap("", "capture", |mut caller: Caller<'_, Captured>| {
             let frames = frames(&WasmBacktrace::capture(&caller));
-            let thread = caller.current_wasm_thread();
+            let thread = caller.wasm_threads().current();
             caller.data_mut().push((thread, frames));
         })
         .unwrap();

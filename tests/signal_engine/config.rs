@@ -141,19 +141,17 @@ fn a_slice_that_cannot_be_is_refused_and_changes_nothing() {
     ] {
         let options = ThreadOptions::new().slice(slice);
         for error in [
-            store.wasm_thread_slice(slice).unwrap_err(),
-            store.set_wasm_thread_slice(id, slice).unwrap_err(),
-            store
-                .spawn_wasm_thread_with(nothing, &[], options)
-                .unwrap_err(),
+            store.wasm_threads().set_slice(slice).unwrap_err(),
+            id.set_slice(&mut store, slice).unwrap_err(),
+            options.spawn(&mut store, nothing, &[]).unwrap_err(),
         ] {
             assert_names(&format!("{error:?}"), &names);
         }
-        assert_eq!(store.wasm_thread(id).unwrap().slice, usual);
-        assert_eq!(store.wasm_threads().count(), 1);
+        assert_eq!(id.info(&store).unwrap().slice, usual);
+        assert_eq!(store.wasm_threads().iter().count(), 1);
     }
     for slice in [50_000, 50_001, i64::MAX as u64].map(Duration::from_nanos) {
-        store.wasm_thread_slice(Slice::Time(slice)).unwrap();
+        store.wasm_threads().set_slice(Slice::Time(slice)).unwrap();
     }
     // The longest slice never ends, and a run does.
     let (spinner, _) = spawn_spinner(&mut store, &module);

@@ -84,7 +84,7 @@ fn meter(calls: &[Call], mut slice: impl FnMut() -> Slice, run: std::time::Durat
     let before = store.get_fuel().unwrap();
     let mut preemptions = 0;
     loop {
-        store.wasm_thread_slice(slice()).unwrap();
+        store.wasm_threads().set_slice(slice()).unwrap();
         let summary = store.run_wasm_threads_for(run).unwrap();
         preemptions += summary.preemptions;
         if summary.end == RunEnd::AllFinished {
@@ -323,7 +323,10 @@ fn the_largest_budget_survives_what_threads_hold() {
 fn a_yield_interval_is_kept_after_the_first_yield() {
     const INTERVAL: u64 = 100_000;
     let (mut store, module) = budget(u64::MAX);
-    store.wasm_thread_slice(Slice::Time(ms(60_000))).unwrap();
+    store
+        .wasm_threads()
+        .set_slice(Slice::Time(ms(60_000)))
+        .unwrap();
     let threads = [(); 2].map(|()| spawn_spinner(&mut store, &module).0);
     store.fuel_async_yield_interval(Some(INTERVAL)).unwrap();
     let run = store.run_wasm_threads_for(ms(50)).unwrap();

@@ -126,14 +126,19 @@ fn a_module_whose_table_can_grow_is_refused_by_name() {
         store.spawn_wasm_thread(nothing, &[]).unwrap();
         check(Instance::new(&mut store, &module, &[]).unwrap_err());
         assert_eq!(run_all(&mut store).finished, 1);
-        for id in store.wasm_threads().map(|t| t.id).collect::<Vec<_>>() {
-            store.take_wasm_thread_exit(id);
+        for id in store
+            .wasm_threads()
+            .iter()
+            .map(|t| t.id)
+            .collect::<Vec<_>>()
+        {
+            id.take_exit(&mut store);
         }
 
         // And no thread is spawned where it is.
         Instance::new(&mut store, &module, &[]).unwrap();
         check(store.spawn_wasm_thread(nothing, &[]).unwrap_err());
-        assert_eq!(store.wasm_threads().count(), 0);
+        assert_eq!(store.wasm_threads().iter().count(), 0);
     }
 }
 
@@ -186,7 +191,7 @@ fn a_module_with_a_passive_element_segment_is_refused() {
             assert!(error.contains(words), "no {words:?} in: {error}");
         }
     }
-    assert_eq!(store.wasm_threads().count(), 0);
+    assert_eq!(store.wasm_threads().iter().count(), 0);
 }
 
 /// Those stay where they are.

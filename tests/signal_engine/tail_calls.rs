@@ -92,7 +92,7 @@ fn slices_of_one_whose_frames_move_are_not_much_longer() {
     let module = Module::new(&engine, wat).unwrap();
     let mut store = store(&engine, ());
     let slice = Slice::Time(std::time::Duration::from_micros(50));
-    store.wasm_thread_slice(slice).unwrap();
+    store.wasm_threads().set_slice(slice).unwrap();
     let [moves, spins] = ["moves", "spins"].map(|export| {
         let instance = Instance::new(&mut store, &module, &[]).unwrap();
         let func = instance.get_func(&mut store, export).unwrap();

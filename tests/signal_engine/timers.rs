@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 /// How many timers of this process signal the OS thread `tid`.
@@ -150,14 +151,17 @@ fn spawn_waiter(
 /// Runs until `id` has finished, and ends the others then. All of it is one run, as
 /// signals come at the end of each.
 fn run_to_the_end_of(store: &mut Store<Signals>, id: ThreadId) {
-    store
-        .wasm_thread_exit_hook(id, |mut store, id| {
-            let ids: Vec<_> = store.wasm_threads().map(|thread| thread.id).collect();
-            for other in ids.into_iter().filter(|other| *other != id) {
-                store.kill_wasm_thread(other).unwrap();
-            }
-        })
-        .unwrap();
+    id.on_exit(&mut *store, |mut store, id| {
+        let ids: Vec<_> = store
+            .wasm_threads()
+            .iter()
+            .map(|thread| thread.id)
+            .collect();
+        for other in ids.into_iter().filter(|other| *other != id) {
+            other.kill(&mut store).unwrap();
+        }
+    })
+    .unwrap();
     let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
     assert_eq!(run.end, RunEnd::AllFinished);
 }
@@ -175,7 +179,7 @@ fn spawn_observer(
     let mut linker = Linker::new(&engine);
     let wait = move |mut caller: Caller<'_, Vec<Wait>>| {
         let unfinished = |thread: &ThreadInfo| thread.state != ThreadState::Finished;
-        let siblings = caller.wasm_threads().filter(unfinished).count() - 1;
+        let siblings = caller.wasm_threads().iter().filter(unfinished).count() - 1;
         let signals = signals_during(WAIT);
         caller.data_mut().push(Wait {
             siblings,
@@ -332,7 +336,7 @@ fn they_go_on_after_a_run_in_a_host_function() {
     let waiter = spawn_waiter(&mut store, 2, |caller| {
         let (mut inner, spinners) = guests(());
         // Long ones, as the handler looks at the outer slice after each.
-        inner.wasm_thread_slice(Slice::Time(ms(5))).unwrap();
+        inner.wasm_threads().set_slice(Slice::Time(ms(5))).unwrap();
         spawn_spinner(&mut inner, &spinners);
         spawn_spinner(&mut inner, &spinners);
         while inner.run_wasm_threads_for(ms(5)).unwrap().preemptions == 0 {}

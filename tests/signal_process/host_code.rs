@@ -2,6 +2,7 @@
 //! guest thread's own code, and not before (I1).
 
 use super::*;
+use wasmtime::preempt::ThreadState;
 
 /// `look` is told of the round, after the host function `work` and some turns in
 /// the thread's own code.
@@ -54,7 +55,7 @@ impl Host {
         work: impl Fn(&mut Caller<'_, Data>) -> Result<()> + Send + Sync + 'static,
     ) -> Host {
         let mut store = Store::new(engine, Data::default());
-        store.wasm_thread_slice(Slice::Time(slice)).unwrap();
+        store.wasm_threads().set_slice(Slice::Time(slice)).unwrap();
         let guests = Module::new(engine, GUESTS).unwrap();
         store.data_mut().sibling = Some(spawn_spinner(&mut store, &guests).1);
         let mut linker = Linker::new(engine);
@@ -92,7 +93,7 @@ impl Host {
     /// `work` takes longer than a slice: the sibling has run between it and `look`.
     fn assert_sibling_runs_after_work(mut self, rounds: i32, turns: i32) {
         let id = self.spawn("run", &[Val::I32(rounds), Val::I32(turns)]);
-        while self.store.wasm_thread(id).unwrap().state != ThreadState::Finished {
+        while id.info(&self.store).unwrap().state != ThreadState::Finished {
             self.store.run_wasm_threads_for(ms(1_000)).unwrap();
         }
         returned(&mut self.store, id);
@@ -294,7 +295,7 @@ fn kill_a_host_function(mut store: impl AsContextMut<Data = ()>) {
     let ids = [host, spin].map(|func| store.spawn_wasm_thread(func, &[]).unwrap());
     store.run_wasm_threads_for(us(500)).unwrap();
     store.shutdown_wasm_threads().unwrap();
-    let exits = ids.map(|id| store.take_wasm_thread_exit(id));
+    let exits = ids.map(|id| id.take_exit(&mut store));
     assert!(
         matches!(exits[0], Some(Exit::Killed | Exit::Returned(_))),
         "{exits:?}"
@@ -355,7 +356,7 @@ fn a_host_function_that_is_a_thread_returns_or_fails_in_its_own_time() {
         let ids = [41, -1].map(|n| store.spawn_wasm_thread(host, &[Val::I32(n)]).unwrap());
         while ids
             .iter()
-            .any(|&id| store.wasm_thread(id).unwrap().state != ThreadState::Finished)
+            .any(|&id| id.info(&store).unwrap().state != ThreadState::Finished)
         {
             store.run_wasm_threads_for(ms(1)).unwrap();
         }

@@ -12,6 +12,7 @@ use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::thread;
+use wasmtime::preempt::ThreadState;
 
 type InfoHandler = extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void);
 
@@ -439,7 +440,7 @@ fn an_os_thread_that_blocks_signals_gets_an_error_and_loses_nothing() {
             text.contains("`pthread_sigmask`") && text.contains("`Preemption::Epoch`"),
             "{text}"
         );
-        assert_eq!(store.wasm_threads().count(), jobs.len());
+        assert_eq!(store.wasm_threads().iter().count(), jobs.len());
         store.run_wasm_threads_for(us(100)).unwrap();
     }
     run_all(&mut store);
@@ -480,7 +481,7 @@ fn system_calls_of_host_functions_are_not_interrupted() {
                     }
                     writer.write_all(&[n]).unwrap();
                 });
-                while store.wasm_thread(id).unwrap().state != ThreadState::Finished {
+                while id.info(&store).unwrap().state != ThreadState::Finished {
                     store.run_wasm_threads_for(ms(1)).unwrap();
                 }
             });
@@ -519,7 +520,7 @@ fn errno_stays_as_a_host_function_has_set_it() {
         let id = store.spawn_wasm_thread(host, &[]).unwrap();
         spawn_spinner(&mut store, &module);
         Flood::here(|_| {
-            while store.wasm_thread(id).unwrap().state != ThreadState::Finished {
+            while id.info(&store).unwrap().state != ThreadState::Finished {
                 store.run_wasm_threads_for(ms(1)).unwrap();
             }
         });

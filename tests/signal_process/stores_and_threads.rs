@@ -5,6 +5,7 @@ use std::mem;
 use std::ptr;
 use std::sync::mpsc;
 use std::thread;
+use wasmtime::preempt::ThreadState;
 
 #[test]
 fn several_stores_run_on_several_os_threads_at_once() {
@@ -74,7 +75,7 @@ impl Threads {
         while others.iter().any(|&id| stats(store, id).preemptions < 4)
             || [self.sum, self.trap]
                 .iter()
-                .any(|&id| store.wasm_thread(id).unwrap().state != ThreadState::Finished)
+                .any(|&id| id.info(&store).unwrap().state != ThreadState::Finished)
         {
             assert!(start.elapsed() < HANG);
             store.run_wasm_threads_for(ms(20)).unwrap();
@@ -96,12 +97,15 @@ fn a_run_inside_a_run_ends_slices_in_both_whatever_their_modes() {
     {
         println!("{outer} around {inner}");
         let mut inside = Store::new(&crate::support::engine(inner), ());
-        inside.wasm_thread_slice(short_slice(inner)).unwrap();
+        inside.wasm_threads().set_slice(short_slice(inner)).unwrap();
         let threads = Threads::spawn(&mut inside);
 
         let engine = crate::support::engine(outer);
         let mut outside = Store::new(&engine, Some((inside, threads)));
-        outside.wasm_thread_slice(short_slice(outer)).unwrap();
+        outside
+            .wasm_threads()
+            .set_slice(short_slice(outer))
+            .unwrap();
         let mut linker = Linker::new(&engine);
         linker
             .func_wrap(

@@ -6,6 +6,7 @@ use super::*;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::mpsc;
 use std::thread;
+use wasmtime::preempt::ThreadState;
 
 /// What the handler that was there before has received, of all kinds.
 static RECEIVED: AtomicU64 = AtomicU64::new(0);
@@ -83,7 +84,8 @@ fn stray_signals_end_no_slice() {
     let jobs = jobs(&mut store);
     run_until(&mut store, &jobs, 1);
     store
-        .wasm_thread_slice(Slice::Time(Duration::from_secs(100)))
+        .wasm_threads()
+        .set_slice(Slice::Time(Duration::from_secs(100)))
         .unwrap();
     Flood::here(|flood| {
         let start = flood.sent();
@@ -93,7 +95,11 @@ fn stray_signals_end_no_slice() {
             }
             let run = run_all(&mut store);
             assert_eq!((run.preemptions, run.dispatches), (0, jobs.len() as u64));
-            let ids: Vec<_> = store.wasm_threads().map(|thread| thread.id).collect();
+            let ids: Vec<_> = store
+                .wasm_threads()
+                .iter()
+                .map(|thread| thread.id)
+                .collect();
             for (id, job) in ids.into_iter().zip(&jobs) {
                 assert_eq!(Outcome::of_thread(&mut store, id), job.outcome);
             }
@@ -106,7 +112,7 @@ fn slices_end_in_spite_of_stray_signals() {
     let engine = engine();
     let module = Module::new(&engine, GUESTS).unwrap();
     let mut store = store(&engine, ());
-    store.wasm_thread_slice(Slice::Time(ms(1))).unwrap();
+    store.wasm_threads().set_slice(Slice::Time(ms(1))).unwrap();
     let spinners = [(); 2].map(|()| spawn_spinner(&mut store, &module).0);
     Flood::here_with_pauses(|| assert_slices_end(&mut store, ms(1), &spinners));
 }
@@ -130,7 +136,7 @@ fn stray_signals_may_come_at_any_moment_of_a_stores_life() {
                 0 => assert!(store.shutdown_wasm_threads() >= 4),
                 1 => drop(store),
                 _ => {
-                    while store.wasm_thread(id).unwrap().state != ThreadState::Finished {
+                    while id.info(&store).unwrap().state != ThreadState::Finished {
                         store.run_wasm_threads_for(ms(2)).unwrap();
                     }
                     assert_eq!(Outcome::of_thread(&mut store, id), sum.outcome);
@@ -204,7 +210,8 @@ fn forged_signals_are_not_taken_for_a_timers() {
             let engine = engine();
             let mut store = store(&engine, ());
             store
-                .wasm_thread_slice(Slice::Time(Duration::from_secs(100)))
+                .wasm_threads()
+                .set_slice(Slice::Time(Duration::from_secs(100)))
                 .unwrap();
             let mut linker = Linker::new(&engine);
             linker

@@ -25,7 +25,7 @@ pub fn run(layout: u32) -> Result<()> {
 }
 
 fn threads(store: &mut Store<()>, mode: Mode, runs: &[Func], times: Val) -> Result<Ran> {
-    store.wasm_thread_slice(match mode {
+    store.wasm_threads().set_slice(match mode {
         Mode::Fuel => Slice::Fuel(10_000_000),
         _ => Slice::Time(Duration::from_millis(10)),
     })?;
@@ -36,7 +36,7 @@ fn threads(store: &mut Store<()>, mode: Mode, runs: &[Func], times: Val) -> Resu
     let run = store.run_wasm_threads_for(Duration::MAX)?;
     let mut results = Vec::new();
     for id in ids {
-        match store.take_wasm_thread_exit(id) {
+        match id.take_exit(&mut *store) {
             Some(Exit::Returned(returned)) => results.extend(returned),
             exit => bail!("a guest has ended as {exit:?}"),
         }

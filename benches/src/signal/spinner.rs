@@ -11,6 +11,7 @@ use super::runtime_timer::{Expiry, RuntimeTimer};
 use super::taken_off_core;
 use crate::guest::{self, Stacks};
 use std::time::{Duration, Instant};
+use wasmtime::ThreadOptions;
 use wasmtime::{
     Caller, Extern, Func, Instance, Memory, Module, Preemption, Result, RunSummary, Slice, Store,
     bail,
@@ -99,7 +100,7 @@ impl Spinners {
                 timer: None,
             },
         );
-        store.wasm_thread_slice(Slice::Time(slice))?;
+        store.wasm_threads().set_slice(Slice::Time(slice))?;
         let imports: [Extern; 2] = [
             Func::wrap(&mut store, stamp).into(),
             Func::wrap(&mut store, || {}).into(),
@@ -115,7 +116,7 @@ impl Spinners {
                 bail!("the guest does not export its memory");
             };
             store.data_mut().memories.push(memory);
-            store.spawn_typed_wasm_thread(&run, who)?;
+            ThreadOptions::new().spawn_typed(&mut store, &run, who)?;
         }
         Ok(Spinners { store })
     }

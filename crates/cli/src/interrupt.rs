@@ -3,8 +3,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use wasmtime::Result;
 use wasmtime::error::Context as _;
-use wasmtime::{Result, ThreadHandle};
+use wasmtime::preempt::RemoteThread;
 
 /// The status that a shell gives a command ended by SIGINT.
 const ENDED_BY_SIGINT: i32 = 130;
@@ -18,11 +19,11 @@ struct State {
     asked: AtomicBool,
     /// Whether Ctrl-C is handled here.
     waits: AtomicBool,
-    guests: Mutex<Vec<ThreadHandle>>,
+    guests: Mutex<Vec<RemoteThread>>,
 }
 
 impl State {
-    fn guests(&self) -> MutexGuard<'_, Vec<ThreadHandle>> {
+    fn guests(&self) -> MutexGuard<'_, Vec<RemoteThread>> {
         self.guests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -43,17 +44,17 @@ impl Interrupt {
             if state.asked.swap(true, Ordering::Relaxed) {
                 std::process::exit(ENDED_BY_SIGINT);
             }
-            guests.iter().for_each(ThreadHandle::kill);
+            guests.iter().for_each(RemoteThread::kill);
         };
         ctrlc::set_handler(end).context("cannot wait for Ctrl-C")
     }
 
     /// From now on, a Ctrl-C ends these guests, and no longer those of an earlier call.
-    pub fn ends(&self, guests: Vec<ThreadHandle>) {
+    pub fn ends(&self, guests: Vec<RemoteThread>) {
         let mut current = self.0.guests();
         *current = guests;
         if self.happened() {
-            current.iter().for_each(ThreadHandle::kill);
+            current.iter().for_each(RemoteThread::kill);
         }
     }
 

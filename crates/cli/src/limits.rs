@@ -10,7 +10,8 @@ use clap::Args;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 use std::fmt;
 use std::time::Duration;
-use wasmtime::{OverLimit, Result, ThreadLimits, bail};
+use wasmtime::preempt::{OverLimit, ThreadLimits};
+use wasmtime::{Result, bail};
 
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Limits")]

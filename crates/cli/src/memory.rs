@@ -4,7 +4,8 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use wasmtime::{Pick, ResourceLimiter, Result, ThreadId, ThreadParams, ThreadScheduler};
+use wasmtime::preempt::{Pick, ThreadParams, ThreadScheduler};
+use wasmtime::{ResourceLimiter, Result, ThreadId};
 
 /// A guest's limit without `--memory-limit`.
 pub const DEFAULT_LIMIT: u64 = 1 << 30;

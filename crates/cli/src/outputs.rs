@@ -13,7 +13,8 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use wasmtime::error::Context as _;
-use wasmtime::{Result, Trace, bail};
+use wasmtime::preempt::Trace;
+use wasmtime::{Result, bail};
 
 /// Events of 32 bytes.
 const DEFAULT_EVENTS: usize = 1_000_000;

@@ -16,7 +16,8 @@ use std::any::Any;
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use wasmtime::error::Context as _;
-use wasmtime::{Result, Slice, Store, ThreadOptions, ThreadScheduler};
+use wasmtime::preempt::ThreadScheduler;
+use wasmtime::{Result, Slice, Store, ThreadOptions};
 
 /// A policy that is ready to be given to the Store.
 pub struct Policy {
@@ -128,20 +129,25 @@ pub type Ask = fn(&mut Store<Host>) -> Made;
 fn install<P: ThreadScheduler>(store: &mut Store<Host>, policy: P, record: bool) -> Result<Ask> {
     let memory = store.data().memory.clone();
     if record {
-        store.set_wasm_thread_scheduler(Noted::new(Recorder::new(policy), &memory))?;
+        store
+            .wasm_threads()
+            .set_scheduler(Noted::new(Recorder::new(policy), &memory))?;
         return Ok(|store| {
-            let noted = store.wasm_thread_scheduler_mut::<Noted<Recorder<P>>>();
+            let noted = store.wasm_threads().scheduler_mut::<Noted<Recorder<P>>>();
             noted.map_or_else(Made::default, |Noted { policy, .. }| Made {
                 replayed: replayed(policy.policy()),
                 schedule: Some(policy.take_schedule()),
             })
         });
     }
-    store.set_wasm_thread_scheduler(Noted::new(policy, &memory))?;
+    store
+        .wasm_threads()
+        .set_scheduler(Noted::new(policy, &memory))?;
     Ok(|store| Made {
         schedule: None,
         replayed: store
-            .wasm_thread_scheduler_mut::<Noted<P>>()
+            .wasm_threads()
+            .scheduler_mut::<Noted<P>>()
             .and_then(|noted| replayed(&noted.policy)),
     })
 }

@@ -16,9 +16,10 @@ use crate::wasi::{self, Host};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use wasmtime::error::Context as _;
+use wasmtime::preempt::ThreadLimits;
 use wasmtime::{
     Config, DEFAULT_INSTANCE_LIMIT, Engine, ExternType, Linker, Result, SharedMemory, Slice, Store,
-    ThreadLimits, bail,
+    bail,
 };
 use wasmtime_preempt::imports;
 
@@ -146,19 +147,23 @@ impl<'a> Setup<'a> {
             .collect::<Result<Vec<_>>>()?;
 
         store
-            .wasm_thread_slice(self.slice)
+            .wasm_threads()
+            .set_slice(self.slice)
             .with_context(|| format!("--slice {}", args.slice.as_deref().unwrap_or_default()))?;
         let threads = |guest: &Guest| match guest.is_process {
             true => MOST_THREADS,
             false => 1,
         };
-        store.wasm_thread_limit(self.guests.iter().map(threads).sum())?;
+        store
+            .wasm_threads()
+            .set_max_threads(self.guests.iter().map(threads).sum())?;
         if self.count_fuel {
             store.set_fuel(u64::MAX)?;
         }
         if let Some(events) = self.trace_events {
             store
-                .trace_wasm_threads(events)
+                .wasm_threads()
+                .set_trace(events)
                 .with_context(|| format!("--trace-events {events}"))?;
         }
         Ok(Prepared {
@@ -242,7 +247,7 @@ impl<'a> Prepared<'a> {
     pub fn start(mut self) -> Result<Run<'a>> {
         self.interrupt.listen()?;
         // Also while a guest starts, when nobody else can reach its memory.
-        self.store.wasm_threads_own_all_memories(true)?;
+        self.store.wasm_threads().set_own_all_memories(true)?;
         let mut guests = Vec::new();
         let given = self.guests.into_iter().zip(self.policy.guests.drain(..));
         for (index, ((guest, linker), options)) in given.enumerate() {
@@ -272,15 +277,16 @@ impl<'a> Prepared<'a> {
                 (true, None) => limits.of_first(),
                 (true, Some(together)) => {
                     self.store
-                        .wasm_thread_group_limits(group(index), together)?;
+                        .wasm_threads()
+                        .set_group_limits(group(index), together)?;
                     limits.of_first()
                 }
             };
             if limits != ThreadLimits::new() {
-                self.store.set_wasm_thread_limits(id, limits)?;
+                id.set_limits(&mut self.store, limits)?;
             }
             // The end of a process's first thread ends the whole process.
-            handles.push(self.store.wasm_thread_handle(id)?);
+            handles.push(id.remote(&mut self.store)?);
         }
         self.interrupt.ends(handles);
         Ok(Run {

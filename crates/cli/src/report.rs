@@ -12,7 +12,8 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use std::fmt::Write as _;
 use std::time::Duration;
-use wasmtime::{Result, Slice, Trace};
+use wasmtime::preempt::Trace;
+use wasmtime::{Result, Slice};
 
 /// The most threads of a guest to name one by one.
 const MOST_OTHERS: usize = 20;
@@ -349,7 +350,8 @@ mod tests {
     use super::*;
     use crate::limits::Limit;
     use console::measure_text_width;
-    use wasmtime::{OverLimit, Val};
+    use wasmtime::Val;
+    use wasmtime::preempt::OverLimit;
 
     fn thread(id: u64, outcome: Outcome) -> Thread {
         Thread {

@@ -13,7 +13,8 @@ use crate::started::Started;
 use crate::wasi::Host;
 use preempt_policies::Schedule;
 use std::time::{Duration, Instant};
-use wasmtime::{Result, RunEnd, RunSummary, Slice, Store, Trace};
+use wasmtime::preempt::Trace;
+use wasmtime::{Result, RunEnd, RunSummary, Slice, Store};
 
 /// How often to redraw the live view.
 const REDRAW: Duration = Duration::from_millis(100);
@@ -51,7 +52,7 @@ impl Run<'_> {
         let totals = self.run_in_view();
         // Even after an error: the trace may show its cause.
         self.store.shutdown_wasm_threads();
-        let mut trace = self.store.take_wasm_thread_trace();
+        let mut trace = self.store.wasm_threads().take_trace();
         if let Some(trace) = &mut trace {
             // The Store has forgotten threads whose exit was taken.
             let known = self.guests.iter().flat_map(Started::threads);

@@ -9,9 +9,9 @@ use crate::wasi::Host;
 use indicatif::BinaryBytes;
 use preempt_wasi_threads::{Process, ProcessOptions, Program, Tid};
 use std::collections::BTreeMap;
+use wasmtime::preempt::{ThreadStats, WaitFor};
 use wasmtime::{
-    Instance, Linker, Result, Store, StoreContextMut, ThreadId, ThreadOptions, ThreadStats,
-    WaitFor, format_err,
+    Instance, Linker, Result, Store, StoreContextMut, ThreadId, ThreadOptions, format_err,
 };
 
 /// A guest that has been started.
@@ -95,11 +95,11 @@ impl Started {
             return;
         }
         let id = self.thread;
-        if let Some(thread) = store.wasm_thread(id) {
+        if let Some(thread) = id.info(&store) {
             self.stats = thread.stats;
             self.waits_for = thread.waits_for;
         }
-        let exit = store.take_wasm_thread_exit(id);
+        let exit = id.take_exit(&mut *store);
         self.outcome = exit.as_ref().map(Outcome::from);
     }
 
@@ -112,7 +112,7 @@ impl Started {
         self.waits_for = None;
         self.others.clear();
         for (tid, id) in process.threads() {
-            let Some(thread) = store.wasm_thread(id) else {
+            let Some(thread) = id.info(&store) else {
                 continue;
             };
             self.stats.cpu_time += thread.stats.cpu_time;
@@ -204,8 +204,8 @@ fn spawn(
     };
     // A WASI library must be set up before any other call.
     match guest.export != "_start" && guest.argv.is_some() {
-        true => store.spawn_wasm_reactor(&pre, options, started),
-        false => store.spawn_wasm_instance(&pre, options, started),
+        true => options.spawn_instance(&mut *store, &pre, started),
+        false => options.spawn_instance(&mut *store, &pre, started),
     }
 }
 

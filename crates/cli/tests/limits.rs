@@ -5,7 +5,7 @@ mod common;
 use common::{bad_usage, each_mode, out, read_trace, run};
 use preempt_trace::check::{Checker, Order};
 use serde_json::{Value, json};
-use wasmtime::Traced;
+use wasmtime::preempt::Traced;
 
 fn thread(json: &Value, index: usize) -> &Value {
     &json["threads"][index]

@@ -7,7 +7,8 @@ use preempt_trace::check::{Checker, Order};
 use preempt_trace::stats::Stats;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use wasmtime::{ThreadId, Trace, Traced};
+use wasmtime::ThreadId;
+use wasmtime::preempt::{Trace, Traced};
 
 /// Every policy but replay, and what makes its picks repeatable.
 const POLICIES: [&[&str]; 6] = [

@@ -6,7 +6,8 @@ use common::{bad_usage, each_mode, out, read, read_trace, run};
 use preempt_trace::check::Checker;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use wasmtime::{ThreadId, Traced};
+use wasmtime::ThreadId;
+use wasmtime::preempt::Traced;
 
 /// The events of a Perfetto trace.
 fn perfetto(path: &str) -> Vec<Value> {
@@ -172,7 +173,7 @@ fn traces_are_written_when_guests_trap_and_when_time_is_up() {
         .expect(1);
         let trace = read_trace(&path);
         let ended = |id: u64, what: Traced| {
-            let is = |e: &&wasmtime::TraceEvent| e.thread.as_u64() == id && e.what == what;
+            let is = |e: &&wasmtime::preempt::TraceEvent| e.thread.as_u64() == id && e.what == what;
             trace.events.iter().filter(is).count()
         };
         assert_eq!(ended(3, Traced::Trapped), 1);

@@ -7,7 +7,8 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use preempt_policies::{
     EarliestDeadlineFirst, Pct, Priority, Random, Recorder, Replay, RoundRobin, WeightedFair,
 };
-use wasmtime::{ThreadId, ThreadParams, ThreadScheduler};
+use wasmtime::ThreadId;
+use wasmtime::preempt::{ThreadParams, ThreadScheduler};
 
 const SLICE: u64 = 1_000_000;
 

@@ -2,7 +2,8 @@
 
 use crate::table::{State, Table};
 use std::collections::BTreeSet;
-use wasmtime::{Pick, ThreadId, ThreadParams, ThreadScheduler};
+use wasmtime::ThreadId;
+use wasmtime::preempt::{Pick, ThreadParams, ThreadScheduler};
 
 /// Runs the runnable thread with the earliest deadline.
 ///

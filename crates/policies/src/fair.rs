@@ -3,7 +3,8 @@
 use crate::dice::Dice;
 use crate::levels::{Levels, Member};
 use crate::table::Table;
-use wasmtime::{Pick, ThreadId, ThreadParams, ThreadScheduler};
+use wasmtime::ThreadId;
+use wasmtime::preempt::{Pick, ThreadParams, ThreadScheduler};
 
 /// Gives every thread, and every group of threads, time in proportion to its weight.
 ///

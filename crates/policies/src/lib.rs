@@ -31,7 +31,8 @@
 //!
 //! ```
 //! use preempt_policies::WeightedFair;
-//! use wasmtime::{ThreadId, ThreadParams, ThreadScheduler};
+//! use wasmtime::ThreadId;
+//! use wasmtime::preempt::{ThreadParams, ThreadScheduler};
 //!
 //! let mut policy = WeightedFair::new(1_000_000);
 //! let (a, b) = (ThreadId::from_u64(1), ThreadId::from_u64(2));

@@ -3,7 +3,8 @@
 use crate::dice::Dice;
 use crate::table::{State, Table};
 use std::collections::BTreeSet;
-use wasmtime::{Pick, ThreadId, ThreadParams, ThreadScheduler};
+use wasmtime::ThreadId;
+use wasmtime::preempt::{Pick, ThreadParams, ThreadScheduler};
 
 const STREAM: u128 = 0x70_6374;
 

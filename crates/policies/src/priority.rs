@@ -3,7 +3,8 @@
 use crate::table::{State, Table};
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
-use wasmtime::{Pick, ThreadId, ThreadParams, ThreadScheduler};
+use wasmtime::ThreadId;
+use wasmtime::preempt::{Pick, ThreadParams, ThreadScheduler};
 
 /// Runs the runnable thread of the highest priority. Threads of equal priority take
 /// turns.

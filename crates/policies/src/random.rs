@@ -3,7 +3,8 @@
 use crate::dice::Dice;
 use crate::table::{State, Table, is_sparse};
 use std::ops::RangeInclusive;
-use wasmtime::{Pick, ThreadId, ThreadParams, ThreadScheduler};
+use wasmtime::ThreadId;
+use wasmtime::preempt::{Pick, ThreadParams, ThreadScheduler};
 
 const STREAM: u128 = 0x7261_6e64_6f6d;
 

@@ -1,7 +1,8 @@
 //! Recording what another policy picks.
 
 use crate::schedule::Schedule;
-use wasmtime::{Pick, ThreadId, ThreadParams, ThreadScheduler};
+use wasmtime::ThreadId;
+use wasmtime::preempt::{Pick, ThreadParams, ThreadScheduler};
 
 /// Schedules threads as another policy does, and records its picks.
 ///

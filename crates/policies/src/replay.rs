@@ -4,7 +4,8 @@ use crate::round_robin::RoundRobin;
 use crate::schedule::Schedule;
 use crate::table::State;
 use std::fmt;
-use wasmtime::{Pick, ThreadId, ThreadParams, ThreadScheduler};
+use wasmtime::ThreadId;
+use wasmtime::preempt::{Pick, ThreadParams, ThreadScheduler};
 
 /// Repeats the threads and slices of a [`Schedule`].
 ///

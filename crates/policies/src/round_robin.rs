@@ -2,7 +2,8 @@
 
 use crate::table::{State, Table, is_sparse};
 use std::collections::VecDeque;
-use wasmtime::{Pick, ThreadId, ThreadParams, ThreadScheduler};
+use wasmtime::ThreadId;
+use wasmtime::preempt::{Pick, ThreadParams, ThreadScheduler};
 
 /// Runs every runnable thread in turn.
 ///

@@ -2,7 +2,8 @@
 
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
-use wasmtime::{Pick, ThreadId};
+use wasmtime::ThreadId;
+use wasmtime::preempt::Pick;
 
 const HEADER: &str = "preempt-schedule 1";
 const WIDTH: usize = 80;

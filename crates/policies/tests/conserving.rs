@@ -3,7 +3,7 @@
 
 use crate::sim::{End, Machine, State, id, params, policies};
 use proptest::prelude::*;
-use wasmtime::ThreadParams;
+use wasmtime::preempt::ThreadParams;
 
 #[derive(Clone, Debug)]
 enum Op {

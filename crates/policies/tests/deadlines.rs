@@ -4,7 +4,7 @@ use crate::sim::{Chance, End, Machine, State, id, params};
 use preempt_policies::EarliestDeadlineFirst;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use wasmtime::ThreadParams;
+use wasmtime::preempt::ThreadParams;
 
 const SLICE: u64 = 100;
 
@@ -164,7 +164,7 @@ fn threads_that_yield_to_each_other_let_all_others_run() {
     machine.spawn(2, &due_in(20));
     machine.spawn(3, &due_in(5000));
     machine.spawn(4, &ThreadParams::default());
-    let waits_for_4 = |pick: wasmtime::Pick| match pick.thread.as_u64() {
+    let waits_for_4 = |pick: wasmtime::preempt::Pick| match pick.thread.as_u64() {
         4 => (SLICE, End::Finished),
         3 => (SLICE, End::Parked),
         _ => (1, End::Yielded),

@@ -2,7 +2,7 @@
 
 use crate::sim::{Chance, End, Machine, id, params, policies};
 use proptest::prelude::*;
-use wasmtime::{Pick, ThreadScheduler};
+use wasmtime::preempt::{Pick, ThreadScheduler};
 
 /// Guests that are spawned, sleep, wake and finish as `seed` has it.
 fn picks<S: ThreadScheduler + ?Sized>(policy: Box<S>, seed: u64) -> Vec<Pick> {

@@ -4,7 +4,7 @@
 use crate::sim::{End, Machine, id};
 use preempt_policies::Pct;
 use proptest::prelude::*;
-use wasmtime::ThreadParams;
+use wasmtime::preempt::ThreadParams;
 
 fn with_threads(policy: Pct, threads: u64) -> Machine<Pct> {
     let mut machine = Machine::new(Box::new(policy));

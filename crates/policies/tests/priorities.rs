@@ -3,7 +3,7 @@
 use crate::sim::{Chance, End, Machine, id, params};
 use preempt_policies::Priority;
 use proptest::prelude::*;
-use wasmtime::ThreadParams;
+use wasmtime::preempt::ThreadParams;
 
 const MOST: u64 = 100;
 

@@ -4,7 +4,7 @@ use crate::sim::{Chance, End, Machine, State, id};
 use preempt_policies::Random;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
-use wasmtime::{Pick, ThreadParams, ThreadScheduler};
+use wasmtime::preempt::{Pick, ThreadParams, ThreadScheduler};
 
 #[test]
 fn every_runnable_thread_is_equally_likely() {

@@ -7,7 +7,7 @@ use preempt_policies::{
     Schedule, WeightedFair,
 };
 use proptest::prelude::*;
-use wasmtime::{Pick, ThreadParams, ThreadScheduler};
+use wasmtime::preempt::{Pick, ThreadParams, ThreadScheduler};
 
 /// Guests whose every step depends on the picks before it, so that one wrong pick
 /// changes all that follows.

@@ -2,7 +2,8 @@
 
 use preempt_policies::Schedule;
 use proptest::prelude::*;
-use wasmtime::{Pick, ThreadId};
+use wasmtime::ThreadId;
+use wasmtime::preempt::Pick;
 
 fn any_pick() -> impl Strategy<Value = Pick> {
     let thread = prop_oneof![4 => 0..4_u64, 1 => any::<u64>()];

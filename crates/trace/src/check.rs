@@ -27,7 +27,7 @@
 //!    trace.
 //! 7. The [`Order`] of dispatches is the policy's, if one is given.
 //!
-//! If older events are [lost](wasmtime::Trace::lost), the states of a thread, the CPU
+//! If older events are [lost](wasmtime::preempt::Trace::lost), the states of a thread, the CPU
 //! and the run are unknown until an event tells. An event is a violation only if no
 //! possible beginning explains it.
 //!
@@ -44,7 +44,7 @@ pub use report::{Report, State, Violation, Wrong};
 
 use follow::follow;
 use order::{Priorities, RoundRobin};
-use wasmtime::Trace;
+use wasmtime::preempt::Trace;
 
 /// What to check in a trace.
 #[derive(Clone, Debug, Default)]

@@ -2,7 +2,7 @@
 
 use crate::names::{Names, shown};
 use tracing::{Level, event};
-use wasmtime::{Trace, Traced};
+use wasmtime::preempt::{Trace, Traced};
 
 /// Emits every event of `trace`, oldest first, at the level `TRACE`, with the target
 /// `preempt`. The message is what happened. The fields are `at` and `slice` (in

@@ -1,4 +1,4 @@
-//! What to do with a [`Trace`](wasmtime::Trace) of guest threads.
+//! What to do with a [`Trace`](wasmtime::preempt::Trace) of guest threads.
 //!
 //! | module | what it makes of a trace |
 //! |---|---|
@@ -10,7 +10,7 @@
 //! | `events` | events of the `tracing` crate, with the feature of that name |
 //!
 //! Times are in *ticks* of the store's clock: nanoseconds, or units of fuel if slices
-//! are fuel ([`Trace::fuel`](wasmtime::Trace::fuel)).
+//! are fuel ([`Trace::fuel`](wasmtime::preempt::Trace::fuel)).
 //!
 //! A trace may come from a file, so nothing here panics on one, whatever it holds.
 //! Sums saturate, an event's time counts as no earlier than that of the event before

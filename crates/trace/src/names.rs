@@ -1,7 +1,8 @@
 //! What threads are called.
 
 use std::collections::HashMap;
-use wasmtime::{ThreadId, Trace, Traced};
+use wasmtime::ThreadId;
+use wasmtime::preempt::{Trace, Traced};
 
 /// The names in a trace. If a thread has two, the later one counts.
 pub struct Names<'a>(HashMap<ThreadId, &'a str>);

@@ -28,7 +28,8 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use std::collections::{BTreeSet, HashMap};
 use std::io;
-use wasmtime::{ThreadId, Trace, TraceEvent, Traced};
+use wasmtime::ThreadId;
+use wasmtime::preempt::{Trace, TraceEvent, Traced};
 
 /// The process that holds the threads.
 const THREADS: u32 = 1;

@@ -12,7 +12,8 @@
 
 use crate::names::finishes;
 use std::collections::HashMap;
-use wasmtime::{ThreadId, Trace, TraceEvent, Traced};
+use wasmtime::ThreadId;
+use wasmtime::preempt::{Trace, TraceEvent, Traced};
 
 /// What happens during a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,8 @@ use crate::ticks::Ticks;
 use hdrhistogram::Histogram;
 use std::collections::HashMap;
 use std::fmt;
-use wasmtime::{ThreadId, Trace, Traced};
+use wasmtime::ThreadId;
+use wasmtime::preempt::{Trace, Traced};
 
 /// The largest value that a histogram holds. Larger values count as this one.
 const LARGEST: u64 = i64::MAX as u64 / 2;

@@ -23,7 +23,8 @@ use crate::names::word;
 use std::borrow::Borrow;
 use std::fmt::{self, Write};
 use std::str::FromStr;
-use wasmtime::{ThreadId, Trace, TraceEvent, Traced};
+use wasmtime::ThreadId;
+use wasmtime::preempt::{Trace, TraceEvent, Traced};
 
 /// Makes `Display` write a trace, owned or borrowed, in this format.
 ///

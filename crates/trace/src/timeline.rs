@@ -29,7 +29,8 @@ use lane::Lane;
 use std::collections::HashMap;
 use std::fmt::{self, Write};
 use style::{COLOURS, Text, mark};
-use wasmtime::{ThreadId, Trace, Traced};
+use wasmtime::ThreadId;
+use wasmtime::preempt::{Trace, Traced};
 
 /// The width of the column of names, and the margins.
 const LEFT: usize = 190;

@@ -8,8 +8,8 @@ use preempt_trace::text::{Text, parse};
 use preempt_trace::timeline::Timeline;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
-use wasmtime::Traced::*;
-use wasmtime::{Trace, Traced};
+use wasmtime::preempt::Traced::*;
+use wasmtime::preempt::{Trace, Traced};
 
 fn number() -> impl Strategy<Value = u64> {
     prop_oneof![4 => 0..20_u64, 1 => any::<u64>(), 1 => u64::MAX - 20..=u64::MAX]

@@ -5,8 +5,8 @@ use preempt_trace::check::{Checker, Report, State, Violation, Wrong};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use std::collections::HashSet;
-use wasmtime::Traced::*;
-use wasmtime::{Trace, TraceEvent};
+use wasmtime::preempt::Traced::*;
+use wasmtime::preempt::{Trace, TraceEvent};
 
 fn check(trace: &Trace) -> Report {
     Checker::new().all_finished(true).check(trace)
@@ -200,7 +200,7 @@ proptest! {
 }
 
 /// The only violation of a trace of such events.
-fn only(events: &[(u64, u64, wasmtime::Traced)]) -> String {
+fn only(events: &[(u64, u64, wasmtime::preempt::Traced)]) -> String {
     let report = Checker::new().check(&trace(events));
     assert_eq!(report.violations.len(), 1, "{report}");
     report.violations[0].to_string()
@@ -262,7 +262,7 @@ fn open_slice_at_the_end_counts() {
 }
 
 /// A slice of 5 ticks, which takes 20; thread 2 is `what` meanwhile.
-fn long_slice(what: &[(u64, u64, wasmtime::Traced)]) -> Trace {
+fn long_slice(what: &[(u64, u64, wasmtime::preempt::Traced)]) -> Trace {
     let start = [(0, 1, Spawned), (0, 0, RunStarted), (0, 1, slice(5))];
     trace(&[&start, what, &[(20, 1, Preempted)]].concat())
 }

@@ -4,8 +4,8 @@ use crate::support::*;
 use preempt_trace::stats::{Stats, jain};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use wasmtime::Trace;
-use wasmtime::Traced::*;
+use wasmtime::preempt::Trace;
+use wasmtime::preempt::Traced::*;
 
 /// Each thread runs once, for so long.
 fn ran(times: &[u64]) -> Trace {

@@ -9,8 +9,8 @@ use preempt_trace::text::{Text, parse};
 use preempt_trace::timeline::Timeline;
 use roxmltree::Document;
 use std::io;
-use wasmtime::Trace;
-use wasmtime::Traced::*;
+use wasmtime::preempt::Trace;
+use wasmtime::preempt::Traced::*;
 
 /// So many threads take so many turns.
 fn turns(threads: u64, turns: u64) -> Trace {

@@ -5,8 +5,8 @@ use preempt_trace::check::{Checker, Order};
 use preempt_trace::stats::Stats;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use wasmtime::Trace;
-use wasmtime::Traced::*;
+use wasmtime::preempt::Trace;
+use wasmtime::preempt::Traced::*;
 
 fn lost(trace: Trace) -> Trace {
     Trace { lost: 1, ..trace }

@@ -5,8 +5,9 @@ use preempt_trace::check::{Checker, Order, OrderRule, Violation, Wrong};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use std::collections::{BTreeMap, BTreeSet};
-use wasmtime::Traced::*;
-use wasmtime::{ThreadId, Trace, Traced};
+use wasmtime::ThreadId;
+use wasmtime::preempt::Traced::*;
+use wasmtime::preempt::{Trace, Traced};
 
 fn out_of_order(trace: &Trace, order: Order) -> Vec<(u64, u64)> {
     let report = Checker::new().order(order).check(trace);

@@ -8,8 +8,9 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io;
-use wasmtime::Traced::*;
-use wasmtime::{ThreadId, Trace};
+use wasmtime::ThreadId;
+use wasmtime::preempt::Trace;
+use wasmtime::preempt::Traced::*;
 
 /// An event of the format, its times in nanoseconds.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use crate::support::*;
 use preempt_trace::stats::Stats;
 use proptest::prelude::*;
-use wasmtime::Traced::*;
+use wasmtime::preempt::Traced::*;
 
 proptest! {
     #![proptest_config(config())]

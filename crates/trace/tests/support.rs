@@ -3,7 +3,8 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, VecDeque};
-use wasmtime::{ThreadId, Trace, TraceEvent, Traced};
+use wasmtime::ThreadId;
+use wasmtime::preempt::{Trace, TraceEvent, Traced};
 
 /// How to test properties: nothing is written beside the tests.
 pub fn config() -> ProptestConfig {

@@ -3,8 +3,8 @@
 use crate::support::*;
 use preempt_trace::text::{Text, parse};
 use proptest::prelude::*;
-use wasmtime::Trace;
-use wasmtime::Traced::*;
+use wasmtime::preempt::Trace;
+use wasmtime::preempt::Traced::*;
 
 proptest! {
     #![proptest_config(config())]

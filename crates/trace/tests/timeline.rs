@@ -4,8 +4,8 @@ use crate::support::*;
 use preempt_trace::timeline::Timeline;
 use proptest::prelude::*;
 use roxmltree::{Document, Node};
-use wasmtime::Traced::*;
-use wasmtime::{Trace, Traced};
+use wasmtime::preempt::Traced::*;
+use wasmtime::preempt::{Trace, Traced};
 
 fn texts(svg: &str) -> Vec<String> {
     let document = Document::parse(svg).unwrap();

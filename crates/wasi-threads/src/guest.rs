@@ -100,7 +100,7 @@ impl<T: 'static> Guest<T> {
             let start = start.ok_or_else(|| format_err!("the instance has no `_start`"))?;
             Ok((start, Vec::new()))
         };
-        let id = store.spawn_wasm_instance(guest.pre()?, options, started)?;
+        let id = options.spawn_instance(&mut *store, guest.pre()?, started)?;
         Self::spawned(guest, store, reserved, id, Lease::default())?;
         Ok(id)
     }
@@ -145,26 +145,24 @@ impl<T: 'static> Guest<T> {
         };
         let options = shared.thread_options(tid);
         // Checked first, or each failed attempt would use up an instance.
-        store.ensure_wasm_thread_can_spawn(&options)?;
+        store.wasm_threads().ensure_can_spawn(&options)?;
         let found = shared.lock().instances.find();
         let params = [Val::I32(tid.as_i32()), Val::I32(argument)];
         let lease = Lease::default();
         let id = match found {
-            Found::Free(place) => {
-                match store.spawn_wasm_thread_with(place.start, &params, options) {
-                    Ok(id) => {
-                        lease.put(place);
-                        id
-                    }
-                    Err(error) => {
-                        shared.lock().instances.free(place);
-                        return Err(error);
-                    }
+            Found::Free(place) => match options.spawn(&mut *store, place.start, &params) {
+                Ok(id) => {
+                    lease.put(place);
+                    id
                 }
-            }
+                Err(error) => {
+                    shared.lock().instances.free(place);
+                    return Err(error);
+                }
+            },
             Found::MakeOne => {
                 let lease = lease.clone();
-                store.spawn_wasm_instance(guest.pre()?, options, move |mut store, instance| {
+                options.spawn_instance(&mut *store, guest.pre()?, move |mut store, instance| {
                     let place = Place::of(&mut store, instance)?;
                     let start = place.start;
                     lease.put(place);
@@ -190,8 +188,8 @@ impl<T: 'static> Guest<T> {
         let hook = move |store: StoreContextMut<'_, T>, id: ThreadId| {
             guest.finished(store, tid, id, lease);
         };
-        store.wasm_thread_exit_hook(id, hook)?;
-        let handle = store.wasm_thread_handle(id)?;
+        id.on_exit(&mut *store, hook)?;
+        let handle = id.remote(&mut *store)?;
         reserved.started = true;
         let mut state = shared.lock();
         state.threads.started(tid, handle);
@@ -207,8 +205,8 @@ impl<T: 'static> Guest<T> {
         thread: ThreadId,
         lease: Lease,
     ) {
-        let used = store.wasm_thread(thread).map(|thread| thread.stats);
-        let exit = store.take_wasm_thread_exit(thread);
+        let used = thread.info(&store).map(|thread| thread.stats);
+        let exit = thread.take_exit(&mut store);
         {
             let mut state = self.shared.lock();
             state.threads.remove(tid);

@@ -2,7 +2,8 @@
 
 use crate::guest::THREAD_START;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use wasmtime::{Func, Instance, InstanceSnapshot, Result, StoreContextMut, bail};
+use wasmtime::preempt::InstanceSnapshot;
+use wasmtime::{Func, Instance, Result, StoreContextMut, bail};
 
 /// A started instance, for a thread to run in.
 pub(crate) struct Place {
@@ -16,7 +17,7 @@ impl Place {
         store: &mut StoreContextMut<'_, T>,
         instance: Instance,
     ) -> Result<Place> {
-        let snapshot = store.snapshot_wasm_instance(&instance)?;
+        let snapshot = InstanceSnapshot::new(&mut *store, &instance)?;
         let Some(start) = instance.get_func(&mut *store, THREAD_START) else {
             bail!("the instance has no `{THREAD_START}`");
         };
@@ -26,7 +27,7 @@ impl Place {
     /// Makes the instance as good as new, once its thread is gone. `None` if that is
     /// impossible.
     pub(crate) fn reset<T: 'static>(self, store: &mut StoreContextMut<'_, T>) -> Option<Place> {
-        let reset = store.reset_wasm_instance(&self.snapshot);
+        let reset = self.snapshot.restore(&mut *store);
         matches!(reset, Ok(true)).then_some(self)
     }
 }

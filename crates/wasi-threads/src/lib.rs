@@ -24,6 +24,7 @@
 //! ```
 //! use preempt_wasi_threads::{Process, ProcessOptions, Program};
 //! use std::time::Duration;
+//! use wasmtime::preempt::*;
 //! use wasmtime::*;
 //!
 //! # fn main() -> Result<()> {
@@ -72,8 +73,8 @@
 //!
 //! A process may have up to [`ProcessOptions::max_threads`] at a time, and up to
 //! [`ProcessOptions::max_instances`] in all. Its store has limits
-//! [on threads](wasmtime::Store::wasm_thread_limit),
-//! [on stacks](wasmtime::Store::wasm_thread_stack_limit), and
+//! [on threads](wasmtime::preempt::WasmThreads::set_max_threads),
+//! [on stacks](wasmtime::preempt::WasmThreads::set_max_stack_bytes), and
 //! [on instances](wasmtime::ResourceLimiter::instances). When a limit is reached, or there
 //! is no memory for a stack or an instance, `thread-spawn` returns [`REFUSED`], which is
 //! negative, and changes nothing. It also does so in a process that is about to end.
@@ -86,7 +87,7 @@
 //! # Recycling
 //!
 //! A store never frees an instance or a memory. So when a thread returns, its instance is
-//! reused. It is first [reset](wasmtime::Store::reset_wasm_instance): its globals, tables
+//! reused. It is first [reset](wasmtime::preempt::InstanceSnapshot::restore): its globals, tables
 //! and segments go back to what they were after instantiation, so the next thread cannot
 //! tell the difference. Reuse also makes starting a thread faster. It is not possible for a
 //! module with an unshared memory of its own, or after `table.grow` or `elem.drop`; each

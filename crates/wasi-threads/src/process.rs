@@ -6,7 +6,8 @@ use crate::table::{Table, Tid};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use wasmtime::{Error, Exit, SharedMemory, ThreadHandle, ThreadId, ThreadOptions, ThreadStats};
+use wasmtime::preempt::{RemoteThread, ThreadStats};
+use wasmtime::{Error, Exit, SharedMemory, ThreadId, ThreadOptions};
 
 /// A running program: its threads and the memory they share. Made by
 /// [`Program::spawn`](crate::Program::spawn).
@@ -130,13 +131,13 @@ impl Shared {
     }
 
     fn kill(&self, state: MutexGuard<'_, State>) {
-        let handles: Vec<ThreadHandle> = state
+        let handles: Vec<RemoteThread> = state
             .threads
             .handles()
             .map(|(_, handle)| handle.clone())
             .collect();
         drop(state);
-        handles.iter().for_each(ThreadHandle::kill);
+        handles.iter().for_each(RemoteThread::kill);
     }
 }
 
@@ -147,7 +148,7 @@ impl Process {
 
     /// The first thread, which called `_start`.
     ///
-    /// The process owns this thread's exit [hook](wasmtime::Store::wasm_thread_exit_hook),
+    /// The process owns this thread's exit [hook](wasmtime::ThreadId::on_exit),
     /// which must not be replaced, and takes its exit: see [`Process::outcome`].
     pub fn main(&self) -> ThreadId {
         self.main
@@ -167,7 +168,7 @@ impl Process {
     /// The threads that have not ended, ordered by number.
     pub fn threads(&self) -> Vec<(Tid, ThreadId)> {
         let state = self.shared.lock();
-        let thread = |(tid, handle): (Tid, &ThreadHandle)| (tid, handle.id());
+        let thread = |(tid, handle): (Tid, &RemoteThread)| (tid, handle.id());
         state.threads.handles().map(thread).collect()
     }
 

@@ -139,7 +139,7 @@ impl<T: 'static> Program<T> {
     /// cannot be made, for example because
     /// [`Config::shared_memory`](wasmtime::Config::shared_memory) is off or its minimum
     /// exceeds [`ProcessOptions::max_memory`]; or as for
-    /// [`Store::spawn_wasm_instance`](wasmtime::Store::spawn_wasm_instance).
+    /// [`ThreadOptions::spawn_instance`](wasmtime::ThreadOptions::spawn_instance).
     ///
     /// Define host functions that wait with [`Linker::func_wrap_concurrent`]: one defined
     /// with [`Linker::func_wrap_async`] holds up all threads of the store.
@@ -179,7 +179,7 @@ impl<T: 'static> Program<T> {
         let main = Guest::spawn_main(&guest, &mut store)?;
         if !shared.options.notified_from_outside {
             for memory in &shared.memories {
-                store.wasm_threads_own_memory(memory)?;
+                store.wasm_threads().own_memory(memory)?;
             }
         }
         Ok(Process::new(shared, main))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use wasmtime::ThreadHandle;
+use wasmtime::preempt::RemoteThread;
 
 /// What a guest calls one of its threads. Unique among the live threads of its process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,7 +42,7 @@ impl fmt::Display for Tid {
 #[derive(Debug)]
 pub(crate) struct Table {
     /// `None` for a thread that is being started.
-    threads: BTreeMap<Tid, Option<ThreadHandle>>,
+    threads: BTreeMap<Tid, Option<RemoteThread>>,
     last: Tid,
     max: usize,
 }
@@ -77,7 +77,7 @@ impl Table {
     }
 
     /// The thread has started.
-    pub(crate) fn started(&mut self, tid: Tid, thread: ThreadHandle) {
+    pub(crate) fn started(&mut self, tid: Tid, thread: RemoteThread) {
         self.threads.insert(tid, Some(thread));
     }
 
@@ -91,7 +91,7 @@ impl Table {
     }
 
     /// Ordered by number.
-    pub(crate) fn handles(&self) -> impl Iterator<Item = (Tid, &ThreadHandle)> {
+    pub(crate) fn handles(&self) -> impl Iterator<Item = (Tid, &RemoteThread)> {
         let started = |(tid, handle): (&Tid, _)| Some((*tid, Option::as_ref(handle)?));
         self.threads.iter().filter_map(started)
     }

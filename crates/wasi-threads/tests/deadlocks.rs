@@ -4,7 +4,7 @@ use crate::support::*;
 use preempt_policies::Random;
 use preempt_wasi_threads::{ProcessOptions, Tid};
 use std::collections::BTreeSet;
-use wasmtime::*;
+use wasmtime::preempt::*;
 
 #[test]
 fn two_mutexes_in_opposite_order() {
@@ -56,7 +56,7 @@ fn one_that_depends_on_the_schedule_is_found_by_a_seed() {
     let run = |seed| {
         let mut store = store(&engine);
         let policy = Random::seeded(seed).slices(1..=2_000);
-        store.set_wasm_thread_scheduler(policy).unwrap();
+        store.wasm_threads().set_scheduler(policy).unwrap();
         let args = ["maybe"];
         let guest = spawn(&mut store, &module, &args, ProcessOptions::new());
         let run = store.run_wasm_threads_for(LONG).unwrap();
@@ -76,7 +76,7 @@ fn a_process_that_is_stuck_keeps_no_other_from_running() {
     for source in sources() {
         let engine = engine(source);
         let mut store = store(&engine);
-        store.wasm_thread_slice(short_slice(source)).unwrap();
+        store.wasm_threads().set_slice(short_slice(source)).unwrap();
         let (stuck, queue) = (fixture(&engine, "deadlock"), fixture(&engine, "queue"));
         let stuck = spawn(&mut store, &stuck, &[], ProcessOptions::new());
         let args = ["2", "2", "500"];

@@ -11,7 +11,7 @@ fn a_store_is_dropped_while_threads_wait_and_spin() {
         let modules = ["exit", "deadlock", "spin", "queue"].map(|name| fixture(&engine, name));
         for time in [0, 1, 5, 20] {
             let mut store = store(&engine);
-            store.wasm_thread_slice(short_slice(source)).unwrap();
+            store.wasm_threads().set_slice(short_slice(source)).unwrap();
             let spawn = |module| spawn(&mut store, module, &["return"], ProcessOptions::new());
             let guests: Vec<Guest> = modules[..2].iter().map(spawn).collect();
             let spawn =
@@ -33,7 +33,7 @@ fn a_process_is_dropped_and_goes_on() {
     for source in sources() {
         let engine = engine(source);
         let mut store = store(&engine);
-        store.wasm_thread_slice(short_slice(source)).unwrap();
+        store.wasm_threads().set_slice(short_slice(source)).unwrap();
         let module = fixture(&engine, "churn");
         drop(spawn(&mut store, &module, &["100"], ProcessOptions::new()));
         let run = store.run_wasm_threads_for(LONG).unwrap();
@@ -62,7 +62,7 @@ fn nothing_is_kept_by_a_cycle() {
     let module = Module::new(&engine, wat).unwrap();
     let program = preempt_wasi_threads::Program::new(&module, &linker).unwrap();
     let mut store = Store::new(&engine, ());
-    store.wasm_thread_slice(Slice::Fuel(1_000)).unwrap();
+    store.wasm_threads().set_slice(Slice::Fuel(1_000)).unwrap();
     let process = program.spawn(&mut store, ProcessOptions::new()).unwrap();
     store.run_wasm_threads_for(ms(10)).unwrap();
     drop((program, linker, store));

@@ -3,6 +3,7 @@
 use crate::support::*;
 use preempt_wasi_threads::{ProcessOptions, Tid};
 use std::time::Duration;
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 #[test]
@@ -68,7 +69,7 @@ fn nothing_of_it_runs_afterwards() {
     for source in sources() {
         let engine = engine(source);
         let mut store = Store::new(&engine, ());
-        store.wasm_thread_slice(short_slice(source)).unwrap();
+        store.wasm_threads().set_slice(short_slice(source)).unwrap();
         let process = spawn_wat(&mut store, COUNTS, ProcessOptions::new());
         let run = store.run_wasm_threads_for(LONG).unwrap();
         assert_eq!(run.end, RunEnd::AllFinished);
@@ -84,8 +85,11 @@ fn nothing_of_it_runs_afterwards() {
 fn no_sibling_is_dispatched_after_the_end() {
     let engine = engine(Preemption::Fuel);
     let mut store = Store::new(&engine, ());
-    store.wasm_thread_slice(Slice::Fuel(1_000_000)).unwrap();
-    store.trace_wasm_threads(1_000).unwrap();
+    store
+        .wasm_threads()
+        .set_slice(Slice::Fuel(1_000_000))
+        .unwrap();
+    store.wasm_threads().set_trace(1_000).unwrap();
     let wat = r#"(module
         (import "env" "memory" (memory 1 1 shared))
         (import "wasi" "thread-spawn" (func $spawn (param i32) (result i32)))
@@ -107,7 +111,7 @@ fn a_process_is_killed_while_its_threads_spin_and_wait() {
         let engine = engine(source);
         let module = fixture(&engine, "exit");
         let mut store = store(&engine);
-        store.wasm_thread_slice(short_slice(source)).unwrap();
+        store.wasm_threads().set_slice(short_slice(source)).unwrap();
         let wat = r#"(module
             (import "env" "memory" (memory 1 1 shared))
             (import "wasi" "thread-spawn" (func $spawn (param i32) (result i32)))
@@ -152,14 +156,14 @@ fn the_kill_of_one_thread_is_the_end_of_all() {
     for source in sources() {
         let engine = engine(source);
         let mut store = store(&engine);
-        store.wasm_thread_slice(short_slice(source)).unwrap();
+        store.wasm_threads().set_slice(short_slice(source)).unwrap();
         let module = fixture(&engine, "deadlock");
         let guest = spawn(&mut store, &module, &[], ProcessOptions::new());
         let run = store.run_wasm_threads_for(LONG).unwrap();
         assert_eq!(run.end, RunEnd::Deadlock);
         // While it waits for an atomic.
         let (tid, victim) = guest.process.threads()[2];
-        store.kill_wasm_thread(victim).unwrap();
+        victim.kill(&mut store).unwrap();
         let outcome = guest.outcome();
         assert_eq!((outcome.tid, outcome.thread), (tid, victim));
         assert!(matches!(outcome.exit, Exit::Killed));
@@ -174,7 +178,7 @@ fn a_thread_that_is_over_its_limit_ends_the_process() {
     for source in sources() {
         let engine = engine(source);
         let mut store = store(&engine);
-        store.wasm_thread_slice(short_slice(source)).unwrap();
+        store.wasm_threads().set_slice(short_slice(source)).unwrap();
         let module = fixture(&engine, "deadlock");
         let threads = ThreadOptions::new().timeout(ms(50));
         let options = ProcessOptions::new().threads(threads);
@@ -197,14 +201,14 @@ fn a_shutdown_ends_it() {
     for source in sources() {
         let engine = engine(source);
         let mut store = store(&engine);
-        store.wasm_thread_slice(short_slice(source)).unwrap();
+        store.wasm_threads().set_slice(short_slice(source)).unwrap();
         let module = fixture(&engine, "deadlock");
         let guest = spawn(&mut store, &module, &[], ProcessOptions::new());
         store.run_wasm_threads_for(LONG).unwrap();
         assert_eq!(store.shutdown_wasm_threads(), 3);
         assert!(guest.process.has_ended());
         assert!(matches!(guest.outcome().exit, Exit::Killed));
-        assert_eq!(store.wasm_threads().count(), 0);
+        assert_eq!(store.wasm_threads().iter().count(), 0);
         // The store is as good as before.
         let module = fixture(&engine, "hello");
         let guest = spawn(&mut store, &module, &[], ProcessOptions::new());

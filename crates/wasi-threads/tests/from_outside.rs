@@ -73,7 +73,7 @@ fn a_guest_of_another_store_notifies() {
             let id = store.spawn_wasm_thread(run, &[]).unwrap();
             let run = store.run_wasm_threads_for(LONG).unwrap();
             assert_eq!(run.end, RunEnd::AllFinished);
-            match store.take_wasm_thread_exit(id) {
+            match id.take_exit(&mut store) {
                 Some(Exit::Returned(values)) => values[0].unwrap_i32(),
                 exit => panic!("{exit:?}"),
             }

@@ -83,7 +83,7 @@ fn threads_of_the_store() {
     for source in sources() {
         let engine = engine(source);
         let mut store = Store::new(&engine, ());
-        store.wasm_thread_limit(50).unwrap();
+        store.wasm_threads().set_max_threads(50).unwrap();
         let process = spawn_wat(&mut store, GREEDY, ProcessOptions::new());
         assert_eq!(run(&mut store, &process), 49, "{source}");
     }
@@ -95,7 +95,7 @@ fn stacks_of_the_store() {
         let engine = engine(source);
         let mut store = Store::new(&engine, ());
         // Of 2 MiB each.
-        store.wasm_thread_stack_limit(21 << 20).unwrap();
+        store.wasm_threads().set_max_stack_bytes(21 << 20).unwrap();
         let process = spawn_wat(&mut store, GREEDY, ProcessOptions::new());
         assert_eq!(run(&mut store, &process), 9, "{source}");
     }

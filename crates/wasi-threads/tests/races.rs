@@ -4,6 +4,7 @@ use crate::support::*;
 use preempt_policies::{Pct, Random};
 use preempt_wasi_threads::ProcessOptions;
 use std::time::Duration;
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 /// The most seeds that are tried.
@@ -25,8 +26,8 @@ impl Hunt {
     fn run(&self, policy: impl ThreadScheduler, args: &[&str]) -> (String, i32, u64) {
         let mut store = store(&self.engine);
         // Unless the policy says otherwise: a step is from one check of fuel to the next.
-        store.wasm_thread_slice(Slice::Fuel(1)).unwrap();
-        store.set_wasm_thread_scheduler(policy).unwrap();
+        store.wasm_threads().set_slice(Slice::Fuel(1)).unwrap();
+        store.wasm_threads().set_scheduler(policy).unwrap();
         let guest = spawn(&mut store, &self.module, args, ProcessOptions::new());
         let run = store.run_wasm_threads_for(LONG).unwrap();
         assert_eq!(run.end, RunEnd::AllFinished);

@@ -43,7 +43,7 @@ fn a_thread_cannot_tell_what_another_has_done_to_its_instance() {
     for source in sources() {
         let engine = engine(source);
         let mut store = Store::new(&engine, ());
-        store.wasm_thread_slice(short_slice(source)).unwrap();
+        store.wasm_threads().set_slice(short_slice(source)).unwrap();
         let process = spawn_wat(&mut store, SPOILERS, ProcessOptions::new());
         store.run_wasm_threads_for(LONG).unwrap();
         let outcome = process.outcome().unwrap();

@@ -2,6 +2,7 @@
 
 use crate::support::*;
 use preempt_wasi_threads::ProcessOptions;
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 #[test]
@@ -9,7 +10,7 @@ fn one_traps_or_exits_and_the_others_go_on() {
     for source in sources() {
         let engine = engine(source);
         let mut store = store(&engine);
-        store.wasm_thread_slice(short_slice(source)).unwrap();
+        store.wasm_threads().set_slice(short_slice(source)).unwrap();
         let exit = fixture(&engine, "exit");
         let queue = fixture(&engine, "queue");
         let options = |name: &str| ProcessOptions::new().name(name);
@@ -39,7 +40,7 @@ fn processes_of_one_program_share_nothing() {
     for source in sources() {
         let engine = engine(source);
         let mut store = Store::new(&engine, ());
-        store.wasm_thread_slice(short_slice(source)).unwrap();
+        store.wasm_threads().set_slice(short_slice(source)).unwrap();
         let wat = r#"(module
             (import "env" "memory" (memory 1 1 shared))
             (import "wasi" "thread-spawn" (func $spawn (param i32) (result i32)))
@@ -76,13 +77,14 @@ fn threads_have_names_parameters_and_a_group() {
     let guest = spawn(&mut store, &module, &[], options);
     store.run_wasm_threads_for(LONG).unwrap();
     let names = guest.process.threads().into_iter().map(|(_, id)| {
-        let thread = store.wasm_thread(id).unwrap();
+        let thread = id.info(&store).unwrap();
         thread.name.unwrap_or_default().to_string()
     });
     assert_eq!(names.collect::<Vec<_>>(), ["stuck", "stuck#1", "stuck#2"]);
     // Together they may use what the group may.
     store
-        .wasm_thread_group_limits(5, ThreadLimits::new().fuel(1))
+        .wasm_threads()
+        .set_group_limits(5, ThreadLimits::new().fuel(1))
         .unwrap();
     guest.process.kill();
     store.run_wasm_threads_for(LONG).unwrap();
@@ -94,7 +96,7 @@ fn a_process_tells_what_its_threads_have_used() {
     for source in sources() {
         let engine = engine(source);
         let mut store = store(&engine);
-        store.wasm_thread_slice(short_slice(source)).unwrap();
+        store.wasm_threads().set_slice(short_slice(source)).unwrap();
         let module = fixture(&engine, "barrier");
         let guests = [(); 2].map(|()| {
             let args = ["3", "50"];

@@ -3,7 +3,7 @@
 use crate::support::*;
 use preempt_wasi_threads::ProcessOptions;
 use std::time::Duration;
-use wasmtime::*;
+use wasmtime::preempt::*;
 
 #[test]
 fn spinners_are_stuck_until_they_are_preempted() {
@@ -19,19 +19,19 @@ fn spinners_are_stuck_until_they_are_preempted() {
             Preemption::Fuel => (Slice::Fuel(100_000_000), ms(1)),
             _ => (Slice::Time(Duration::from_secs(3_600)), ms(100)),
         };
-        store.wasm_thread_slice(slice).unwrap();
+        store.wasm_threads().set_slice(slice).unwrap();
         let run = store.run_wasm_threads_for(time).unwrap();
         assert_eq!((run.end, run.dispatches), (RunEnd::TimeUp, 1), "{source}");
         while source == Preemption::Fuel && guest.process.threads().len() < 7 {
             let run = store.run_wasm_threads_for(time).unwrap();
             assert_eq!((run.end, run.dispatches), (RunEnd::TimeUp, 0));
         }
-        let main = store.wasm_thread(guest.process.main()).unwrap();
+        let main = guest.process.main().info(&store).unwrap();
         assert_eq!(main.state, ThreadState::Ready);
         assert_eq!(guest.process.threads().len(), 7, "it has started them all");
         assert_eq!(guest.stdout(), "");
 
-        store.wasm_thread_slice(short_slice(source)).unwrap();
+        store.wasm_threads().set_slice(short_slice(source)).unwrap();
         let run = store.run_wasm_threads_for(LONG).unwrap();
         assert_eq!(run.end, RunEnd::AllFinished, "{source}");
         assert!(run.preemptions > 0, "{source}: {run:?}");

@@ -3,6 +3,7 @@
 
 use crate::support::*;
 use preempt_wasi_threads::{Process, ProcessOptions, Program, Tid};
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 /// A program whose start function runs `init`, and has in `$before` how many instances have
@@ -38,7 +39,7 @@ const SIBLING: &str = r#"(module
 
 fn store(source: Preemption) -> Store<()> {
     let mut store = Store::new(&engine(source), ());
-    store.wasm_thread_slice(short_slice(source)).unwrap();
+    store.wasm_threads().set_slice(short_slice(source)).unwrap();
     store
 }
 

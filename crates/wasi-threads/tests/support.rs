@@ -122,11 +122,11 @@ pub fn spawn(
 /// Runs one program in a store of its own, for as long as it takes.
 pub fn run(engine: &Engine, module: &Module, args: &[&str], slice: Slice) -> Guest {
     let mut store = store(engine);
-    store.wasm_thread_slice(slice).unwrap();
+    store.wasm_threads().set_slice(slice).unwrap();
     let guest = spawn(&mut store, module, args, ProcessOptions::new());
     let run = store.run_wasm_threads_for(LONG).unwrap();
     assert_eq!(run.end, RunEnd::AllFinished, "{run:?}: {}", guest.stdout());
-    assert_eq!(store.wasm_threads().count(), 0);
+    assert_eq!(store.wasm_threads().iter().count(), 0);
     guest
 }
 

@@ -38,7 +38,7 @@ fn it_compresses_the_same_on_any_schedule() {
     for seed in 0..3 {
         let mut store = store(&engine);
         let policy = Random::seeded(seed).slices(1_000..=1_000_000);
-        store.set_wasm_thread_scheduler(policy).unwrap();
+        store.wasm_threads().set_scheduler(policy).unwrap();
         let guest = spawn(&mut store, &module, &["1", "3"], ProcessOptions::new());
         store.run_wasm_threads_for(LONG).unwrap();
         assert_eq!(guest.end(), (expected(1), 0), "seed {seed}");

@@ -9,7 +9,8 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::task;
 use std::time::{Duration, Instant};
-use wasmtime::{Accessor, AsContextMut, Caller, Extern, Linker, Result, bail};
+use wasmtime::preempt::ConcurrentCaller;
+use wasmtime::{AsContextMut, Caller, Extern, Linker, Result, bail};
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p1::types::{Errno, Error, Fd, Filesize, Size};
 use wasmtime_wasi::p1::wasi_snapshot_preview1::{self as upstream, WasiSnapshotPreview1};
@@ -166,7 +167,7 @@ pub fn add_to_linker<T: Send + 'static>(
 
 /// The guest that called a function which may wait.
 struct Guest<'a, T: 'static, G> {
-    accessor: &'a Accessor<T>,
+    accessor: &'a ConcurrentCaller<T>,
     get: G,
 }
 
@@ -373,7 +374,7 @@ where
 
     /// Lets the siblings go first.
     async fn yield_now(&self) -> Result<()> {
-        if self.accessor.current_wasm_thread()?.is_some() {
+        if self.accessor.current_thread()?.is_some() {
             self.accessor.yield_now().await;
         }
         Ok(())

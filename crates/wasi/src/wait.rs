@@ -7,18 +7,19 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use tokio::runtime::Handle;
 use tokio::task;
-use wasmtime::{Accessor, Result};
+use wasmtime::Result;
+use wasmtime::preempt::ConcurrentCaller;
 use wasmtime_wasi::runtime::with_ambient_tokio_runtime;
 
 /// Waits for `work`, the body of a concurrent host function, by parking the calling guest
 /// thread. A plain call waits as upstream's functions do: an asynchronous one keeps the
 /// store borrowed, and a synchronous one blocks the OS thread.
 pub async fn wait<T: 'static, R>(
-    accessor: &Accessor<T>,
+    accessor: &ConcurrentCaller<T>,
     work: impl Future<Output = Result<R>>,
 ) -> Result<R> {
     // Never block a runtime's thread: `work` may be waiting for one of its tasks.
-    if accessor.current_wasm_thread()?.is_some() || Handle::try_current().is_ok() {
+    if accessor.current_thread()?.is_some() || Handle::try_current().is_ok() {
         work.await
     } else {
         block_on(work)

@@ -70,7 +70,7 @@ impl Bounded {
         // What ends a slice is not a clock, unless that is asked for.
         if source != Preemption::Fuel {
             let slice = Slice::Time(Duration::from_secs(3_600));
-            store.wasm_thread_slice(slice).unwrap();
+            store.wasm_threads().set_slice(slice).unwrap();
         }
         Bounded {
             store,
@@ -92,7 +92,7 @@ impl Bounded {
     fn write(&mut self, iovecs: i32, len: i32) -> (i32, i32) {
         let (_, id) = self.spawn("writes", &[Val::I32(iovecs), Val::I32(len)]);
         self.store.run_wasm_threads_for(Duration::MAX).unwrap();
-        match self.store.take_wasm_thread_exit(id) {
+        match id.take_exit(&mut self.store) {
             Some(Exit::Returned(values)) => (values[0].unwrap_i32(), values[1].unwrap_i32()),
             other => panic!("{other:?}"),
         }
@@ -108,9 +108,9 @@ fn siblings_run_while_one_gets_random_bytes() {
         guests.store.run_wasm_threads_for(Duration::MAX).unwrap();
         for id in [id, other] {
             // Every 64 KiB of 6 MiB.
-            let stats = guests.store.wasm_thread(id).unwrap().stats;
+            let stats = id.info(&guests.store).unwrap().stats;
             assert!(stats.yields >= 90, "{source}: {stats:?}");
-            let exit = guests.store.take_wasm_thread_exit(id);
+            let exit = id.take_exit(&mut guests.store);
             let Some(Exit::Returned(values)) = exit else {
                 panic!("{exit:?}");
             };
@@ -141,7 +141,7 @@ fn one_that_polls_without_a_timeout_yields() {
         guests.spawn("polls", &[]);
         let (_, polls) = guests.spawn("polls", &[]);
         guests.store.run_wasm_threads_for(ms(50)).unwrap();
-        let stats = guests.store.wasm_thread(polls).unwrap().stats;
+        let stats = polls.info(&guests.store).unwrap().stats;
         assert!(stats.yields > 10, "{source}: {stats:?}");
     }
 }

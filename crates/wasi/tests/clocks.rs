@@ -2,7 +2,8 @@
 
 use crate::support::*;
 use std::time::{Instant, SystemTime};
-use wasmtime::{Exit, RunEnd, ThreadState, WaitFor};
+use wasmtime::preempt::{ThreadState, WaitFor};
+use wasmtime::{Exit, RunEnd};
 
 #[test]
 fn sleeping_threads_overlap() {
@@ -82,11 +83,11 @@ fn end_of_time_never_comes_and_can_be_killed() {
         let mut guests = Guests::new(kind, &[Subscription::Nanoseconds(MONOTONIC, u64::MAX)]);
         let (_, id) = guests.spawn_poll(1);
         assert_eq!(guests.run(ms(20)), RunEnd::TimeUp);
-        let thread = guests.store.wasm_thread(id).unwrap();
+        let thread = id.info(&guests.store).unwrap();
         assert_eq!(thread.state, ThreadState::Parked);
         assert!(matches!(thread.waits_for, Some(WaitFor::Time(_))));
-        guests.store.kill_wasm_thread(id).unwrap();
-        let exit = guests.store.take_wasm_thread_exit(id);
+        id.kill(&mut guests.store).unwrap();
+        let exit = id.take_exit(&mut guests.store);
         assert!(matches!(exit, Some(Exit::Killed)));
     }
 }

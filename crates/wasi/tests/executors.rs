@@ -2,6 +2,7 @@
 
 use crate::support::*;
 use std::fs;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wasmtime_wasi::cli::{AsyncStdinStream, AsyncStdoutStream};
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
@@ -42,7 +43,11 @@ fn threads_wait_for_tasks_of_the_same_runtime() {
                     drop(keyboard);
                     (bytes, screen)
                 });
-                guests.store.run_wasm_threads().await.unwrap();
+                guests
+                    .store
+                    .run_wasm_threads_async(Duration::MAX)
+                    .await
+                    .unwrap();
                 assert_eq!(other.await.unwrap().0, [0; 60]);
                 assert_eq!(guests.returned(reader), 0);
                 assert_eq!(guests.read(reading), "hello");
@@ -66,9 +71,17 @@ fn files_can_be_read_in_a_task() {
                 let mut guests = Guests::with(kind, &[], &mut wasi);
                 let instance = guests.instance();
                 let opener = guests.spawn(instance, "open", &[]);
-                guests.store.run_wasm_threads().await.unwrap();
+                guests
+                    .store
+                    .run_wasm_threads_async(Duration::MAX)
+                    .await
+                    .unwrap();
                 let reader = guests.spawn(instance, "read", &[4]);
-                guests.store.run_wasm_threads().await.unwrap();
+                guests
+                    .store
+                    .run_wasm_threads_async(Duration::MAX)
+                    .await
+                    .unwrap();
                 assert_eq!(guests.returned(opener), 0);
                 assert_eq!(guests.returned(reader), 0);
                 assert_eq!(guests.read(instance), "content");

@@ -93,7 +93,7 @@ impl Lister {
         let list = self.instance.get_func(&mut self.store, "list").unwrap();
         let params = [Val::I32(len), Val::I64(cookie)];
         let id = self.store.spawn_wasm_thread(list, &params).unwrap();
-        while self.store.take_wasm_thread_exit(id).is_none_or(|exit| {
+        while id.take_exit(&mut self.store).is_none_or(|exit| {
             let Exit::Returned(used) = exit else {
                 panic!("{exit:?}");
             };

@@ -63,7 +63,7 @@ fn guest_without_a_memory_traps() {
     store
         .run_wasm_threads_for(std::time::Duration::MAX)
         .unwrap();
-    match store.take_wasm_thread_exit(id) {
+    match id.take_exit(&mut store) {
         Some(Exit::Trapped(error)) => assert!(format!("{error:?}").contains("`memory`")),
         other => panic!("{other:?}"),
     }

@@ -2,7 +2,8 @@
 
 use crate::support::*;
 use std::thread;
-use wasmtime::{RunEnd, ThreadState, WaitFor};
+use wasmtime::RunEnd;
+use wasmtime::preempt::{ThreadState, WaitFor};
 
 #[test]
 fn waiting_for_input_stops_nobody() {
@@ -18,12 +19,12 @@ fn waiting_for_input_stops_nobody() {
         assert_eq!(guests.run(ms(400)), RunEnd::TimeUp);
         assert_eq!(guests.returned(sleeper), 0);
         assert!(guests.turns(spinning) > 1000);
-        let thread = guests.store.wasm_thread(reader).unwrap();
+        let thread = reader.info(&guests.store).unwrap();
         assert_eq!(thread.state, ThreadState::Parked);
         assert!(matches!(thread.waits_for, Some(WaitFor::Future)));
 
         stdin.type_in("hello");
-        guests.store.kill_wasm_thread(spinner).unwrap();
+        spinner.kill(&mut guests.store).unwrap();
         guests.finish();
         assert_eq!(guests.returned(reader), 0);
         assert_eq!(guests.read(reading), "hello");
@@ -111,7 +112,7 @@ fn killed_one_leaves_the_input_to_the_others() {
             .map(|i| guests.spawn(*i, "read", &[0]))
             .collect();
         guests.run(ms(10));
-        guests.store.kill_wasm_thread(readers[0]).unwrap();
+        readers[0].kill(&mut guests.store).unwrap();
         stdin.type_in("hello");
         guests.run(ms(50));
         assert_eq!(guests.returned(readers[1]), 0);

@@ -17,7 +17,7 @@ fn full_output_stops_its_writer_only() {
         assert_eq!(stdout.written(), "\0".repeat(5));
         let before = guests.turns(spinning);
         guests.run_until(|guests| guests.turns(spinning) > before + 1000);
-        guests.store.kill_wasm_thread(spinner).unwrap();
+        spinner.kill(&mut guests.store).unwrap();
         // Upstream waits until the next can be written, too.
         stdout.take_more(16);
         guests.finish();

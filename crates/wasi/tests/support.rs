@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, empty, sink};
+use wasmtime::preempt::*;
 use wasmtime::*;
 use wasmtime_wasi::cli::{IsTerminal, StdinStream, StdoutStream};
 use wasmtime_wasi::p1::WasiP1Ctx;
@@ -137,7 +138,7 @@ impl Guests {
             Preemption::Fuel => Slice::Fuel(100_000),
             _ => Slice::Time(ms(2)),
         };
-        store.wasm_thread_slice(slice).unwrap();
+        store.wasm_threads().set_slice(slice).unwrap();
         Guests {
             store,
             linker,
@@ -178,7 +179,7 @@ impl Guests {
     }
 
     fn state(&self, id: ThreadId) -> ThreadState {
-        self.store.wasm_thread(id).unwrap().state
+        id.info(&self.store).unwrap().state
     }
 
     pub fn finished(&self, id: ThreadId) -> bool {
@@ -198,7 +199,7 @@ impl Guests {
     /// What the thread's function has returned.
     #[track_caller]
     pub fn returned(&mut self, id: ThreadId) -> i32 {
-        match self.store.take_wasm_thread_exit(id) {
+        match id.take_exit(&mut self.store) {
             Some(Exit::Returned(values)) => values[0].unwrap_i32(),
             other => panic!("{other:?}"),
         }
@@ -207,7 +208,7 @@ impl Guests {
     /// The message that the thread has trapped with.
     #[track_caller]
     pub fn trapped(&mut self, id: ThreadId) -> String {
-        match self.store.take_wasm_thread_exit(id) {
+        match id.take_exit(&mut self.store) {
             Some(Exit::Trapped(error)) => format!("{error:?}"),
             other => panic!("{other:?}"),
         }

@@ -10,7 +10,8 @@ fn yielding_ends_the_slice() {
         if !matches!(kind.source, wasmtime::Preemption::Fuel) {
             guests
                 .store
-                .wasm_thread_slice(Slice::Time(ms(60_000)))
+                .wasm_threads()
+                .set_slice(Slice::Time(ms(60_000)))
                 .unwrap();
         }
         let instances = [guests.instance(), guests.instance()];
@@ -18,7 +19,7 @@ fn yielding_ends_the_slice() {
         assert_eq!(guests.run(ms(50)), RunEnd::TimeUp);
         for (instance, id) in instances.into_iter().zip(ids) {
             assert!(guests.turns(instance) > 10);
-            assert!(guests.store.wasm_thread(id).unwrap().stats.yields > 10);
+            assert!(id.info(&guests.store).unwrap().stats.yields > 10);
         }
     }
 }

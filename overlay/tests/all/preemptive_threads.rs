@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use wasmtime::preempt::*;
 use wasmtime::*;
 
 const MODULE: &str = r#"
@@ -26,7 +27,7 @@ fn engine(preemption: Preemption) -> Result<Engine> {
 /// A store with short slices.
 fn store(engine: &Engine, preemption: Preemption) -> Result<Store<()>> {
     let mut store = Store::new(engine, ());
-    store.wasm_thread_slice(match preemption {
+    store.wasm_threads().set_slice(match preemption {
         Preemption::Fuel => Slice::Fuel(1_000),
         _ => Slice::Time(Duration::from_micros(100)),
     })?;
@@ -46,7 +47,7 @@ fn spawn(store: &mut Store<()>, module: &Module, name: &str, params: &[Val]) -> 
 }
 
 fn assert_returned(store: &mut Store<()>, id: ThreadId) {
-    let exit = store.take_wasm_thread_exit(id);
+    let exit = id.take_exit(&mut *store);
     assert!(matches!(exit, Some(Exit::Returned(_))), "{exit:?}");
 }
 
@@ -59,11 +60,11 @@ fn spinning_threads_do_not_starve_others() -> Result<()> {
         spawn(&mut store, &module, "spin", &[])?;
         let fib = spawn(&mut store, &module, "fib", &[Val::I32(20)])?;
         spawn(&mut store, &module, "spin", &[])?;
-        while store.wasm_thread(fib).unwrap().state != ThreadState::Finished {
+        while fib.info(&store).unwrap().state != ThreadState::Finished {
             let run = store.run_wasm_threads_for(Duration::from_millis(10))?;
             assert_eq!(run.end, RunEnd::TimeUp);
         }
-        match store.take_wasm_thread_exit(fib) {
+        match fib.take_exit(&mut store) {
             Some(Exit::Returned(values)) => assert_eq!(values[0].unwrap_i32(), 6765),
             other => panic!("{other:?}"),
         }
@@ -82,14 +83,14 @@ fn typed_results() -> Result<()> {
         for _ in 0..3 {
             let instance = Instance::new(&mut store, &module, &[])?;
             let fib = instance.get_typed_func::<i32, i32>(&mut store, "fib")?;
-            ids.push(store.spawn_typed_wasm_thread(&fib, 18)?);
+            ids.push(ThreadOptions::new().spawn_typed(&mut store, &fib, 18)?);
         }
         let run = store.run_wasm_threads_for(Duration::MAX)?;
         assert_eq!((run.end, run.finished), (RunEnd::AllFinished, 3));
         for id in ids {
-            let exit = store.take_typed_wasm_thread_exit(id);
+            let exit = id.take_exit(&mut store);
             assert!(matches!(exit, Some(TypedExit::Returned(2584))));
-            assert!(store.take_typed_wasm_thread_exit(id).is_none());
+            assert!(id.take_exit(&mut store).is_none());
         }
         Ok(())
     })
@@ -104,7 +105,7 @@ fn a_trap_ends_its_thread_only() -> Result<()> {
         let fib = spawn(&mut store, &module, "fib", &[Val::I32(18)])?;
         let trap = spawn(&mut store, &module, "trap", &[])?;
         store.run_wasm_threads_for(Duration::MAX)?;
-        match store.take_wasm_thread_exit(trap) {
+        match trap.take_exit(&mut store) {
             Some(Exit::Trapped(error)) => {
                 assert_eq!(error.downcast_ref(), Some(&Trap::UnreachableCodeReached));
                 assert!(error.is::<WasmBacktrace>());
@@ -144,7 +145,7 @@ fn host_functions_may_call_back_and_spawn() -> Result<()> {
         let called = calls.clone();
         let host = Func::wrap(&mut store, move |mut caller: Caller<'_, ()>| {
             called.fetch_add(1, SeqCst);
-            assert!(caller.current_wasm_thread().is_some());
+            assert!(caller.wasm_threads().current().is_some());
             caller.spawn_wasm_thread(*fib.func(), &[Val::I32(5)])?;
             assert!(
                 caller
@@ -157,7 +158,7 @@ fn host_functions_may_call_back_and_spawn() -> Result<()> {
         let host = store.spawn_wasm_thread(host, &[])?;
         let run = store.run_wasm_threads_for(Duration::MAX)?;
         assert_eq!((run.finished, calls.load(SeqCst)), (2, 1));
-        match store.take_wasm_thread_exit(host) {
+        match host.take_exit(&mut store) {
             Some(Exit::Returned(values)) => assert_eq!(values[0].unwrap_i32(), 610),
             other => panic!("{other:?}"),
         }
@@ -191,7 +192,7 @@ fn a_pending_host_future_keeps_the_store() -> Result<()> {
         let id = store.spawn_wasm_thread(host, &[])?;
         let run = store.run_wasm_threads_for(Duration::MAX)?;
         assert_eq!(run.dispatches, 1);
-        match store.take_wasm_thread_exit(id) {
+        match id.take_exit(&mut store) {
             Some(Exit::Returned(values)) => assert_eq!(values[0].unwrap_i32(), 7),
             other => panic!("{other:?}"),
         }
@@ -212,13 +213,13 @@ fn fuel_is_counted_per_thread() -> Result<()> {
     let a = spawn(&mut store, &module, "fib", &[Val::I32(15)])?;
     let b = spawn(&mut store, &module, "fib", &[Val::I32(15)])?;
     store.run_wasm_threads_for(Duration::MAX)?;
-    let used = |id| store.wasm_thread(id).unwrap().stats.fuel_consumed;
+    let used = |id: ThreadId| id.info(&store).unwrap().stats.fuel_consumed;
     assert_eq!(used(a), used(b));
     assert_eq!(store.get_fuel()?, 1_000_000 - used(a) - used(b));
 
     let spin = spawn(&mut store, &module, "spin", &[])?;
     store.run_wasm_threads_for(Duration::MAX)?;
-    match store.take_wasm_thread_exit(spin) {
+    match spin.take_exit(&mut store) {
         Some(Exit::Trapped(error)) => {
             assert_eq!(error.downcast_ref(), Some(&Trap::OutOfFuel))
         }
@@ -239,17 +240,18 @@ fn bad_input_is_an_error() -> Result<()> {
     assert!(store.spawn_wasm_thread(func, &[]).is_err());
     assert!(
         store
-            .wasm_thread_slice(Slice::Time(Duration::ZERO))
+            .wasm_threads()
+            .set_slice(Slice::Time(Duration::ZERO))
             .is_err()
     );
-    assert!(store.wasm_thread_slice(Slice::Fuel(1)).is_err());
+    assert!(store.wasm_threads().set_slice(Slice::Fuel(1)).is_err());
     let func = Func::wrap(&mut store, |_: i32| {});
     assert!(store.spawn_wasm_thread(func, &[]).is_err());
     assert!(store.spawn_wasm_thread(func, &[Val::I64(1)]).is_err());
-    store.wasm_thread_limit(1)?;
+    store.wasm_threads().set_max_threads(1)?;
     store.spawn_wasm_thread(func, &[Val::I32(1)])?;
     assert!(store.spawn_wasm_thread(func, &[Val::I32(1)]).is_err());
-    assert_eq!(store.wasm_threads().count(), 1);
+    assert_eq!(store.wasm_threads().iter().count(), 1);
     Ok(())
 }
 
@@ -266,7 +268,7 @@ fn a_panic_of_a_host_function_unwinds_out_of_the_run() -> Result<()> {
         let panic = std::panic::catch_unwind(run).unwrap_err();
         assert_eq!(panic.downcast_ref(), Some(&"on purpose"));
         assert!(matches!(
-            store.take_wasm_thread_exit(panics),
+            panics.take_exit(&mut store),
             Some(Exit::Trapped(_))
         ));
         store.run_wasm_threads_for(Duration::MAX)?;
@@ -293,21 +295,21 @@ fn a_run_inside_a_run_suspends_threads_of_both() -> Result<()> {
             // Until each was preempted.
             while ids
                 .iter()
-                .any(|id| inner.wasm_thread(*id).unwrap().stats.dispatches < 2)
+                .any(|id| id.info(&*inner).unwrap().stats.dispatches < 2)
             {
                 inner.run_wasm_threads_for(Duration::from_millis(5))?;
             }
             Ok(inner.shutdown_wasm_threads() as u32)
         });
         let host = outer.spawn_wasm_thread(host, &[])?;
-        while outer.wasm_thread(host).unwrap().state != ThreadState::Finished {
+        while host.info(&outer).unwrap().state != ThreadState::Finished {
             outer.run_wasm_threads_for(Duration::from_millis(5))?;
         }
-        match outer.take_wasm_thread_exit(host) {
+        match host.take_exit(&mut outer) {
             Some(Exit::Returned(values)) => assert_eq!(values[0].unwrap_i32(), 2),
             other => panic!("{other:?}"),
         }
-        assert!(outer.wasm_thread(spin).unwrap().stats.dispatches > 0);
+        assert!(spin.info(&outer).unwrap().stats.dispatches > 0);
         Ok(())
     })
 }
@@ -324,7 +326,7 @@ fn slices_do_not_bring_an_embedders_deadline_nearer() -> Result<()> {
     ];
     while ids
         .iter()
-        .any(|id| store.wasm_thread(*id).unwrap().stats.preemptions < 5)
+        .any(|id| id.info(&store).unwrap().stats.preemptions < 5)
     {
         let run = store.run_wasm_threads_for(Duration::from_millis(10))?;
         assert_eq!(run.finished, 0);
@@ -333,7 +335,7 @@ fn slices_do_not_bring_an_embedders_deadline_nearer() -> Result<()> {
     let run = store.run_wasm_threads_for(Duration::MAX)?;
     assert_eq!(run.finished, 2);
     for id in ids {
-        match store.take_wasm_thread_exit(id) {
+        match id.take_exit(&mut store) {
             Some(Exit::Trapped(error)) => {
                 assert_eq!(error.downcast_ref(), Some(&Trap::Interrupt))
             }
@@ -376,7 +378,7 @@ fn suspended_threads_keep_their_objects() -> Result<()> {
             "#,
         )?;
         let mut store = Store::new(&engine, ());
-        store.wasm_thread_slice(Slice::Fuel(1))?;
+        store.wasm_threads().set_slice(Slice::Fuel(1))?;
         let gc = Func::wrap(&mut store, |mut caller: Caller<'_, ()>| caller.gc(None));
         let instance = Instance::new(&mut store, &module, &[gc.into()])?;
         let hold = instance.get_func(&mut store, "hold").unwrap();
@@ -388,7 +390,7 @@ fn suspended_threads_keep_their_objects() -> Result<()> {
         store.spawn_wasm_thread(collect, &[Val::I32(20)])?;
         store.run_wasm_threads_for(Duration::MAX)?;
         for (n, id) in ids {
-            match store.take_wasm_thread_exit(id) {
+            match id.take_exit(&mut store) {
                 Some(Exit::Returned(values)) => assert_eq!(values[0].unwrap_i32(), n),
                 other => panic!("{other:?}"),
             }
@@ -453,16 +455,16 @@ fn a_scheduler_decides_who_is_next() -> Result<()> {
         let engine = engine(preemption)?;
         let module = Module::new(&engine, MODULE)?;
         let mut store = store(&engine, preemption)?;
-        store.set_wasm_thread_scheduler(Priorities::default())?;
-        store.trace_wasm_threads(10_000)?;
+        store.wasm_threads().set_scheduler(Priorities::default())?;
+        store.wasm_threads().set_trace(10_000)?;
         for priority in [1, 3, 2] {
             let instance = Instance::new(&mut store, &module, &[])?;
             let fib = instance.get_func(&mut store, "fib").unwrap();
             let options = ThreadOptions::new().priority(priority);
-            store.spawn_wasm_thread_with(fib, &[Val::I32(18)], options)?;
+            options.spawn(&mut store, fib, &[Val::I32(18)])?;
         }
         store.run_wasm_threads_for(Duration::MAX)?;
-        let trace = store.take_wasm_thread_trace().unwrap();
+        let trace = store.wasm_threads().take_trace().unwrap();
         let returned = trace.events.iter().filter(|e| e.what == Traced::Returned);
         let order: Vec<u64> = returned.map(|e| e.thread.as_u64()).collect();
         assert_eq!(order, [2, 3, 1]);
@@ -480,11 +482,11 @@ fn a_limit_ends_its_own_thread_only() -> Result<()> {
         let spin = instance.get_func(&mut store, "spin").unwrap();
         let limit = Duration::from_millis(5);
         let options = ThreadOptions::new().cpu_limit(limit);
-        let limited = store.spawn_wasm_thread_with(spin, &[], options)?;
+        let limited = options.spawn(&mut store, spin, &[])?;
         let fib = spawn(&mut store, &module, "fib", &[Val::I32(20)])?;
         let run = store.run_wasm_threads_for(Duration::MAX)?;
         assert_eq!((run.end, run.finished), (RunEnd::AllFinished, 2));
-        match store.take_wasm_thread_exit(limited) {
+        match limited.take_exit(&mut store) {
             Some(Exit::OverLimit(OverLimit::CpuTime { used, .. })) => assert!(used >= limit),
             other => panic!("{other:?}"),
         }
@@ -500,17 +502,14 @@ fn another_os_thread_can_kill_a_guest_thread() -> Result<()> {
         let module = Module::new(&engine, MODULE)?;
         let mut store = store(&engine, preemption)?;
         let id = spawn(&mut store, &module, "spin", &[])?;
-        let handle = store.wasm_thread_handle(id)?;
+        let handle = id.remote(&mut store)?;
         let killer = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(5));
             handle.kill();
         });
         store.run_wasm_threads_for(Duration::MAX)?;
         killer.join().unwrap();
-        assert!(matches!(
-            store.take_wasm_thread_exit(id),
-            Some(Exit::Killed)
-        ));
+        assert!(matches!(id.take_exit(&mut store), Some(Exit::Killed)));
         Ok(())
     })
 }
@@ -539,12 +538,12 @@ fn a_thread_waits_while_others_run() -> Result<()> {
         }
         let spin = spawn(&mut store, &others, "spin", &[])?;
         let is_live = |store: &Store<()>, id: &ThreadId| {
-            store.wasm_thread(*id).unwrap().state != ThreadState::Finished
+            id.info(&store).unwrap().state != ThreadState::Finished
         };
         while sleepers.iter().any(|id| is_live(&store, id)) {
             store.run_wasm_threads_for(Duration::from_millis(5))?;
         }
-        assert!(store.wasm_thread(spin).unwrap().stats.dispatches > 1);
+        assert!(spin.info(&store).unwrap().stats.dispatches > 1);
         sleepers
             .iter()
             .for_each(|id| assert_returned(&mut store, *id));
@@ -574,13 +573,13 @@ fn an_atomic_wait_parks_its_thread() -> Result<()> {
         for name in ["wait", "wait", "notify"] {
             let instance = Instance::new(&mut store, &module, &[memory.clone().into()])?;
             let func = instance.get_typed_func::<(), i32>(&mut store, name)?;
-            threads.push(store.spawn_typed_wasm_thread(&func, ())?);
+            threads.push(ThreadOptions::new().spawn_typed(&mut store, &func, ())?);
         }
         let run = store.run_wasm_threads_for(Duration::from_secs(60))?;
         assert_eq!((run.end, run.finished), (RunEnd::AllFinished, 3));
         let results = threads
             .into_iter()
-            .map(|id| match store.take_typed_wasm_thread_exit(id) {
+            .map(|id| match id.take_exit(&mut store) {
                 Some(TypedExit::Returned(result)) => result,
                 exit => panic!("{exit:?}"),
             });
@@ -627,18 +626,15 @@ fn a_start_function_is_preempted() -> Result<()> {
         let pre = Linker::new(&engine).instantiate_pre(&module)?;
         let mut store = store(&engine, preemption)?;
         let options = ThreadOptions::new;
-        let spin = store.spawn_wasm_instance(&pre, options(), |_, _| unreachable!())?;
+        let spin = options().spawn_instance(&mut store, &pre, |_, _| unreachable!())?;
         let others = Module::new(&engine, MODULE)?;
         let fib = spawn(&mut store, &others, "fib", &[Val::I32(15)])?;
-        while store.wasm_thread(fib).unwrap().state != ThreadState::Finished {
+        while fib.info(&store).unwrap().state != ThreadState::Finished {
             store.run_wasm_threads_for(Duration::from_millis(10))?;
         }
         assert_returned(&mut store, fib);
         assert_eq!(store.shutdown_wasm_threads(), 1);
-        assert!(matches!(
-            store.take_wasm_thread_exit(spin),
-            Some(Exit::Killed)
-        ));
+        assert!(matches!(spin.take_exit(&mut store), Some(Exit::Killed)));
         Ok(())
     })
 }

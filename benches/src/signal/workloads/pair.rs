@@ -68,7 +68,7 @@ impl Pair {
     /// Runs both as guest threads. Returns also the number of preemptions.
     pub fn run(&mut self, times: i32, slice: Slice, answer: &Answer) -> Result<(Took, u64)> {
         self.forget(answer);
-        self.store.wasm_thread_slice(slice)?;
+        self.store.wasm_threads().set_slice(slice)?;
         let (took, (ids, run)) = timed(|| {
             let mut ids = Vec::new();
             for run in self.runs {
@@ -78,7 +78,7 @@ impl Pair {
             Ok((ids, run))
         })?;
         for id in ids {
-            match self.store.take_wasm_thread_exit(id) {
+            match id.take_exit(&mut self.store) {
                 Some(Exit::Returned(results)) if results.len() == 1 => answer.check(&results[0])?,
                 exit => bail!("a guest has ended as {exit:?}"),
             }

@@ -8,7 +8,8 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use wasmtime::{Preemption, Trace};
+use wasmtime::Preemption;
+use wasmtime::preempt::Trace;
 
 pub struct Ran {
     args: String,

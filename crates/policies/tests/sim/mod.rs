@@ -5,7 +5,8 @@ use rand_pcg::Pcg64;
 use rand_pcg::rand_core::Rng;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use wasmtime::{Pick, ThreadId, ThreadParams, ThreadScheduler};
+use wasmtime::ThreadId;
+use wasmtime::preempt::{Pick, ThreadParams, ThreadScheduler};
 
 pub fn id(number: u64) -> ThreadId {
     ThreadId::from_u64(number)

@@ -10,7 +10,8 @@ use super::order::OrderRule;
 use super::report::{Report, State, Violation, Wrong};
 use crate::names::finishes;
 use std::collections::HashMap;
-use wasmtime::{ThreadId, Trace, TraceEvent, Traced};
+use wasmtime::ThreadId;
+use wasmtime::preempt::{Trace, TraceEvent, Traced};
 
 pub fn follow<'a>(
     checker: &'a Checker,

@@ -2,7 +2,8 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use wasmtime::{ThreadId, Traced};
+use wasmtime::ThreadId;
+use wasmtime::preempt::Traced;
 
 /// The order of a policy of this project.
 #[derive(Clone, Debug, PartialEq, Eq)]

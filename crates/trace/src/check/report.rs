@@ -3,7 +3,8 @@
 use crate::names::shown;
 use crate::ticks::Ticks;
 use std::fmt;
-use wasmtime::{ThreadId, Trace, Traced};
+use wasmtime::ThreadId;
+use wasmtime::preempt::{Trace, Traced};
 
 /// What a check found.
 ///

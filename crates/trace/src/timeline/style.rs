@@ -1,7 +1,7 @@
 //! Colours, marks, the legend, and text that is safe in XML.
 
 use std::fmt::{self, Write};
-use wasmtime::Traced;
+use wasmtime::preempt::Traced;
 
 /// The threads' colours. Each has a contrast of 3 or more with both papers.
 pub const COLOURS: [&str; 8] = [

@@ -1,41 +1,57 @@
 //! Preemptive guest threads.
 //!
 //! A guest thread is one call of a Wasm function on a fiber of its own inside a
-//! [`Store`]. The store runs its guest threads in turns, on the OS thread that
-//! asks it to, and takes the CPU from one that does not give it back.
+//! [`Store`]. The store runs its guest threads in turns, on the OS thread that asks it to,
+//! and takes the CPU from those that do not give it back. See [`Store`'s
+//! documentation](crate::Store#preemptive-guest-threads) for how to spawn and run them.
 //!
-//! ```text
-//!  Store API          spawn, run, shut down, inspect              preempt.rs
-//!    |                slices, schedulers, limits, traces          control.rs
-//!    |
-//!  spawn.rs           parameters -> fiber          exit.rs  fiber -> results
-//!    |                                             typed.rs  both, with Rust types
-//!    |                                             starting.rs  instances, first
-//!    |                                             recycle.rs  instances once more
-//!    |                                             sharing.rs  who may interleave
-//!    |                                             stacks.rs  used again
-//!    |                                             mappings.rs  how many there may be
-//!    |
-//!  threads.rs         their states                thread.rs  seen from outside
-//!   threads/*.rs      an entry for each; scheduling, parking, limiting, ...
-//!    |                                             policy.rs  who is next
-//!    |                                             trace.rs  what happened
-//!  dispatch.rs        the loop                     limits.rs  what they may use
-//!    |     executor.rs  as a future                 alarm.rs  when it sleeps
-//!    |                                             wait.rs  asleep on an OS thread
-//!    |                                             remote.rs  other OS threads' wishes
-//!    |                                             shutdown.rs  kill, drop
-//!  blocking.rs        suspending from synchronous code
-//!    ^
-//!  park.rs            waiting                     concurrent.rs  for host futures
-//!    |                                             atomic.rs  for notifications
-//!  fuel.rs            out_of_gas libcalls          slice.rs  how long
-//!  epoch.rs           new_epoch libcall            timer.rs  one OS thread
-//!  signal.rs          timer signal -> stub         signal/x86_64.rs  the stub
-//!  host_return.rs     the ends of host calls       jitter.rs  slices out of step
-//! ```
-//!
-//! Rule numbers (I1, I2, ...) are those of docs/safety.md.
+//! | for | there is |
+//! |---|---|
+//! | spawning | [`Store::spawn_wasm_thread`], [`ThreadOptions`] |
+//! | running | [`Store::run_wasm_threads_for`], [`Store::run_wasm_threads_async`], [`RunSummary`] |
+//! | one thread | its handle: [`ThreadId`], [`TypedThreadId`]; [`RemoteThread`] on other OS threads |
+//! | all of them | [`Store::wasm_threads`]: [`WasmThreads`] |
+//! | results | [`Exit`], [`TypedExit`] |
+//! | ending all | [`Store::shutdown_wasm_threads`] |
+//! | limits | [`ThreadLimits`], [`OverLimit`], [`SoftLimit`] |
+//! | schedulers | [`ThreadScheduler`], [`ThreadParams`], [`Pick`] |
+//! | host functions that wait | [`Linker::func_wrap_concurrent`](crate::Linker::func_wrap_concurrent), [`ConcurrentCaller`] |
+//! | instances used again | [`InstanceSnapshot`] |
+//! | what happened | [`ThreadInfo`], [`Trace`] |
+
+// The files, and who builds on whom:
+//
+//  Store API          spawn, run, shut down, inspect              preempt.rs
+//    |                what applies to all threads                  view.rs
+//    |                what applies to one                          id.rs
+//    |
+//  spawn.rs           parameters -> fiber          exit.rs  fiber -> results
+//    |                                             typed.rs  both, with Rust types
+//    |                                             starting.rs  instances, first
+//    |                                             recycle.rs  instances once more
+//    |                                             sharing.rs  who may interleave
+//    |                                             stacks.rs  used again
+//    |                                             mappings.rs  how many there may be
+//    |
+//  threads.rs         their states                info.rs  seen from outside
+//   threads/*.rs      an entry for each; scheduling, parking, limiting, ...
+//    |                                             policy.rs  who is next
+//    |                                             trace.rs  what happened
+//  dispatch.rs        the loop                     limits.rs  what they may use
+//    |     executor.rs  as a future                 alarm.rs  when it sleeps
+//    |                                             wait.rs  asleep on an OS thread
+//    |                                             remote.rs  other OS threads' wishes
+//    |                                             shutdown.rs  kill, drop
+//  blocking.rs        suspending from synchronous code
+//    ^
+//  park.rs            waiting                     concurrent.rs  for host futures
+//    |                                             atomic.rs  for notifications
+//  fuel.rs            out_of_gas libcalls          slice.rs  how long
+//  epoch.rs           new_epoch libcall            timer.rs  one OS thread
+//  signal.rs          timer signal -> stub         signal/x86_64.rs  the stub
+//  host_return.rs     the ends of host calls       jitter.rs  slices out of step
+//
+// Rule numbers (I1, I2, ...) are those of docs/safety.md.
 
 #![deny(
     clippy::undocumented_unsafe_blocks,
@@ -44,10 +60,7 @@
 
 use crate::prelude::*;
 use crate::runtime::vm::VMStore;
-use crate::store::StoreOpaque;
-use crate::{
-    AsContextMut, Caller, Func, Store, StoreContextMut, TypedFunc, Val, WasmParams, WasmResults,
-};
+use crate::{AsContextMut, Caller, Func, Store, StoreContextMut, Val};
 use core::time::Duration;
 
 mod alarm;
@@ -57,13 +70,14 @@ pub(crate) mod blocking;
 mod clock;
 mod concurrent;
 pub(crate) mod config;
-mod control;
 mod dispatch;
 pub(crate) mod epoch;
 mod executor;
 mod exit;
 pub(crate) mod fuel;
 pub(crate) mod host_return;
+mod id;
+mod info;
 mod jitter;
 mod limits;
 #[cfg_attr(not(target_os = "linux"), path = "preempt/mappings_unlimited.rs")]
@@ -83,31 +97,33 @@ mod slice;
 mod spawn;
 mod stacks;
 mod starting;
-mod thread;
 mod threads;
 mod timer;
 mod trace;
 mod typed;
+mod view;
 mod wait;
 
-pub use self::concurrent::Accessor;
+pub use self::concurrent::ConcurrentCaller;
 pub use self::dispatch::{RunEnd, RunSummary};
 pub use self::executor::RunWasmThreads;
 pub use self::exit::{Exit, TypedExit};
+pub use self::id::{ThreadId, TypedThreadId};
+pub use self::info::{ThreadInfo, ThreadState, ThreadStats};
 pub use self::limits::{OverLimit, SoftLimit, ThreadLimits};
 pub use self::park::WaitFor;
 pub use self::policy::{Pick, ThreadParams, ThreadScheduler};
 pub use self::recycle::InstanceSnapshot;
-pub use self::remote::ThreadHandle;
+pub use self::remote::RemoteThread;
 #[cfg(all(debug_assertions, target_arch = "x86_64", target_os = "linux"))]
 #[doc(hidden)]
 pub use self::signal::interrupt;
 pub use self::slice::{Preemption, Slice};
 pub use self::spawn::ThreadOptions;
-pub use self::thread::{ThreadId, ThreadInfo, ThreadState, ThreadStats, TypedThreadId};
 pub(crate) use self::threads::PreemptiveThreads;
 pub(crate) use self::timer::EpochTimer;
 pub use self::trace::{Trace, TraceEvent, Traced};
+pub use self::view::WasmThreads;
 
 /// Why a guest thread leaves the CPU before it has finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,53 +205,15 @@ fn preemptive_yield(
 impl<T: 'static> StoreContextMut<'_, T> {
     /// See [`Store::spawn_wasm_thread`].
     pub fn spawn_wasm_thread(&mut self, func: Func, params: &[Val]) -> Result<ThreadId> {
-        self.spawn_wasm_thread_with(func, params, ThreadOptions::new())
-    }
-
-    /// See [`Store::spawn_wasm_thread_with`].
-    pub fn spawn_wasm_thread_with(
-        &mut self,
-        func: Func,
-        params: &[Val],
-        options: ThreadOptions,
-    ) -> Result<ThreadId> {
-        let call = spawn::Call::checked(self.0, func, params)?;
-        spawn::spawn(self, call, options)
-    }
-
-    /// See [`Store::spawn_typed_wasm_thread`].
-    pub fn spawn_typed_wasm_thread<P, R>(
-        &mut self,
-        func: &TypedFunc<P, R>,
-        params: P,
-    ) -> Result<TypedThreadId<R>>
-    where
-        P: WasmParams,
-        R: WasmResults,
-    {
-        self.spawn_typed_wasm_thread_with(func, params, ThreadOptions::new())
-    }
-
-    /// See [`Store::spawn_typed_wasm_thread_with`].
-    pub fn spawn_typed_wasm_thread_with<P, R>(
-        &mut self,
-        func: &TypedFunc<P, R>,
-        params: P,
-        options: ThreadOptions,
-    ) -> Result<TypedThreadId<R>>
-    where
-        P: WasmParams,
-        R: WasmResults,
-    {
-        typed::spawn(self, func, params, options)
+        ThreadOptions::new().spawn(self, func, params)
     }
 
     /// See [`Store::run_wasm_threads_for`].
     ///
     /// # Errors
     ///
-    /// Also if the calling host function was itself called by a guest thread of
-    /// this store.
+    /// Also if the calling host function was itself called by a guest thread of this
+    /// store.
     pub fn run_wasm_threads_for(&mut self, time: Duration) -> Result<RunSummary> {
         dispatch::run_for(self.0, time)
     }
@@ -244,41 +222,9 @@ impl<T: 'static> StoreContextMut<'_, T> {
     ///
     /// # Errors
     ///
-    /// If the calling host function was itself called by a guest thread of this
-    /// store.
+    /// If the calling host function was itself called by a guest thread of this store.
     pub fn shutdown_wasm_threads(&mut self) -> Result<usize> {
         shutdown::shutdown(self.0)
-    }
-
-    /// See [`Store::take_wasm_thread_exit`].
-    pub fn take_wasm_thread_exit(&mut self, id: ThreadId) -> Option<Exit> {
-        self.0.take_thread_exit(id)
-    }
-
-    /// See [`Store::take_typed_wasm_thread_exit`].
-    pub fn take_typed_wasm_thread_exit<R>(&mut self, id: TypedThreadId<R>) -> Option<TypedExit<R>>
-    where
-        R: WasmResults,
-    {
-        typed::take_exit(self, id)
-    }
-
-    /// See [`Store::wasm_thread`].
-    pub fn wasm_thread(&self, id: ThreadId) -> Option<ThreadInfo<'_>> {
-        self.0.preempt()?.get(id)
-    }
-
-    /// See [`Store::wasm_threads`].
-    pub fn wasm_threads(&self) -> impl Iterator<Item = ThreadInfo<'_>> {
-        self.0
-            .preempt()
-            .into_iter()
-            .flat_map(|threads| threads.list())
-    }
-
-    /// See [`Caller::current_wasm_thread`].
-    pub fn current_wasm_thread(&self) -> Option<ThreadId> {
-        Some(self.0.running_thread()?.id)
     }
 }
 
@@ -313,17 +259,17 @@ impl<T: 'static> StoreContextMut<'_, T> {
 /// let answer = b.get_typed_func::<(), i32>(&mut store, "answer")?;
 ///
 /// let spin = store.spawn_wasm_thread(spin, &[])?;
-/// let answer = store.spawn_typed_wasm_thread(&answer, ())?;
+/// let answer = ThreadOptions::new().spawn_typed(&mut store, &answer, ())?;
 /// let run = store.run_wasm_threads_for(Duration::from_millis(50))?;
 /// assert_eq!(run.end, RunEnd::TimeUp);
 /// assert_eq!(run.finished, 1);
 /// assert!(matches!(
-///     store.take_typed_wasm_thread_exit(answer),
-///     Some(TypedExit::Returned(42))
+///     answer.take_exit(&mut store),
+///     Some(preempt::TypedExit::Returned(42))
 /// ));
 ///
 /// assert_eq!(store.shutdown_wasm_threads(), 1);
-/// assert!(matches!(store.take_wasm_thread_exit(spin), Some(Exit::Killed)));
+/// assert!(matches!(spin.take_exit(&mut store), Some(Exit::Killed)));
 /// # Ok(())
 /// # }
 /// ```
@@ -340,7 +286,7 @@ impl<T: 'static> StoreContextMut<'_, T> {
 /// Give each guest thread an instance of its own, and let them share `shared`
 /// memories. Most instances have a memory and a stack pointer, and so are good for
 /// one thread at a time; pure functions of one instance may interleave.
-/// [`Store::wasm_thread_sharing`] allows everything.
+/// [`WasmThreads::set_sharing_allowed`] allows everything.
 ///
 /// ```
 /// # use wasmtime::*;
@@ -382,148 +328,61 @@ impl<T: 'static> StoreContextMut<'_, T> {
 /// borrows the store, its thread *keeps* the store while it is pending: the run
 /// sleeps, and goes on with that very thread.
 impl<T: 'static> Store<T> {
-    /// Spawns a guest thread which will call `func` with `params`.
+    /// Spawns a guest thread that calls `func` with `params`. [`ThreadOptions`] spawns
+    /// threads with a name, a slice or limits, with typed parameters, or in an instance of
+    /// their own.
     ///
-    /// It runs when [`Store::run_wasm_threads_for`] gives it its turn, after
-    /// those that were ready before.
+    /// It runs when [`Store::run_wasm_threads_for`] dispatches it, after those that are ready
+    /// already.
     ///
     /// # Errors
     ///
-    /// If the engine has no [`Preemption`], `func` or a parameter belongs to
-    /// another store, the parameters do not match the function's type, the thread
-    /// would [share](Store::wasm_thread_sharing) what is not `shared` with one that
-    /// has not finished, the store has [as many threads as it
-    /// may](Store::wasm_thread_limit), or there is no memory for another stack.
-    /// Nothing has changed then.
+    /// If the engine has no [`Preemption`], `func` or a parameter belongs to another store,
+    /// the parameters do not match the function's type, the thread would
+    /// [share](WasmThreads::set_sharing_allowed) state that is not `shared` with an
+    /// unfinished one, the store has [as many threads as it
+    /// may](WasmThreads::set_max_threads), or there is no memory for another stack. Nothing
+    /// has changed then.
     pub fn spawn_wasm_thread(&mut self, func: Func, params: &[Val]) -> Result<ThreadId> {
         self.as_context_mut().spawn_wasm_thread(func, params)
     }
 
-    /// As [`Store::spawn_wasm_thread`], with a name, a slice, limits and whatever else
-    /// [`ThreadOptions`] has.
+    /// Runs guest threads in turns until all have finished, nothing can wake the ones that
+    /// wait, or `time` is up: see [`RunEnd`].
+    ///
+    /// The first slice, host function or libcall that ends after `time` is up is the last
+    /// one. So the run is late by at most one slice of fuel, the time that a guest takes from
+    /// one epoch check to the next, or the time that a host function or one bulk operation on
+    /// a memory or table takes, including what the host function waits for. A `time` of zero
+    /// runs nothing; `Duration::MAX` sets no end.
+    ///
+    /// A trap, a stack overflow, or an error of a host function ends its own thread only,
+    /// and is found in that thread's [`Exit`]. A panic of a host function unwinds out of
+    /// this method after its thread has ended, and the other threads can be run on.
     ///
     /// # Errors
     ///
-    /// As [`Store::spawn_wasm_thread`], and if the slice is one that
-    /// [`Store::wasm_thread_slice`] would refuse, a limit is zero, or one of fuel is asked of
-    /// an engine that does not count it.
-    pub fn spawn_wasm_thread_with(
-        &mut self,
-        func: Func,
-        params: &[Val],
-        options: ThreadOptions,
-    ) -> Result<ThreadId> {
-        self.as_context_mut()
-            .spawn_wasm_thread_with(func, params, options)
-    }
-
-    /// As [`Store::spawn_wasm_thread`], with parameters and results whose types
-    /// are known to Rust.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::spawn_wasm_thread`].
-    pub fn spawn_typed_wasm_thread<P, R>(
-        &mut self,
-        func: &TypedFunc<P, R>,
-        params: P,
-    ) -> Result<TypedThreadId<R>>
-    where
-        P: WasmParams,
-        R: WasmResults,
-    {
-        self.as_context_mut().spawn_typed_wasm_thread(func, params)
-    }
-
-    /// As [`Store::spawn_wasm_thread_with`], with parameters and results whose
-    /// types are known to Rust.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::spawn_wasm_thread_with`].
-    pub fn spawn_typed_wasm_thread_with<P, R>(
-        &mut self,
-        func: &TypedFunc<P, R>,
-        params: P,
-        options: ThreadOptions,
-    ) -> Result<TypedThreadId<R>>
-    where
-        P: WasmParams,
-        R: WasmResults,
-    {
-        self.as_context_mut()
-            .spawn_typed_wasm_thread_with(func, params, options)
-    }
-
-    /// Runs guest threads in turns until all have finished, or those that have not wait for
-    /// what nobody does, or `time` is up: see [`RunEnd`].
-    ///
-    /// The first slice, host function or libcall that ends when `time` is up is the last:
-    /// the run is late by at most one slice of fuel, by the time that a guest
-    /// takes from one epoch check to the next, and by what a host function or one
-    /// bulk operation on a memory or table takes, or the former waits for. A `time` of
-    /// zero runs nothing; `Duration::MAX` puts no end to it.
-    ///
-    /// A trap, a stack overflow, or an error of a host function ends its own
-    /// thread only, and is found in that thread's [`Exit`]. A panic of a host
-    /// function unwinds out of this method after its thread was ended, and the
-    /// other threads can be run on.
-    ///
-    /// # Errors
-    ///
-    /// If the engine has no [`Preemption`], or the OS refuses to make the timer
-    /// thread that the first run under [`Preemption::Epoch`] needs. Also if the
-    /// [`ThreadScheduler`] that was set picks a thread which is not ready, or none
-    /// while some are: the run is over then, and all threads are as they were.
+    /// If the engine has no [`Preemption`], or the OS refuses to make the timer thread that
+    /// the first run under [`Preemption::Epoch`] needs. Also if the
+    /// [`ThreadScheduler`] picks a thread that is not ready, or none while some are: then
+    /// the run is over, and all threads are as they were.
     pub fn run_wasm_threads_for(&mut self, time: Duration) -> Result<RunSummary> {
         self.as_context_mut().run_wasm_threads_for(time)
     }
 
-    /// Ends all guest threads that have not finished, wherever they are
-    /// suspended, and returns how many that were. Each leaves [`Exit::Killed`].
+    /// Ends all guest threads that have not finished, wherever they are, and returns their
+    /// number. Each leaves [`Exit::Killed`].
     ///
-    /// The store can be used afterwards, and threads be spawned in it. While the threads are
-    /// being ended none can be spawned, by [hooks](Store::wasm_thread_exit_hook) say.
-    /// Dropping a store does the same first.
+    /// The store can be used afterwards, and threads can be spawned in it. None can be spawned
+    /// during the shutdown, for example by [hooks](ThreadId::on_exit). Dropping a store does
+    /// the same first.
     ///
     /// If host code panics meanwhile (a hook, the destructor of a host function's future),
     /// the other threads are ended all the same, and then the panic unwinds out of this
     /// method.
     pub fn shutdown_wasm_threads(&mut self) -> usize {
-        // A run would borrow the store, so none is on.
+        // A run would borrow the store, so there is none.
         self.as_context_mut().shutdown_wasm_threads().unwrap_or(0)
-    }
-
-    /// How the guest thread `id` ended, once: after this the store has forgotten
-    /// the thread.
-    ///
-    /// `None` if it has not finished, or it was detached, or its exit was taken
-    /// before, or there never was such a thread in this store.
-    pub fn take_wasm_thread_exit(&mut self, id: ThreadId) -> Option<Exit> {
-        self.as_context_mut().take_wasm_thread_exit(id)
-    }
-
-    /// As [`Store::take_wasm_thread_exit`], for a thread that was spawned with
-    /// [`Store::spawn_typed_wasm_thread`].
-    ///
-    /// Also `None` if that was another store.
-    pub fn take_typed_wasm_thread_exit<R>(&mut self, id: TypedThreadId<R>) -> Option<TypedExit<R>>
-    where
-        R: WasmResults,
-    {
-        self.as_context_mut().take_typed_wasm_thread_exit(id)
-    }
-
-    /// The guest thread `id`, if it has not finished or its exit was not taken.
-    pub fn wasm_thread(&self, id: ThreadId) -> Option<ThreadInfo<'_>> {
-        self.inner_opaque().preempt()?.get(id)
-    }
-
-    /// All guest threads that have not finished or whose exit was not taken, in
-    /// the order in which they were spawned.
-    pub fn wasm_threads(&self) -> impl Iterator<Item = ThreadInfo<'_>> {
-        let threads = self.inner_opaque().preempt();
-        threads.into_iter().flat_map(|threads| threads.list())
     }
 }
 
@@ -531,56 +390,5 @@ impl<T: 'static> Caller<'_, T> {
     /// See [`Store::spawn_wasm_thread`].
     pub fn spawn_wasm_thread(&mut self, func: Func, params: &[Val]) -> Result<ThreadId> {
         self.as_context_mut().spawn_wasm_thread(func, params)
-    }
-
-    /// See [`Store::spawn_wasm_thread_with`].
-    pub fn spawn_wasm_thread_with(
-        &mut self,
-        func: Func,
-        params: &[Val],
-        options: ThreadOptions,
-    ) -> Result<ThreadId> {
-        self.as_context_mut()
-            .spawn_wasm_thread_with(func, params, options)
-    }
-
-    /// See [`Store::set_wasm_thread_slice`].
-    pub fn set_wasm_thread_slice(&mut self, id: ThreadId, slice: Slice) -> Result<()> {
-        self.as_context_mut().set_wasm_thread_slice(id, slice)
-    }
-
-    /// See [`Store::take_wasm_thread_exit`].
-    pub fn take_wasm_thread_exit(&mut self, id: ThreadId) -> Option<Exit> {
-        self.as_context_mut().take_wasm_thread_exit(id)
-    }
-
-    /// See [`Store::wasm_thread`].
-    pub fn wasm_thread(&self, id: ThreadId) -> Option<ThreadInfo<'_>> {
-        self.store_opaque().preempt()?.get(id)
-    }
-
-    /// See [`Store::wasm_threads`].
-    pub fn wasm_threads(&self) -> impl Iterator<Item = ThreadInfo<'_>> {
-        let threads = self.store_opaque().preempt();
-        threads.into_iter().flat_map(|threads| threads.list())
-    }
-
-    /// The guest thread that called this host function, and `None` if it was a
-    /// plain call.
-    ///
-    /// This is also the thread whose host function called a guest that called
-    /// this one.
-    pub fn current_wasm_thread(&self) -> Option<ThreadId> {
-        Some(self.store_opaque().running_thread()?.id)
-    }
-
-    fn store_opaque(&self) -> &StoreOpaque {
-        crate::AsContext::as_context(self).0
-    }
-}
-
-impl<T: 'static> Store<T> {
-    fn inner_opaque(&self) -> &StoreOpaque {
-        crate::AsContext::as_context(self).0
     }
 }

@@ -3,13 +3,13 @@
 //!
 //! The future is on the thread's fiber, and is polled there: when the thread is
 //! dispatched after a wake. Between two polls it has no borrow of the store. While it is
-//! polled, a thread-local leads its [`Accessor`] to the store:
+//! polled, a thread-local leads its [`ConcurrentCaller`] to the store:
 //!
 //! ```text
 //!   fiber of the thread
 //!
 //!   trampoline -> wait_for: loop {
-//!                    POLLED = the store   --> Accessor::with -> Caller
+//!                    POLLED = the store   --> ConcurrentCaller::with -> Caller
 //!                    future.poll(thread's waker)
 //!                    POLLED = as before
 //!                    pending? park()      --> siblings run
@@ -24,9 +24,9 @@
 use super::alarm::Alarm;
 use super::clock::Moment;
 use super::host_return::{End, HostCall, after_function};
+use super::id::ThreadId;
 use super::park::{self, Park};
 use super::spawn::in_lifo_scope;
-use super::thread::ThreadId;
 use super::threads::EndWaker;
 use crate::prelude::*;
 use crate::runtime::vm::{
@@ -56,17 +56,17 @@ type BoxFuture<'a, R> = Pin<Box<dyn Future<Output = R> + Send + 'a>>;
 /// [`Linker::func_wrap_concurrent`].
 ///
 /// Such a future does not borrow the store, as others use it while the future is
-/// pending. It gets at the store with [`Accessor::with`], for as long as that closure
+/// pending. It gets at the store with [`ConcurrentCaller::with`], for as long as that closure
 /// takes.
-pub struct Accessor<T: 'static> {
+pub struct ConcurrentCaller<T: 'static> {
     /// Who has called.
     caller: Instance,
     _data: PhantomData<fn(&mut T)>,
 }
 
-impl<T: 'static> fmt::Debug for Accessor<T> {
+impl<T: 'static> fmt::Debug for ConcurrentCaller<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Accessor").finish_non_exhaustive()
+        f.debug_struct("ConcurrentCaller").finish_non_exhaustive()
     }
 }
 
@@ -118,7 +118,7 @@ impl Drop for Restore {
     }
 }
 
-impl<T: 'static> Accessor<T> {
+impl<T: 'static> ConcurrentCaller<T> {
     /// Calls `f` with the store, as the host function's caller.
     ///
     /// # Errors
@@ -147,7 +147,7 @@ impl<T: 'static> Accessor<T> {
             Some(_) => bail!("an accessor can only be used by the future that it was made for"),
             None => bail!(
                 "an accessor can only be used while its future is polled, and not within \
-                 `Accessor::with`"
+                 `ConcurrentCaller::with`"
             ),
         }
     }
@@ -156,16 +156,16 @@ impl<T: 'static> Accessor<T> {
     ///
     /// # Errors
     ///
-    /// As [`Accessor::with`].
-    pub fn current_wasm_thread(&self) -> Result<Option<ThreadId>> {
-        self.with(|caller| caller.current_wasm_thread())
+    /// As [`ConcurrentCaller::with`].
+    pub fn current_thread(&self) -> Result<Option<ThreadId>> {
+        self.with(|mut caller| caller.wasm_threads().current())
     }
 
     /// Waits for `time`.
     ///
     /// # Errors
     ///
-    /// As [`Accessor::with`].
+    /// As [`ConcurrentCaller::with`].
     pub async fn sleep(&self, time: Duration) -> Result<()> {
         self.sleep_until_moment(Moment::now().saturating_add(time))
             .await
@@ -175,7 +175,7 @@ impl<T: 'static> Accessor<T> {
     ///
     /// # Errors
     ///
-    /// As [`Accessor::with`].
+    /// As [`ConcurrentCaller::with`].
     pub async fn sleep_until(&self, end: Instant) -> Result<()> {
         self.sleep_until_moment(Moment::from_instant(end)).await
     }
@@ -210,7 +210,7 @@ impl<T: 'static> Accessor<T> {
     /// # Errors
     ///
     /// If there never was such a thread, it is the one that waits, or this is not a guest
-    /// thread. And as [`Accessor::with`].
+    /// thread. And as [`ConcurrentCaller::with`].
     pub async fn join(&self, id: ThreadId) -> Result<()> {
         let mut at_end: Option<Arc<EndWaker>> = None;
         core::future::poll_fn(|cx| {
@@ -272,7 +272,7 @@ impl<T: 'static> Accessor<T> {
 /// while it is not. A plain asynchronous call keeps the store meanwhile.
 fn wait_for<T: 'static, R>(
     caller: &mut Caller<'_, T>,
-    accessor: &Accessor<T>,
+    accessor: &ConcurrentCaller<T>,
     mut future: BoxFuture<'_, R>,
 ) -> Result<R> {
     let store = &mut *caller.store.0;
@@ -347,7 +347,7 @@ where
     T: 'static,
     P: WasmTyList,
     R: WasmRet,
-    F: Fn(&Accessor<T>, P) -> BoxFuture<'_, R> + Send + Sync + 'static,
+    F: Fn(&ConcurrentCaller<T>, P) -> BoxFuture<'_, R> + Send + Sync + 'static,
 {
     let run = |store: &mut dyn VMStore, instance: InstanceId| -> Result<()> {
         // SAFETY: I15. A function of a linker or store of this type is called by its
@@ -372,7 +372,7 @@ where
         let args = unsafe { args.as_mut() };
         // SAFETY: I15. They are of the function's type.
         let params = unsafe { HostFunc::load_typed_params::<P>(caller.store.0, args) };
-        let accessor = Accessor {
+        let accessor = ConcurrentCaller {
             caller: instance,
             _data: PhantomData,
         };
@@ -395,7 +395,7 @@ where
     T: 'static,
     P: WasmTyList,
     R: WasmRet,
-    F: Fn(&Accessor<T>, P) -> BoxFuture<'_, R> + Send + Sync + 'static,
+    F: Fn(&ConcurrentCaller<T>, P) -> BoxFuture<'_, R> + Send + Sync + 'static,
 {
     ensure!(
         !P::may_gc() && !R::may_gc(),
@@ -422,8 +422,8 @@ impl<T: 'static> Linker<T> {
     /// parked: its siblings run on.
     ///
     /// `func` gets the parameters, and returns a future that does not borrow the store.
-    /// The future gets at the store with the [`Accessor`], which also has
-    /// [`sleep`](Accessor::sleep) and [`join`](Accessor::join); it may wait for anything
+    /// The future gets at the store with the [`ConcurrentCaller`], which also has
+    /// [`sleep`](ConcurrentCaller::sleep) and [`join`](ConcurrentCaller::join); it may wait for anything
     /// else that wakes a [`Waker`], from any OS thread. An executor's own timers and
     /// sockets need a run within that executor.
     ///
@@ -480,7 +480,7 @@ impl<T: 'static> Linker<T> {
     where
         Params: WasmTyList,
         Return: WasmRet,
-        F: Fn(&Accessor<T>, Params) -> Pin<Box<dyn Future<Output = Return> + Send + '_>>
+        F: Fn(&ConcurrentCaller<T>, Params) -> Pin<Box<dyn Future<Output = Return> + Send + '_>>
             + Send
             + Sync
             + 'static,
@@ -504,7 +504,7 @@ impl Func {
         T: 'static,
         Params: WasmTyList,
         Return: WasmRet,
-        F: Fn(&Accessor<T>, Params) -> Pin<Box<dyn Future<Output = Return> + Send + '_>>
+        F: Fn(&ConcurrentCaller<T>, Params) -> Pin<Box<dyn Future<Output = Return> + Send + '_>>
             + Send
             + Sync
             + 'static,

@@ -41,7 +41,7 @@ const GRANULARITY: Duration = Duration::from_micros(100);
 /// How many futures have something to do.
 static BUSY: AtomicU32 = AtomicU32::new(0);
 
-/// A run as a future: see [`Store::run_wasm_threads`].
+/// A run as a future: see [`Store::run_wasm_threads_async`].
 #[must_use = "futures do nothing unless you `.await` or poll them"]
 pub struct RunWasmThreads<'a, T: 'static> {
     store: &'a mut Store<T>,
@@ -81,40 +81,31 @@ impl Drop for Busy {
 }
 
 impl<T: 'static> Store<T> {
-    /// As [`Store::run_wasm_threads_for`], without end, as a future: each poll runs guest
-    /// threads for a while, 10 ms at most, and then lets the executor go on.
+    /// As [`Store::run_wasm_threads_for`], as a future: each poll runs guest threads for a
+    /// while, at most 10 ms, and then lets the executor go on. `time` starts with the first
+    /// poll; [`Duration::MAX`] sets no end.
     ///
-    /// While all threads wait, so does the future. One that waits for an asynchronous host
-    /// function ([`Func::wrap_async`](crate::Func::wrap_async)) keeps the store: the future
-    /// is pending with it.
+    /// While all threads wait, so does the future. A thread that waits for an asynchronous
+    /// host function ([`Func::wrap_async`](crate::Func::wrap_async)) keeps the store: the
+    /// future is pending with it.
     ///
-    /// Works in any executor, and needs none: what waits for a time is woken by an OS thread
-    /// of this crate, one for the whole process, which ends when nothing does. It is `Send`
-    /// if `T` is, and a poll may be on another OS thread than the one before: many stores
-    /// use many cores.
+    /// This works in any executor, and without one. Timed waits are woken by an OS thread of
+    /// this crate, one for the whole process, which ends when nothing waits. The future is
+    /// `Send` if `T` is, and each poll may be on another OS thread: many stores use many
+    /// cores.
     ///
     /// With [`Preemption::Fuel`](crate::Preemption::Fuel) a poll lasts until a slice is over
-    /// or a guest comes back from a host function. That one goes on with the rest of its slice
-    /// in the next poll, so that the schedule is the same in each run.
+    /// or a guest comes back from a host function. That guest goes on with the rest of its
+    /// slice in the next poll, so that the schedule is the same in each run.
     ///
-    /// If the future is dropped between two polls the store is as after a run whose time
-    /// was up, but that a thread which was keeping it is ended, with
+    /// If the future is dropped between two polls, the store is as after a run whose time
+    /// was up, except that a thread which kept the store is ended with
     /// [`Exit::Killed`](crate::Exit::Killed).
     ///
     /// # Errors
     ///
     /// As [`Store::run_wasm_threads_for`].
-    pub fn run_wasm_threads(&mut self) -> RunWasmThreads<'_, T> {
-        self.run_wasm_threads_for_async(Duration::MAX)
-    }
-
-    /// As [`Store::run_wasm_threads`], for at most `time`, which starts with the first
-    /// poll.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::run_wasm_threads_for`].
-    pub fn run_wasm_threads_for_async(&mut self, time: Duration) -> RunWasmThreads<'_, T> {
+    pub fn run_wasm_threads_async(&mut self, time: Duration) -> RunWasmThreads<'_, T> {
         RunWasmThreads {
             store: self,
             time,

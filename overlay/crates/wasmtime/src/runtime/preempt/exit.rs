@@ -17,7 +17,7 @@ use smallvec::SmallVec;
 /// How a guest thread ended.
 ///
 /// Acquired from
-/// [`Store::take_wasm_thread_exit`](crate::Store::take_wasm_thread_exit).
+/// [`ThreadId::take_exit`](crate::ThreadId::take_exit).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Exit {
@@ -36,12 +36,12 @@ pub enum Exit {
 
     /// It was stopped by
     /// [`Store::shutdown_wasm_threads`](crate::Store::shutdown_wasm_threads),
-    /// [`Store::kill_wasm_thread`](crate::Store::kill_wasm_thread) or
-    /// [`ThreadHandle::kill`](crate::ThreadHandle::kill).
+    /// [`ThreadId::kill`](crate::ThreadId::kill) or
+    /// [`RemoteThread::kill`](super::RemoteThread::kill).
     Killed,
 
     /// It, or its group, had used more than its
-    /// [`ThreadLimits`](crate::ThreadLimits) allow.
+    /// [`ThreadLimits`](crate::preempt::ThreadLimits) allow.
     OverLimit(OverLimit),
 }
 

@@ -14,7 +14,7 @@
 //! call at either end of a dispatch, and is done for threads with such a limit only.
 
 use super::clock::{Moment, nanos};
-use super::thread::ThreadId;
+use super::id::ThreadId;
 use crate::prelude::*;
 use crate::runtime::vm::VMStore;
 use core::fmt;
@@ -25,10 +25,10 @@ pub(super) type LimitHook = Box<dyn FnMut(&mut dyn VMStore, SoftLimit) -> Result
 
 /// What a guest thread may use before it is ended, or its group: see
 /// [`ThreadOptions::limits`](crate::ThreadOptions::limits) and
-/// [`Store::wasm_thread_group_limits`](crate::Store::wasm_thread_group_limits).
+/// [`WasmThreads::set_group_limits`](super::WasmThreads::set_group_limits).
 ///
 /// A *soft* limit calls the hook of
-/// [`Store::wasm_thread_limit_hook`](crate::Store::wasm_thread_limit_hook) once when
+/// [`WasmThreads::set_soft_limit_hook`](super::WasmThreads::set_soft_limit_hook) once when
 /// it is reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ThreadLimits {

@@ -20,8 +20,8 @@
 
 use super::blocking::{self, Taken};
 use super::clock::Moment;
+use super::id::ThreadId;
 use super::remote::Remote;
-use super::thread::ThreadId;
 use super::{Leave, Suspension, preemptive_yield};
 use crate::prelude::*;
 use crate::runtime::vm::VMStore;
@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::task::Wake;
 use std::time::Instant;
 
-/// What a guest thread waits for: see [`ThreadInfo::waits_for`](crate::ThreadInfo::waits_for).
+/// What a guest thread waits for: see [`ThreadInfo::waits_for`](crate::preempt::ThreadInfo::waits_for).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WaitFor {

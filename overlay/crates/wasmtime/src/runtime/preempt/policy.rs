@@ -9,7 +9,7 @@
 //! preempted goes to the back, as does a new one, so between two dispatches of a
 //! thread every other runnable thread is dispatched at most once more.
 
-use super::thread::ThreadId;
+use super::id::ThreadId;
 use crate::prelude::*;
 use core::any::Any;
 use std::collections::VecDeque;
@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 /// The store carries these and does not look at them: which of them mean anything,
 /// and what, is up to the scheduler. Set with the methods of the same names of
 /// [`ThreadOptions`](crate::ThreadOptions), and later with
-/// [`Store::set_wasm_thread_params`](crate::Store::set_wasm_thread_params).
+/// [`ThreadId::set_params`](crate::ThreadId::set_params).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ThreadParams {
@@ -49,7 +49,7 @@ impl ThreadParams {
         ensure!(
             self.weight > 0,
             "a guest thread's weight of 0 would keep it from running: it must be at \
-             least 1; `Store::suspend_wasm_thread` stops one for a while"
+             least 1; `ThreadId::suspend` stops one for a while"
         );
         Ok(())
     }

@@ -5,12 +5,13 @@ use super::exit::OwnedVal;
 use super::spawn::in_lifo_scope;
 use crate::prelude::*;
 use crate::store::{InstanceId, StoreOpaque};
-use crate::{AsContextMut, Global, Instance, Mutability, Ref, Store, StoreContextMut, Table, Val};
+use crate::{AsContextMut, Global, Instance, Mutability, Ref, Table, Val};
 use core::fmt;
 use core::ptr::NonNull;
 use wasmtime_environ::{EntityRef, PassiveElemIndex};
 
-/// The state of an instance, to which it can be [reset](Store::reset_wasm_instance).
+/// What an instance has of its own: its mutable globals, its tables, and which of its segments
+/// were dropped. An instance can be restored to it, and used again.
 pub struct InstanceSnapshot {
     instance: Instance,
     /// The mutable ones.
@@ -29,12 +30,17 @@ impl fmt::Debug for InstanceSnapshot {
     }
 }
 
-impl<T: 'static> StoreContextMut<'_, T> {
-    /// See [`Store::snapshot_wasm_instance`].
-    pub fn snapshot_wasm_instance(&mut self, instance: &Instance) -> Result<InstanceSnapshot> {
-        let id = self.0.own_instance(instance)?;
-        let store_id = self.0.id();
-        let vm = self.0.instance(id);
+impl InstanceSnapshot {
+    /// Takes a snapshot of `instance`.
+    ///
+    /// # Errors
+    ///
+    /// If the instance belongs to another store.
+    pub fn new(mut store: impl AsContextMut, instance: &Instance) -> Result<InstanceSnapshot> {
+        let mut store = store.as_context_mut();
+        let id = store.0.own_instance(instance)?;
+        let store_id = store.0.id();
+        let vm = store.0.instance(id);
         let module = vm.env_module().clone();
         let globals = vm.defined_globals(store_id).map(|(_, global)| global);
         let globals: Vec<Global> = globals.collect();
@@ -44,7 +50,7 @@ impl<T: 'static> StoreContextMut<'_, T> {
             .collect();
         let elements = module.passive_elements.keys();
         let elements: Vec<PassiveElemIndex> = elements.collect();
-        in_lifo_scope(self, |store| {
+        in_lifo_scope(&mut store, |store| {
             let mut saved_globals = Vec::new();
             for global in globals {
                 if global.ty(&store).mutability() == Mutability::Var {
@@ -79,30 +85,40 @@ impl<T: 'static> StoreContextMut<'_, T> {
         })
     }
 
-    /// See [`Store::reset_wasm_instance`].
-    pub fn reset_wasm_instance(&mut self, snapshot: &InstanceSnapshot) -> Result<bool> {
-        let id = self.0.own_instance(&snapshot.instance)?;
-        let elements = snapshot.elements.iter().enumerate();
+    /// Makes the instance what it was when the snapshot was taken, so that another guest
+    /// thread can use it instead of a new one. Returns whether it is. `false`, with nothing
+    /// changed, if the instance has a memory of its own, a table has grown since, or an
+    /// element segment was dropped.
+    ///
+    /// What the instance imports is not touched. No guest thread should be in it.
+    ///
+    /// # Errors
+    ///
+    /// If the instance belongs to another store.
+    pub fn restore(&self, mut store: impl AsContextMut) -> Result<bool> {
+        let mut store = store.as_context_mut();
+        let id = store.0.own_instance(&self.instance)?;
+        let elements = self.elements.iter().enumerate();
         let is_there = |(i, was_there): (usize, &bool)| {
-            *was_there == self.0.has_elements(id, PassiveElemIndex::new(i))
+            *was_there == store.0.has_elements(id, PassiveElemIndex::new(i))
         };
         let mut elements = elements.map(is_there);
         let same_elements = elements.all(|same| same);
         let has_grown = |(table, values): &(Table, Vec<OwnedVal>)| {
-            table.size(&self) != u64::try_from(values.len()).unwrap_or(u64::MAX)
+            table.size(&store) != u64::try_from(values.len()).unwrap_or(u64::MAX)
         };
-        if snapshot.has_memory || !same_elements || snapshot.tables.iter().any(has_grown) {
+        if self.has_memory || !same_elements || self.tables.iter().any(has_grown) {
             return Ok(false);
         }
-        for (i, length) in snapshot.data.iter().enumerate() {
-            self.0.set_data_length(id, i, *length);
+        for (i, length) in self.data.iter().enumerate() {
+            store.0.set_data_length(id, i, *length);
         }
-        in_lifo_scope(self, |store| {
-            for (global, value) in &snapshot.globals {
+        in_lifo_scope(&mut store, |store| {
+            for (global, value) in &self.globals {
                 let value = value.to_val(store.0);
                 global.set(&mut *store, value)?;
             }
-            for (table, values) in &snapshot.tables {
+            for (table, values) in &self.tables {
                 for (i, value) in (0..).zip(values) {
                     let value = value.to_val(store.0);
                     let value = value.ref_().unwrap_or(Ref::Func(None));
@@ -111,32 +127,6 @@ impl<T: 'static> StoreContextMut<'_, T> {
             }
             Ok(true)
         })
-    }
-}
-
-impl<T: 'static> Store<T> {
-    /// Takes note of what `instance` has of its own: its mutable globals, its tables, and
-    /// which of its segments were dropped.
-    ///
-    /// # Errors
-    ///
-    /// If the instance is of another store.
-    pub fn snapshot_wasm_instance(&mut self, instance: &Instance) -> Result<InstanceSnapshot> {
-        self.as_context_mut().snapshot_wasm_instance(instance)
-    }
-
-    /// Makes an instance what it was when the snapshot was taken, so that another guest
-    /// thread can use it instead of a new one. Returns whether it is: `false`, with nothing
-    /// changed, if it has a memory of its own, or since then a table has grown or an element
-    /// segment was dropped.
-    ///
-    /// What the instance imports is not touched. No guest thread should be in it.
-    ///
-    /// # Errors
-    ///
-    /// If the snapshot is of another store's instance.
-    pub fn reset_wasm_instance(&mut self, snapshot: &InstanceSnapshot) -> Result<bool> {
-        self.as_context_mut().reset_wasm_instance(snapshot)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What other OS threads may ask of the guest threads of a store: [`ThreadHandle`].
+//! What other OS threads may ask of the guest threads of a store: [`RemoteThread`].
 //!
 //! ```text
 //!   any OS thread                      the OS thread of the run
@@ -15,9 +15,9 @@
 //! dispatch, or by the next run.
 
 use super::host_return::Attention;
+use super::id::ThreadId;
 use super::park;
 use super::slice::Preemption;
-use super::thread::ThreadId;
 use super::timer::Kick;
 use crate::prelude::*;
 use core::fmt;
@@ -27,18 +27,18 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A guest thread, for any OS thread: see
-/// [`Store::wasm_thread_handle`](crate::Store::wasm_thread_handle).
+/// [`ThreadId::remote`].
 ///
 /// Of no effect once the thread has finished or the store is gone.
 #[derive(Clone)]
-pub struct ThreadHandle {
+pub struct RemoteThread {
     id: ThreadId,
     remote: Arc<Remote>,
 }
 
-impl ThreadHandle {
-    pub(super) fn new(id: ThreadId, remote: Arc<Remote>) -> ThreadHandle {
-        ThreadHandle { id, remote }
+impl RemoteThread {
+    pub(super) fn new(id: ThreadId, remote: Arc<Remote>) -> RemoteThread {
+        RemoteThread { id, remote }
     }
 
     /// Whose handle this is.
@@ -47,7 +47,7 @@ impl ThreadHandle {
     }
 
     /// Ends the thread, as
-    /// [`Store::kill_wasm_thread`](crate::Store::kill_wasm_thread) does.
+    /// [`ThreadId::kill`] does.
     ///
     /// Returns at once. If a run is on, the thread is ended in it: at once if the
     /// thread is on the CPU and in Wasm under
@@ -66,9 +66,9 @@ impl ThreadHandle {
     }
 }
 
-impl fmt::Debug for ThreadHandle {
+impl fmt::Debug for RemoteThread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ThreadHandle").field(&self.id).finish()
+        f.debug_tuple("RemoteThread").field(&self.id).finish()
     }
 }
 

@@ -149,7 +149,7 @@ impl StoreOpaque {
              {what}. WebAssembly lets others change what a thread sees in `shared` memories \
              only: give each thread an instance of its own, keep what they have in common in \
              a `shared` memory, or allow them to share anything with \
-             `Store::wasm_thread_sharing`"
+             `WasmThreads::set_sharing_allowed`"
         )
     }
 }

@@ -61,7 +61,7 @@ pub enum Preemption {
     /// spawn a thread in a store with a module whose tables can grow, or which has
     /// passive element segments; those that compilers make are not so.
     ///
-    /// Fuel can be metered as well. See [`ThreadStats`](crate::ThreadStats) for how
+    /// Fuel can be metered as well. See [`ThreadStats`](crate::preempt::ThreadStats) for how
     /// exact the count is. A suspended thread holds some of the store's fuel, at most
     /// 1,000,000 units and at most its share of half of the budget but for the last
     /// 1,000 units. It comes back when the thread ends.
@@ -109,7 +109,7 @@ pub enum Slice {
     /// same can be in step with a guest, which is then preempted at the same place in each
     /// turn of a loop, while it holds a lock perhaps, so that its siblings never get that.
     /// The amounts are the same in each store, unless it has another
-    /// [seed](crate::Store::wasm_thread_slice_seed).
+    /// [seed](super::WasmThreads::set_slice_seed).
     Fuel(u64),
 }
 

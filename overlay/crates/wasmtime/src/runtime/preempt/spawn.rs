@@ -2,20 +2,44 @@
 
 use super::blocking;
 use super::exit::{OwnedVal, Values};
+use super::id::{ThreadId, TypedThreadId};
 use super::limits::ThreadLimits;
 use super::policy::ThreadParams;
 use super::slice::Slice;
-use super::thread::ThreadId;
+use super::typed;
 use crate::fiber;
 use crate::prelude::*;
 use crate::runtime::vm::tls_eager_initialize;
 use crate::store::{InstanceId, StoreInner, StoreOpaque};
-use crate::{AsContextMut, Func, FuncType, StoreContextMut, Val, ValRaw};
+use crate::{
+    AsContextMut, Func, FuncType, StoreContextMut, TypedFunc, Val, ValRaw, WasmParams, WasmResults,
+};
 use core::ptr::NonNull;
 use core::time::Duration;
 
-/// How to spawn a guest thread, for
-/// [`Store::spawn_wasm_thread_with`](crate::Store::spawn_wasm_thread_with).
+/// Spawns guest threads with a name, a slice, limits and so on, as
+/// [`std::thread::Builder`] does for OS threads.
+///
+/// ```
+/// # use wasmtime::*;
+/// # use std::time::Duration;
+/// # fn main() -> Result<()> {
+/// # let mut config = Config::new();
+/// # config.preemption(Preemption::Fuel);
+/// # let engine = Engine::new(&config)?;
+/// # let module = Module::new(&engine, r#"(module (func (export "spin") (loop br 0)))"#)?;
+/// # let mut store = Store::new(&engine, ());
+/// # let instance = Instance::new(&mut store, &module, &[])?;
+/// let spin = instance.get_func(&mut store, "spin").unwrap();
+/// let id = ThreadOptions::new()
+///     .name("spinner")
+///     .fuel_limit(1_000_000)
+///     .spawn(&mut store, spin, &[])?;
+/// store.run_wasm_threads_for(Duration::MAX)?;
+/// assert!(matches!(id.take_exit(&mut store), Some(Exit::OverLimit(_))));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct ThreadOptions {
     pub(super) name: Option<Box<str>>,
@@ -41,7 +65,7 @@ impl ThreadOptions {
         self.attributes.get_or_insert_default()
     }
 
-    /// Names the thread, for [`ThreadInfo::name`](crate::ThreadInfo::name).
+    /// Names the thread, for [`ThreadInfo::name`](crate::preempt::ThreadInfo::name).
     /// Names need not be unique.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into().into_boxed_str());
@@ -56,21 +80,21 @@ impl ThreadOptions {
     }
 
     /// Its share of the CPU relative to others', for a
-    /// [`ThreadScheduler`](crate::ThreadScheduler) that looks at it. 1 by default.
+    /// [`ThreadScheduler`](crate::preempt::ThreadScheduler) that looks at it. 1 by default.
     pub fn weight(mut self, weight: u32) -> Self {
         self.attributes().params.weight = weight;
         self
     }
 
     /// Those with a higher priority go first, for a
-    /// [`ThreadScheduler`](crate::ThreadScheduler) that looks at it. 0 by default.
+    /// [`ThreadScheduler`](crate::preempt::ThreadScheduler) that looks at it. 0 by default.
     pub fn priority(mut self, priority: i32) -> Self {
         self.attributes().params.priority = priority;
         self
     }
 
     /// The group that the thread is of: it shares the
-    /// [limits](crate::Store::wasm_thread_group_limits) of the group, and perhaps its
+    /// [limits](super::WasmThreads::set_group_limits) of the group, and perhaps its
     /// share of the CPU. 0, the default, for none.
     pub fn group(mut self, group: u64) -> Self {
         self.attributes().params.group = group;
@@ -79,7 +103,7 @@ impl ThreadOptions {
 
     /// How soon the thread should be done after it was spawned or woken, in ticks
     /// (nanoseconds, or units of fuel), for a
-    /// [`ThreadScheduler`](crate::ThreadScheduler) that looks at it. None by default,
+    /// [`ThreadScheduler`](crate::preempt::ThreadScheduler) that looks at it. None by default,
     /// and not a limit.
     pub fn deadline(mut self, ticks: u64) -> Self {
         self.attributes().params.deadline = Some(ticks);
@@ -116,11 +140,48 @@ impl ThreadOptions {
     /// Whether the thread is forgotten as soon as it ends, however that is.
     ///
     /// Otherwise, which is the default, it counts against
-    /// [`Store::wasm_thread_limit`](crate::Store::wasm_thread_limit) until its
+    /// [`WasmThreads::set_max_threads`](super::WasmThreads::set_max_threads) until its
     /// exit is taken.
     pub fn detached(mut self, detached: bool) -> Self {
         self.detached = detached;
         self
+    }
+
+    /// Spawns a thread that calls `func` with `params`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::spawn_wasm_thread`](crate::Store::spawn_wasm_thread), and if the slice is
+    /// one that [`WasmThreads::set_slice`](super::WasmThreads::set_slice) would refuse, a
+    /// limit is zero, or one of fuel is asked of an engine that does not count fuel.
+    pub fn spawn(
+        self,
+        mut store: impl AsContextMut,
+        func: Func,
+        params: &[Val],
+    ) -> Result<ThreadId> {
+        let mut store = store.as_context_mut();
+        let call = Call::checked(store.0, func, params)?;
+        spawn(&mut store, call, self)
+    }
+
+    /// As [`ThreadOptions::spawn`], with parameters and results whose types are known to
+    /// Rust.
+    ///
+    /// # Errors
+    ///
+    /// As [`ThreadOptions::spawn`].
+    pub fn spawn_typed<P, R>(
+        self,
+        mut store: impl AsContextMut,
+        func: &TypedFunc<P, R>,
+        params: P,
+    ) -> Result<TypedThreadId<R>>
+    where
+        P: WasmParams,
+        R: WasmResults,
+    {
+        typed::spawn(&mut store.as_context_mut(), func, params, self)
     }
 }
 

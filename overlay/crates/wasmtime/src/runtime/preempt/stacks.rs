@@ -13,7 +13,7 @@ use crate::prelude::*;
 use crate::store::StoreOpaque;
 use wasmtime_fiber::FiberStack;
 
-/// How many stacks a store keeps unless `Store::wasm_thread_idle_stacks` says otherwise.
+/// How many stacks a store keeps unless `WasmThreads::set_max_idle_stacks` says otherwise.
 const DEFAULT_MAX: usize = 64;
 
 pub(super) struct IdleStacks {

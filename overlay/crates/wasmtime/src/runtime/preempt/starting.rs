@@ -5,7 +5,7 @@
 //! CPU from. Here the thread that is to use the instance starts it:
 //!
 //! ```text
-//!   spawn_wasm_instance:  make the instance, which nobody can get at yet
+//!   spawn_instance:  make the instance, which nobody can get at yet
 //!        |
 //!        v  on the thread
 //!   its startup function, and `_initialize` of a reactor
@@ -15,11 +15,11 @@
 //! ```
 
 use super::blocking;
+use super::id::ThreadId;
 use super::spawn::{self, Call, ThreadOptions, in_lifo_scope};
-use super::thread::ThreadId;
 use crate::prelude::*;
 use crate::runtime::vm::VMStore;
-use crate::{AsContextMut, Func, Instance, InstancePre, Store, StoreContextMut, Val};
+use crate::{AsContextMut, Func, Instance, InstancePre, StoreContextMut, Val};
 use core::future::Future;
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
@@ -27,62 +27,77 @@ use core::task::{Context, Poll, Waker};
 /// What sets up a reactor of WASI.
 const INITIALIZE: &str = "_initialize";
 
-impl<T: 'static> StoreContextMut<'_, T> {
-    /// See [`Store::spawn_wasm_instance`].
-    pub fn spawn_wasm_instance(
-        &mut self,
+impl ThreadOptions {
+    /// Spawns a thread in an instance of its own. The thread makes the instance what
+    /// [`InstancePre::instantiate`] returns. If it exports `_initialize` without parameters
+    /// and results, it is a reactor of WASI, and the thread calls that, as
+    /// [`Linker::module`](crate::Linker::module) does. Then it calls `started` with the
+    /// instance, and then the function that `started` returns, which must belong to the
+    /// instance.
+    ///
+    /// So start functions and `_initialize` are preempted, limited and killed like all
+    /// other code of a guest. Nothing interrupts them in `instantiate`: use this for guests
+    /// that are not trusted.
+    ///
+    /// `started` is host code, as in a host function: no sibling runs meanwhile, whatever
+    /// it calls. Not with [`Config::coredump_on_trap`](crate::Config::coredump_on_trap).
+    ///
+    /// ```
+    /// # use wasmtime::*;
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<()> {
+    /// # let mut config = Config::new();
+    /// # config.preemption(Preemption::Fuel);
+    /// # let engine = Engine::new(&config)?;
+    /// let module = Module::new(
+    ///     &engine,
+    ///     r#"(module
+    ///         (func $for_ever (loop br 0))
+    ///         (start $for_ever)
+    ///         (func (export "main")))"#,
+    /// )?;
+    /// let pre = Linker::new(&engine).instantiate_pre(&module)?;
+    /// let mut store = Store::new(&engine, ());
+    /// let options = ThreadOptions::new().fuel_limit(1_000_000);
+    /// let id = options.spawn_instance(&mut store, &pre, |mut store, instance| {
+    ///     let main = instance.get_typed_func::<(), ()>(&mut store, "main")?;
+    ///     Ok((*main.func(), vec![]))
+    /// })?;
+    /// store.run_wasm_threads_for(Duration::MAX)?;
+    /// assert!(matches!(id.take_exit(&mut store), Some(Exit::OverLimit(_))));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`InstancePre::instantiate`], but for what the start function does, and as
+    /// [`ThreadOptions::spawn`]. A trap of the start function or of `_initialize`, an error
+    /// of `started`, or a function that belongs to another instance or takes other
+    /// parameters, is the thread's [`Exit::Trapped`](crate::Exit::Trapped).
+    pub fn spawn_instance<T: 'static>(
+        self,
+        mut store: impl AsContextMut<Data = T>,
         pre: &InstancePre<T>,
-        options: ThreadOptions,
         started: impl FnOnce(StoreContextMut<'_, T>, Instance) -> Result<(Func, Vec<Val>)>
         + Send
         + Sync
         + 'static,
     ) -> Result<ThreadId> {
-        self.spawn_starting(pre, options, |_, _| Ok(()), started)
-    }
-
-    /// See [`Store::spawn_wasm_reactor`].
-    pub fn spawn_wasm_reactor(
-        &mut self,
-        pre: &InstancePre<T>,
-        options: ThreadOptions,
-        started: impl FnOnce(StoreContextMut<'_, T>, Instance) -> Result<(Func, Vec<Val>)>
-        + Send
-        + Sync
-        + 'static,
-    ) -> Result<ThreadId> {
-        self.spawn_starting(pre, options, initialize, started)
-    }
-
-    /// See [`Store::ensure_wasm_thread_can_spawn`].
-    pub fn ensure_wasm_thread_can_spawn(&mut self, options: &ThreadOptions) -> Result<()> {
-        spawn::ensure_can_spawn(self.0, options)?;
-        self.0.ensure_stack()
-    }
-
-    fn spawn_starting(
-        &mut self,
-        pre: &InstancePre<T>,
-        options: ThreadOptions,
-        initialize: fn(&mut StoreContextMut<'_, T>, Instance) -> Result<()>,
-        started: impl FnOnce(StoreContextMut<'_, T>, Instance) -> Result<(Func, Vec<Val>)>
-        + Send
-        + Sync
-        + 'static,
-    ) -> Result<ThreadId> {
-        self.ensure_wasm_thread_can_spawn(&options)?;
-        self.0.ensure_signals_reach(pre.module())?;
+        let mut store = store.as_context_mut();
+        store.wasm_threads().ensure_can_spawn(&self)?;
+        store.0.ensure_signals_reach(pre.module())?;
         #[cfg(feature = "coredump")]
         ensure!(
-            !self.0.engine().config().coredump_on_trap,
+            !store.0.engine().config().coredump_on_trap,
             "an instance cannot be spawned with `Config::coredump_on_trap`: a sibling's core \
              dump would show it before it has started; use `InstancePre::instantiate`, and then \
              `Store::spawn_wasm_thread`"
         );
-        let instance = unstarted(self, pre)?;
+        let instance = unstarted(&mut store, pre)?;
         let id = instance.id.instance();
-        let owner = self.0.ensure_instance_shares_nothing(id)?;
-        spawn::spawn_fiber(self, options, owner, move |store| {
+        let owner = store.0.ensure_instance_shares_nothing(id)?;
+        spawn::spawn_fiber(&mut store, self, owner, move |store| {
             if instance.id.get_mut(store.0).needs_startup() {
                 instance.start_raw(store)?;
             }
@@ -131,97 +146,5 @@ fn unstarted<T: 'static>(
             "an instance cannot be spawned in a store whose resource limiter waits: use \
              `InstancePre::instantiate_async`, and then `Store::spawn_wasm_thread`"
         ),
-    }
-}
-
-impl<T: 'static> Store<T> {
-    /// Spawns a guest thread in an instance of its own: it makes the instance what
-    /// [`InstancePre::instantiate`] returns, calls `started` with it, and then the function
-    /// that this returns, which has to be of the instance.
-    ///
-    /// So the start function is preempted, limited and killed like all else of a guest. In
-    /// `instantiate` nothing interrupts it: use this for guests that are not trusted.
-    ///
-    /// `started` is host code, as in a host function: no sibling runs meanwhile, whatever
-    /// it calls. Not with [`Config::coredump_on_trap`](crate::Config::coredump_on_trap).
-    ///
-    /// ```
-    /// # use wasmtime::*;
-    /// # use std::time::Duration;
-    /// # fn main() -> Result<()> {
-    /// # let mut config = Config::new();
-    /// # config.preemption(Preemption::Fuel);
-    /// # let engine = Engine::new(&config)?;
-    /// let module = Module::new(
-    ///     &engine,
-    ///     r#"(module
-    ///         (func $for_ever (loop br 0))
-    ///         (start $for_ever)
-    ///         (func (export "main")))"#,
-    /// )?;
-    /// let pre = Linker::new(&engine).instantiate_pre(&module)?;
-    /// let mut store = Store::new(&engine, ());
-    /// let options = ThreadOptions::new().fuel_limit(1_000_000);
-    /// let id = store.spawn_wasm_instance(&pre, options, |mut store, instance| {
-    ///     let main = instance.get_typed_func::<(), ()>(&mut store, "main")?;
-    ///     Ok((*main.func(), vec![]))
-    /// })?;
-    /// store.run_wasm_threads_for(Duration::MAX)?;
-    /// assert!(matches!(
-    ///     store.take_wasm_thread_exit(id),
-    ///     Some(Exit::OverLimit(_))
-    /// ));
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As [`InstancePre::instantiate`], but for what the start function does, and as
-    /// [`Store::spawn_wasm_thread_with`]. A trap of the start function, an error of
-    /// `started`, or that the function is of another instance or takes other parameters,
-    /// is the thread's [`Exit::Trapped`](crate::Exit::Trapped).
-    pub fn spawn_wasm_instance(
-        &mut self,
-        pre: &InstancePre<T>,
-        options: ThreadOptions,
-        started: impl FnOnce(StoreContextMut<'_, T>, Instance) -> Result<(Func, Vec<Val>)>
-        + Send
-        + Sync
-        + 'static,
-    ) -> Result<ThreadId> {
-        self.as_context_mut()
-            .spawn_wasm_instance(pre, options, started)
-    }
-
-    /// As [`Store::spawn_wasm_instance`], for a reactor of WASI, which is a module that is
-    /// not to be run but used: calls its `_initialize` before `started`, if it exports one
-    /// that takes and returns nothing. The thread preempts, limits and ends that, too.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::spawn_wasm_instance`].
-    pub fn spawn_wasm_reactor(
-        &mut self,
-        pre: &InstancePre<T>,
-        options: ThreadOptions,
-        started: impl FnOnce(StoreContextMut<'_, T>, Instance) -> Result<(Func, Vec<Val>)>
-        + Send
-        + Sync
-        + 'static,
-    ) -> Result<ThreadId> {
-        self.as_context_mut()
-            .spawn_wasm_reactor(pre, options, started)
-    }
-
-    /// Checks that a guest thread with these options can be spawned, whatever it calls:
-    /// before an instance is made for it, as a store never frees one.
-    ///
-    /// # Errors
-    ///
-    /// If there are as many threads as there may be, or there is no stack for one more; or
-    /// if the options are not good.
-    pub fn ensure_wasm_thread_can_spawn(&mut self, options: &ThreadOptions) -> Result<()> {
-        self.as_context_mut().ensure_wasm_thread_can_spawn(options)
     }
 }

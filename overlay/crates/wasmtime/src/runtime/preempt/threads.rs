@@ -56,6 +56,8 @@ use super::clock::{Moment, nanos};
 use super::executor::Busy;
 use super::exit::{Exit, OwnedExit, Values};
 use super::host_return::Attention;
+use super::id::{IdHasher, ThreadId};
+use super::info::ThreadInfo;
 use super::jitter::Jitter;
 use super::limits::{Allowance, Budget, LimitHook, thread_cpu_time};
 use super::policy::{Policy, RoundRobin, ThreadParams};
@@ -64,7 +66,6 @@ use super::sharing::Sharing;
 use super::slice::{Preemption, Slice};
 use super::spawn::ThreadOptions;
 use super::stacks::IdleStacks;
-use super::thread::{IdHasher, ThreadId, ThreadInfo};
 use super::trace::{Ring, Traced};
 use crate::fiber::StoreFiber;
 use crate::prelude::*;
@@ -162,7 +163,7 @@ pub(crate) struct PreemptiveThreads {
 
 impl PreemptiveThreads {
     /// How many threads a store may have until
-    /// `Store::wasm_thread_limit` says otherwise.
+    /// `WasmThreads::set_max_threads` says otherwise.
     const DEFAULT_LIMIT: usize = 10_000;
 
     pub(super) fn new(preemption: Preemption, attention: Attention) -> PreemptiveThreads {
@@ -226,7 +227,7 @@ impl PreemptiveThreads {
             "cannot spawn a guest thread: with its stack of {stack} bytes the stacks of \
              the store's {} would have more than {} bytes, which is their limit; use a \
              smaller `Config::async_stack_size` (and `Config::max_wasm_stack`), wait for others \
-             to finish, or raise the limit with `Store::wasm_thread_stack_limit`",
+             to finish, or raise the limit with `WasmThreads::set_max_stack_bytes`",
             self.live + 1,
             self.stack_limit,
         );
@@ -234,7 +235,7 @@ impl PreemptiveThreads {
             self.threads.len() < self.limit,
             "cannot spawn a guest thread: the store has {} already, which is its \
              limit; take the exits of finished ones, spawn them as `detached`, or \
-             raise the limit with `Store::wasm_thread_limit`",
+             raise the limit with `WasmThreads::set_max_threads`",
             self.threads.len(),
         );
         Ok(())

@@ -1,6 +1,6 @@
 //! A record of what happened to guest threads: a ring that keeps the latest events.
 
-use super::thread::ThreadId;
+use super::id::ThreadId;
 use crate::prelude::*;
 use std::collections::VecDeque;
 
@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceEvent {
     /// In ticks of the store's clock: nanoseconds, or units of fuel where slices are
-    /// fuel. See [`ThreadScheduler`](crate::ThreadScheduler).
+    /// fuel. See [`ThreadScheduler`](crate::preempt::ThreadScheduler).
     pub at: u64,
     /// Whom it is about. The thread 0, which there never is, stands for none.
     pub thread: ThreadId,
@@ -54,7 +54,7 @@ pub enum Traced {
 }
 
 /// A record of events, oldest first: see
-/// [`Store::take_wasm_thread_trace`](crate::Store::take_wasm_thread_trace).
+/// [`WasmThreads::take_trace`](super::WasmThreads::take_trace).
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
     /// What happened.

@@ -6,8 +6,8 @@
 #[cfg(feature = "gc")]
 use super::exit;
 use super::exit::{OwnedExit, OwnedVal, TypedExit, Values};
+use super::id::TypedThreadId;
 use super::spawn::{self, Call, ThreadOptions, in_lifo_scope};
-use super::thread::TypedThreadId;
 use crate::bail_bug;
 use crate::prelude::*;
 use crate::store::AutoAssertNoGc;

@@ -4,7 +4,7 @@ use super::{PreemptiveThreads, Thread};
 use crate::prelude::*;
 use crate::runtime::preempt::clock::Moment;
 use crate::runtime::preempt::park::{self, Park, ThreadWaker, WaitFor};
-use crate::runtime::preempt::thread::ThreadId;
+use crate::runtime::preempt::id::ThreadId;
 use crate::runtime::preempt::trace::Traced;
 use crate::store::StoreOpaque;
 use core::sync::atomic::{Ordering, fence};

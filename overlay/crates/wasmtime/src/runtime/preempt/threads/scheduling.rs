@@ -4,7 +4,7 @@ use super::{PreemptiveThreads, Thread};
 use crate::prelude::*;
 use crate::runtime::preempt::clock::Moment;
 use crate::runtime::preempt::policy::{Pick, Policy, ThreadParams, ThreadScheduler};
-use crate::runtime::preempt::thread::ThreadId;
+use crate::runtime::preempt::id::ThreadId;
 use core::any::Any;
 
 impl PreemptiveThreads {
@@ -53,7 +53,7 @@ impl PreemptiveThreads {
         let Some(Pick { thread, slice }) = pick else {
             bail!(
                 "the scheduler has picked no guest thread, but {} are ready: it \
-                 has lost them; `Store::set_wasm_thread_scheduler` tells another \
+                 has lost them; `WasmThreads::set_scheduler` tells another \
                  one of all",
                 self.ready
             );
@@ -76,7 +76,7 @@ impl PreemptiveThreads {
         };
         bail!(
             "the scheduler has picked guest thread {id}, which {why}; \
-             `Store::set_wasm_thread_scheduler` sets another one"
+             `WasmThreads::set_scheduler` sets another one"
         )
     }
 

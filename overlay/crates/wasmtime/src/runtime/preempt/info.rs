@@ -1,78 +1,11 @@
-//! A guest thread as it is seen from outside: its id, what it does, what it has used.
+//! A guest thread as seen from outside: what it does, what it has used.
 
+use super::id::ThreadId;
 use super::limits::ThreadLimits;
 use super::park::WaitFor;
 use super::slice::Slice;
-use crate::store::StoreId;
 use core::fmt;
-use core::hash::Hasher;
-use core::marker::PhantomData;
 use core::time::Duration;
-
-/// Identifies a guest thread within its store. Never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ThreadId(pub(super) u64);
-
-impl ThreadId {
-    /// This id as a number: the first thread of a store is 1, the next 2, and
-    /// so on.
-    pub fn as_u64(self) -> u64 {
-        self.0
-    }
-
-    /// The id of which [`ThreadId::as_u64`] is `id`, for what was written down. There
-    /// may be no such thread.
-    pub fn from_u64(id: u64) -> ThreadId {
-        ThreadId(id)
-    }
-}
-
-impl fmt::Display for ThreadId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// Identifies a guest thread whose function returns `Results`.
-pub struct TypedThreadId<Results> {
-    id: ThreadId,
-    /// The types are those of this store's thread.
-    store: StoreId,
-    _results: PhantomData<fn() -> Results>,
-}
-
-impl<Results> TypedThreadId<Results> {
-    pub(super) fn new(store: StoreId, id: ThreadId) -> Self {
-        TypedThreadId {
-            id,
-            store,
-            _results: PhantomData,
-        }
-    }
-
-    pub(super) fn store(self) -> StoreId {
-        self.store
-    }
-
-    /// The id without the type of the results.
-    pub fn id(self) -> ThreadId {
-        self.id
-    }
-}
-
-impl<Results> Clone for TypedThreadId<Results> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<Results> Copy for TypedThreadId<Results> {}
-
-impl<Results> fmt::Debug for TypedThreadId<Results> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.id.fmt(f)
-    }
-}
 
 /// What a guest thread is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -136,14 +69,13 @@ pub struct ThreadStats {
     pub fuel_consumed: u64,
 }
 
-/// A guest thread as seen from outside: see
-/// [`Store::wasm_thread`](crate::Store::wasm_thread).
+/// A guest thread as seen from outside: see [`ThreadId::info`].
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct ThreadInfo<'a> {
     /// Its id.
     pub id: ThreadId,
-    /// Its name, if it was given one with [`ThreadOptions::name`].
+    /// Its name, if it was given one with [`ThreadOptions::name`](super::ThreadOptions::name).
     pub name: Option<&'a str>,
     /// What it is doing.
     pub state: ThreadState,
@@ -155,27 +87,4 @@ pub struct ThreadInfo<'a> {
     pub limits: ThreadLimits,
     /// What it has used.
     pub stats: ThreadStats,
-}
-
-/// Ids count up from 1, so spreading them over the high bits, which is what the
-/// table picks its buckets by, is all the hashing they need.
-#[derive(Default)]
-pub(super) struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
-        }
-    }
-
-    fn write_u64(&mut self, id: u64) {
-        // 2^64 divided by the golden ratio: Fibonacci hashing, Knuth, "The Art
-        // of Computer Programming", volume 3, section 6.4.
-        self.0 = (self.0 ^ id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
 }

@@ -1,0 +1,342 @@
+//! All guest threads of a store together: slices, the scheduler, how many, stacks, sharing,
+//! limits of groups, traces.
+
+use super::id::ThreadId;
+use super::info::ThreadInfo;
+use super::jitter::Jitter;
+use super::limits::{SoftLimit, ThreadLimits};
+use super::policy::{Policy, ThreadScheduler};
+use super::slice::Slice;
+use super::spawn::{self, ThreadOptions};
+use super::trace::Trace;
+use crate::prelude::*;
+use crate::{AsContextMut, Caller, SharedMemory, Store, StoreContextMut};
+use core::fmt;
+
+/// All guest threads of a store: see [`Store::wasm_threads`].
+///
+/// A single thread is directed by its [`ThreadId`].
+pub struct WasmThreads<'a, T: 'static> {
+    store: StoreContextMut<'a, T>,
+}
+
+impl<T: 'static> Store<T> {
+    /// The store's guest threads as a whole: to list them, and to set what applies to all.
+    pub fn wasm_threads(&mut self) -> WasmThreads<'_, T> {
+        self.as_context_mut().into()
+    }
+}
+
+impl<T: 'static> StoreContextMut<'_, T> {
+    /// See [`Store::wasm_threads`].
+    pub fn wasm_threads(&mut self) -> WasmThreads<'_, T> {
+        self.as_context_mut().into()
+    }
+}
+
+impl<T: 'static> Caller<'_, T> {
+    /// See [`Store::wasm_threads`].
+    pub fn wasm_threads(&mut self) -> WasmThreads<'_, T> {
+        self.as_context_mut().into()
+    }
+}
+
+impl<'a, T: 'static> From<StoreContextMut<'a, T>> for WasmThreads<'a, T> {
+    fn from(store: StoreContextMut<'a, T>) -> Self {
+        WasmThreads { store }
+    }
+}
+
+impl<T: 'static> fmt::Debug for WasmThreads<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let threads = self.store.0.preempt();
+        let threads = threads.into_iter().flat_map(|threads| threads.list());
+        f.debug_list().entries(threads).finish()
+    }
+}
+
+impl<'a, T: 'static> WasmThreads<'a, T> {
+    /// The threads in the order in which they were spawned: those that have not finished,
+    /// and those whose exit has not been taken.
+    pub fn iter(self) -> impl Iterator<Item = ThreadInfo<'a>> {
+        let threads = self.store.0.preempt();
+        threads.into_iter().flat_map(|threads| threads.list())
+    }
+
+    /// The number of threads that [`iter`](Self::iter) lists.
+    pub fn len(&self) -> usize {
+        self.store.0.preempt().map_or(0, |threads| threads.len())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The guest thread that called the current host function, directly or through
+    /// another host function and guest. `None` in a plain call.
+    pub fn current(&self) -> Option<ThreadId> {
+        Some(self.store.0.running_thread()?.id)
+    }
+
+    /// Sets the slice of all threads that have none of their own, from their next
+    /// dispatch on.
+    ///
+    /// The default is 10 ms under [`Preemption::Epoch`] and [`Preemption::Signal`], and
+    /// 10,000,000 units of fuel under [`Preemption::Fuel`].
+    ///
+    /// # Errors
+    ///
+    /// If the slice is zero, too long, or of a kind that the engine's [`Preemption`] does
+    /// not measure, or the engine has no preemption source. The slice stays as it was.
+    ///
+    /// [`Preemption`]: super::Preemption
+    /// [`Preemption::Epoch`]: super::Preemption::Epoch
+    /// [`Preemption::Fuel`]: super::Preemption::Fuel
+    /// [`Preemption::Signal`]: super::Preemption::Signal
+    pub fn set_slice(&mut self, slice: Slice) -> Result<()> {
+        let threads = self.store.0.preemptive_threads()?;
+        slice.validate(threads.preemption)?;
+        threads.slice = slice;
+        Ok(())
+    }
+
+    /// Seeds the generator that shortens [slices of fuel](Slice::Fuel), from the next slice
+    /// on. The default is 0. The same seed makes the same schedule.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has no preemption source.
+    pub fn set_slice_seed(&mut self, seed: u64) -> Result<()> {
+        self.store.0.preemptive_threads()?.jitter = Jitter::new(seed);
+        Ok(())
+    }
+
+    /// Limits the number of threads: those that have not finished, and those whose exit
+    /// has not been taken. The default is 10,000.
+    ///
+    /// Existing threads are not affected.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has no preemption source.
+    pub fn set_max_threads(&mut self, max: usize) -> Result<()> {
+        self.store.0.preemptive_threads()?.limit = max;
+        Ok(())
+    }
+
+    /// Limits the total size of the stacks of all threads that have not finished. Each
+    /// stack has [`Config::async_stack_size`](crate::Config::async_stack_size) bytes. There
+    /// is no limit by default. Existing threads are not affected.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has no preemption source.
+    pub fn set_max_stack_bytes(&mut self, bytes: usize) -> Result<()> {
+        self.store.0.preemptive_threads()?.stack_limit = bytes;
+        Ok(())
+    }
+
+    /// Sets how many stacks of finished threads are kept for reuse, in addition to the one
+    /// that every store keeps. The default is 64. A kept stack holds on to the memory that
+    /// its threads have touched.
+    ///
+    /// [`Store::shutdown_wasm_threads`] frees them. This has no effect with the [pooling
+    /// allocator](crate::InstanceAllocationStrategy::Pooling), which keeps its stacks
+    /// itself.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has no preemption source.
+    pub fn set_max_idle_stacks(&mut self, max: usize) -> Result<()> {
+        self.store.0.keep_idle_stacks(max)
+    }
+
+    /// Allows or forbids threads spawned from now on to share memories that are not
+    /// `shared`, mutable globals, and tables. By default this is forbidden: spawning such a
+    /// thread is an error.
+    ///
+    /// WebAssembly promises that nobody else changes this state while a function runs.
+    /// With sharing that promise is gone: a thread can be preempted between any two
+    /// instructions, and its siblings then see its half-done changes. That is fine if they
+    /// take turns by themselves, or to look for races. Two C or Rust programs in one
+    /// instance corrupt each other's stack. The host stays safe: such a guest harms only
+    /// those that it shares with.
+    ///
+    /// Existing threads are not affected. A thread that is spawned after sharing is
+    /// forbidden again shares with none of them.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has no preemption source.
+    pub fn set_sharing_allowed(&mut self, allowed: bool) -> Result<()> {
+        self.store.0.preemptive_threads()?.sharing.allowed = allowed;
+        Ok(())
+    }
+
+    /// Declares that only this store's guest threads notify waiters in `memory`. If every
+    /// unfinished thread waits there, a run then ends with
+    /// [`RunEnd::Deadlock`](crate::RunEnd::Deadlock). Otherwise it sleeps, as another store
+    /// or OS thread may notify them.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has no preemption source.
+    pub fn own_memory(&mut self, memory: &SharedMemory) -> Result<()> {
+        let base = memory.data().as_ptr().addr();
+        let memory = memory.clone();
+        let threads = self.store.0.preemptive_threads()?;
+        threads.own_memories.insert(base, memory);
+        Ok(())
+    }
+
+    /// Declares the same, or the contrary, of all shared memories that the store's guests
+    /// will ever have, such as one that a guest waits in before the embedder can get at it.
+    /// The default is `false`.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has no preemption source.
+    pub fn set_own_all_memories(&mut self, own: bool) -> Result<()> {
+        self.store.0.preemptive_threads()?.own_all_memories = own;
+        Ok(())
+    }
+
+    /// Sets the scheduler: it decides which thread runs next, and for how long. The default
+    /// is round robin. The new scheduler is told of all threads that exist.
+    ///
+    /// ```
+    /// # use wasmtime::*;
+    /// # use wasmtime::preempt::*;
+    /// /// Runs the ready thread that was spawned last.
+    /// #[derive(Default)]
+    /// struct LastInFirstOut(Vec<ThreadId>);
+    ///
+    /// impl ThreadScheduler for LastInFirstOut {
+    ///     fn spawned(&mut self, _: u64, thread: ThreadId, _: &ThreadParams) {
+    ///         self.0.push(thread);
+    ///     }
+    ///     fn preempted(&mut self, _: u64, thread: ThreadId, _used: u64) {
+    ///         self.0.push(thread);
+    ///     }
+    ///     fn yielded(&mut self, _: u64, thread: ThreadId, _used: u64) {
+    ///         self.0.push(thread);
+    ///     }
+    ///     fn parked(&mut self, _: u64, thread: ThreadId, _used: u64) {
+    ///         self.0.retain(|ready| *ready != thread);
+    ///     }
+    ///     fn woken(&mut self, _: u64, thread: ThreadId) {
+    ///         self.0.push(thread);
+    ///     }
+    ///     fn changed(&mut self, _: u64, _: ThreadId, _: &ThreadParams) {}
+    ///     fn finished(&mut self, _: u64, thread: ThreadId, _used: u64) {
+    ///         self.0.retain(|ready| *ready != thread);
+    ///     }
+    ///     fn next(&mut self, _: u64) -> Option<Pick> {
+    ///         let thread = self.0.pop()?;
+    ///         Some(Pick { thread, slice: None })
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> Result<()> {
+    /// let mut config = Config::new();
+    /// config.preemption(Preemption::Fuel);
+    /// let mut store = Store::new(&Engine::new(&config)?, ());
+    /// store.wasm_threads().set_scheduler(LastInFirstOut::default())?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// If a scheduler picks a thread that is not ready, or picks none while some are,
+    /// [`Store::run_wasm_threads_for`] returns an error. No thread is lost, and another
+    /// scheduler can be set.
+    ///
+    /// # Errors
+    ///
+    /// During a run, and if the engine has no preemption source.
+    pub fn set_scheduler(&mut self, scheduler: impl ThreadScheduler) -> Result<()> {
+        let threads = self.store.0.preemptive_threads()?;
+        threads.ensure_no_run("another scheduler be set")?;
+        threads.set_policy(Policy::Custom(Box::new(scheduler)));
+        Ok(())
+    }
+
+    /// The scheduler that was set, if it is an `S`.
+    pub fn scheduler_mut<S: ThreadScheduler>(self) -> Option<&'a mut S> {
+        self.store.0.preempt_mut().as_mut()?.scheduler_mut()
+    }
+
+    /// Limits what all threads of a [group](ThreadOptions::group) may use together, in
+    /// addition to each thread's own limits. Once it is used up, each thread of the group
+    /// ends at its next dispatch. What they have used so far counts;
+    /// [`ThreadLimits::new`] resets it.
+    ///
+    /// # Errors
+    ///
+    /// If a limit is zero, or of fuel and the engine does not count fuel, or of wall time,
+    /// or the group is 0.
+    pub fn set_group_limits(&mut self, group: u64, limits: ThreadLimits) -> Result<()> {
+        limits.validate(self.store.0.engine().tunables().consume_fuel, true)?;
+        ensure!(
+            group != 0,
+            "group 0 is that of the threads in no group: it has no limits"
+        );
+        let threads = self.store.0.preemptive_threads()?;
+        threads.set_group_limits(group, limits);
+        threads.remote.end_slice();
+        Ok(())
+    }
+
+    /// Sets the hook that is called when a thread reaches a soft limit, during a run, while
+    /// no thread is on the CPU. It may raise limits, change parameters, kill or spawn
+    /// threads; then the thread goes on. An error ends the thread with
+    /// [`Exit::Trapped`](crate::Exit::Trapped).
+    ///
+    /// If the thread reaches the limit in a guest that was called by a host function, it
+    /// goes on until that host function returns.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has no preemption source.
+    pub fn set_soft_limit_hook(
+        &mut self,
+        mut hook: impl FnMut(StoreContextMut<'_, T>, SoftLimit) -> Result<()> + Send + Sync + 'static,
+    ) -> Result<()> {
+        self.store.0.preemptive_threads()?.limit_hook = Some(Box::new(move |store, soft| {
+            // SAFETY: I13. The hook is kept in a store of this type, and called with
+            // that store.
+            let mut store = unsafe { store.unchecked_context_mut() };
+            spawn::in_lifo_scope(&mut store, |store| hook(store.as_context_mut(), soft))
+        }));
+        Ok(())
+    }
+
+    /// Starts recording what happens to guest threads: the latest `capacity` events, for
+    /// which memory is allocated here. 0 stops recording. Threads that exist are recorded
+    /// as if they were spawned now.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has no preemption source, or there is no memory for so many events.
+    pub fn set_trace(&mut self, capacity: usize) -> Result<()> {
+        self.store.0.preemptive_threads()?.set_trace(capacity)
+    }
+
+    /// Takes what has been recorded so far, and goes on recording. `None` if nothing is
+    /// being recorded.
+    pub fn take_trace(&mut self) -> Option<Trace> {
+        self.store.0.preempt_mut().as_mut()?.take_trace()
+    }
+
+    /// Checks that a thread with these options can be spawned, whatever it calls. Worth
+    /// doing before an instance is made for it, as a store never frees one.
+    ///
+    /// # Errors
+    ///
+    /// If the limit of threads or stacks is reached, there is no memory for a stack, or
+    /// the options are invalid.
+    pub fn ensure_can_spawn(&mut self, options: &ThreadOptions) -> Result<()> {
+        spawn::ensure_can_spawn(self.store.0, options)?;
+        self.store.0.ensure_stack()
+    }
+}
