@@ -98,7 +98,7 @@ fn a_handle_outlives_its_thread_and_its_store() {
         spawn_spinner(&mut store, &module),
     );
     let handles = [done, spinner].map(|id| id.remote(&mut store).unwrap());
-    store.run_wasm_threads_for(ms(10)).unwrap();
+    run_until(&mut store, |store| finished(store, done));
     handles[0].kill();
     handles[0].preempt_now();
     store.run_wasm_threads_for(ms(10)).unwrap();

@@ -59,9 +59,7 @@ fn a_start_function_that_never_returns_holds_up_no_other_process() {
             let mut store = store(source);
             let stuck = spawn(&mut store, init, ProcessOptions::new());
             let sibling = spawn_wat(&mut store, SIBLING, ProcessOptions::new());
-            let run = store.run_wasm_threads_for(ms(100)).unwrap();
-            assert_eq!(run.end, RunEnd::TimeUp, "{source}");
-            assert!(returned(&sibling), "{source}: {sibling:?}");
+            run_until(&mut store, || returned(&sibling));
             assert!(stuck.outcome().is_none(), "{source}: {stuck:?}");
             stuck.kill();
             let run = store.run_wasm_threads_for(LONG).unwrap();

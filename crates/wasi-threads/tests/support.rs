@@ -2,7 +2,7 @@
 
 use preempt_wasi_threads::{Outcome, Process, ProcessOptions, Program};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use wasmtime::*;
 use wasmtime_wasi::p1::{self, WasiP1Ctx};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
@@ -13,6 +13,15 @@ pub const LONG: Duration = Duration::from_secs(120);
 
 pub fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
+}
+
+/// Runs until that is so, however long it takes on this machine.
+pub fn run_until<T: 'static>(store: &mut Store<T>, done: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        store.run_wasm_threads_for(ms(5)).unwrap();
+        assert!(start.elapsed() < LONG);
+    }
 }
 
 /// What can end slices on this machine.
