@@ -19,37 +19,43 @@
 //! | instances used again | [`InstanceSnapshot`] |
 //! | what happened | [`ThreadInfo`], [`Trace`] |
 
-// The files, and who builds on whom:
+// The files. None imports one that imports it, on any way: `cargo xtask lint` draws the
+// imports, and fails on a circle.
 //
-//  Store API          spawn, run, shut down, inspect              preempt.rs
-//    |                what applies to all threads                  view.rs
-//    |                what applies to one                          id.rs
+//  handle.rs          what applies to one thread   view.rs  what applies to all
+//    |                                             info.rs  one as seen from outside
 //    |
-//  spawn.rs           parameters -> fiber          exit.rs  fiber -> results
-//    |                                             typed.rs  both, with Rust types
-//    |                                             starting.rs  instances, first
-//    |                                             recycle.rs  instances once more
+//  spawn.rs           parameters -> fiber          options.rs  with which properties
+//    |                                             typed.rs  with Rust types
+//    |                                             starting.rs  in an instance of its own
+//    |                                             recycle.rs  in one used before
+//    |                                             exit.rs  fiber -> results
+//    |
+//  run.rs             the loop                     executor.rs  as a future
+//    |                                             budget.rs  of a poll
+//    |                                             shutdown.rs  every way to end a thread
+//  dispatch.rs        the thread on the CPU
+//    |
+//  threads.rs         the store's threads          id.rs  by which they are known
+//   threads/state.rs  their states                 policy.rs  who is next
+//   threads/*.rs      records, scheduling, parking, limiting, recording, listing
+//    |                                             limits.rs  what they may use
 //    |                                             sharing.rs  who may interleave
-//    |                                             stacks.rs  used again
-//    |                                             mappings.rs  how many there may be
-//    |
-//  threads.rs         their states                info.rs  seen from outside
-//   threads/*.rs      an entry for each; scheduling, parking, limiting, ...
-//    |                                             policy.rs  who is next
+//    |                                             remote.rs  requests of other OS threads
+//    |                                             stacks.rs, mappings.rs  their stacks
 //    |                                             trace.rs  what happened
-//  dispatch.rs        the loop                     limits.rs  what they may use
-//    |     executor.rs  as a future                 alarm.rs  when it sleeps
-//    |                                             wait.rs  asleep on an OS thread
-//    |                                             remote.rs  other OS threads' wishes
-//    |                                             shutdown.rs  kill, drop
-//  blocking.rs        suspending from synchronous code
-//    ^
-//  park.rs            waiting                     concurrent.rs  for host futures
+//    |
+//  park.rs            waiting                      concurrent.rs  for host futures
 //    |                                             atomic.rs  for notifications
-//  fuel.rs            out_of_gas libcalls          slice.rs  how long
-//  epoch.rs           new_epoch libcall            timer.rs  one OS thread
-//  signal.rs          timer signal -> stub         signal/x86_64.rs  the stub
-//  host_return.rs     the ends of host calls       jitter.rs  slices out of step
+//    |                                             wait.rs, alarm.rs  while all do
+//    |
+//  source.rs          the door to what ends slices slice.rs  how long they are
+//   source/fuel.rs    out_of_gas libcalls          source/jitter.rs  out of step
+//   source/epoch.rs   new_epoch libcall            source/epoch_timer.rs  one OS thread
+//   source/signal.rs  timer signal -> stub         source/signal/  handler, timer, stub
+//   source/host_return.rs  ends of host calls      source/host_call.rs  in between
+//    |
+//  suspend.rs         leaving the CPU
 //
 // Rule numbers (I1, I2, ...) are those of docs/safety.md.
 
@@ -59,148 +65,65 @@
 )]
 
 use crate::prelude::*;
-use crate::runtime::vm::VMStore;
 use crate::{AsContextMut, Caller, Func, Store, StoreContextMut, Val};
 use core::time::Duration;
 
 mod alarm;
 #[cfg(feature = "threads")]
 pub(crate) mod atomic;
-pub(crate) mod blocking;
+mod budget;
 mod clock;
 mod concurrent;
 pub(crate) mod config;
 mod dispatch;
-pub(crate) mod epoch;
 mod executor;
 mod exit;
-pub(crate) mod fuel;
-pub(crate) mod host_return;
+mod handle;
 mod id;
 mod info;
-mod jitter;
 mod limits;
 #[cfg_attr(not(target_os = "linux"), path = "preempt/mappings_unlimited.rs")]
 mod mappings;
+mod options;
 mod park;
 mod policy;
 mod recycle;
 mod remote;
+mod run;
 mod sharing;
 mod shutdown;
-#[cfg_attr(
-    not(all(target_arch = "x86_64", target_os = "linux")),
-    path = "preempt/signal/unsupported.rs"
-)]
-pub(crate) mod signal;
 mod slice;
+pub(crate) mod source;
 mod spawn;
 mod stacks;
 mod starting;
+pub(crate) mod suspend;
 mod threads;
-mod timer;
 mod trace;
 mod typed;
 mod view;
 mod wait;
 
 pub use self::concurrent::ConcurrentCaller;
-pub use self::dispatch::{RunEnd, RunSummary};
 pub use self::executor::RunWasmThreads;
 pub use self::exit::{Exit, TypedExit};
 pub use self::id::{ThreadId, TypedThreadId};
 pub use self::info::{ThreadInfo, ThreadState, ThreadStats};
 pub use self::limits::{OverLimit, SoftLimit, ThreadLimits};
+pub use self::options::ThreadOptions;
 pub use self::park::WaitFor;
 pub use self::policy::{Pick, ThreadParams, ThreadScheduler};
 pub use self::recycle::InstanceSnapshot;
 pub use self::remote::RemoteThread;
+pub use self::run::{RunEnd, RunSummary};
+pub use self::slice::{Preemption, Slice};
+pub(crate) use self::source::epoch_timer::EpochTimer;
 #[cfg(all(debug_assertions, target_arch = "x86_64", target_os = "linux"))]
 #[doc(hidden)]
-pub use self::signal::interrupt;
-pub use self::slice::{Preemption, Slice};
-pub use self::spawn::ThreadOptions;
+pub use self::source::signal::interrupt;
 pub(crate) use self::threads::PreemptiveThreads;
-pub(crate) use self::timer::EpochTimer;
 pub use self::trace::{Trace, TraceEvent, Traced};
 pub use self::view::WasmThreads;
-
-/// Why a guest thread leaves the CPU before it has finished.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Leave {
-    /// Its slice is over.
-    SliceOver,
-    /// The run is over, or somebody is to be ended, where slices are fuel and know nothing
-    /// of time: its slice goes on when it is dispatched the next time, before anybody else.
-    Paused,
-    /// It gives the CPU up, or waits.
-    Yielded,
-}
-
-/// Why, and where, a guest thread is suspended.
-struct Suspension {
-    why: Leave,
-    /// Where compiled code may have the fuel counter in a register.
-    fuel_in_register: bool,
-    /// What it waits for.
-    park: Option<Box<park::Park>>,
-}
-
-impl Suspension {
-    const PREEMPTED: Suspension = Suspension {
-        why: Leave::SliceOver,
-        fuel_in_register: true,
-        park: None,
-    };
-    const YIELDED: Suspension = Suspension {
-        why: Leave::Yielded,
-        fuel_in_register: true,
-        park: None,
-    };
-}
-
-/// Suspends the running guest thread, whose `context` this is, and returns when it
-/// is its turn again. Call hooks see it leave Wasm and come back.
-///
-/// # Errors
-///
-/// If it was killed meanwhile, or a call hook says so: the caller must unwind.
-// Inlined, as is what calls it: after a switch of stacks the CPU mispredicts each return
-// on the way up.
-#[inline(always)]
-fn preemptive_yield(
-    store: &mut dyn VMStore,
-    context: blocking::Taken,
-    why: Suspension,
-) -> Result<()> {
-    // All four are told, whichever of them fails: they come in pairs. To a hook a libcall
-    // is the host, as the stub is.
-    #[cfg(feature = "call-hook")]
-    let left = {
-        let left = store.call_hook(crate::CallHook::ReturningFromHost);
-        left.and(store.call_hook(crate::CallHook::ReturningFromWasm))
-    };
-    #[cfg(not(feature = "call-hook"))]
-    let left = Ok(());
-    let opaque = store.store_opaque_mut();
-    if let Some(running) = opaque.running_thread_mut() {
-        running.left = why.why;
-        running.fuel_in_register = why.fuel_in_register;
-        running.park = why.park;
-    }
-    // Until it goes on, nobody is in a host call.
-    let in_host = opaque.replace_in_host(0);
-    let resumed = left.and_then(|()| blocking::suspend(context));
-    store.store_opaque_mut().replace_in_host(in_host);
-    // Also if it was killed: unwinding leaves the host and Wasm once more.
-    #[cfg(feature = "call-hook")]
-    let resumed = {
-        let entered = store.call_hook(crate::CallHook::CallingWasm);
-        let entered = entered.and(store.call_hook(crate::CallHook::CallingHost));
-        resumed.and(entered)
-    };
-    resumed
-}
 
 impl<T: 'static> StoreContextMut<'_, T> {
     /// See [`Store::spawn_wasm_thread`].
@@ -215,7 +138,7 @@ impl<T: 'static> StoreContextMut<'_, T> {
     /// Also if the calling host function was itself called by a guest thread of this
     /// store.
     pub fn run_wasm_threads_for(&mut self, time: Duration) -> Result<RunSummary> {
-        dispatch::run_for(self.0, time)
+        run::run_for(self.0, time)
     }
 
     /// See [`Store::shutdown_wasm_threads`].

@@ -2,7 +2,7 @@
 //! one OS thread for all of them, which ends when there are none.
 
 use super::clock::Moment;
-use super::park;
+use super::wait;
 use crate::prelude::*;
 use core::task::Waker;
 use core::time::Duration;
@@ -83,7 +83,7 @@ fn watch() {
                 let waker = alarms.wakers.remove(&key);
                 drop(alarms);
                 if let Some(waker) = waker {
-                    park::wake(waker);
+                    wait::wake(waker);
                 }
                 alarms = self::alarms();
                 continue;

@@ -23,10 +23,12 @@
 
 use super::alarm::Alarm;
 use super::clock::Moment;
-use super::host_return::{End, HostCall, after_function};
 use super::id::ThreadId;
 use super::park::{self, Park};
+use super::source::host_call::{End, HostCall};
+use super::source::host_return::after_function;
 use super::spawn::in_lifo_scope;
+use super::suspend;
 use super::threads::EndWaker;
 use crate::prelude::*;
 use crate::runtime::vm::{
@@ -278,7 +280,7 @@ fn wait_for<T: 'static, R>(
     let store = &mut *caller.store.0;
     let mut wishes = Wishes::default();
     loop {
-        let own_code = super::blocking::available(store);
+        let own_code = suspend::available(store);
         let waker = if own_code {
             wishes.waker = park::fresh_waker(store);
             wishes.waker.clone()

@@ -8,38 +8,25 @@
 //!                           +-- one keeps the store -------> Pending
 //! ```
 //!
-//! How long a poll may take depends on how many such futures of the process have
-//! something to do: the executor gets round to each of them, and to everything else that
-//! it has to do, within about [`LATENCY`]. That is how CFS divides its latency among
-//! runnable tasks, down to a minimum granularity (Molnar, Linux 2.6.23).
-//!
 //! A future that wakes itself while it is polled goes to the back of the queue of tokio's
 //! worker, and not into the slot of the task to run next, which a task woken by another
 //! one gets.
 
 use super::alarm::Alarm;
+use super::budget::Busy;
 use super::clock::Moment;
-use super::dispatch::{OnCpu, Run, RunSummary, Stop};
+use super::dispatch::OnCpu;
 use super::exit::OwnedExit;
+use super::run::{Run, RunSummary, Stop};
 use crate::fiber::StoreFiber;
 use crate::prelude::*;
 use crate::{AsContextMut, Store};
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
-use core::sync::atomic::{AtomicU32, Ordering};
 use core::task::{Context, Poll};
 use core::time::Duration;
 use std::panic::{self, AssertUnwindSafe};
-
-/// In which all futures with something to do, on one OS thread, get one poll.
-const LATENCY: Duration = Duration::from_millis(10);
-
-/// The shortest budget of a poll.
-const GRANULARITY: Duration = Duration::from_micros(100);
-
-/// How many futures have something to do.
-static BUSY: AtomicU32 = AtomicU32::new(0);
 
 /// A run as a future: see [`Store::run_wasm_threads_async`].
 #[must_use = "futures do nothing unless you `.await` or poll them"]
@@ -57,27 +44,6 @@ struct Begun {
     /// The thread that keeps the store, which is on the CPU.
     kept: Option<Box<StoreFiber<'static>>>,
     alarm: Option<Alarm>,
-}
-
-/// Counts as one with something to do. Kept by the store: its future may be forgotten.
-pub(super) struct Busy(());
-
-impl Busy {
-    fn new() -> Busy {
-        BUSY.fetch_add(1, Ordering::Relaxed);
-        Busy(())
-    }
-
-    /// For how long one of them may run.
-    fn budget() -> Duration {
-        (LATENCY / BUSY.load(Ordering::Relaxed).max(1)).max(GRANULARITY)
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        BUSY.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 impl<T: 'static> Store<T> {

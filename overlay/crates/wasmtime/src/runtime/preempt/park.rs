@@ -18,17 +18,15 @@
 //! A wake may be spurious, and one that comes too early, before the thread has been
 //! parked, makes it yield instead. So whoever parks looks again when it returns.
 
-use super::blocking::{self, Taken};
 use super::clock::Moment;
 use super::id::ThreadId;
 use super::remote::Remote;
-use super::{Leave, Suspension, preemptive_yield};
+use super::suspend::{self, Leave, Suspension, Taken, preemptive_yield};
 use crate::prelude::*;
 use crate::runtime::vm::VMStore;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::Waker;
-use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::task::Wake;
 use std::time::Instant;
@@ -113,18 +111,12 @@ impl Wake for ThreadWaker {
 /// The waker of the running thread, with earlier wakes forgotten. Not in a nested entry:
 /// they may be what the thread's own code is to look at.
 pub(super) fn fresh_waker(store: &mut dyn VMStore) -> Option<Waker> {
-    let in_own_code = blocking::available(store);
+    let in_own_code = suspend::available(store);
     let waker = store.preempt_mut().as_mut()?.running_waker()?;
     if in_own_code {
         waker.reset();
     }
     Some(Waker::from(waker))
-}
-
-/// Wakes a waker of somebody else's. If it panics, which the panic hook has reported, those
-/// that are to be woken after it are all the same.
-pub(super) fn wake(waker: Waker) {
-    let _ = panic::catch_unwind(AssertUnwindSafe(|| waker.wake()));
 }
 
 /// Suspends the running guest thread, whose `context` this is, until it is woken, and
@@ -134,10 +126,12 @@ pub(super) fn wake(waker: Waker) {
 ///
 /// If it was killed meanwhile, or a call hook says so: the caller must unwind.
 pub(super) fn park(store: &mut dyn VMStore, context: Taken, park: Park) -> Result<()> {
+    if let Some(running) = store.running_thread_mut() {
+        running.park = Some(Box::new(park));
+    }
     let why = Suspension {
         why: Leave::Yielded,
         fuel_in_register: false,
-        park: Some(Box::new(park)),
     };
     preemptive_yield(store, context, why)
 }
@@ -148,7 +142,7 @@ pub(super) fn park(store: &mut dyn VMStore, context: Taken, park: Park) -> Resul
 ///
 /// If it cannot be: it came back in through a host function.
 pub(super) fn take_context(store: &mut dyn VMStore, to_wait_for: &str) -> Result<Taken> {
-    blocking::take(store).with_context(|| {
+    suspend::take(store).with_context(|| {
         format!(
             "a guest thread cannot wait for {to_wait_for} in a function that a host function \
              has called: that one, and with it all guest threads, would have to wait; it can \

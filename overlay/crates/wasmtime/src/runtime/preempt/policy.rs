@@ -1,6 +1,6 @@
 //! Which runnable guest thread comes next, and for how long.
 //!
-//! The mechanism (`threads.rs`, `dispatch.rs`) knows by itself which threads are
+//! The mechanism (`threads.rs`, `run.rs`) knows by itself which threads are
 //! ready, and tells a policy of every change. What a policy answers is checked
 //! before it is acted upon: one that picks a thread which is not ready, or none
 //! while some are, is an error of the run, and no thread is lost.

@@ -14,11 +14,10 @@
 //! A request for a thread that is not on the CPU is carried out before the next
 //! dispatch, or by the next run.
 
-use super::host_return::Attention;
 use super::id::ThreadId;
-use super::park;
 use super::slice::Preemption;
-use super::timer::Kick;
+use super::source::interrupt::Interrupt;
+use super::wait;
 use crate::prelude::*;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -102,20 +101,6 @@ struct Inbox {
     sleeper: Option<Waker>,
 }
 
-#[derive(Default)]
-pub(super) enum Interrupt {
-    /// There is none, or it cannot be.
-    #[default]
-    None,
-    Epoch(Kick),
-    /// It looks when it comes back from the host. This is so for as long as the store is
-    /// there.
-    Fuel(Attention),
-    /// The OS thread.
-    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-    Signal(libc::pid_t),
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing here panics halfway through a change.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -154,7 +139,7 @@ impl Remote {
         // An executor may do anything when it is told.
         drop(inbox);
         if let Some(sleeper) = sleeper {
-            park::wake(sleeper);
+            wait::wake(sleeper);
         }
     }
 
@@ -270,9 +255,7 @@ impl Remote {
     /// or the next one that is there: a dispatch may be about to begin.
     fn pause(&self) {
         // While this is locked the store is not dropped.
-        if let Interrupt::Fuel(attention) = &*lock(&self.interrupt) {
-            attention.raise();
-        }
+        lock(&self.interrupt).pause();
     }
 
     /// Ends the slice of the thread on the CPU, if there is one.
@@ -292,13 +275,6 @@ impl Remote {
         }
         // First this: who sets an end of the slice looks at it afterwards.
         self.kicked.store(true, Ordering::SeqCst);
-        match &*interrupt {
-            Interrupt::None => {}
-            Interrupt::Epoch(kick) => kick.now(),
-            // A slice of fuel ends when it is used up.
-            Interrupt::Fuel(_) => {}
-            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-            Interrupt::Signal(thread) => super::signal::interrupt_thread(*thread),
-        }
+        interrupt.end_slice();
     }
 }

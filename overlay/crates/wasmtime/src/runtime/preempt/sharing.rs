@@ -19,7 +19,6 @@
 //! and hashes nothing. Who the other user is gets looked up for the error only.
 //! Threads that may share count as users too: for when sharing is forbidden again.
 
-use super::threads::PreemptiveThreads;
 use crate::prelude::*;
 use crate::runtime::vm::{ExportMemory, Instance, VMContext, VMFuncRef, VMOpaqueContext};
 use crate::store::{AutoAssertNoGc, InstanceId, StoreOpaque};
@@ -136,9 +135,22 @@ impl StoreOpaque {
         }
     }
 
+    fn user_of(&self, item: Item) -> Option<String> {
+        let threads = self.preempt()?;
+        let uses = |instance| {
+            let footprint = threads.sharing.footprint(instance);
+            footprint.is_some_and(|footprint| footprint.contains(&item))
+        };
+        let user = threads.live_in(uses)?;
+        Some(match user.name {
+            Some(name) => format!("guest thread {} `{name}`", user.id),
+            None => format!("guest thread {}", user.id),
+        })
+    }
+
     /// The error that says what is shared, with whom, and what can be done.
     fn shared(&mut self, instance: InstanceId, item: Item) -> Error {
-        let user = self.preempt().and_then(|threads| threads.user_of(item));
+        let user = self.user_of(item);
         let user = user.unwrap_or_else(|| "another one".to_string());
         let definition = self
             .preempt()
@@ -151,20 +163,6 @@ impl StoreOpaque {
              a `shared` memory, or allow them to share anything with \
              `WasmThreads::set_sharing_allowed`"
         )
-    }
-}
-
-impl PreemptiveThreads {
-    fn user_of(&self, item: Item) -> Option<String> {
-        let uses = |instance| {
-            let footprint = self.sharing.footprint(instance);
-            footprint.is_some_and(|footprint| footprint.contains(&item))
-        };
-        let user = self.live_in(uses)?;
-        Some(match user.name {
-            Some(name) => format!("guest thread {} `{name}`", user.id),
-            None => format!("guest thread {}", user.id),
-        })
     }
 }
 

@@ -1,4 +1,6 @@
-//! Ending all guest threads of a store.
+//! Every way to end guest threads: one by one, at a limit, or all of them.
+//!
+//! To end all:
 //!
 //! 1. The shutdown counts as a run, so that the host code that unwinding calls
 //!    (destructors of cancelled futures, hooks) cannot start another. Nor can it spawn
@@ -13,11 +15,34 @@
 //! A store that is dropped goes through the same steps, but that a panic stops there.
 
 use super::clock::Moment;
-use super::dispatch::{OnCpu, Run};
+use super::dispatch::OnCpu;
 use super::exit::OwnedExit;
+use super::id::ThreadId;
+use super::limits::OverLimit;
+use super::remote::Request;
+use super::run::Run;
+use super::threads::Exited;
 use crate::prelude::*;
 use crate::store::StoreOpaque;
 use std::panic::{self, AssertUnwindSafe};
+
+/// Ends `id`: at once, or, if a run is on, in it.
+///
+/// # Errors
+///
+/// If there is no such thread, or it has finished.
+pub(super) fn kill(store: &mut StoreOpaque, id: ThreadId) -> Result<()> {
+    let threads = store.preemptive_threads()?;
+    threads.ensure_live(id, "killed")?;
+    if threads.in_run {
+        threads.remote.ask(id, Request::Kill);
+        return Ok(());
+    }
+    let mut run = Run::begin(store, Moment::now())?;
+    run.end_thread(id, None);
+    run.end_and_tell();
+    Ok(())
+}
 
 /// Returns how many threads were ended.
 ///
@@ -70,6 +95,109 @@ pub(super) fn shutdown(store: &mut StoreOpaque) -> Result<usize> {
         panic::resume_unwind(panic);
     }
     Ok(killed)
+}
+
+impl Run<'_> {
+    /// Ends the threads that are to end, and calls the hooks of those that have, until
+    /// there is neither: a hook may ask for the end of more. Returns how many were ended.
+    pub(super) fn end_and_tell(&mut self) -> u64 {
+        let mut ended = 0;
+        loop {
+            ended += self.end_those_due();
+            self.call_exit_hooks();
+            if !self
+                .store
+                .preempt()
+                .is_some_and(|t| t.remote.anything_asked())
+            {
+                return ended;
+            }
+        }
+    }
+
+    /// Calls the hooks of the threads that have finished.
+    pub(super) fn call_exit_hooks(&mut self) {
+        while let Some(threads) = self.store.preempt_mut()
+            && let Some(exited) = threads.next_exited()
+        {
+            let Exited { id, hook, detached } = exited;
+            // SAFETY: I13. This is the store that `self` has borrowed, and nothing else
+            // of the borrow is used until the hook returns.
+            hook(unsafe { self.store.traitobj().as_mut() }, id);
+            if detached {
+                self.store.take_owned_exit(id);
+            }
+            self.now = Moment::now();
+        }
+    }
+
+    /// Ends the threads that somebody has asked to end, and those that are over their
+    /// wall time limit. Returns how many.
+    fn end_those_due(&mut self) -> u64 {
+        let mut ended = 0;
+        if let Some(threads) = self.store.preempt()
+            && threads.remote.anything_asked()
+        {
+            for _ in 0..threads.remote.asked() {
+                let threads = self.store.preempt();
+                if let Some((id, Request::Kill)) = threads.and_then(|t| t.remote.next_request()) {
+                    ended += self.end_thread(id, None);
+                }
+            }
+        }
+        loop {
+            let Some(threads) = self.store.preempt_mut() else {
+                return ended;
+            };
+            let Some((id, over)) = threads.timed_out(self.now) else {
+                return ended;
+            };
+            ended += self.end_thread(id, Some(over));
+        }
+    }
+
+    /// Ends `id` if it is over a limit, and calls the hook if that is a soft one.
+    /// Returns how many threads were ended.
+    pub(super) fn enforce_limits(&mut self, id: ThreadId) -> u64 {
+        let Some(threads) = self.store.preempt_mut() else {
+            return 0;
+        };
+        if let Some(soft) = threads.soft_limit(id)
+            && let Some(mut hook) = threads.limit_hook.take()
+        {
+            // SAFETY: I13. This is the store that `self` has borrowed, and nothing else
+            // of the borrow is used until the hook returns.
+            let call = || hook(unsafe { self.store.traitobj().as_mut() }, soft);
+            let result = panic::catch_unwind(AssertUnwindSafe(call));
+            self.now = Moment::now();
+            if let Some(threads) = self.store.preempt_mut() {
+                threads.limit_hook.get_or_insert(hook);
+            }
+            if let Err(error) = result.unwrap_or_else(|panic| panic::resume_unwind(panic)) {
+                return self.end_with(id, OwnedExit::Trapped(error));
+            }
+        }
+        match self.store.preempt().and_then(|t| t.over_limit(id)) {
+            Some(over) => self.end_thread(id, Some(over)),
+            None => 0,
+        }
+    }
+
+    /// Ends `id`, wherever it is suspended, if it has not finished.
+    pub(super) fn end_thread(&mut self, id: ThreadId, over: Option<OverLimit>) -> u64 {
+        let exit = over.map_or(OwnedExit::Killed, OwnedExit::OverLimit);
+        self.end_with(id, exit)
+    }
+
+    fn end_with(&mut self, id: ThreadId, exit: OwnedExit) -> u64 {
+        match OnCpu::start_ending(self.store, id, self.now) {
+            Some(thread) => {
+                self.now = thread.kill(exit);
+                1
+            }
+            None => 0,
+        }
+    }
 }
 
 impl StoreOpaque {

@@ -72,7 +72,7 @@ impl Preemption {
     /// The fastest that this machine has: [`Preemption::Signal`] where it works, and
     /// [`Preemption::Epoch`] elsewhere.
     pub fn for_this_host() -> Preemption {
-        if super::signal::host::works_here() {
+        if super::source::signal::host::works_here() {
             Preemption::Signal
         } else {
             Preemption::Epoch

@@ -1,152 +1,18 @@
 //! Making a guest thread: a fiber whose body is one call of a Wasm function.
 
-use super::blocking;
 use super::exit::{OwnedVal, Values};
-use super::id::{ThreadId, TypedThreadId};
-use super::limits::ThreadLimits;
-use super::policy::ThreadParams;
-use super::slice::Slice;
-use super::typed;
+use super::id::ThreadId;
+use super::options::ThreadOptions;
+use super::stacks::NO_STACK;
+use super::suspend;
 use crate::fiber;
 use crate::prelude::*;
 use crate::runtime::vm::tls_eager_initialize;
 use crate::store::{InstanceId, StoreInner, StoreOpaque};
-use crate::{
-    AsContextMut, Func, FuncType, StoreContextMut, TypedFunc, Val, ValRaw, WasmParams, WasmResults,
-};
+use crate::{AsContextMut, Func, FuncType, StoreContextMut, Val, ValRaw};
 use core::ptr::NonNull;
-use core::time::Duration;
-
-/// Spawns guest threads with a name, a slice, limits and so on, as
-/// [`std::thread::Builder`] does for OS threads.
-///
-/// ```
-/// # use wasmtime::*;
-/// # use std::time::Duration;
-/// # fn main() -> Result<()> {
-/// # let mut config = Config::new();
-/// # config.preemption(Preemption::Fuel);
-/// # let engine = Engine::new(&config)?;
-/// # let module = Module::new(&engine, r#"(module (func (export "spin") (loop br 0)))"#)?;
-/// # let mut store = Store::new(&engine, ());
-/// # let instance = Instance::new(&mut store, &module, &[])?;
-/// let spin = instance.get_func(&mut store, "spin").unwrap();
-/// let id = ThreadOptions::new()
-///     .name("spinner")
-///     .fuel_limit(1_000_000)
-///     .spawn(&mut store, spin, &[])?;
-/// store.run_wasm_threads_for(Duration::MAX)?;
-/// assert!(matches!(id.take_exit(&mut store), Some(Exit::OverLimit(_))));
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Clone, Debug, Default)]
-pub struct ThreadOptions {
-    pub(super) name: Option<Box<str>>,
-    pub(super) slice: Option<Slice>,
-    pub(super) detached: bool,
-    /// What most threads have none of.
-    pub(super) attributes: Option<Box<Attributes>>,
-}
-
-#[derive(Clone, Debug, Default)]
-pub(super) struct Attributes {
-    pub(super) params: ThreadParams,
-    pub(super) limits: ThreadLimits,
-}
 
 impl ThreadOptions {
-    /// No name, the store's slice, and an exit that waits to be taken.
-    pub fn new() -> ThreadOptions {
-        ThreadOptions::default()
-    }
-
-    fn attributes(&mut self) -> &mut Attributes {
-        self.attributes.get_or_insert_default()
-    }
-
-    /// Names the thread, for [`ThreadInfo::name`](crate::preempt::ThreadInfo::name).
-    /// Names need not be unique.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into().into_boxed_str());
-        self
-    }
-
-    /// Gives the thread a slice of its own, which later changes of the store's
-    /// do not touch.
-    pub fn slice(mut self, slice: Slice) -> Self {
-        self.slice = Some(slice);
-        self
-    }
-
-    /// Its share of the CPU relative to others', for a
-    /// [`ThreadScheduler`](crate::preempt::ThreadScheduler) that looks at it. 1 by default.
-    pub fn weight(mut self, weight: u32) -> Self {
-        self.attributes().params.weight = weight;
-        self
-    }
-
-    /// Those with a higher priority go first, for a
-    /// [`ThreadScheduler`](crate::preempt::ThreadScheduler) that looks at it. 0 by default.
-    pub fn priority(mut self, priority: i32) -> Self {
-        self.attributes().params.priority = priority;
-        self
-    }
-
-    /// The group that the thread is of: it shares the
-    /// [limits](super::WasmThreads::set_group_limits) of the group, and perhaps its
-    /// share of the CPU. 0, the default, for none.
-    pub fn group(mut self, group: u64) -> Self {
-        self.attributes().params.group = group;
-        self
-    }
-
-    /// How soon the thread should be done after it was spawned or woken, in ticks
-    /// (nanoseconds, or units of fuel), for a
-    /// [`ThreadScheduler`](crate::preempt::ThreadScheduler) that looks at it. None by default,
-    /// and not a limit.
-    pub fn deadline(mut self, ticks: u64) -> Self {
-        self.attributes().params.deadline = Some(ticks);
-        self
-    }
-
-    /// What the thread may use in all.
-    pub fn limits(mut self, limits: ThreadLimits) -> Self {
-        self.attributes().limits = limits;
-        self
-    }
-
-    /// [`ThreadLimits::cpu_time`].
-    pub fn cpu_limit(mut self, time: Duration) -> Self {
-        let limits = &mut self.attributes().limits;
-        *limits = limits.cpu_time(time);
-        self
-    }
-
-    /// [`ThreadLimits::fuel`].
-    pub fn fuel_limit(mut self, units: u64) -> Self {
-        let limits = &mut self.attributes().limits;
-        *limits = limits.fuel(units);
-        self
-    }
-
-    /// [`ThreadLimits::wall_time`].
-    pub fn timeout(mut self, time: Duration) -> Self {
-        let limits = &mut self.attributes().limits;
-        *limits = limits.wall_time(time);
-        self
-    }
-
-    /// Whether the thread is forgotten as soon as it ends, however that is.
-    ///
-    /// Otherwise, which is the default, it counts against
-    /// [`WasmThreads::set_max_threads`](super::WasmThreads::set_max_threads) until its
-    /// exit is taken.
-    pub fn detached(mut self, detached: bool) -> Self {
-        self.detached = detached;
-        self
-    }
-
     /// Spawns a thread that calls `func` with `params`.
     ///
     /// # Errors
@@ -163,25 +29,6 @@ impl ThreadOptions {
         let mut store = store.as_context_mut();
         let call = Call::checked(store.0, func, params)?;
         spawn(&mut store, call, self)
-    }
-
-    /// As [`ThreadOptions::spawn`], with parameters and results whose types are known to
-    /// Rust.
-    ///
-    /// # Errors
-    ///
-    /// As [`ThreadOptions::spawn`].
-    pub fn spawn_typed<P, R>(
-        self,
-        mut store: impl AsContextMut,
-        func: &TypedFunc<P, R>,
-        params: P,
-    ) -> Result<TypedThreadId<R>>
-    where
-        P: WasmParams,
-        R: WasmResults,
-    {
-        typed::spawn(&mut store.as_context_mut(), func, params, self)
     }
 }
 
@@ -221,10 +68,6 @@ pub(super) fn ensure_can_spawn(store: &mut StoreOpaque, options: &ThreadOptions)
     threads.ensure_room(stack_size)
 }
 
-pub(super) const NO_STACK: &str = "cannot allocate a stack for a guest thread; fewer \
-     threads, a smaller `Config::async_stack_size` (and `Config::max_wasm_stack`) or, with \
-     the pooling allocator, a larger `total_stacks` would help";
-
 /// Makes a guest thread of `body`, which is in the instance `owner` if that has what no
 /// two may use.
 pub(super) fn spawn_fiber<T: 'static>(
@@ -238,9 +81,8 @@ pub(super) fn spawn_fiber<T: 'static>(
     // What this OS thread needs to run guests takes mappings, too.
     tls_eager_initialize();
     let body = move |store: &mut StoreInner<T>| {
-        StoreContextMut(store).with_blocking(|mut store, context| {
-            blocking::with_context(context, || body(&mut store))
-        })
+        StoreContextMut(store)
+            .with_blocking(|mut store, context| suspend::with_context(context, || body(&mut store)))
     };
     // SAFETY: I10. The fiber is `Send` if the store is: it is kept in the store
     // that it was made for, which drops it before it drops itself.

@@ -7,7 +7,6 @@
 //! stacks itself.
 
 use super::mappings;
-use super::spawn::NO_STACK;
 use crate::InstanceAllocationStrategy;
 use crate::prelude::*;
 use crate::store::StoreOpaque;
@@ -15,6 +14,10 @@ use wasmtime_fiber::FiberStack;
 
 /// How many stacks a store keeps unless `WasmThreads::set_max_idle_stacks` says otherwise.
 const DEFAULT_MAX: usize = 64;
+
+pub(super) const NO_STACK: &str = "cannot allocate a stack for a guest thread; fewer \
+     threads, a smaller `Config::async_stack_size` (and `Config::max_wasm_stack`) or, with \
+     the pooling allocator, a larger `total_stacks` would help";
 
 pub(super) struct IdleStacks {
     stacks: Vec<FiberStack>,

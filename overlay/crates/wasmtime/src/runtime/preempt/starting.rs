@@ -14,9 +14,10 @@
 //!   the embedder's closure ---> the function that it returns
 //! ```
 
-use super::blocking;
 use super::id::ThreadId;
-use super::spawn::{self, Call, ThreadOptions, in_lifo_scope};
+use super::options::ThreadOptions;
+use super::spawn::{self, Call, in_lifo_scope};
+use super::suspend;
 use crate::prelude::*;
 use crate::runtime::vm::VMStore;
 use crate::{AsContextMut, Func, Instance, InstancePre, StoreContextMut, Val};
@@ -103,7 +104,7 @@ impl ThreadOptions {
             }
             initialize(store, instance)?;
             // A guest that the closure calls is not the thread's own code (I1).
-            let not_suspended = blocking::take(store.0);
+            let not_suspended = suspend::take(store.0);
             // What the closure returns is rooted until the call has it.
             let call = in_lifo_scope(store, |store| {
                 let (func, params) = started(store.as_context_mut(), instance)?;

@@ -1,43 +1,4 @@
-//! The guest threads of a store: their states, and who may move them.
-//!
-//! ```text
-//!                          (1) spawned
-//!                              |
-//!                              v
-//!                 +----------------------+   (7) suspended   +-----------------+
-//!                 |        Ready         | ----------------> |     Blocked     |
-//!                 |  fiber, in the queue | <---------------- |  fiber is here  |
-//!                 +----------------------+ (8) resumed       +-----------------+
-//!                   |    |             ^                          |         ^
-//!        (5) killed |    | (2)         | (3) preempted, yielded   | (5)     | (3)
-//!                   |    | dispatched  |                          |         |
-//!                   |    v             |                          |         |
-//!                   |   +----------------------+                  |         |
-//!                   |   |       Running        |------------------|---------+
-//!                   |   |  fiber on the CPU    |                  |
-//!                   |   +----------------------+                  |
-//!                   |                  |                          |
-//!                   |                  | (4) returned, trapped,   |
-//!                   |                  |     panicked, over       |
-//!                   v                  v     its limit            v
-//!                 +---------------------------------------------------+
-//!                 |                     Finished                      |
-//!                 |                no fiber, an exit                  |
-//!                 +---------------------------------------------------+
-//!                              |
-//!                              v (6) taken, or at once if detached
-//! ```
-//!
-//! | arrow | function |
-//! |---|---|
-//! | 1 | [`PreemptiveThreads::insert`] |
-//! | 2 | [`PreemptiveThreads::start_next`] |
-//! | 3 | [`PreemptiveThreads::stop_running`]; to `Blocked` if it waits for something (parked), or was suspended meanwhile |
-//! | 4 | [`PreemptiveThreads::finish`] |
-//! | 5 | [`PreemptiveThreads::start_ending`] and then 4: the host code that unwinding calls sees whose it is |
-//! | 6 | [`PreemptiveThreads::take_exit`] |
-//! | 7 | [`PreemptiveThreads::suspend`] |
-//! | 8 | [`PreemptiveThreads::resume`], if it was suspended, and `wake` (parking.rs), if it was parked. A thread that is both needs both |
+//! The guest threads of a store. `threads/state.rs` moves them from state to state.
 //!
 //! Who may touch what:
 //!
@@ -51,28 +12,26 @@
 //!    `dispatch.rs`, which gives it back with arrow 3 or drops it with 4.
 //! 4. An id is given out once. The counter is 64 bits wide and never wraps.
 
-use super::Leave;
-use super::clock::{Moment, nanos};
-use super::executor::Busy;
+use super::budget::Busy;
+use super::clock::Moment;
 use super::exit::{Exit, OwnedExit, Values};
-use super::host_return::Attention;
 use super::id::{IdHasher, ThreadId};
 use super::info::ThreadInfo;
-use super::jitter::Jitter;
-use super::limits::{Allowance, Budget, LimitHook, thread_cpu_time};
-use super::policy::{Policy, RoundRobin, ThreadParams};
-use super::remote::{Interrupt, Remote};
+use super::limits::{Budget, LimitHook};
+use super::policy::{Policy, RoundRobin};
+use super::remote::Remote;
 use super::sharing::Sharing;
 use super::slice::{Preemption, Slice};
-use super::spawn::ThreadOptions;
+use super::source::host_call::Attention;
+use super::source::interrupt::Interrupt;
+use super::source::jitter::Jitter;
 use super::stacks::IdleStacks;
-use super::trace::{Ring, Traced};
+use super::trace::Ring;
 use crate::fiber::StoreFiber;
 use crate::prelude::*;
 use crate::store::{InstanceId, StoreOpaque};
 use crate::{Func, SharedMemory};
 use core::hash::BuildHasherDefault;
-use core::time::Duration;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Weak};
 
@@ -82,12 +41,11 @@ mod listing;
 mod parking;
 mod recording;
 mod scheduling;
+mod state;
 
 pub(crate) use self::entry::Running;
-pub(super) use self::entry::{End, ExitHook, Exited, Off};
-use self::entry::{Extra, Paused, Start, Thread, Usage};
-pub(super) use self::parking::EndWaker;
-use self::scheduling::enqueue;
+pub(super) use self::entry::{End, EndWaker, ExitHook, Exited, Off};
+use self::entry::{Paused, Thread};
 
 /// The part of a store that a store without guest threads does not have.
 pub(crate) struct PreemptiveThreads {
@@ -156,9 +114,9 @@ pub(crate) struct PreemptiveThreads {
     pub(super) busy: Option<Busy>,
     /// Whether all threads are being ended.
     pub(super) shutting_down: bool,
-    pub(super) fuel: super::fuel::FuelState,
-    pub(super) epoch: super::epoch::EpochState,
-    pub(super) signal: super::signal::SignalState,
+    pub(super) fuel: super::source::fuel::FuelState,
+    pub(super) epoch: super::source::epoch::EpochState,
+    pub(super) signal: super::source::signal::SignalState,
 }
 
 impl PreemptiveThreads {
@@ -208,9 +166,9 @@ impl PreemptiveThreads {
             left_kept: false,
             busy: None,
             shutting_down: false,
-            fuel: super::fuel::FuelState::default(),
-            epoch: super::epoch::EpochState::default(),
-            signal: super::signal::SignalState::default(),
+            fuel: super::source::fuel::FuelState::default(),
+            epoch: super::source::epoch::EpochState::default(),
+            signal: super::source::signal::SignalState::default(),
         }
     }
 
@@ -241,426 +199,6 @@ impl PreemptiveThreads {
         Ok(())
     }
 
-    /// Arrow 1.
-    pub(super) fn insert(
-        &mut self,
-        fiber: Box<StoreFiber<'static>>,
-        options: ThreadOptions,
-        instance: Option<InstanceId>,
-    ) -> ThreadId {
-        self.last_id += 1;
-        let id = ThreadId(self.last_id);
-        let extra = options.attributes.map(|attributes| {
-            let limits = attributes.limits;
-            let timeout = limits.wall_time.and_then(|time| {
-                let now = Moment::now();
-                Some((now, now.checked_add(time)?))
-            });
-            if let Some((_, end)) = timeout {
-                self.timeouts.insert((end, id));
-            }
-            Box::new(Extra {
-                params: attributes.params,
-                budget: (!limits.is_none()).then(|| Budget::new(limits)),
-                timeout,
-                exit_hook: None,
-            })
-        });
-        let ready_since = self.run_clock(None);
-        self.threads.insert(
-            id,
-            Thread {
-                fiber: Some(fiber),
-                exit: None,
-                name: options.name,
-                slice: options.slice,
-                detached: options.detached,
-                extra,
-                instance,
-                suspended: false,
-                park: None,
-                waker: None,
-                place: 0,
-                spawned: ready_since,
-                ready_since,
-                usage: Usage::default(),
-                fuel_held: None,
-            },
-        );
-        self.live += 1;
-        if let Some(instance) = instance {
-            self.sharing.enter(instance);
-        }
-        self.record(None, Some(id), Traced::Spawned);
-        self.make_ready(id);
-        if let Policy::Custom(_) = &self.policy {
-            let thread = self.threads.get(&id);
-            let params = thread.map_or_else(ThreadParams::default, Thread::params);
-            self.tell(None, |policy, now| policy.spawned(now, id, &params));
-        }
-        id
-    }
-
-    /// Counts `id` as ready, and puts it at the end of the queue.
-    fn make_ready(&mut self, id: ThreadId) {
-        if let Some(thread) = self.threads.get_mut(&id) {
-            self.ready += 1;
-            enqueue(&mut self.policy, id, thread);
-        }
-    }
-
-    /// Arrow 2. `None` if no thread is ready.
-    ///
-    /// # Errors
-    ///
-    /// If the embedder's policy has made no sense.
-    #[inline(always)]
-    pub(super) fn start_next(&mut self, now: Moment) -> Result<Option<Box<StoreFiber<'static>>>> {
-        let Some((id, slice)) = self.pick(now)? else {
-            return Ok(None);
-        };
-        let fiber = self.start(id, slice, now, Start::Dispatch);
-        self.record_dispatch(now);
-        Ok(fiber)
-    }
-
-    /// Puts `id` on the CPU. `None` if it is not there for that.
-    #[inline(always)]
-    fn start(
-        &mut self,
-        id: ThreadId,
-        slice: Option<u64>,
-        now: Moment,
-        why: Start,
-    ) -> Option<Box<StoreFiber<'static>>> {
-        let run_clock = self.run_clock(Some(now));
-        let goes_on = self.paused.as_ref().is_some_and(|paused| paused.id == id);
-        // One that is dispatched is ready.
-        let was_ready = match why {
-            _ if goes_on => false,
-            Start::Dispatch => true,
-            Start::End => {
-                let was_ready = self.threads.get(&id)?.is_ready();
-                self.unpark(id);
-                was_ready
-            }
-        };
-        let thread = self.threads.get_mut(&id)?;
-        let fiber = thread.fiber.take()?;
-        thread.place = 0;
-
-        let running = &mut self.running;
-        // Most threads have no limits.
-        running.allowance = Allowance::default();
-        running.limit_end = u64::MAX;
-        running.over = None;
-        running.cpu_since = None;
-        if why == Start::Dispatch {
-            if thread.extra.is_some() || !self.timeouts.is_empty() {
-                let (allowance, over) = thread.allowance(&self.groups, &self.timeouts, now);
-                running.allowance = allowance;
-                running.limit_end = allowance.end(now);
-                running.over = over;
-                if allowance.count_cpu_time {
-                    running.cpu_since = thread_cpu_time();
-                }
-            }
-            let waited = run_clock.saturating_sub(thread.ready_since);
-            thread.usage.ready_time += waited;
-            thread.usage.longest_wait = thread.usage.longest_wait.max(waited);
-            // To go on after a pause is none: pauses are up to the clock, and what is counted
-            // where slices are fuel is not.
-            thread.usage.dispatches += u64::from(!goes_on);
-        }
-        running.id = id;
-        running.was_paused = goes_on;
-        running.is_seen_on_cpu = false;
-        running.used_before = 0;
-        running.slice = match slice {
-            Some(ticks) => Slice::nearest(ticks, self.preemption),
-            None if goes_on || why == Start::End => thread.slice.unwrap_or(self.slice),
-            None => self.jitter.apply(thread.slice.unwrap_or(self.slice)),
-        };
-        if goes_on && let Some(paused) = self.paused.take() {
-            running.slice = Slice::nearest(paused.slice, self.preemption);
-            running.is_seen_on_cpu = !paused.recorded;
-            running.used_before = paused.used;
-        }
-        running.slice_end = match running.slice {
-            Slice::Time(slice) => now.as_nanos().saturating_add(nanos(slice)),
-            Slice::Fuel(_) => 0,
-        };
-        running.since = now;
-        running.cpu_before = Duration::ZERO;
-        running.fuel_armed = 0;
-        running.fuel_consumed = 0;
-        running.fuel_held = thread.fuel_held.take();
-        running.left = Leave::Yielded;
-        running.fuel_in_register = false;
-        running.park = None;
-        running.results = None;
-        self.is_running = true;
-
-        if let Some(held) = running.fuel_held
-            && !self.groups.is_empty()
-            && let Some(budget) = self.groups.get_mut(&thread.group())
-        {
-            budget.give_back(held);
-        }
-        if was_ready {
-            self.ready -= 1;
-        }
-        self.remote.start(id, self.ready == 0, self.preemption);
-        Some(fiber)
-    }
-
-    /// The first half of arrow 5: puts `id` on the CPU, if it has not finished.
-    pub(super) fn start_ending(
-        &mut self,
-        id: ThreadId,
-        now: Moment,
-    ) -> Option<Box<StoreFiber<'static>>> {
-        self.start(id, None, now, Start::End)
-    }
-
-    /// Arrow 3.
-    #[inline(always)]
-    pub(super) fn stop_running(
-        &mut self,
-        fiber: Box<StoreFiber<'static>>,
-        fuel_held: Option<i64>,
-        now: Moment,
-    ) -> Option<Off> {
-        if !core::mem::take(&mut self.is_running) {
-            return None;
-        }
-        self.remote.stop();
-        self.fuel_clock = self.fuel_clock.saturating_add(self.running.fuel_consumed);
-        let (id, left) = (self.running.id, self.running.left);
-        let preempted = left == Leave::SliceOver;
-        let parked = match self.running.park.take() {
-            Some(park) => self.park(id, park),
-            None => false,
-        };
-        let run_clock = self.run_clock(Some(now));
-        let thread = self.threads.get_mut(&id)?;
-        thread.charge(&self.running, now, &mut self.groups);
-        thread.fiber = Some(fiber);
-        thread.fuel_held = fuel_held;
-        thread.ready_since = run_clock;
-        if let Some(held) = fuel_held
-            && !self.groups.is_empty()
-            && let Some(budget) = self.groups.get_mut(&thread.group())
-        {
-            budget.hold(held);
-        }
-        let limited = thread.extra.is_some();
-        let blocked = parked || thread.suspended;
-        if left == Leave::Paused && !blocked {
-            self.paused = self.running.paused();
-            return Some(Off {
-                id,
-                preempted,
-                limited,
-            });
-        }
-        if preempted {
-            thread.usage.preemptions += 1;
-        } else {
-            thread.usage.yields += 1;
-        }
-        if !blocked {
-            self.ready += 1;
-            enqueue(&mut self.policy, id, thread);
-        }
-        if self.is_watched() {
-            let what = match preempted {
-                true => Traced::Preempted,
-                false => Traced::Yielded,
-            };
-            self.record(Some(now), Some(id), what);
-            if blocked {
-                self.record(Some(now), Some(id), Traced::Parked);
-            }
-            let used = self.used(now);
-            self.tell(Some(now), |policy, now| match (blocked, preempted) {
-                (true, _) => policy.parked(now, id, used),
-                (false, true) => policy.preempted(now, id, used),
-                (false, false) => policy.yielded(now, id, used),
-            });
-        }
-        Some(Off {
-            id,
-            preempted,
-            limited,
-        })
-    }
-
-    /// Arrow 4.
-    pub(super) fn finish(&mut self, end: End, now: Moment) {
-        if !core::mem::take(&mut self.is_running) {
-            return;
-        }
-        self.remote.stop();
-        self.fuel_clock = self.fuel_clock.saturating_add(self.running.fuel_consumed);
-        let id = self.running.id;
-        let run_clock = self.run_clock(Some(now));
-        let Some(thread) = self.threads.get_mut(&id) else {
-            return;
-        };
-        thread.charge(&self.running, now, &mut self.groups);
-        let exceeded = match end {
-            End::ByItself(_) => thread.exceeded(&self.groups, now),
-            End::Ended(_) => None,
-        };
-        thread.usage.wall_time = run_clock.saturating_sub(thread.spawned);
-        self.live -= 1;
-        if let Some(instance) = thread.instance.take() {
-            self.sharing.leave(instance);
-        }
-        if let Some(extra) = &mut thread.extra
-            && let Some((_, end)) = extra.timeout.take()
-        {
-            self.timeouts.remove(&(end, id));
-        }
-        let over = match &end {
-            // It was unwound because of this.
-            End::ByItself(Some(OwnedExit::Trapped(error))) => error.downcast_ref().copied(),
-            _ => None,
-        };
-        let over = over.or(exceeded);
-        let exit = match (end, over) {
-            (End::Ended(exit), _) => Some(exit),
-            // Nobody may have looked before it ended.
-            (End::ByItself(_), Some(over)) => Some(OwnedExit::OverLimit(over)),
-            (End::ByItself(Some(exit)), None) => Some(exit),
-            (End::ByItself(None), None) => self
-                .running
-                .results
-                .take()
-                .map(|(func, values)| OwnedExit::Returned(func, values)),
-        };
-        let hook = thread
-            .extra
-            .as_mut()
-            .and_then(|extra| extra.exit_hook.take());
-        let what = match &exit {
-            Some(OwnedExit::Returned(..)) | None => Traced::Returned,
-            Some(OwnedExit::Trapped(_)) => Traced::Trapped,
-            #[cfg(feature = "gc")]
-            Some(OwnedExit::Threw(..)) => Traced::Trapped,
-            Some(OwnedExit::Killed) => Traced::Killed,
-            Some(OwnedExit::OverLimit(_)) => Traced::OverLimit,
-        };
-        let detached = thread.detached;
-        if detached && hook.is_none() {
-            self.threads.remove(&id);
-        } else {
-            thread.exit = exit;
-        }
-        if let Some(hook) = hook {
-            self.exited.push_back(Exited { id, hook, detached });
-        }
-        let woken = self.wake_joiners(id, now);
-        self.sweep_queue();
-        // The policy last, as it may panic.
-        if self.is_watched() {
-            self.record(Some(now), Some(id), what);
-            let used = self.used(now);
-            self.tell(Some(now), |policy, now| policy.finished(now, id, used));
-        }
-        self.tell_of_woken(woken, Some(now));
-    }
-
-    /// Drops places in the queue that are none, if they are most of it.
-    fn sweep_queue(&mut self) {
-        if let Policy::RoundRobin(queue) = &mut self.policy {
-            let threads = &self.threads;
-            queue.sweep(self.ready, |place, id| {
-                threads.get(&id).is_some_and(|thread| thread.place == place)
-            });
-        }
-    }
-
-    /// Gives up a thread that keeps the store and whose fiber was leaked, with the future of
-    /// the run, by `mem::forget`. It never runs again.
-    pub(super) fn give_up_running(&mut self, now: Moment) {
-        self.in_run = false;
-        // What the OS thread has done since is not the thread's.
-        self.running.since = now;
-        self.running.cpu_since = None;
-        self.finish(End::Ended(OwnedExit::Killed), now);
-    }
-
-    /// Makes a thread count as killed that has neither finished nor a fiber to finish.
-    pub(super) fn give_up(&mut self, id: ThreadId) {
-        if let Some(thread) = self.threads.get_mut(&id)
-            && thread.exit.is_none()
-            && thread.fiber.is_none()
-        {
-            self.live -= 1;
-            thread.exit = Some(OwnedExit::Killed);
-        }
-    }
-
-    /// Arrow 7. One that is running is suspended when it goes off the CPU.
-    pub(super) fn suspend(&mut self, id: ThreadId) -> Result<()> {
-        let thread = self.live_mut(id, "suspended")?;
-        let was_ready = thread.is_ready();
-        thread.suspended = true;
-        if !was_ready {
-            return Ok(());
-        }
-        thread.place = 0;
-        // What is left of the slice of a paused one is lost.
-        let used = match self.paused.take_if(|paused| paused.id == id) {
-            Some(paused) => paused.used,
-            None => {
-                self.ready -= 1;
-                0
-            }
-        };
-        self.record(None, Some(id), Traced::Parked);
-        self.tell(None, |policy, now| policy.parked(now, id, used));
-        Ok(())
-    }
-
-    /// Arrow 8.
-    pub(super) fn resume(&mut self, id: ThreadId) -> Result<()> {
-        let run_clock = self.run_clock(None);
-        let thread = self.live_mut(id, "resumed")?;
-        if !core::mem::replace(&mut thread.suspended, false) || !thread.is_ready() {
-            return Ok(());
-        }
-        thread.ready_since = run_clock;
-        self.make_ready(id);
-        self.sweep_queue();
-        self.record(None, Some(id), Traced::Woken);
-        self.tell(None, |policy, now| policy.woken(now, id));
-        Ok(())
-    }
-
-    /// # Errors
-    ///
-    /// If there is no such thread, or it has finished.
-    fn live_mut(&mut self, id: ThreadId, to_be: &str) -> Result<&mut Thread> {
-        match self.threads.get_mut(&id) {
-            Some(thread) if thread.exit.is_none() => Ok(thread),
-            Some(_) => bail!("guest thread {id} has finished: it cannot be {to_be}"),
-            None => bail!(
-                "no guest thread {id}: it was never spawned in this store, or its \
-                 exit was taken"
-            ),
-        }
-    }
-
-    /// # Errors
-    ///
-    /// If there is no such thread, or it has finished.
-    pub(super) fn ensure_live(&mut self, id: ThreadId, to_be: &str) -> Result<()> {
-        self.live_mut(id, to_be).map(|_| ())
-    }
-
     /// Sets what is called when `id` has finished.
     pub(super) fn set_exit_hook(&mut self, id: ThreadId, hook: ExitHook) -> Result<()> {
         self.live_mut(id, "given a hook")?.extra_mut().exit_hook = Some(hook);
@@ -678,13 +216,6 @@ impl PreemptiveThreads {
         let threads = self.threads.iter();
         let of_it = threads.filter(|(_, thread)| thread.instance.is_some_and(&is_it));
         self.get(*of_it.map(|(id, _)| id).min()?)
-    }
-
-    /// Arrow 6.
-    pub(super) fn take_exit(&mut self, id: ThreadId) -> Option<OwnedExit> {
-        let exit = self.threads.get_mut(&id)?.exit.take()?;
-        self.threads.remove(&id);
-        Some(exit)
     }
 
     #[inline]

@@ -7,15 +7,47 @@
 use super::exit;
 use super::exit::{OwnedExit, OwnedVal, TypedExit, Values};
 use super::id::TypedThreadId;
-use super::spawn::{self, Call, ThreadOptions, in_lifo_scope};
+use super::options::ThreadOptions;
+use super::spawn::{self, Call, in_lifo_scope};
 use crate::bail_bug;
 use crate::prelude::*;
 use crate::store::AutoAssertNoGc;
-use crate::{StoreContextMut, TypedFunc, Val, ValRaw, WasmParams, WasmResults};
+use crate::{AsContextMut, StoreContextMut, TypedFunc, Val, ValRaw, WasmParams, WasmResults};
 use core::mem::{self, MaybeUninit};
 use core::slice;
 
-pub(super) fn spawn<T, P, R>(
+impl ThreadOptions {
+    /// As [`ThreadOptions::spawn`], with parameters and results whose types are known to
+    /// Rust.
+    ///
+    /// # Errors
+    ///
+    /// As [`ThreadOptions::spawn`].
+    pub fn spawn_typed<P, R>(
+        self,
+        mut store: impl AsContextMut,
+        func: &TypedFunc<P, R>,
+        params: P,
+    ) -> Result<TypedThreadId<R>>
+    where
+        P: WasmParams,
+        R: WasmResults,
+    {
+        spawn(&mut store.as_context_mut(), func, params, self)
+    }
+}
+
+impl<Results> TypedThreadId<Results> {
+    /// As [`ThreadId::take_exit`]. Also `None` in another store than that of the thread.
+    pub fn take_exit(self, mut store: impl AsContextMut) -> Option<TypedExit<Results>>
+    where
+        Results: WasmResults,
+    {
+        take_exit(&mut store.as_context_mut(), self)
+    }
+}
+
+fn spawn<T, P, R>(
     store: &mut StoreContextMut<'_, T>,
     func: &TypedFunc<P, R>,
     params: P,
@@ -50,7 +82,7 @@ where
     Ok(TypedThreadId::new(store.0.id(), id))
 }
 
-pub(super) fn take_exit<T, R: WasmResults>(
+fn take_exit<T, R: WasmResults>(
     store: &mut StoreContextMut<'_, T>,
     id: TypedThreadId<R>,
 ) -> Option<TypedExit<R>> {

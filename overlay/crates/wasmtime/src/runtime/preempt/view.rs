@@ -3,11 +3,12 @@
 
 use super::id::ThreadId;
 use super::info::ThreadInfo;
-use super::jitter::Jitter;
 use super::limits::{SoftLimit, ThreadLimits};
+use super::options::ThreadOptions;
 use super::policy::{Policy, ThreadScheduler};
 use super::slice::Slice;
-use super::spawn::{self, ThreadOptions};
+use super::source::jitter::Jitter;
+use super::spawn;
 use super::trace::Trace;
 use crate::prelude::*;
 use crate::{AsContextMut, Caller, SharedMemory, Store, StoreContextMut};

@@ -7,6 +7,7 @@ use core::mem;
 use core::ops::Deref;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::Waker;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::task::Wake;
 use std::thread::{self, Thread};
@@ -103,4 +104,10 @@ impl Drop for Loan {
         // An OS thread that is about to end needs none.
         let _ = IDLE.try_with(|idle| idle.set(waiter));
     }
+}
+
+/// Wakes a waker of somebody else's. If it panics, which the panic hook has reported, those
+/// that are to be woken after it are all the same.
+pub(super) fn wake(waker: Waker) {
+    let _ = panic::catch_unwind(AssertUnwindSafe(|| waker.wake()));
 }

@@ -3,19 +3,20 @@
 use crate::Func;
 use crate::fiber::StoreFiber;
 use crate::prelude::*;
-use crate::runtime::preempt::Leave;
 use crate::runtime::preempt::clock::Moment;
 use crate::runtime::preempt::exit::{OwnedExit, Values};
-use crate::runtime::preempt::limits::{Allowance, Budget, OverLimit};
-use crate::runtime::preempt::park::{Park, ThreadWaker};
-use crate::runtime::preempt::policy::{Place, ThreadParams};
-use crate::runtime::preempt::slice::Slice;
 use crate::runtime::preempt::id::ThreadId;
 use crate::runtime::preempt::info::ThreadStats;
+use crate::runtime::preempt::limits::{Allowance, Budget, OverLimit};
+use crate::runtime::preempt::park::{Park, ThreadWaker};
+use crate::runtime::preempt::policy::{Place, Policy, ThreadParams};
+use crate::runtime::preempt::slice::Slice;
+use crate::runtime::preempt::suspend::Leave;
 use crate::runtime::vm::VMStore;
 use crate::store::InstanceId;
+use core::task::Waker;
 use core::time::Duration;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 pub(super) struct Thread {
     /// Boxed, as it moves to the dispatch loop and back.
@@ -266,4 +267,14 @@ pub(in crate::runtime::preempt) struct Off {
     pub(in crate::runtime::preempt) preempted: bool,
     /// Whether it may be over a limit.
     pub(in crate::runtime::preempt) limited: bool,
+}
+
+/// A waker that is woken at a thread's end, unless whoever has this drops it before.
+pub(in crate::runtime::preempt) type EndWaker = Mutex<Waker>;
+
+/// Puts `id` at the end of the queue, if there is one.
+pub(super) fn enqueue(policy: &mut Policy, id: ThreadId, thread: &mut Thread) {
+    if let Policy::RoundRobin(queue) = policy {
+        thread.place = queue.push(id);
+    }
 }

@@ -3,10 +3,10 @@
 use super::{PreemptiveThreads, Running, Thread};
 use crate::prelude::*;
 use crate::runtime::preempt::clock::{Moment, nanos};
+use crate::runtime::preempt::id::ThreadId;
 use crate::runtime::preempt::limits::{
     Allowance, Budget, OverLimit, SoftLimit, ThreadLimits, thread_cpu_time,
 };
-use crate::runtime::preempt::id::ThreadId;
 use core::time::Duration;
 use std::collections::{BTreeSet, HashMap};
 

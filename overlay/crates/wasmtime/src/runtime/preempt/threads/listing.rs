@@ -2,9 +2,9 @@
 
 use super::{PreemptiveThreads, Thread};
 use crate::prelude::*;
-use crate::runtime::preempt::limits::{Budget, ThreadLimits};
 use crate::runtime::preempt::id::ThreadId;
 use crate::runtime::preempt::info::{ThreadInfo, ThreadState};
+use crate::runtime::preempt::limits::{Budget, ThreadLimits};
 
 impl PreemptiveThreads {
     /// The threads that have not finished, in the order of their spawning.

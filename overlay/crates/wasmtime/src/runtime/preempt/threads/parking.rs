@@ -1,18 +1,16 @@
 //! Threads that wait: parking and waking them, and finding those that nobody can wake.
 
+use super::entry::EndWaker;
 use super::{PreemptiveThreads, Thread};
 use crate::prelude::*;
 use crate::runtime::preempt::clock::Moment;
-use crate::runtime::preempt::park::{self, Park, ThreadWaker, WaitFor};
 use crate::runtime::preempt::id::ThreadId;
+use crate::runtime::preempt::park::{Park, ThreadWaker, WaitFor};
 use crate::runtime::preempt::trace::Traced;
+use crate::runtime::preempt::wait;
 use crate::store::StoreOpaque;
 use core::sync::atomic::{Ordering, fence};
-use core::task::Waker;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-
-/// A waker that is woken at a thread's end, unless whoever has this drops it before.
-pub(in crate::runtime::preempt) type EndWaker = Mutex<Waker>;
+use std::sync::{Arc, PoisonError, Weak};
 
 impl Thread {
     /// What it waits for, if it is parked.
@@ -169,7 +167,7 @@ impl PreemptiveThreads {
             let wakers = self.end_wakers.remove(&id).unwrap_or_default();
             for waker in wakers.iter().filter_map(Weak::upgrade) {
                 let waker = waker.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                park::wake(waker);
+                wait::wake(waker);
             }
         }
         joiners
@@ -272,8 +270,7 @@ impl StoreOpaque {
             && threads.slice_has_end()
         {
             threads.remote.set_alone(false);
-            self.preempt_alone_no_more();
-            self.watch_alone_no_more();
+            self.bring_end_forward();
         }
     }
 }

@@ -3,10 +3,10 @@
 use super::PreemptiveThreads;
 use crate::prelude::*;
 use crate::runtime::preempt::clock::{Moment, nanos};
-use crate::runtime::preempt::policy::{Place, Policy};
-use crate::runtime::preempt::slice::{Preemption, Slice};
 use crate::runtime::preempt::id::ThreadId;
 use crate::runtime::preempt::info::ThreadInfo;
+use crate::runtime::preempt::policy::{Place, Policy};
+use crate::runtime::preempt::slice::{Preemption, Slice};
 use crate::runtime::preempt::trace::{Ring, Trace, TraceEvent, Traced};
 use std::collections::HashMap;
 

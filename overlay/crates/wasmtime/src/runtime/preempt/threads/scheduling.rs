@@ -1,10 +1,11 @@
 //! Threads and their policy: who is told of what, and asked.
 
-use super::{PreemptiveThreads, Thread};
+use super::PreemptiveThreads;
+use super::entry::enqueue;
 use crate::prelude::*;
 use crate::runtime::preempt::clock::Moment;
-use crate::runtime::preempt::policy::{Pick, Policy, ThreadParams, ThreadScheduler};
 use crate::runtime::preempt::id::ThreadId;
+use crate::runtime::preempt::policy::{Pick, Policy, ThreadParams, ThreadScheduler};
 use core::any::Any;
 
 impl PreemptiveThreads {
@@ -153,12 +154,5 @@ impl PreemptiveThreads {
             }
             Policy::RoundRobin(_) => None,
         }
-    }
-}
-
-/// Puts `id` at the end of the queue, if there is one.
-pub(super) fn enqueue(policy: &mut Policy, id: ThreadId, thread: &mut Thread) {
-    if let Policy::RoundRobin(queue) = policy {
-        thread.place = queue.push(id);
     }
 }

@@ -1,4 +1,4 @@
-//! Suspending from synchronous code.
+//! Leaving the CPU: a guest thread is suspended from synchronous code.
 //!
 //! Upstream suspends a fiber through the `BlockingContext` that is made from
 //! two pointers in the store. While they are there `StoreOpaque::can_block` is
@@ -35,11 +35,11 @@
 //! calls. It needs a guard at every synchronous entry point; this needs a
 //! fallback in `BlockingContext::with`.
 
-use super::host_return;
-use super::signal::Watch;
+use super::source::host_call;
+use super::source::signal::watch::Watch;
 use crate::fiber::{BlockingContext, StoreFiberYield};
 use crate::prelude::*;
-use crate::runtime::vm::{VMStoreContext, tls};
+use crate::runtime::vm::{VMStore, VMStoreContext, tls};
 use crate::store::{StoreId, StoreOpaque};
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
@@ -64,7 +64,7 @@ impl Dispatch {
     /// Whether the guest thread is in a host call, at whose end it is looked at. Called by
     /// the signal handler.
     pub(super) fn is_in_host(&self) -> bool {
-        host_return::is_in_host(self.vm_store_context)
+        host_call::is_in_host(self.vm_store_context)
     }
 
     /// I1: whether the youngest activation is the guest thread's own first one,
@@ -283,6 +283,78 @@ pub(crate) fn is_at_base(store: &StoreOpaque) -> bool {
 ///
 /// If it was cancelled while it was suspended: the caller must unwind.
 #[inline(always)]
-pub(super) fn suspend(mut context: Taken) -> Result<()> {
+fn suspend(mut context: Taken) -> Result<()> {
     context.get_mut().suspend(StoreFiberYield::ReleaseStore)
+}
+
+/// Why a guest thread leaves the CPU before it has finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leave {
+    /// Its slice is over.
+    SliceOver,
+    /// The run is over, or somebody is to be ended, where slices are fuel and know nothing
+    /// of time: its slice goes on when it is dispatched the next time, before anybody else.
+    Paused,
+    /// It gives the CPU up, or waits.
+    Yielded,
+}
+
+/// Why, and where, a guest thread is suspended.
+pub(super) struct Suspension {
+    pub(super) why: Leave,
+    /// Where compiled code may have the fuel counter in a register.
+    pub(super) fuel_in_register: bool,
+}
+
+impl Suspension {
+    pub(super) const PREEMPTED: Suspension = Suspension {
+        why: Leave::SliceOver,
+        fuel_in_register: true,
+    };
+    pub(super) const YIELDED: Suspension = Suspension {
+        why: Leave::Yielded,
+        fuel_in_register: true,
+    };
+}
+
+/// Suspends the running guest thread, whose `context` this is, and returns when it
+/// is its turn again. Call hooks see it leave Wasm and come back.
+///
+/// # Errors
+///
+/// If it was killed meanwhile, or a call hook says so: the caller must unwind.
+// Inlined, as is what calls it: after a switch of stacks the CPU mispredicts each return
+// on the way up.
+#[inline(always)]
+pub(super) fn preemptive_yield(
+    store: &mut dyn VMStore,
+    context: Taken,
+    why: Suspension,
+) -> Result<()> {
+    // All four are told, whichever of them fails: they come in pairs. To a hook a libcall
+    // is the host, as the stub is.
+    #[cfg(feature = "call-hook")]
+    let left = {
+        let left = store.call_hook(crate::CallHook::ReturningFromHost);
+        left.and(store.call_hook(crate::CallHook::ReturningFromWasm))
+    };
+    #[cfg(not(feature = "call-hook"))]
+    let left = Ok(());
+    let opaque = store.store_opaque_mut();
+    if let Some(running) = opaque.running_thread_mut() {
+        running.left = why.why;
+        running.fuel_in_register = why.fuel_in_register;
+    }
+    // Until it goes on, nobody is in a host call.
+    let in_host = opaque.replace_in_host(0);
+    let resumed = left.and_then(|()| suspend(context));
+    store.store_opaque_mut().replace_in_host(in_host);
+    // Also if it was killed: unwinding leaves the host and Wasm once more.
+    #[cfg(feature = "call-hook")]
+    let resumed = {
+        let entered = store.call_hook(crate::CallHook::CallingWasm);
+        let entered = entered.and(store.call_hook(crate::CallHook::CallingHost));
+        resumed.and(entered)
+    };
+    resumed
 }

@@ -11,7 +11,7 @@
 //! The generator is SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number
 //! Generators", OOPSLA 2014).
 
-use super::slice::Slice;
+use crate::runtime::preempt::slice::Slice;
 
 /// By what part of it a slice may be shorter.
 const PART: u64 = 8;
@@ -19,7 +19,7 @@ const PART: u64 = 8;
 /// By how much it may be in any case, so that short ones differ too.
 const LEAST: u64 = 16;
 
-pub(super) struct Jitter {
+pub(in crate::runtime::preempt) struct Jitter {
     state: u64,
     /// The next number, made ahead: a dispatch does not wait for it.
     ahead: u64,
@@ -32,7 +32,7 @@ impl Default for Jitter {
 }
 
 impl Jitter {
-    pub(super) fn new(seed: u64) -> Jitter {
+    pub(in crate::runtime::preempt) fn new(seed: u64) -> Jitter {
         let mut jitter = Jitter {
             state: seed,
             ahead: 0,
@@ -43,7 +43,7 @@ impl Jitter {
 
     /// The slice that a thread gets which is to have `slice`.
     #[inline]
-    pub(super) fn apply(&mut self, slice: Slice) -> Slice {
+    pub(in crate::runtime::preempt) fn apply(&mut self, slice: Slice) -> Slice {
         match slice {
             Slice::Time(_) => slice,
             Slice::Fuel(fuel) => {

@@ -2,7 +2,7 @@
 //!
 //! Compiled code compares the engine's epoch with the store's deadline and
 //! calls `new_epoch` when the deadline is reached. For a slice to end, the timer
-//! (`timer.rs`) advances the epoch, which every store of the engine can see. So
+//! (`epoch_timer.rs`) advances the epoch, which every store of the engine can see. So
 //! that the epoch keeps its meaning for embedders, it is split in two:
 //!
 //! ```text
@@ -21,14 +21,13 @@
 //! advances the epoch. So a slice that is over is either seen in the slot, or the
 //! deadline is one that the epoch is yet to reach: no tick is lost.
 
-use super::Suspension;
-use super::blocking;
-use super::clock::Moment;
-use super::host_return::Attention;
-use super::remote::Interrupt;
-use super::slice::Preemption;
-use super::timer::Slot;
+use super::epoch_timer::Slot;
+use super::host_call::Attention;
+use super::interrupt::Interrupt;
 use crate::prelude::*;
+use crate::runtime::preempt::clock::Moment;
+use crate::runtime::preempt::slice::Preemption;
+use crate::runtime::preempt::suspend::{self, Suspension, preemptive_yield};
 use crate::runtime::vm::VMStore;
 use crate::store::StoreOpaque;
 use std::sync::Arc;
@@ -104,7 +103,7 @@ impl StoreOpaque {
     /// # Errors
     ///
     /// If the OS refuses to make the timer's thread.
-    pub(super) fn start_epochs(&mut self, end: Option<Moment>) -> Result<()> {
+    pub(in crate::runtime::preempt) fn start_epochs(&mut self, end: Option<Moment>) -> Result<()> {
         if !self.slices_are_epochs() {
             return Ok(());
         }
@@ -120,7 +119,7 @@ impl StoreOpaque {
     }
 
     /// The run that `start_epochs` began is over.
-    pub(super) fn stop_epochs(&mut self) {
+    pub(in crate::runtime::preempt) fn stop_epochs(&mut self) {
         let Some(threads) = self.preempt_mut() else {
             return;
         };
@@ -132,7 +131,7 @@ impl StoreOpaque {
     }
 
     /// The running thread starts a slice at `now`, or goes on after keeping the store.
-    pub(super) fn arm_epoch(&mut self, now: Moment) {
+    pub(in crate::runtime::preempt) fn arm_epoch(&mut self, now: Moment) {
         if !self.slices_are_epochs() {
             return;
         }
@@ -189,14 +188,14 @@ impl StoreOpaque {
     }
 
     /// A thread was spawned, perhaps beside one that had the CPU to itself.
-    pub(super) fn preempt_alone_no_more(&mut self) {
+    pub(in crate::runtime::preempt) fn preempt_alone_no_more(&mut self) {
         if self.running_thread().is_some() && !self.epoch_slice_is_over() {
             self.arm_slot(Moment::now());
         }
     }
 
     /// Makes the next check end the running thread's slice.
-    pub(super) fn end_epoch_slice(&mut self) {
+    pub(in crate::runtime::preempt) fn end_epoch_slice(&mut self) {
         let epoch = self.engine().epoch_timer().epoch();
         let is_due = *self.vm_store_context_mut().epoch_deadline.get_mut() <= epoch;
         if self.slices_are_epochs() && !is_due {
@@ -211,7 +210,7 @@ impl StoreOpaque {
     }
 
     /// Whether the tick that ends the running thread's slice has come.
-    pub(super) fn epoch_slice_is_over(&self) -> bool {
+    pub(in crate::runtime::preempt) fn epoch_slice_is_over(&self) -> bool {
         self.preempt().is_some_and(|threads| {
             let epoch = &threads.epoch;
             let fired = epoch.slot.as_ref().is_some_and(|slot| slot.has_fired());
@@ -237,9 +236,9 @@ pub(crate) fn new_epoch(store: &mut dyn VMStore) -> Result<Option<u64>> {
 
     if !store.epoch_slice_is_over() {
         store.arm_epoch_deadline();
-    } else if let Some(context) = blocking::take(store) {
+    } else if let Some(context) = suspend::take(store) {
         // The dispatch that ends this has armed the next slice.
-        super::preemptive_yield(store, context, Suspension::PREEMPTED)?;
+        preemptive_yield(store, context, Suspension::PREEMPTED)?;
     } else {
         // A guest that a host function has called, which must not be switched away from
         // (I1): the end of that host function does it.
@@ -258,10 +257,10 @@ pub(crate) fn new_epoch(store: &mut dyn VMStore) -> Result<Option<u64>> {
 ///
 /// [`UpdateDeadline::Yield`]: crate::UpdateDeadline::Yield
 pub(crate) fn yield_and_update(store: &mut dyn VMStore, delta: u64) -> Result<Option<u64>> {
-    let Some(context) = blocking::take(store) else {
+    let Some(context) = suspend::take(store) else {
         return Ok(None);
     };
     store.set_epoch_deadline(delta);
-    super::preemptive_yield(store, context, Suspension::YIELDED)?;
+    preemptive_yield(store, context, Suspension::YIELDED)?;
     Ok(Some(store.get_epoch_deadline()))
 }

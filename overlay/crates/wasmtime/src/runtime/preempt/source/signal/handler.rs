@@ -1,11 +1,11 @@
 //! The signal handler (I5).
 
-use super::blocking::{self, Dispatch};
-use super::os_timer::{self, SIGNAL, token};
-use super::x86_64::Interrupted;
-use super::{NEVER, RETRY};
+use super::os_timer::{self, NEVER, SIGNAL, token};
+use super::watch::RETRY;
+use super::x86_64::frame::Interrupted;
 use crate::prelude::*;
 use crate::runtime::preempt::clock::Moment;
+use crate::runtime::preempt::suspend::{self, Dispatch};
 use core::cell::Cell;
 use core::mem::{self, MaybeUninit};
 use core::ptr;
@@ -116,7 +116,7 @@ unsafe extern "C" fn handle(
     let saved = unsafe { *errno };
     // The kernel drops a timer's signal if another one is pending, which then has to
     // do for both.
-    let kicked = blocking::take_kicks();
+    let kicked = suspend::take_kicks();
     if ours || kicked || os_timer::is_due() {
         os_timer::fired();
         // SAFETY: I5. This is what the kernel gave to this handler.
@@ -133,7 +133,7 @@ unsafe extern "C" fn handle(
 
 /// The OS thread's timer has come. It may be early or late (I7).
 fn on_timer(mut interrupted: Interrupted<'_>) {
-    blocking::with_dispatch(|dispatch| {
+    suspend::with_dispatch(|dispatch| {
         let watch = &dispatch.watch;
         let end = watch.slice_end();
         let now = Moment::now().as_nanos();
@@ -193,7 +193,7 @@ pub unsafe fn interrupt(context: *mut libc::c_void) -> bool {
     // SAFETY: this function's own contract.
     let mut interrupted = unsafe { Interrupted::new(context) };
     // SAFETY: this function's own contract.
-    blocking::with_dispatch(|dispatch| unsafe { preempt(dispatch, &mut interrupted) }) == Some(true)
+    suspend::with_dispatch(|dispatch| unsafe { preempt(dispatch, &mut interrupted) }) == Some(true)
 }
 
 /// Hands a signal that is not from a timer of ours to whoever was there before.

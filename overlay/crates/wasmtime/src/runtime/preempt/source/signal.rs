@@ -9,7 +9,7 @@
 //!                  | in a host call?                    its end looks: host_return.rs
 //!                  | anything else                      look again a little later
 //!                  v
-//!   stub ------> preempted() ---> suspend the fiber      x86_64.rs
+//!   stub ------> preempted() ---> suspend the fiber      x86_64/stub.rs
 //! ```
 //!
 //! So a host function is interrupted once for each end of a slice, whatever it waits for.
@@ -40,109 +40,32 @@
 //! * Patching a trap into the code: it stops all threads that run that code, in
 //!   all stores.
 
-use super::Suspension;
-use super::blocking;
-use super::clock::Moment;
-use super::host_return::Attention;
-use super::remote::Interrupt;
-use super::slice::Preemption;
-use super::threads::PreemptiveThreads;
+use super::host_call::Attention;
+use super::interrupt::Interrupt;
 use crate::Module;
 use crate::prelude::*;
-use crate::runtime::vm::VMStore;
-use crate::runtime::vm::{catch_unwind_and_record_trap, raise_preexisting_trap};
+use crate::runtime::preempt::clock::Moment;
+use crate::runtime::preempt::slice::Preemption;
+use crate::runtime::preempt::suspend;
 use crate::store::StoreOpaque;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, compiler_fence};
+use core::sync::atomic::{AtomicPtr, AtomicU64, compiler_fence};
 
 mod code;
 mod handler;
 pub(crate) mod host;
-mod os_timer;
+pub(in crate::runtime::preempt) mod os_timer;
+mod preempted;
+pub(in crate::runtime::preempt) mod watch;
 mod x86_64;
 
 use self::code::Code;
 #[cfg(debug_assertions)]
 #[doc(hidden)]
 pub use self::handler::interrupt;
-use self::x86_64::StubFrame;
-
-/// What the handler looks at while a guest thread is on the CPU. Part of its
-/// `Dispatch`.
-pub(super) struct Watch {
-    /// When its slice is over, on the monotonic clock in nanoseconds.
-    slice_end: AtomicU64,
-    /// The code that may be preempted.
-    code: AtomicPtr<Code>,
-    store: Option<NonNull<dyn VMStore>>,
-    /// Raised if the slice is over while the thread is in the host.
-    attention: Option<Attention>,
-    /// Another OS thread has ended the slice.
-    kicked: Option<NonNull<AtomicBool>>,
-}
-
-/// There is no end.
-pub(super) const NEVER: u64 = u64::MAX;
-
-/// On the monotonic clock.
-const LONG_AGO: u64 = 1;
-
-/// How soon a guest is looked at again that could not be preempted where it was, in
-/// nanoseconds.
-const RETRY: u64 = 50_000;
-
-impl Watch {
-    pub(super) fn none() -> Watch {
-        Watch {
-            slice_end: AtomicU64::new(NEVER),
-            code: AtomicPtr::new(ptr::null_mut()),
-            store: None,
-            attention: None,
-            kicked: None,
-        }
-    }
-
-    /// Ends the slice if another OS thread has asked for that.
-    pub(super) fn take_kick(&self) -> bool {
-        // SAFETY: I5. The flag is kept by the store that is dispatched.
-        let kicked = self.kicked.map(|kicked| unsafe { kicked.as_ref() });
-        let kicked = kicked.is_some_and(|kicked| kicked.swap(false, Relaxed));
-        if kicked {
-            self.slice_end.store(LONG_AGO, Relaxed);
-        }
-        kicked
-    }
-
-    /// When to look at the CPU again.
-    pub(super) fn slice_end(&self) -> u64 {
-        self.slice_end.load(Relaxed)
-    }
-
-    fn bring_slice_end_to(&self, end: u64) {
-        self.slice_end.fetch_min(end, Relaxed);
-        self.arm();
-    }
-
-    /// Makes the signal come in time for this watch, which is now the current
-    /// one.
-    #[inline]
-    pub(super) fn arm(&self) {
-        if self.slice_end() == NEVER {
-            return;
-        }
-        loop {
-            let end = self.slice_end();
-            os_timer::arm_by(end);
-            compiler_fence(SeqCst);
-            // A handler may have ended the slice and set the timer meanwhile, and what
-            // it has set was overwritten.
-            if self.slice_end() == end {
-                return;
-            }
-        }
-    }
-}
+use self::os_timer::NEVER;
+use self::watch::Watch;
 
 /// What a store keeps for this source.
 pub(crate) struct SignalState {
@@ -176,7 +99,7 @@ impl StoreOpaque {
     /// # Errors
     ///
     /// If a module of it cannot, naming the remedy.
-    pub(super) fn ensure_signals_reach_all_code(&mut self) -> Result<()> {
+    pub(in crate::runtime::preempt) fn ensure_signals_reach_all_code(&mut self) -> Result<()> {
         if !self.slices_are_signals() {
             return Ok(());
         }
@@ -197,7 +120,7 @@ impl StoreOpaque {
     /// # Errors
     ///
     /// If it could not, naming the remedy.
-    pub(super) fn ensure_signals_reach(&self, module: &Module) -> Result<()> {
+    pub(in crate::runtime::preempt) fn ensure_signals_reach(&self, module: &Module) -> Result<()> {
         if self.slices_are_signals() {
             code::ensure_nothing_moves(module)?;
         }
@@ -226,7 +149,7 @@ impl StoreOpaque {
     /// # Errors
     ///
     /// If the signal could not come.
-    pub(super) fn start_signals(&mut self, end: Option<Moment>) -> Result<()> {
+    pub(in crate::runtime::preempt) fn start_signals(&mut self, end: Option<Moment>) -> Result<()> {
         if !self.slices_are_signals() {
             return Ok(());
         }
@@ -243,7 +166,7 @@ impl StoreOpaque {
     }
 
     /// The run that `start_signals` began is over.
-    pub(super) fn stop_signals(&mut self) {
+    pub(in crate::runtime::preempt) fn stop_signals(&mut self) {
         let started = match self.preempt_mut() {
             Some(threads) => {
                 threads.signal.run_end = NEVER;
@@ -256,7 +179,7 @@ impl StoreOpaque {
             None => false,
         };
         if started {
-            if blocking::is_outermost() {
+            if suspend::is_outermost() {
                 os_timer::disarm();
             }
         }
@@ -265,26 +188,26 @@ impl StoreOpaque {
     /// The end of the slice, if anybody waits for it, and else of the run, or of what
     /// the thread may use.
     fn next_signal(&self) -> u64 {
-        let in_run = |threads: &&PreemptiveThreads| threads.signal.started;
         self.preempt()
-            .filter(in_run)
+            .filter(|threads| threads.signal.started)
             .and_then(|threads| threads.interrupt_at(threads.signal.run_end))
             .unwrap_or(NEVER)
     }
 
     /// What the handler is to watch in the dispatch that is about to begin.
     #[inline(always)]
-    pub(super) fn watch(&mut self) -> Watch {
+    pub(in crate::runtime::preempt) fn watch(&mut self) -> Watch {
         if !self.slices_are_signals() {
             return Watch::none();
         }
-        let kicked = |threads: &PreemptiveThreads| NonNull::from(&threads.remote.kicked);
         Watch {
             slice_end: AtomicU64::new(self.next_signal()),
             code: AtomicPtr::new(self.current_code()),
             store: Some(self.traitobj()),
             attention: Some(Attention::of(self)),
-            kicked: self.preempt().map(kicked),
+            kicked: self
+                .preempt()
+                .map(|threads| NonNull::from(&threads.remote.kicked)),
             ..Watch::none()
         }
     }
@@ -316,13 +239,13 @@ impl StoreOpaque {
     }
 
     /// Lets the handler know of modules that the running thread's code may call from now on.
-    pub(super) fn watch_new_modules(&mut self) {
+    pub(in crate::runtime::preempt) fn watch_new_modules(&mut self) {
         if !self.slices_are_signals() || self.code_is_current() {
             return;
         }
         // The handler must not see the old list while it is replaced.
         let watch_code = |code| {
-            blocking::with_dispatch(|dispatch| dispatch.watch.code.store(code, Relaxed));
+            suspend::with_dispatch(|dispatch| dispatch.watch.code.store(code, Relaxed));
             compiler_fence(SeqCst);
         };
         watch_code(ptr::null_mut());
@@ -332,59 +255,24 @@ impl StoreOpaque {
 
     /// Whether the running thread's slice is over. It is where the handler could not
     /// end it.
-    pub(super) fn signal_slice_is_over(&self) -> bool {
-        let end = blocking::with_dispatch(|dispatch| dispatch.watch.slice_end());
+    pub(in crate::runtime::preempt) fn signal_slice_is_over(&self) -> bool {
+        let end = suspend::with_dispatch(|dispatch| dispatch.watch.slice_end());
         end.is_some_and(|end| end <= Moment::now().as_nanos())
     }
 
     /// Has the signal come again if the slice is over: where it came first it was left to the
     /// end of a host call, which has not ended the slice.
-    pub(super) fn watch_overdue_slice(&mut self) {
+    pub(in crate::runtime::preempt) fn watch_overdue_slice(&mut self) {
         if self.slices_are_signals() {
-            blocking::with_dispatch(|dispatch| dispatch.watch.arm());
+            suspend::with_dispatch(|dispatch| dispatch.watch.arm());
         }
     }
 
     /// A thread was spawned, perhaps beside one that had the CPU to itself.
-    pub(super) fn watch_alone_no_more(&mut self) {
+    pub(in crate::runtime::preempt) fn watch_alone_no_more(&mut self) {
         if self.slices_are_signals() && self.running_thread().is_some() {
             let end = self.next_signal();
-            blocking::with_dispatch(|dispatch| dispatch.watch.bring_slice_end_to(end));
+            suspend::with_dispatch(|dispatch| dispatch.watch.bring_slice_end_to(end));
         }
-    }
-}
-
-/// Makes the handler run on `thread`, an OS thread of this process.
-pub(super) fn interrupt_thread(thread: libc::pid_t) {
-    os_timer::send(thread);
-}
-
-/// Where compiled code comes out of the stub, on the guest thread's stack.
-///
-/// Nothing here may be left to drop when the thread is killed, and nothing may
-/// panic: the stack is unwound straight over it.
-///
-/// # Safety
-///
-/// Only for the stub to call.
-unsafe extern "C" fn preempted(frame: &StubFrame) {
-    let store = blocking::with_dispatch(|dispatch| dispatch.watch.store).flatten();
-    let Some(mut store) = store else {
-        return;
-    };
-    // SAFETY: I6. The handler has seen that this is the dispatched thread's own
-    // code, so the store is the one that runs it, and is not in use by the host.
-    let store = unsafe { store.as_mut() };
-    let context = store.vm_store_context_mut();
-    *context.last_wasm_exit_pc.get_mut() = frame.pc;
-    *context.last_wasm_exit_trampoline_fp.get_mut() = ptr::from_ref(frame).expose_provenance();
-    let resumed = catch_unwind_and_record_trap(store, |store| match blocking::take(store) {
-        Some(context) => super::preemptive_yield(store, context, Suspension::PREEMPTED),
-        None => Ok(()),
-    });
-    if !resumed {
-        // SAFETY: I6. There is Wasm on the stack, and nothing to drop up to it. The reason
-        // was recorded by the line above.
-        unsafe { raise_preexisting_trap(store) };
     }
 }

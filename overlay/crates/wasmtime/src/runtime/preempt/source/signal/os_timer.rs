@@ -5,7 +5,6 @@
 //! what nearly every dispatch does, needs no system call, as the handler re-arms
 //! the timer when it finds that it came too early.
 
-use super::NEVER;
 use crate::prelude::*;
 use crate::runtime::preempt::clock::Moment;
 use core::cell::Cell;
@@ -15,6 +14,9 @@ use std::io;
 
 /// What a timer's signal carries, so that it is told from others.
 pub(super) static TOKEN: u8 = 0;
+
+/// There is no end.
+pub(in crate::runtime::preempt) const NEVER: u64 = u64::MAX;
 
 pub(super) const SIGNAL: libc::c_int = libc::SIGURG;
 
@@ -85,7 +87,7 @@ pub(super) fn thread() -> libc::pid_t {
 
 /// Sends the signal to `thread`, an OS thread of this process, with what a timer's
 /// carries.
-pub(super) fn send(thread: libc::pid_t) {
+pub(in crate::runtime::preempt) fn send(thread: libc::pid_t) {
     /// `siginfo_t`, as it is for `SI_QUEUE`.
     #[repr(C)]
     struct Info {

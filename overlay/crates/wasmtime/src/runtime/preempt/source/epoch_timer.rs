@@ -13,16 +13,16 @@
 //! Rejected: a tick at a fixed rate. It wakes an idle machine, and a slice that
 //! starts between two ticks is too short or too long by up to a period.
 
-use super::clock::Moment;
-use super::host_return::Attention;
+use super::host_call::Attention;
 use crate::prelude::*;
+use crate::runtime::preempt::clock::Moment;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 /// When a run wants its thread to be looked at next.
-pub(super) struct Slot {
+pub(in crate::runtime::preempt) struct Slot {
     /// A [`Moment`] in nanoseconds, or one of the two below.
     time: AtomicU64,
     /// Whose thread.
@@ -33,11 +33,11 @@ pub(super) struct Slot {
 
 impl Slot {
     /// No tick is wanted.
-    pub(super) const NEVER: u64 = u64::MAX;
+    pub(in crate::runtime::preempt) const NEVER: u64 = u64::MAX;
     /// The tick has come.
     const FIRED: u64 = u64::MAX - 1;
 
-    pub(super) fn has_fired(&self) -> bool {
+    pub(in crate::runtime::preempt) fn has_fired(&self) -> bool {
         self.time.load(Ordering::SeqCst) == Slot::FIRED
     }
 
@@ -90,19 +90,23 @@ impl EpochTimer {
         }
     }
 
-    pub(super) fn epoch(&self) -> u64 {
+    pub(in crate::runtime::preempt) fn epoch(&self) -> u64 {
         self.shared.epoch.load(Ordering::SeqCst)
     }
 
     /// The epoch, and how much of it is not the embedder's, at one moment.
-    pub(super) fn epoch_and_ticks(&self) -> (u64, u64) {
+    pub(in crate::runtime::preempt) fn epoch_and_ticks(&self) -> (u64, u64) {
         let state = self.shared.lock();
         (self.epoch(), state.ticks)
     }
 
     /// Adds a slot, and starts the thread if this is the first one ever. The epoch advances
     /// when its time has come if it `ticks`.
-    pub(super) fn register(&self, attention: Attention, ticks: bool) -> Result<Arc<Slot>> {
+    pub(in crate::runtime::preempt) fn register(
+        &self,
+        attention: Attention,
+        ticks: bool,
+    ) -> Result<Arc<Slot>> {
         let slot = Arc::new(Slot {
             time: AtomicU64::new(Slot::NEVER),
             attention,
@@ -121,12 +125,12 @@ impl EpochTimer {
         Ok(slot)
     }
 
-    pub(super) fn unregister(&self, slot: &Arc<Slot>) {
+    pub(in crate::runtime::preempt) fn unregister(&self, slot: &Arc<Slot>) {
         let mut state = self.shared.lock();
         state.slots.retain(|other| !Arc::ptr_eq(other, slot));
     }
 
-    pub(super) fn kick(&self, slot: &Arc<Slot>) -> Kick {
+    pub(in crate::runtime::preempt) fn kick(&self, slot: &Arc<Slot>) -> Kick {
         Kick {
             shared: self.shared.clone(),
             slot: slot.clone(),
@@ -135,20 +139,20 @@ impl EpochTimer {
 
     /// Ends the slice of `slot` now. With a tick: loops compare the epoch with a deadline that
     /// they have read before.
-    pub(super) fn end_now(&self, slot: &Slot) {
+    pub(in crate::runtime::preempt) fn end_now(&self, slot: &Slot) {
         self.shared.end_now(slot);
     }
 
     /// As [`arm`](Self::arm), unless it will be earlier anyway.
     #[inline]
-    pub(super) fn arm_by(&self, slot: &Slot, time: u64) {
+    pub(in crate::runtime::preempt) fn arm_by(&self, slot: &Slot, time: u64) {
         if time < slot.pending() {
             self.arm(slot, time);
         }
     }
 
     /// Asks for a tick at `time` instead of whatever `slot` said before.
-    pub(super) fn arm(&self, slot: &Slot, time: u64) {
+    pub(in crate::runtime::preempt) fn arm(&self, slot: &Slot, time: u64) {
         let time = if time == Slot::FIRED { time - 1 } else { time };
         slot.time.store(time, Ordering::SeqCst);
         if time < self.shared.asleep_until.load(Ordering::SeqCst) {
@@ -161,14 +165,14 @@ impl EpochTimer {
 }
 
 /// Ends the slice that a slot stands for.
-pub(super) struct Kick {
+pub(in crate::runtime::preempt) struct Kick {
     shared: Arc<Shared>,
     slot: Arc<Slot>,
 }
 
 impl Kick {
     /// As if the slot's time had come.
-    pub(super) fn now(&self) {
+    pub(in crate::runtime::preempt) fn now(&self) {
         self.shared.end_now(&self.slot);
     }
 }

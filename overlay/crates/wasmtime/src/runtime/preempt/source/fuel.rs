@@ -34,14 +34,13 @@
 //! An engine on which nobody has asked for fuel to be counted has no budget: its stores
 //! start with a lot, and are given more when that is used up.
 
-use super::blocking;
-use super::clock::Moment;
-use super::host_return::Attention;
-use super::slice::{Preemption, Slice};
-use super::timer::Slot;
-use super::{Leave, Suspension};
+use super::epoch_timer::Slot;
+use super::host_call::Attention;
 use crate::Trap;
 use crate::prelude::*;
+use crate::runtime::preempt::clock::Moment;
+use crate::runtime::preempt::slice::{Preemption, Slice};
+use crate::runtime::preempt::suspend::{self, Leave, Suspension, preemptive_yield};
 use crate::runtime::vm::VMStore;
 use crate::store::StoreOpaque;
 use core::num::NonZeroU64;
@@ -70,7 +69,7 @@ impl StoreOpaque {
     }
 
     /// A run begins, which is to be over at `end`, or to pause.
-    pub(super) fn start_fuel(&mut self, end: Option<Moment>) {
+    pub(in crate::runtime::preempt) fn start_fuel(&mut self, end: Option<Moment>) {
         if self.slices_are_fuel()
             && let Some(threads) = self.preempt_mut()
         {
@@ -79,7 +78,7 @@ impl StoreOpaque {
     }
 
     /// The run that `start_fuel` began is over.
-    pub(super) fn stop_fuel(&mut self) {
+    pub(in crate::runtime::preempt) fn stop_fuel(&mut self) {
         if !self.slices_are_fuel() {
             return;
         }
@@ -98,7 +97,7 @@ impl StoreOpaque {
     ///
     /// If the OS refuses to make the timer's thread.
     #[inline(always)]
-    pub(super) fn arm_fuel_clock(&mut self) -> Result<()> {
+    pub(in crate::runtime::preempt) fn arm_fuel_clock(&mut self) -> Result<()> {
         let end = self.fuel_clock_end();
         if end == Slot::NEVER {
             return Ok(());
@@ -167,7 +166,7 @@ impl StoreOpaque {
     /// Gives the thread that is about to run the fuel that it held, or else
     /// injects fuel for one slice.
     #[inline(always)]
-    pub(super) fn resume_fuel(&mut self) {
+    pub(in crate::runtime::preempt) fn resume_fuel(&mut self) {
         if !self.engine().tunables().consume_fuel {
             return;
         }
@@ -186,7 +185,7 @@ impl StoreOpaque {
     /// The running thread goes off the CPU: charges it for what it used. Returns the
     /// counter if compiled code may have that in a register.
     #[inline]
-    pub(super) fn suspend_fuel(&mut self) -> Option<i64> {
+    pub(in crate::runtime::preempt) fn suspend_fuel(&mut self) -> Option<i64> {
         self.count_thread_fuel();
         if !self.running_thread()?.fuel_in_register {
             return None;
@@ -216,7 +215,7 @@ impl StoreOpaque {
     }
 
     /// Makes the next check end the running thread's slice, if it reads the counter before.
-    pub(super) fn end_fuel_slice(&mut self) {
+    pub(in crate::runtime::preempt) fn end_fuel_slice(&mut self) {
         if self.engine().tunables().consume_fuel {
             self.count_thread_fuel();
             self.fold_fuel();
@@ -225,13 +224,13 @@ impl StoreOpaque {
     }
 
     /// Whether the running thread has used its slice, if that is fuel.
-    pub(super) fn fuel_slice_is_over(&self) -> bool {
+    pub(in crate::runtime::preempt) fn fuel_slice_is_over(&self) -> bool {
         self.running_thread()
             .is_some_and(|running| running.fuel_of_slice_left() == Some(0))
     }
 
     /// Gives the store's fuel back to plain calls after a run.
-    pub(super) fn disarm_fuel(&mut self) {
+    pub(in crate::runtime::preempt) fn disarm_fuel(&mut self) {
         if self.engine().tunables().consume_fuel {
             let fuel = self.fuel_left();
             self.inject_fuel(self.fuel_yield_interval, fuel);
@@ -240,7 +239,7 @@ impl StoreOpaque {
 
     /// Charges the running thread for what was used since the counter was set,
     /// and takes note of the counter.
-    pub(super) fn count_thread_fuel(&mut self) {
+    pub(in crate::runtime::preempt) fn count_thread_fuel(&mut self) {
         let counter = *self.vm_store_context_mut().fuel_consumed.get_mut();
         if let Some(running) = self.running_thread_mut() {
             running.count_fuel(counter);
@@ -347,13 +346,15 @@ impl StoreOpaque {
 
     /// There is nothing to look at, but what was asked for before that.
     #[inline]
-    pub(super) fn start_attention(&mut self) {
+    pub(in crate::runtime::preempt) fn start_attention(&mut self) {
         if Attention::of(self).waits_for_fuel() {
             return;
         }
         self.rest_attention();
-        let asked = |threads: &super::PreemptiveThreads| threads.remote.anything_asked();
-        if self.preempt().is_some_and(asked) {
+        if self
+            .preempt()
+            .is_some_and(|threads| threads.remote.anything_asked())
+        {
             self.raise_attention();
         }
     }
@@ -380,7 +381,7 @@ impl StoreOpaque {
     ///
     /// If the store has none left, and compiled code reloads the counter.
     #[inline(always)]
-    pub(super) fn fuel_due(&mut self, reload: bool) -> Result<Option<Leave>> {
+    pub(in crate::runtime::preempt) fn fuel_due(&mut self, reload: bool) -> Result<Option<Leave>> {
         if !self.engine().tunables().consume_fuel {
             return Ok(None);
         }
@@ -426,14 +427,13 @@ pub(crate) fn out_of_gas(store: &mut dyn VMStore) -> Result<bool> {
     let Some(why) = due else {
         return Ok(true);
     };
-    if let Some(context) = blocking::take(opaque) {
+    if let Some(context) = suspend::take(opaque) {
         // The dispatch that ends this has injected the next slice.
         let why = Suspension {
             why,
             fuel_in_register: false,
-            park: None,
         };
-        super::preemptive_yield(store, context, why)?;
+        preemptive_yield(store, context, why)?;
         return Ok(true);
     }
     // A guest that a host function has called: it must not be switched away from (I1).
@@ -470,8 +470,10 @@ pub(crate) fn charge_bulk(store: &mut StoreOpaque, cost: u64, done: bool) -> Res
         store.count_thread_fuel();
     }
     if cost >= limit && !done {
-        let beyond = |threads: &super::PreemptiveThreads| threads.beyond_fuel_limit(cost);
-        if let Some(over) = store.preempt().and_then(beyond) {
+        let over = store
+            .preempt()
+            .and_then(|threads| threads.beyond_fuel_limit(cost));
+        if let Some(over) = over {
             return Err(over.into());
         }
     }

@@ -23,11 +23,15 @@ pub(crate) mod host {
     }
 }
 
-pub(super) struct Watch;
+pub(super) mod watch {
+    pub(in crate::runtime::preempt) struct Watch;
 
-impl Watch {
-    pub(super) fn arm(&self) {}
+    impl Watch {
+        pub(in crate::runtime::preempt) fn arm(&self) {}
+    }
 }
+
+use self::watch::Watch;
 
 #[derive(Default)]
 pub(crate) struct SignalState;

@@ -1,0 +1,138 @@
+//! How to spawn a guest thread.
+
+use super::limits::ThreadLimits;
+use super::policy::ThreadParams;
+use super::slice::Slice;
+use crate::prelude::*;
+use core::time::Duration;
+
+/// Spawns guest threads with a name, a slice, limits and so on, as
+/// [`std::thread::Builder`] does for OS threads.
+///
+/// ```
+/// # use wasmtime::*;
+/// # use std::time::Duration;
+/// # fn main() -> Result<()> {
+/// # let mut config = Config::new();
+/// # config.preemption(Preemption::Fuel);
+/// # let engine = Engine::new(&config)?;
+/// # let module = Module::new(&engine, r#"(module (func (export "spin") (loop br 0)))"#)?;
+/// # let mut store = Store::new(&engine, ());
+/// # let instance = Instance::new(&mut store, &module, &[])?;
+/// let spin = instance.get_func(&mut store, "spin").unwrap();
+/// let id = ThreadOptions::new()
+///     .name("spinner")
+///     .fuel_limit(1_000_000)
+///     .spawn(&mut store, spin, &[])?;
+/// store.run_wasm_threads_for(Duration::MAX)?;
+/// assert!(matches!(id.take_exit(&mut store), Some(Exit::OverLimit(_))));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct ThreadOptions {
+    pub(super) name: Option<Box<str>>,
+    pub(super) slice: Option<Slice>,
+    pub(super) detached: bool,
+    /// What most threads have none of.
+    pub(super) attributes: Option<Box<Attributes>>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Attributes {
+    pub(super) params: ThreadParams,
+    pub(super) limits: ThreadLimits,
+}
+
+impl ThreadOptions {
+    /// No name, the store's slice, and an exit that waits to be taken.
+    pub fn new() -> ThreadOptions {
+        ThreadOptions::default()
+    }
+
+    fn attributes(&mut self) -> &mut Attributes {
+        self.attributes.get_or_insert_default()
+    }
+
+    /// Names the thread, for [`ThreadInfo::name`](crate::preempt::ThreadInfo::name).
+    /// Names need not be unique.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into().into_boxed_str());
+        self
+    }
+
+    /// Gives the thread a slice of its own, which later changes of the store's
+    /// do not touch.
+    pub fn slice(mut self, slice: Slice) -> Self {
+        self.slice = Some(slice);
+        self
+    }
+
+    /// Its share of the CPU relative to others', for a
+    /// [`ThreadScheduler`](crate::preempt::ThreadScheduler) that looks at it. 1 by default.
+    pub fn weight(mut self, weight: u32) -> Self {
+        self.attributes().params.weight = weight;
+        self
+    }
+
+    /// Those with a higher priority go first, for a
+    /// [`ThreadScheduler`](crate::preempt::ThreadScheduler) that looks at it. 0 by default.
+    pub fn priority(mut self, priority: i32) -> Self {
+        self.attributes().params.priority = priority;
+        self
+    }
+
+    /// The group that the thread is of: it shares the
+    /// [limits](super::WasmThreads::set_group_limits) of the group, and perhaps its
+    /// share of the CPU. 0, the default, for none.
+    pub fn group(mut self, group: u64) -> Self {
+        self.attributes().params.group = group;
+        self
+    }
+
+    /// How soon the thread should be done after it was spawned or woken, in ticks
+    /// (nanoseconds, or units of fuel), for a
+    /// [`ThreadScheduler`](crate::preempt::ThreadScheduler) that looks at it. None by default,
+    /// and not a limit.
+    pub fn deadline(mut self, ticks: u64) -> Self {
+        self.attributes().params.deadline = Some(ticks);
+        self
+    }
+
+    /// What the thread may use in all.
+    pub fn limits(mut self, limits: ThreadLimits) -> Self {
+        self.attributes().limits = limits;
+        self
+    }
+
+    /// [`ThreadLimits::cpu_time`].
+    pub fn cpu_limit(mut self, time: Duration) -> Self {
+        let limits = &mut self.attributes().limits;
+        *limits = limits.cpu_time(time);
+        self
+    }
+
+    /// [`ThreadLimits::fuel`].
+    pub fn fuel_limit(mut self, units: u64) -> Self {
+        let limits = &mut self.attributes().limits;
+        *limits = limits.fuel(units);
+        self
+    }
+
+    /// [`ThreadLimits::wall_time`].
+    pub fn timeout(mut self, time: Duration) -> Self {
+        let limits = &mut self.attributes().limits;
+        *limits = limits.wall_time(time);
+        self
+    }
+
+    /// Whether the thread is forgotten as soon as it ends, however that is.
+    ///
+    /// Otherwise, which is the default, it counts against
+    /// [`WasmThreads::set_max_threads`](super::WasmThreads::set_max_threads) until its
+    /// exit is taken.
+    pub fn detached(mut self, detached: bool) -> Self {
+        self.detached = detached;
+        self
+    }
+}

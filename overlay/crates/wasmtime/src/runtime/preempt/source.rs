@@ -1,0 +1,101 @@
+//! The preemption sources: what ends slices. The loop knows no more of them than this.
+//!
+//! ```text
+//!   begin_run
+//!     |
+//!     v
+//!   begin_slice ---> the thread runs ---> end_slice ---+
+//!     ^                |        ^                      |
+//!     |                | keeps  | continue_slice       |
+//!     |                | the    |                      |
+//!     |                | store  |                      |
+//!     |                +--------+                      |
+//!     +------------------------------------------------+
+//!     |
+//!     v
+//!   end_run
+//! ```
+//!
+//! Fuel may be counted under each source, so a thread's fuel is looked after here too.
+
+use super::clock::Moment;
+use crate::prelude::*;
+use crate::store::StoreOpaque;
+
+pub(crate) mod epoch;
+pub(crate) mod epoch_timer;
+pub(crate) mod fuel;
+pub(crate) mod host_call;
+mod host_results;
+pub(crate) mod host_return;
+pub(super) mod interrupt;
+pub(super) mod jitter;
+#[cfg_attr(
+    not(all(target_arch = "x86_64", target_os = "linux")),
+    path = "source/signal/unsupported.rs"
+)]
+pub(crate) mod signal;
+
+impl StoreOpaque {
+    /// A run begins. It should be over, or pause, at `end`.
+    ///
+    /// # Errors
+    ///
+    /// If the OS refuses what the source needs.
+    pub(super) fn begin_run(&mut self, end: Option<Moment>) -> Result<()> {
+        self.start_fuel(end);
+        self.start_epochs(end)?;
+        self.start_signals(end)
+    }
+
+    /// The run is over, or its future waits.
+    pub(super) fn end_run(&mut self) {
+        self.stop_fuel();
+        self.stop_epochs();
+        self.stop_signals();
+    }
+
+    /// The running thread starts its slice. A signal is armed once its dispatch is the current
+    /// one: `suspend.rs`.
+    ///
+    /// # Errors
+    ///
+    /// If the OS refuses to make the timer's thread.
+    #[inline(always)]
+    pub(super) fn begin_slice(&mut self, now: Moment) -> Result<()> {
+        self.resume_fuel();
+        self.arm_epoch(now);
+        self.arm_fuel_clock()
+    }
+
+    /// The running thread goes on with its slice after it has kept the store.
+    pub(super) fn continue_slice(&mut self, now: Moment) {
+        self.arm_epoch(now);
+        if self.engine().tunables().consume_fuel {
+            self.start_attention();
+        }
+        if self.arm_fuel_clock().is_err() {
+            // Then it looks at the clock by itself.
+            self.raise_attention();
+        }
+    }
+
+    /// The running thread is about to be unwound: it has no slice, and its fuel.
+    pub(super) fn begin_unwinding(&mut self) {
+        self.resume_fuel();
+    }
+
+    /// The running thread goes off the CPU. Returns its fuel counter, if its code may have
+    /// that in a register.
+    #[inline(always)]
+    pub(super) fn end_slice(&mut self) -> Option<i64> {
+        self.suspend_fuel()
+    }
+
+    /// Somebody waits for the CPU now, or the running thread was suspended: its slice has an
+    /// end from now on.
+    pub(super) fn bring_end_forward(&mut self) {
+        self.preempt_alone_no_more();
+        self.watch_alone_no_more();
+    }
+}

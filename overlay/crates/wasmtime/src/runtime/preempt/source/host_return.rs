@@ -1,0 +1,243 @@
+//! The ends of host functions and libcalls: safe points under every preemption source.
+//!
+//! ```text
+//!   guest ---- calls ----> HostCall::begin: the guest is in the host
+//!                            |
+//!                          host function, libcall
+//!                            |
+//!   guest <--- returns --- HostCall::end: fuel_consumed >= attention ? ---> safe_point
+//! ```
+//!
+//! `host_call.rs` has what tells whether there is anything to look at.
+//!
+//! A guest thread is suspended here if nothing of the host is left on its stack, which
+//! is so in its own first activation, and if no reference or address is held where the
+//! garbage collector does not see it: after a host function, whose results are rooted
+//! meanwhile, and after those libcalls that are whole instructions. After other libcalls the
+//! next check of compiled code is made to do it; under signals, where there is none, code
+//! holds nothing like that, and the thread is suspended all the same.
+
+use super::host_call::{Attention, End, NOTHING, OUT_OF_FUEL};
+use super::host_results::Roots;
+use crate::ValRaw;
+use crate::prelude::*;
+use crate::runtime::preempt::slice::Preemption;
+use crate::runtime::preempt::suspend::{self, Leave, Suspension, preemptive_yield};
+use crate::runtime::vm::{
+    Instance, VMArrayCallHostFuncContext, VMContext, VMOpaqueContext, VMStore,
+};
+use crate::runtime::vm::{catch_unwind_and_record_trap, raise_preexisting_trap, tls};
+use crate::store::StoreOpaque;
+use core::ptr::NonNull;
+
+impl StoreOpaque {
+    /// Whether the guest on the CPU is in a host call, after which it now is `in_host`.
+    pub(in crate::runtime::preempt) fn replace_in_host(&mut self, in_host: usize) -> usize {
+        core::mem::replace(self.vm_store_context_mut().in_host.get_mut(), in_host)
+    }
+
+    /// Has the running thread looked at when it returns from the host.
+    pub(in crate::runtime::preempt) fn raise_attention(&self) {
+        Attention::of(self).raise();
+    }
+
+    /// There is nothing to look at until somebody raises it.
+    pub(in crate::runtime::preempt) fn rest_attention(&self) {
+        let counts_fuel = self.engine().tunables().consume_fuel && self.running_thread().is_some();
+        Attention::of(self).rest(if counts_fuel { OUT_OF_FUEL } else { NOTHING });
+    }
+
+    /// Whether the running thread is to leave the CPU, and why.
+    ///
+    /// # Errors
+    ///
+    /// If it has no fuel left.
+    fn due(&mut self, end: End) -> Result<Option<Suspension>> {
+        let is_over = match self.engine().config().preemption {
+            Some(Preemption::Epoch) => self.epoch_slice_is_over(),
+            Some(Preemption::Signal) => self.signal_slice_is_over(),
+            _ => false,
+        };
+        let due = match is_over {
+            true => Some(Leave::SliceOver),
+            false => self.fuel_due(end != End::Return)?,
+        };
+        // Compiled code has stored the fuel counter before the call, and reads it after.
+        let why = |why| Suspension {
+            why,
+            fuel_in_register: false,
+        };
+        Ok(due.map(why))
+    }
+}
+
+/// The middle of a libcall that has called the embedder, while the guest thread's code may
+/// have the fuel counter in a register: if its slice is over, it is suspended right here.
+///
+/// # Errors
+///
+/// If it was killed meanwhile, or a call hook says so: the caller must unwind.
+pub(crate) fn in_libcall(store: &mut dyn VMStore) -> Result<()> {
+    if store.epoch_slice_is_over()
+        && let Some(context) = suspend::take(store)
+    {
+        preemptive_yield(store, context, Suspension::PREEMPTED)?;
+    }
+    Ok(())
+}
+
+/// The end of a host function that compiled code has called, at which there is something
+/// to look at. `results` are those that it returns, if it has `returned`.
+///
+/// # Safety
+///
+/// As [`safe_point`], and the arguments are those that compiled code has called the host
+/// function with.
+#[cold]
+pub(crate) unsafe fn after_function(
+    callee: NonNull<VMOpaqueContext>,
+    caller: NonNull<VMContext>,
+    values: NonNull<ValRaw>,
+    returned: bool,
+) {
+    // SAFETY: this function's own contract: a host function has such a context.
+    let ty = unsafe {
+        VMArrayCallHostFuncContext::from_opaque(callee)
+            .as_ref()
+            .func_ref()
+            .type_index
+    };
+    let suspend = |store: &mut dyn VMStore, why| {
+        let opaque = store.store_opaque_mut();
+        let roots = match returned {
+            // SAFETY: this function's own contract: the results are there.
+            true => unsafe { Roots::of(opaque, ty, values) }?,
+            false => Roots::none(),
+        };
+        let suspended = suspend_here(store, why);
+        // SAFETY: as above.
+        unsafe { roots.give_back(store.store_opaque_mut(), values)? };
+        suspended
+    };
+    // SAFETY: this function's own contract.
+    unsafe { safe_point(caller, End::Suspend, suspend) };
+}
+
+/// The end of a libcall at which there is something to look at.
+///
+/// # Safety
+///
+/// As [`safe_point`].
+#[cold]
+pub(crate) unsafe fn after_libcall(vmctx: NonNull<VMContext>, end: End) {
+    // SAFETY: this function's own contract.
+    unsafe { safe_point(vmctx, end, suspend_here) };
+}
+
+/// # Safety
+///
+/// Nothing on the stack is left to be dropped between here and Wasm, and `vmctx` is what
+/// compiled code has called the host with, which uses nothing of the store any more.
+unsafe fn safe_point(
+    vmctx: NonNull<VMContext>,
+    end: End,
+    suspend: impl FnOnce(&mut dyn VMStore, Suspension) -> Result<()>,
+) {
+    // SAFETY: this function's own contract.
+    let store = unsafe { Instance::from_vmctx(vmctx).as_ref().store_ptr() };
+    let Some(mut store) = store else {
+        return;
+    };
+    // SAFETY: this function's own contract.
+    let store: &mut dyn VMStore = unsafe { store.as_mut() };
+    let Some(why) = look(store.store_opaque_mut(), end) else {
+        return;
+    };
+    if !catch_unwind_and_record_trap(store, |store| suspend(store, why?)) {
+        // SAFETY: this function's own contract. The reason was recorded by the line above.
+        unsafe { raise_preexisting_trap(store) };
+    }
+}
+
+/// Why the running thread is to be suspended here, or the error that it is to be unwound
+/// with, if either is due and may be done here.
+fn look(store: &mut StoreOpaque, end: End) -> Option<Result<Suspension>> {
+    if store.running_thread().is_none() {
+        store.rest_attention();
+        return None;
+    }
+    store.watch_new_modules();
+    // In a guest that a host function has called, that function's own end will look.
+    if !suspend::available(store) {
+        return None;
+    }
+    if !returns_to_wasm(store) {
+        // An exception may be caught by the guest, which goes on then.
+        store.end_overdue_slice();
+        return None;
+    }
+    // The interpreter is not unwound from here.
+    let end = match store.engine().is_pulley() {
+        true => End::Return,
+        false => end,
+    };
+    // What is raised from here on is looked at the next time.
+    store.rest_attention();
+    let due = store.due(end).transpose()?;
+    if end == End::Suspend {
+        return Some(due);
+    }
+    if store.engine().config().preemption == Some(Preemption::Signal) {
+        return Some(due.map(|due| Suspension {
+            fuel_in_register: true,
+            ..due
+        }));
+    }
+    store.end_at_next_check(end);
+    store.raise_attention();
+    None
+}
+
+impl StoreOpaque {
+    /// Makes the next check of compiled code suspend the running thread, where there is one.
+    fn end_at_next_check(&mut self, end: End) {
+        self.end_epoch_slice();
+        if end == End::ReloadsFuel {
+            self.end_fuel_slice();
+        }
+    }
+
+    /// Host code has run on the running thread's stack which no guest has called, and a
+    /// guest is about to: if the slice is over, its first check ends it.
+    pub(in crate::runtime::preempt) fn end_overdue_slice(&mut self) {
+        if self.epoch_slice_is_over() {
+            self.end_epoch_slice();
+        }
+        if self.fuel_slice_is_over() {
+            self.end_fuel_slice();
+        }
+        self.watch_overdue_slice();
+    }
+}
+
+fn suspend_here(store: &mut dyn VMStore, why: Suspension) -> Result<()> {
+    match suspend::take(store) {
+        Some(context) => preemptive_yield(store, context, why),
+        None => Ok(()),
+    }
+}
+
+/// Whether it is Wasm that the host is about to return to. It is not if the guest
+/// thread's function is a host function itself, and a trap that is on its way up
+/// ends the thread anyway.
+fn returns_to_wasm(store: &mut StoreOpaque) -> bool {
+    let entry_fp = *store.vm_store_context_mut().last_wasm_entry_fp.get_mut();
+    tls::with(|state| {
+        state.is_some_and(|state| {
+            // SAFETY: I6. This is what was saved when the youngest activation was
+            // made, on a stack that is still there.
+            let outer_fp = unsafe { state.old_last_wasm_entry_fp() };
+            entry_fp != outer_fp && !state.is_unwinding()
+        })
+    })
+}

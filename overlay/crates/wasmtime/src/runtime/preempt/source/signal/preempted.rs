@@ -1,0 +1,44 @@
+//! Where an interrupted guest comes out of the stub, on the guest thread's stack.
+
+use crate::runtime::preempt::suspend::{self, Suspension, preemptive_yield};
+use crate::runtime::vm::{catch_unwind_and_record_trap, raise_preexisting_trap};
+use core::ptr;
+
+/// What `preempted` is given: the frame of the stub.
+#[repr(C)]
+pub(super) struct StubFrame {
+    /// The frame of the interrupted function.
+    pub(super) fp: usize,
+    /// The instruction before which it was interrupted.
+    pub(super) pc: usize,
+}
+
+/// Suspends the guest thread of which this is the stub's frame.
+///
+/// Nothing here may be left to drop when the thread is killed, and nothing may
+/// panic: the stack is unwound straight over it.
+///
+/// # Safety
+///
+/// Only for the stub to call.
+pub(super) unsafe extern "C" fn preempted(frame: &StubFrame) {
+    let store = suspend::with_dispatch(|dispatch| dispatch.watch.store).flatten();
+    let Some(mut store) = store else {
+        return;
+    };
+    // SAFETY: I6. The handler has seen that this is the dispatched thread's own
+    // code, so the store is the one that runs it, and is not in use by the host.
+    let store = unsafe { store.as_mut() };
+    let context = store.vm_store_context_mut();
+    *context.last_wasm_exit_pc.get_mut() = frame.pc;
+    *context.last_wasm_exit_trampoline_fp.get_mut() = ptr::from_ref(frame).expose_provenance();
+    let resumed = catch_unwind_and_record_trap(store, |store| match suspend::take(store) {
+        Some(context) => preemptive_yield(store, context, Suspension::PREEMPTED),
+        None => Ok(()),
+    });
+    if !resumed {
+        // SAFETY: I6. There is Wasm on the stack, and nothing to drop up to it. The reason
+        // was recorded by the line above.
+        unsafe { raise_preexisting_trap(store) };
+    }
+}

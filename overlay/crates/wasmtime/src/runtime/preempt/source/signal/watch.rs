@@ -1,0 +1,82 @@
+//! What the signal handler looks at while a guest thread is on the CPU.
+
+use super::code::Code;
+use super::os_timer::{self, NEVER};
+use crate::runtime::preempt::source::host_call::Attention;
+use crate::runtime::vm::VMStore;
+use core::ptr::{self, NonNull};
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, compiler_fence};
+
+/// What the handler looks at while a guest thread is on the CPU. Part of its
+/// `Dispatch`.
+pub(in crate::runtime::preempt) struct Watch {
+    /// When its slice is over, on the monotonic clock in nanoseconds.
+    pub(super) slice_end: AtomicU64,
+    /// The code that may be preempted.
+    pub(super) code: AtomicPtr<Code>,
+    pub(super) store: Option<NonNull<dyn VMStore>>,
+    /// Raised if the slice is over while the thread is in the host.
+    pub(super) attention: Option<Attention>,
+    /// Another OS thread has ended the slice.
+    pub(super) kicked: Option<NonNull<AtomicBool>>,
+}
+
+/// On the monotonic clock.
+const LONG_AGO: u64 = 1;
+
+/// How soon a guest is looked at again that could not be preempted where it was, in
+/// nanoseconds.
+pub(super) const RETRY: u64 = 50_000;
+
+impl Watch {
+    pub(in crate::runtime::preempt) fn none() -> Watch {
+        Watch {
+            slice_end: AtomicU64::new(NEVER),
+            code: AtomicPtr::new(ptr::null_mut()),
+            store: None,
+            attention: None,
+            kicked: None,
+        }
+    }
+
+    /// Ends the slice if another OS thread has asked for that.
+    pub(in crate::runtime::preempt) fn take_kick(&self) -> bool {
+        // SAFETY: I5. The flag is kept by the store that is dispatched.
+        let kicked = self.kicked.map(|kicked| unsafe { kicked.as_ref() });
+        let kicked = kicked.is_some_and(|kicked| kicked.swap(false, Relaxed));
+        if kicked {
+            self.slice_end.store(LONG_AGO, Relaxed);
+        }
+        kicked
+    }
+
+    /// When to look at the CPU again.
+    pub(in crate::runtime::preempt) fn slice_end(&self) -> u64 {
+        self.slice_end.load(Relaxed)
+    }
+
+    pub(super) fn bring_slice_end_to(&self, end: u64) {
+        self.slice_end.fetch_min(end, Relaxed);
+        self.arm();
+    }
+
+    /// Makes the signal come in time for this watch, which is now the current
+    /// one.
+    #[inline]
+    pub(in crate::runtime::preempt) fn arm(&self) {
+        if self.slice_end() == NEVER {
+            return;
+        }
+        loop {
+            let end = self.slice_end();
+            os_timer::arm_by(end);
+            compiler_fence(SeqCst);
+            // A handler may have ended the slice and set the timer meanwhile, and what
+            // it has set was overwritten.
+            if self.slice_end() == end {
+                return;
+            }
+        }
+    }
+}

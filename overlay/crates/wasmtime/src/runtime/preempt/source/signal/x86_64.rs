@@ -1,0 +1,4 @@
+//! What is of this architecture.
+
+pub(super) mod frame;
+mod stub;

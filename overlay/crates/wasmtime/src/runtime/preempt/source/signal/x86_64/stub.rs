@@ -1,0 +1,169 @@
+//! The stub that interrupted code "calls" (I6), for x86-64.
+//!
+//! A signal stops the guest between two instructions, with live values in any
+//! register. The handler makes it look as if the guest had called the stub right
+//! there, which costs the guest nothing and needs no check:
+//!
+//! ```text
+//!   higher addresses
+//!     |  the guest's frame                     |
+//!     |                                        | <- rsp when the signal came
+//!     +----------------------------------------+
+//!     |  rip when the signal came              |    pushed by the handler
+//!     +----------------------------------------+ <- rsp on entry to the stub
+//!     |  rbp when the signal came              |
+//!     +----------------------------------------+ <- rbp of the stub: a frame as
+//!     |  rflags                                |    any other, to be walked
+//!     |  rax rcx rdx rbx rsi rdi r8 ... r15    |
+//!     +----------------------------------------+ <- rbx of the stub
+//!     |  up to 15 bytes, to align              |
+//!     |  mxcsr, and 12 bytes                   |
+//!     |  xmm15 ... xmm0                        |
+//!     +----------------------------------------+ <- rsp when `preempted` is called
+//!     |  frames of Wasmtime, down to the       |
+//!     |  switch of stacks                      |
+//!   lower addresses
+//! ```
+//!
+//! Cranelift's code has no red zone: nothing below `rsp` is live. It uses no
+//! vector registers but xmm0 to xmm15, 128 bits of them, and neither x87 nor mask
+//! registers. There is room: `config.rs` asks for it.
+//!
+//! A frame can only be walked once it is there, and a function has none before
+//! the `mov rbp, rsp` of its prologue and after the `pop rbp` of its epilogue. So
+//! where the signal comes at such an instruction the handler completes the frame
+//! first, and there is an entry to the stub for each case, which takes it down
+//! again in the end:
+//!
+//! ```text
+//!                      at entry, at ret             after push rbp
+//!                      `stub_no_frame`              `stub_half_frame`
+//!     |  return address  | <- rsp           |  return address  |
+//!     +------------------+                  +------------------+
+//!     |  rbp             | <- new rbp       |  rbp             | <- rsp, new rbp
+//!     +------------------+                  +------------------+
+//!     |  rip             |                  |  rip             |
+//! ```
+//!
+//! A tail call takes its own frame down before it jumps, which is the first case
+//! again. And a function that was tail called with more arguments than its caller
+//! had moves its frame down, and copies it after that: until that is done `rbp`
+//! does not point to a frame. One that has fewer moves what is on the stack up
+//! after it has taken its frame down. The guest is not preempted there: the
+//! signal comes again.
+//!
+//! If the guest thread is killed, `preempted` does not return. It unwinds to the
+//! entry trampoline, over the stub, as libcalls do.
+
+use super::super::preempted::preempted;
+use core::arch::naked_asm;
+
+/// One entry to the stub. `$leave` undoes what the handler pushed, with `rbp` and
+/// all other registers restored to what they were on entry, and `rsp` at `rip`.
+macro_rules! stub {
+    ($(#[$doc:meta])* $name:ident: $($leave:literal),*) => {
+        $(#[$doc])*
+        ///
+        /// # Safety
+        ///
+        /// Only for the handler to return to, with the stack as drawn above.
+        #[unsafe(naked)]
+        pub(in crate::runtime::preempt) unsafe extern "C" fn $name() {
+            naked_asm!(
+                "push rbp",
+                "mov rbp, rsp",
+                "pushfq",
+                // What Rust code relies on.
+                "cld",
+                "push rax",
+                "push rcx",
+                "push rdx",
+                "push rbx",
+                "push rsi",
+                "push rdi",
+                "push r8",
+                "push r9",
+                "push r10",
+                "push r11",
+                "push r12",
+                "push r13",
+                "push r14",
+                "push r15",
+                // `preempted` keeps rbx.
+                "mov rbx, rsp",
+                "sub rsp, 272",
+                "and rsp, -16",
+                "movaps [rsp], xmm0",
+                "movaps [rsp + 16], xmm1",
+                "movaps [rsp + 32], xmm2",
+                "movaps [rsp + 48], xmm3",
+                "movaps [rsp + 64], xmm4",
+                "movaps [rsp + 80], xmm5",
+                "movaps [rsp + 96], xmm6",
+                "movaps [rsp + 112], xmm7",
+                "movaps [rsp + 128], xmm8",
+                "movaps [rsp + 144], xmm9",
+                "movaps [rsp + 160], xmm10",
+                "movaps [rsp + 176], xmm11",
+                "movaps [rsp + 192], xmm12",
+                "movaps [rsp + 208], xmm13",
+                "movaps [rsp + 224], xmm14",
+                "movaps [rsp + 240], xmm15",
+                "stmxcsr [rsp + 256]",
+                "mov rdi, rbp",
+                "call {preempted}",
+                "ldmxcsr [rsp + 256]",
+                "movaps xmm0, [rsp]",
+                "movaps xmm1, [rsp + 16]",
+                "movaps xmm2, [rsp + 32]",
+                "movaps xmm3, [rsp + 48]",
+                "movaps xmm4, [rsp + 64]",
+                "movaps xmm5, [rsp + 80]",
+                "movaps xmm6, [rsp + 96]",
+                "movaps xmm7, [rsp + 112]",
+                "movaps xmm8, [rsp + 128]",
+                "movaps xmm9, [rsp + 144]",
+                "movaps xmm10, [rsp + 160]",
+                "movaps xmm11, [rsp + 176]",
+                "movaps xmm12, [rsp + 192]",
+                "movaps xmm13, [rsp + 208]",
+                "movaps xmm14, [rsp + 224]",
+                "movaps xmm15, [rsp + 240]",
+                "mov rsp, rbx",
+                "pop r15",
+                "pop r14",
+                "pop r13",
+                "pop r12",
+                "pop r11",
+                "pop r10",
+                "pop r9",
+                "pop r8",
+                "pop rdi",
+                "pop rsi",
+                "pop rbx",
+                "pop rdx",
+                "pop rcx",
+                "pop rax",
+                "popfq",
+                "pop rbp",
+                $($leave,)*
+                preempted = sym preempted,
+            )
+        }
+    };
+}
+
+stub! {
+    /// For an instruction where the function's frame is complete.
+    stub: "ret"
+}
+
+stub! {
+    /// For an instruction where `rsp` is at the return address.
+    stub_no_frame: "mov rbp, [rsp + 8]", "ret 8"
+}
+
+stub! {
+    /// For the instruction after `push rbp`.
+    stub_half_frame: "mov rbp, [rbp]", "ret"
+}
