@@ -8,6 +8,7 @@
 
 mod feature_sets;
 mod format;
+mod imports;
 
 use crate::git::Git;
 use crate::root::{Root, cargo, run};
@@ -29,6 +30,9 @@ pub fn lint(root: &Root) -> Result<()> {
 
     eprintln!("lint: formatting");
     format::check(root, &scope)?;
+
+    eprintln!("lint: imports");
+    imports::check(root)?;
 
     eprintln!("lint: xtask");
     let mut clippy = cargo(&root.path);
