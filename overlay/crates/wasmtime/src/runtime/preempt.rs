@@ -1,34 +1,33 @@
 //! Preemptive guest threads.
 //!
-//! A guest thread is one call of a Wasm function on a fiber of its own inside a
-//! [`Store`]. The store runs its guest threads in turns, on the OS thread that asks it to,
-//! and takes the CPU from those that do not give it back. See [`Store`'s
-//! documentation](crate::Store#preemptive-guest-threads) for how to spawn and run them.
+//! A guest thread is a call of a Wasm function on its own fiber inside a [`Store`]. The store
+//! runs its guest threads in turn on the calling OS thread, and preempts those that do not
+//! yield. See [`Store`'s documentation](crate::Store#preemptive-guest-threads) for how to
+//! spawn and run them.
 //!
-//! | for | there is |
+//! | for | see |
 //! |---|---|
 //! | spawning | [`Store::spawn_wasm_thread`], [`ThreadOptions`] |
 //! | running | [`Store::run_wasm_threads_for`], [`Store::run_wasm_threads_async`], [`RunSummary`] |
 //! | one thread | its handle: [`ThreadId`], [`TypedThreadId`]; [`RemoteThread`] on other OS threads |
-//! | all of them | [`Store::wasm_threads`]: [`WasmThreads`] |
+//! | all threads | [`Store::wasm_threads`]: [`WasmThreads`] |
 //! | results | [`Exit`], [`TypedExit`] |
-//! | ending all | [`Store::shutdown_wasm_threads`] |
+//! | ending all threads | [`Store::shutdown_wasm_threads`] |
 //! | limits | [`ThreadLimits`], [`OverLimit`], [`SoftLimit`] |
 //! | schedulers | [`ThreadScheduler`], [`ThreadParams`], [`Pick`] |
 //! | host functions that wait | [`Linker::func_wrap_concurrent`](crate::Linker::func_wrap_concurrent), [`ConcurrentCaller`] |
-//! | instances used again | [`InstanceSnapshot`] |
+//! | reusing instances | [`InstanceSnapshot`] |
 //! | what happened | [`ThreadInfo`], [`Trace`] |
 
-// The files. None imports one that imports it, on any way: `cargo xtask lint` draws the
-// imports, and fails on a circle.
+// The files. Imports are acyclic: `cargo xtask lint` draws them, and fails on a cycle.
 //
-//  handle.rs          what applies to one thread   view.rs  what applies to all
-//    |                                             info.rs  one as seen from outside
+//  handle.rs          operations on one thread     view.rs  and on all of them
+//    |                                             info.rs  a thread as reported
 //    |
-//  spawn.rs           parameters -> fiber          options.rs  with which properties
+//  spawn.rs           parameters -> fiber          options.rs  spawn options
 //    |                                             typed.rs  with Rust types
-//    |                                             starting.rs  in an instance of its own
-//    |                                             recycle.rs  in one used before
+//    |                                             starting.rs  in a new instance
+//    |                                             recycle.rs  in a reused one
 //    |                                             exit.rs  fiber -> results
 //    |
 //  run.rs             the loop                     executor.rs  as a future
@@ -36,28 +35,28 @@
 //    |                                             shutdown.rs  every way to end a thread
 //  dispatch.rs        the thread on the CPU
 //    |
-//  threads.rs         the store's threads          id.rs  by which they are known
-//   threads/state.rs  their states                 policy.rs  who is next
+//  threads.rs         the store's threads          id.rs  their IDs
+//   threads/state.rs  their states                 policy.rs  who runs next
 //   threads/*.rs      records, scheduling, parking, limiting, recording, listing
 //    |                                             limits.rs  what they may use
 //    |                                             sharing.rs  who may interleave
-//    |                                             remote.rs  requests of other OS threads
+//    |                                             remote.rs  other OS threads' requests
 //    |                                             stacks.rs, mappings.rs  their stacks
-//    |                                             trace.rs  what happened
+//    |                                             trace.rs  the event record
 //    |
 //  park.rs            waiting                      concurrent.rs  for host futures
 //    |                                             atomic.rs  for notifications
-//    |                                             wait.rs, alarm.rs  while all do
+//    |                                             wait.rs, alarm.rs  on an OS thread
 //    |
-//  source.rs          the door to what ends slices slice.rs  how long they are
-//   source/fuel.rs    out_of_gas libcalls          source/jitter.rs  out of step
+//  source.rs          what ends slices: the door   slice.rs  how long they are
+//   source/fuel.rs    out_of_gas libcalls          source/jitter.rs  varies slices
 //   source/epoch.rs   new_epoch libcall            source/epoch_timer.rs  one OS thread
 //   source/signal.rs  timer signal -> stub         source/signal/  handler, timer, stub
-//   source/host_return.rs  ends of host calls      source/host_call.rs  in between
+//   source/host_return.rs  ends of host calls      source/host_call.rs  their state
 //    |
 //  suspend.rs         leaving the CPU
 //
-// Rule numbers (I1, I2, ...) are those of docs/safety.md.
+// Rule numbers (I1, I2, ...) refer to docs/safety.md.
 
 #![deny(
     clippy::undocumented_unsafe_blocks,
@@ -135,7 +134,7 @@ impl<T: 'static> StoreContextMut<'_, T> {
     ///
     /// # Errors
     ///
-    /// Also if the calling host function was itself called by a guest thread of this
+    /// In addition, if the calling host function was itself called by a guest thread of this
     /// store.
     pub fn run_wasm_threads_for(&mut self, time: Duration) -> Result<RunSummary> {
         run::run_for(self.0, time)
@@ -153,14 +152,13 @@ impl<T: 'static> StoreContextMut<'_, T> {
 
 /// # Preemptive guest threads
 ///
-/// A guest thread is one call of a Wasm function, on a stack of its own. It is
-/// spawned in the store that owns the function, and runs whenever the store is
-/// asked to [run its threads](Store::run_wasm_threads_for): on the calling OS
-/// thread, a [`Slice`] at a time, round robin or in the order of a
-/// [`ThreadScheduler`]. A guest that never yields cannot keep its siblings from
-/// running. What it may use in all is up to its [`ThreadLimits`].
+/// A guest thread is a call of a Wasm function on its own stack. It is spawned in the store
+/// that owns the function, and runs when the store [runs its
+/// threads](Store::run_wasm_threads_for) on the calling OS thread. Threads run for a
+/// [`Slice`] at a time, round robin or in the order of a [`ThreadScheduler`]. A guest that
+/// never yields cannot starve its siblings. [`ThreadLimits`] bound a thread's total use.
 ///
-/// Needs [`Config::preemption`](crate::Config::preemption).
+/// Requires [`Config::preemption`](crate::Config::preemption).
 ///
 /// ```
 /// # use wasmtime::*;
@@ -199,17 +197,16 @@ impl<T: 'static> StoreContextMut<'_, T> {
 ///
 /// ## What guest threads can see of each other
 ///
-/// A guest thread may be preempted between any two of its instructions, and
-/// WebAssembly lets others change what it sees in `shared` memories only. So two
-/// threads that have not finished cannot have a memory which is not `shared`, a
-/// mutable global or a table in common: spawning the second one is an error. What
-/// counts is what the function's instance defines and imports, and what the
-/// instances behind its imports do.
+/// A guest thread may be preempted between any two instructions, and WebAssembly lets others
+/// change only `shared` memories under it. So two unfinished threads may share `shared`
+/// memories and no other mutable state: spawning a thread that would share any other memory,
+/// a mutable global or a table is an error. The check covers what the function's instance
+/// defines and imports, and what the instances behind its imports do.
 ///
-/// Give each guest thread an instance of its own, and let them share `shared`
-/// memories. Most instances have a memory and a stack pointer, and so are good for
-/// one thread at a time; pure functions of one instance may interleave.
-/// [`WasmThreads::set_sharing_allowed`] allows everything.
+/// Give each guest thread its own instance, and let them share `shared` memories. Most
+/// instances have a memory and a stack pointer, so they can host one thread at a time; pure
+/// functions of one instance may interleave. [`WasmThreads::set_sharing_allowed`] lifts these
+/// restrictions.
 ///
 /// ```
 /// # use wasmtime::*;
@@ -243,68 +240,65 @@ impl<T: 'static> StoreContextMut<'_, T> {
 ///
 /// ## Host functions
 ///
-/// A guest thread is preempted in its own code only. While it is in a host
-/// function, and while that host function calls back into a guest, no sibling
-/// runs: a slice that is over meanwhile ends when the thread's own code goes
-/// on. Host functions may be synchronous or asynchronous
-/// ([`Func::wrap_async`](crate::Func::wrap_async)). As an asynchronous one
-/// borrows the store, its thread *keeps* the store while it is pending: the run
-/// sleeps, and goes on with that very thread.
+/// A guest thread is preempted only in its own code. While it is in a host function, or in a
+/// guest that the host function calls back into, no sibling runs: a slice that expires
+/// meanwhile ends when the thread's own code resumes. Host functions may be synchronous or
+/// asynchronous ([`Func::wrap_async`](crate::Func::wrap_async)). An asynchronous one borrows
+/// the store, so its thread *keeps* the store while it is pending: the run sleeps, and then
+/// resumes the same thread.
 impl<T: 'static> Store<T> {
-    /// Spawns a guest thread that calls `func` with `params`. [`ThreadOptions`] spawns
-    /// threads with a name, a slice or limits, with typed parameters, or in an instance of
-    /// their own.
+    /// Spawns a guest thread that calls `func` with `params`. Use [`ThreadOptions`] to set a
+    /// name, a slice or limits, to pass typed parameters, or to give the thread its own
+    /// instance.
     ///
-    /// It runs when [`Store::run_wasm_threads_for`] dispatches it, after those that are ready
-    /// already.
+    /// It runs when [`Store::run_wasm_threads_for`] dispatches it, after the threads that are
+    /// already ready.
     ///
     /// # Errors
     ///
     /// If the engine has no [`Preemption`], `func` or a parameter belongs to another store,
     /// the parameters do not match the function's type, the thread would
-    /// [share](WasmThreads::set_sharing_allowed) state that is not `shared` with an
-    /// unfinished one, the store has [as many threads as it
-    /// may](WasmThreads::set_max_threads), or there is no memory for another stack. Nothing
-    /// has changed then.
+    /// [share](WasmThreads::set_sharing_allowed) unshared state with an unfinished thread,
+    /// the store is at its [thread limit](WasmThreads::set_max_threads), or there is no
+    /// memory for another stack. Nothing changes on error.
     pub fn spawn_wasm_thread(&mut self, func: Func, params: &[Val]) -> Result<ThreadId> {
         self.as_context_mut().spawn_wasm_thread(func, params)
     }
 
-    /// Runs guest threads in turns until all have finished, nothing can wake the ones that
-    /// wait, or `time` is up: see [`RunEnd`].
+    /// Runs guest threads in turn until all have finished, nothing can wake the parked ones,
+    /// or `time` is up: see [`RunEnd`].
     ///
-    /// The first slice, host function or libcall that ends after `time` is up is the last
-    /// one. So the run is late by at most one slice of fuel, the time that a guest takes from
-    /// one epoch check to the next, or the time that a host function or one bulk operation on
-    /// a memory or table takes, including what the host function waits for. A `time` of zero
-    /// runs nothing; `Duration::MAX` sets no end.
+    /// The run stops at the first slice, host function or libcall to end after `time` is up.
+    /// It is late by at most one slice of fuel, the time between two epoch checks of a guest,
+    /// or the time of one host function (including its waits) or one bulk operation on a
+    /// memory or table. A `time` of zero runs nothing; `Duration::MAX` sets no end.
     ///
-    /// A trap, a stack overflow, or an error of a host function ends its own thread only,
-    /// and is found in that thread's [`Exit`]. A panic of a host function unwinds out of
-    /// this method after its thread has ended, and the other threads can be run on.
+    /// A trap, a stack overflow or a host function's error ends only its own thread, and is
+    /// reported in that thread's [`Exit`]. A host function's panic unwinds out of this method
+    /// after its thread has ended; the other threads can still be run.
     ///
     /// # Errors
     ///
-    /// If the engine has no [`Preemption`], or the OS refuses to make the timer thread that
-    /// the first run under [`Preemption::Epoch`] needs. Also if the
-    /// [`ThreadScheduler`] picks a thread that is not ready, or none while some are: then
-    /// the run is over, and all threads are as they were.
+    /// If the engine has no [`Preemption`], or the OS refuses to create the timer thread that
+    /// the first run under [`Preemption::Epoch`] needs. Also if the [`ThreadScheduler`] picks
+    /// a thread that is not ready, or none while some are: the run then ends, and all threads
+    /// stay as they were.
     pub fn run_wasm_threads_for(&mut self, time: Duration) -> Result<RunSummary> {
         self.as_context_mut().run_wasm_threads_for(time)
     }
 
-    /// Ends all guest threads that have not finished, wherever they are, and returns their
-    /// number. Each leaves [`Exit::Killed`].
+    /// Ends all unfinished guest threads, wherever they are, and returns their number. Each
+    /// exits with [`Exit::Killed`].
     ///
-    /// The store can be used afterwards, and threads can be spawned in it. None can be spawned
-    /// during the shutdown, for example by [hooks](ThreadId::on_exit). Dropping a store does
-    /// the same first.
+    /// The store can be used, and threads spawned in it, afterwards. None can be spawned
+    /// during the shutdown, for example by [hooks](ThreadId::on_exit). Dropping a store shuts
+    /// it down first.
     ///
-    /// If host code panics meanwhile (a hook, the destructor of a host function's future),
-    /// the other threads are ended all the same, and then the panic unwinds out of this
+    /// If host code panics during the shutdown (a hook, the destructor of a host function's
+    /// future), the other threads are still ended, and then the panic unwinds out of this
     /// method.
     pub fn shutdown_wasm_threads(&mut self) -> usize {
-        // A run would borrow the store, so there is none.
+        // A run would borrow the store, so none is active.
         self.as_context_mut().shutdown_wasm_threads().unwrap_or(0)
     }
 }

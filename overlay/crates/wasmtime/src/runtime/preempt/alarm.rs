@@ -1,5 +1,5 @@
-//! Wakers that are woken at a time, where there is no OS thread that sleeps until then:
-//! one OS thread for all of them, which ends when there are none.
+//! Timed wakers, for where no OS thread sleeps until that time: one OS thread serves all of
+//! them, and ends when there are none.
 
 use super::clock::Moment;
 use super::wait;
@@ -10,19 +10,19 @@ use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// Wakes a waker at a time, unless it is dropped before.
+/// Wakes a waker at a given time, unless dropped before.
 pub(super) struct Alarm {
     key: Key,
 }
 
-/// The number tells alarms of the same time apart.
+/// The number distinguishes alarms of the same time.
 type Key = (Moment, u64);
 
 #[derive(Default)]
 struct Alarms {
     wakers: BTreeMap<Key, Waker>,
     last: u64,
-    /// Whether there is an OS thread that looks after them.
+    /// Whether an OS thread serves them.
     watched: bool,
 }
 
@@ -33,7 +33,7 @@ static ALARMS: Mutex<Alarms> = Mutex::new(Alarms {
 });
 static CHANGED: Condvar = Condvar::new();
 
-/// How long the OS thread stays when there is no alarm left.
+/// How long the OS thread lives on without alarms.
 const LINGER: Duration = Duration::from_secs(2);
 
 fn alarms() -> MutexGuard<'static, Alarms> {
@@ -44,7 +44,7 @@ fn alarms() -> MutexGuard<'static, Alarms> {
 impl Alarm {
     /// # Errors
     ///
-    /// If the OS refuses to make the OS thread.
+    /// If the OS refuses to create the OS thread.
     pub(super) fn set(time: Moment, waker: Waker) -> Result<Alarm> {
         let mut alarms = alarms();
         if !alarms.watched {
@@ -67,12 +67,12 @@ impl Alarm {
 impl Drop for Alarm {
     fn drop(&mut self) {
         let waker = alarms().wakers.remove(&self.key);
-        // Not under the lock: it may own anything.
+        // Not under the lock: the waker may own anything.
         drop(waker);
     }
 }
 
-/// The OS thread.
+/// The OS thread's main loop.
 fn watch() {
     let mut alarms = alarms();
     loop {

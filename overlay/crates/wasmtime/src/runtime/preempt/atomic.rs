@@ -1,8 +1,7 @@
-//! `memory.atomic.wait` in a guest thread: parks it, and not the OS thread.
+//! `memory.atomic.wait` in a guest thread: parks the guest thread, not the OS thread.
 //!
-//! It stands in the same queue as OS threads that wait for the same atomic, so
-//! whoever notifies wakes them in the order in which they came, whether that is a
-//! sibling, another store, or the embedder.
+//! The thread joins the same queue as OS threads that wait for the atomic. So a notification
+//! from a sibling, another store or the embedder wakes them all in order of arrival.
 
 use super::clock::Moment;
 use super::park::{self, Park};
@@ -15,7 +14,7 @@ use core::task::Waker;
 use core::time::Duration;
 use wasmtime_environ::DefinedMemoryIndex;
 
-/// The value of an atomic for which a thread is to wait.
+/// The value of an atomic that makes a thread wait.
 pub(crate) trait Expected: Copy {
     const SIZE: u64;
 
@@ -50,7 +49,7 @@ struct Queued {
     memory: SharedMemory,
     key: u64,
     waiter: Waiter,
-    /// Whether it is in the queue, or was taken out of it by a notification.
+    /// Set while it is in the queue, and after a notification took it out.
     queued: bool,
 }
 
@@ -86,8 +85,8 @@ impl Drop for Queued {
     }
 }
 
-/// The part of the libcalls `memory_atomic_wait32` and `memory_atomic_wait64` that is
-/// for guest threads. `None` if this is none, or the memory is not shared.
+/// The guest-thread part of the libcalls `memory_atomic_wait32` and `memory_atomic_wait64`.
+/// `None` if this is not a guest thread, or the memory is not shared.
 pub(crate) fn wait<E: Expected>(
     store: &mut dyn VMStore,
     instance: InstanceId,
@@ -106,7 +105,7 @@ pub(crate) fn wait<E: Expected>(
     let atomic = memory.atomic_addr(address, E::SIZE)?;
     let base = atomic.addr() - usize::try_from(address).unwrap_or(0);
     let from_outside = !store.threads_own_memory(base);
-    // A time that the clock cannot hold never comes.
+    // A time beyond the clock's range never comes.
     let until = timeout.and_then(|timeout| Moment::now().checked_add(timeout));
     let mut queued = Queued {
         memory,
@@ -120,7 +119,7 @@ pub(crate) fn wait<E: Expected>(
     }
     while !queued.was_notified() {
         if until.is_some_and(|until| Moment::now() >= until) {
-            // Unless it is notified at this moment.
+            // A notification may arrive just now.
             return Ok(Some(match queued.leave() {
                 true => WaitResult::Ok,
                 false => WaitResult::TimedOut,

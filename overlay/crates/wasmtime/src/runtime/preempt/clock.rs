@@ -1,12 +1,12 @@
-//! The monotonic clock as one number: what is done at every dispatch is to cost an
+//! The monotonic clock as a single number, so that work done at every dispatch costs an
 //! addition or a comparison.
 
 use core::time::Duration;
 use std::sync::OnceLock;
 use std::time::Instant;
 
-/// A point in time on the monotonic clock, in nanoseconds. Its origin is that of
-/// `CLOCK_MONOTONIC` on Linux, and else the first time that anybody asked.
+/// A point in time on the monotonic clock, in nanoseconds. The origin is that of
+/// `CLOCK_MONOTONIC` on Linux, and the first reading elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Moment(u64);
 
@@ -16,24 +16,24 @@ impl Moment {
         Moment(clock())
     }
 
-    /// `None` if the clock never gets there.
+    /// `None` if the clock never reaches it.
     pub(super) fn checked_add(self, time: Duration) -> Option<Moment> {
         let time = u64::try_from(time.as_nanos()).ok()?;
         self.0.checked_add(time).map(Moment)
     }
 
-    /// After 584 years on the clock nothing is later.
+    /// Saturates after 584 years on the clock.
     pub(super) fn saturating_add(self, time: Duration) -> Moment {
         self.checked_add(time).unwrap_or(Moment(u64::MAX))
     }
 
-    /// The nanoseconds from `earlier` until this, or 0 if that is later.
+    /// The nanoseconds since `earlier`, or 0 if that is later.
     #[inline]
     pub(super) fn since(self, earlier: Moment) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// How long it is from `now` until this.
+    /// The time from `now` until this.
     pub(super) fn left(self, now: Moment) -> Duration {
         Duration::from_nanos(self.since(now))
     }
@@ -43,8 +43,7 @@ impl Moment {
         self.0
     }
 
-    /// The same on the clock that embedders know: not earlier, and later by less than a
-    /// microsecond.
+    /// Converts from the embedder's clock: not earlier, and later by less than a microsecond.
     pub(super) fn from_instant(instant: Instant) -> Moment {
         let (known, moment) = *known();
         Moment(match instant.checked_duration_since(known) {
@@ -63,16 +62,16 @@ impl Moment {
     }
 }
 
-/// `time` in nanoseconds, as far as they fit.
+/// `time` in nanoseconds, saturating.
 pub(super) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// One point in time on both clocks.
+/// The same point in time on both clocks.
 fn known() -> &'static (Instant, Moment) {
     static KNOWN: OnceLock<(Instant, Moment)> = OnceLock::new();
     KNOWN.get_or_init(|| {
-        // The OS may run something else between two readings.
+        // The OS may preempt this between two readings.
         let readings = core::array::from_fn::<_, 8, _>(|_| {
             let before = Moment::now();
             let instant = Instant::now();

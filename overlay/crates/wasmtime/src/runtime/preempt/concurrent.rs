@@ -1,9 +1,9 @@
-//! Host functions that wait for a future without keeping the store, so that the
-//! siblings of the guest thread which has called them run on.
+//! Host functions that wait for a future without keeping the store, so that the calling guest
+//! thread's siblings can run.
 //!
-//! The future is on the thread's fiber, and is polled there: when the thread is
-//! dispatched after a wake. Between two polls it has no borrow of the store. While it is
-//! polled, a thread-local leads its [`ConcurrentCaller`] to the store:
+//! The future lives on the thread's fiber and is polled there, whenever the thread is
+//! dispatched after a wake. Between polls it does not borrow the store. During a poll, a
+//! thread-local leads its [`ConcurrentCaller`] to the store:
 //!
 //! ```text
 //!   fiber of the thread
@@ -16,10 +16,10 @@
 //!                 }
 //! ```
 //!
-//! A kill unwinds the fiber, and drops the future where it is.
+//! A kill unwinds the fiber, which drops the future in place.
 //!
-//! A value rooted in the scope of such a call would be unrooted by a sibling's, or the
-//! embedder's, so it has no scope, and takes and returns no GC references.
+//! A sibling's or the embedder's scope would unroot values rooted in such a call's scope. So
+//! such a call has no scope, and neither takes nor returns GC references.
 
 use super::alarm::Alarm;
 use super::clock::Moment;
@@ -57,11 +57,10 @@ type BoxFuture<'a, R> = Pin<Box<dyn Future<Output = R> + Send + 'a>>;
 /// Access to the store for the future of a concurrent host function: see
 /// [`Linker::func_wrap_concurrent`].
 ///
-/// Such a future does not borrow the store, as others use it while the future is
-/// pending. It gets at the store with [`ConcurrentCaller::with`], for as long as that closure
-/// takes.
+/// Such a future does not borrow the store, as others use it while the future is pending.
+/// [`ConcurrentCaller::with`] gives access for the duration of a closure.
 pub struct ConcurrentCaller<T: 'static> {
-    /// Who has called.
+    /// The caller.
     caller: Instance,
     _data: PhantomData<fn(&mut T)>,
 }
@@ -72,7 +71,7 @@ impl<T: 'static> fmt::Debug for ConcurrentCaller<T> {
     }
 }
 
-/// What the thread-local leads to while a future is polled.
+/// What the thread-local refers to during a poll.
 #[derive(Clone, Copy)]
 struct Polled {
     store: NonNull<dyn VMStore>,
@@ -80,17 +79,17 @@ struct Polled {
     wishes: NonNull<Wishes>,
 }
 
-/// What a future that is pending wants to be woken for, beside its waker.
+/// What a pending future wants to be woken for, besides its waker.
 #[derive(Default)]
 struct Wishes {
-    /// The waker of the guest thread. `None` if this is not one's own code.
+    /// The guest thread's waker. `None` outside of its own code.
     waker: Option<Waker>,
     until: Cell<Option<Moment>>,
     joins: RefCell<Vec<ThreadId>>,
 }
 
 impl Wishes {
-    /// Whether to wake the guest thread is to wake `cx`.
+    /// Whether waking the guest thread wakes `cx`.
     fn is_of(&self, cx: &Context<'_>) -> bool {
         let waker = self.waker.as_ref();
         waker.is_some_and(|waker| waker.will_wake(cx.waker()))
@@ -106,12 +105,12 @@ std::thread_local! {
     static POLLED: Cell<Option<Polled>> = const { Cell::new(None) };
 }
 
-#[inline(never)] // a fiber may go on on another OS thread (I2)
+#[inline(never)] // a fiber may resume on another OS thread (I2)
 fn replace_polled(polled: Option<Polled>) -> Option<Polled> {
     POLLED.replace(polled)
 }
 
-/// Restores what was polled before.
+/// Restores the previous `POLLED`.
 struct Restore(Option<Polled>);
 
 impl Drop for Restore {
@@ -125,8 +124,8 @@ impl<T: 'static> ConcurrentCaller<T> {
     ///
     /// # Errors
     ///
-    /// If this is not called while the future that this accessor was made for is
-    /// polled, or from within such a closure.
+    /// If this accessor's future is not being polled, or this is called from within such a
+    /// closure.
     pub fn with<R>(&self, f: impl FnOnce(Caller<'_, T>) -> R) -> Result<R> {
         self.with_polled(|mut polled| {
             // SAFETY: I15. This accessor's own future is being polled, by the host
@@ -141,7 +140,7 @@ impl<T: 'static> ConcurrentCaller<T> {
         })
     }
 
-    /// Calls `f` with nobody else being able to get at the store.
+    /// Calls `f` with exclusive access to the store.
     fn with_polled<R>(&self, f: impl FnOnce(Polled) -> R) -> Result<R> {
         let restore = Restore(replace_polled(None));
         match restore.0 {
@@ -154,7 +153,7 @@ impl<T: 'static> ConcurrentCaller<T> {
         }
     }
 
-    /// The guest thread that has called, and `None` if it was a plain call.
+    /// The guest thread that called the host function, or `None` for a plain call.
     ///
     /// # Errors
     ///
@@ -206,13 +205,13 @@ impl<T: 'static> ConcurrentCaller<T> {
         .await
     }
 
-    /// Waits until guest thread `id` of this store has finished. At once if its exit was
-    /// taken.
+    /// Waits until guest thread `id` of this store has finished. Returns at once if its exit
+    /// was taken.
     ///
     /// # Errors
     ///
-    /// If there never was such a thread, it is the one that waits, or this is not a guest
-    /// thread. And as [`ConcurrentCaller::with`].
+    /// If there never was such a thread, it is the waiting thread itself, or this is not a
+    /// guest thread. And as [`ConcurrentCaller::with`].
     pub async fn join(&self, id: ThreadId) -> Result<()> {
         let mut at_end: Option<Arc<EndWaker>> = None;
         core::future::poll_fn(|cx| {
@@ -256,7 +255,7 @@ impl<T: 'static> ConcurrentCaller<T> {
         .await
     }
 
-    /// Lets the other guest threads that are ready go first.
+    /// Lets the other ready guest threads go first.
     pub async fn yield_now(&self) {
         let mut yielded = false;
         core::future::poll_fn(|cx| {
@@ -270,8 +269,8 @@ impl<T: 'static> ConcurrentCaller<T> {
     }
 }
 
-/// Polls `future`, made with `accessor`, until it is ready, and parks the guest thread
-/// while it is not. A plain asynchronous call keeps the store meanwhile.
+/// Polls `future`, made with `accessor`, until it is ready, parking the guest thread in
+/// between. A plain asynchronous call keeps the store instead.
 fn wait_for<T: 'static, R>(
     caller: &mut Caller<'_, T>,
     accessor: &ConcurrentCaller<T>,
@@ -302,7 +301,7 @@ fn wait_for<T: 'static, R>(
         if let Poll::Ready(result) = poll {
             return Ok(result);
         }
-        // Whoever wants to wake the thread has a waker of its own by now.
+        // The future has cloned the waker if it needs it.
         drop(waker);
         wishes.waker = None;
         if own_code {
@@ -326,19 +325,19 @@ fn wait_for<T: 'static, R>(
     }
 }
 
-/// What the trampoline finds in the host function's context.
+/// The state in the host function's context.
 struct State<F> {
     func: F,
-    // The type stays registered for as long as there is a function of it.
+    // Keeps the type registered for as long as a function of it exists.
     _ty: RegisteredType,
 }
 
-/// Where Wasm comes into the host.
+/// The entry from Wasm into the host.
 ///
 /// # Safety
 ///
-/// For the context of a function that [`new_host_func`] has made with these types, with
-/// arguments of its type.
+/// For the context of a function made by [`new_host_func`] with these types, with arguments
+/// of its type.
 unsafe extern "C" fn trampoline<T, P, R, F>(
     callee_vmctx: NonNull<VMOpaqueContext>,
     caller_vmctx: NonNull<VMContext>,
@@ -420,21 +419,21 @@ where
 }
 
 impl<T: 'static> Linker<T> {
-    /// Defines a host function that may wait, with the guest thread which has called it
-    /// parked: its siblings run on.
+    /// Defines a host function that may wait: the calling guest thread is parked meanwhile,
+    /// and its siblings run.
     ///
-    /// `func` gets the parameters, and returns a future that does not borrow the store.
-    /// The future gets at the store with the [`ConcurrentCaller`], which also has
-    /// [`sleep`](ConcurrentCaller::sleep) and [`join`](ConcurrentCaller::join); it may wait for anything
-    /// else that wakes a [`Waker`], from any OS thread. An executor's own timers and
-    /// sockets need a run within that executor.
+    /// `func` takes the parameters, and returns a future that does not borrow the store. The
+    /// future accesses the store through the [`ConcurrentCaller`], which also has
+    /// [`sleep`](ConcurrentCaller::sleep) and [`join`](ConcurrentCaller::join). It may wait
+    /// for anything else that wakes a [`Waker`], from any OS thread. An executor's own timers
+    /// and sockets require a run within that executor.
     ///
     /// If the thread is killed, or the store is dropped, the future is dropped at once.
     ///
-    /// Called by a plain [`call_async`](crate::Func::call_async), the future keeps the
-    /// store while it is pending, as one of [`Linker::func_wrap_async`] does. Called in
-    /// a synchronous call, or where a guest thread cannot be parked as a host function has
-    /// called back into the guest, it must be ready at once: the call fails otherwise.
+    /// In a plain [`call_async`](crate::Func::call_async), a pending future keeps the store,
+    /// as with [`Linker::func_wrap_async`]. The future must be ready at once in a synchronous
+    /// call, or where a guest thread cannot be parked because a host function has called back
+    /// into the guest: otherwise the call fails.
     ///
     /// ```
     /// # use wasmtime::*;
@@ -472,7 +471,7 @@ impl<T: 'static> Linker<T> {
     /// # Errors
     ///
     /// If the function takes or returns GC references (`externref` and the like), or is
-    /// defined already.
+    /// already defined.
     pub fn func_wrap_concurrent<Params, Return, F>(
         &mut self,
         module: &str,

@@ -1,18 +1,18 @@
-//! What every preemption source needs of an engine's configuration.
+//! Requirements of every preemption source on an engine's configuration.
 
 use super::slice::Preemption;
 use crate::Config;
 use crate::prelude::*;
 use wasmtime_environ::Tunables;
 
-/// How far the limit at which Wasm functions trap is from the end of a guest thread's
-/// stack, at least: for what they call, to be suspended among others. A stack overflow
-/// there would end the process.
+/// The minimum distance from the limit where Wasm functions trap to the end of a guest
+/// thread's stack: for their callees, including suspension. A stack overflow there would end
+/// the process.
 const MIN_HEADROOM: usize = 64 << 10;
 
 /// # Errors
 ///
-/// If guest threads cannot be had with a configuration, naming what works.
+/// If the configuration does not support guest threads, naming what works.
 pub(crate) fn ensure(config: &Config, preemption: Preemption, tunables: &Tunables) -> Result<()> {
     let (stack, wasm) = (config.async_stack_size, config.max_wasm_stack);
     ensure!(

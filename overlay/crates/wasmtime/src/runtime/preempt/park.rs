@@ -1,4 +1,4 @@
-//! Guest threads that wait: what for, and how they are woken.
+//! Parked guest threads: what they wait for, and how they are woken.
 //!
 //! ```text
 //!   on the thread's fiber                    any OS thread
@@ -15,8 +15,8 @@
 //!              Ready ---> dispatched: looks again at what it waits for
 //! ```
 //!
-//! A wake may be spurious, and one that comes too early, before the thread has been
-//! parked, makes it yield instead. So whoever parks looks again when it returns.
+//! A wake may be spurious. One that arrives before the thread is parked makes the thread
+//! yield instead. So the caller of `park` checks again when it returns.
 
 use super::clock::Moment;
 use super::id::ThreadId;
@@ -59,12 +59,11 @@ impl fmt::Display for WaitFor {
 /// What a parked thread waits for.
 #[derive(Debug, Default)]
 pub(super) struct Park {
-    /// When it is to be woken, whatever else happens.
+    /// When to wake it at the latest.
     pub(super) until: Option<Moment>,
     /// The threads whose end wakes it.
     pub(super) joins: Vec<ThreadId>,
-    /// The address of the atomic, and whether somebody else than a guest thread of this
-    /// store may notify it.
+    /// The atomic's address, and whether anyone but this store's guest threads may notify it.
     pub(super) atomic: Option<(u64, bool)>,
 }
 
@@ -72,7 +71,7 @@ pub(super) struct Park {
 pub(super) struct ThreadWaker {
     id: ThreadId,
     remote: Arc<Remote>,
-    /// Whether it was woken since it last looked.
+    /// Whether it was woken since the last check.
     woken: AtomicBool,
 }
 
@@ -85,9 +84,9 @@ impl ThreadWaker {
         })
     }
 
-    /// Forgets earlier wakes: what they told of is about to be looked at.
+    /// Forgets earlier wakes: the thread is about to check what they reported.
     pub(super) fn reset(&self) {
-        // Acquire, in `swap`: whatever the waker did before is seen.
+        // `swap` acquires: everything the waker did before is visible.
         self.woken.swap(false, Ordering::SeqCst);
     }
 
@@ -108,8 +107,8 @@ impl Wake for ThreadWaker {
     }
 }
 
-/// The waker of the running thread, with earlier wakes forgotten. Not in a nested entry:
-/// they may be what the thread's own code is to look at.
+/// The waker of the running thread, with earlier wakes forgotten. A nested entry keeps them,
+/// as they may be for the thread's own code.
 pub(super) fn fresh_waker(store: &mut dyn VMStore) -> Option<Waker> {
     let in_own_code = suspend::available(store);
     let waker = store.preempt_mut().as_mut()?.running_waker()?;
@@ -119,12 +118,12 @@ pub(super) fn fresh_waker(store: &mut dyn VMStore) -> Option<Waker> {
     Some(Waker::from(waker))
 }
 
-/// Suspends the running guest thread, whose `context` this is, until it is woken, and
-/// returns when it is its turn.
+/// Suspends the running guest thread, whose `context` this is, until it is woken, and returns
+/// on its turn.
 ///
 /// # Errors
 ///
-/// If it was killed meanwhile, or a call hook says so: the caller must unwind.
+/// If it was killed meanwhile, or a call hook fails: the caller must unwind.
 pub(super) fn park(store: &mut dyn VMStore, context: Taken, park: Park) -> Result<()> {
     if let Some(running) = store.running_thread_mut() {
         running.park = Some(Box::new(park));
@@ -136,11 +135,11 @@ pub(super) fn park(store: &mut dyn VMStore, context: Taken, park: Park) -> Resul
     preemptive_yield(store, context, why)
 }
 
-/// The context of the running guest thread, which is to be parked right here.
+/// The context for parking the running guest thread right here.
 ///
 /// # Errors
 ///
-/// If it cannot be: it came back in through a host function.
+/// If it cannot be parked, as it came back in through a host function.
 pub(super) fn take_context(store: &mut dyn VMStore, to_wait_for: &str) -> Result<Taken> {
     suspend::take(store).with_context(|| {
         format!(

@@ -1,4 +1,4 @@
-//! What other OS threads may ask of the guest threads of a store: [`RemoteThread`].
+//! Requests from other OS threads to a store's guest threads: [`RemoteThread`].
 //!
 //! ```text
 //!   any OS thread                      the OS thread of the run
@@ -11,8 +11,8 @@
 //!                                        dispatch loop: carries out `requests`
 //! ```
 //!
-//! A request for a thread that is not on the CPU is carried out before the next
-//! dispatch, or by the next run.
+//! A request for a thread that is off the CPU is carried out before the next dispatch, or by
+//! the next run.
 
 use super::id::ThreadId;
 use super::slice::Preemption;
@@ -25,10 +25,9 @@ use core::task::Waker;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A guest thread, for any OS thread: see
-/// [`ThreadId::remote`].
+/// A guest thread's handle for any OS thread: see [`ThreadId::remote`].
 ///
-/// Of no effect once the thread has finished or the store is gone.
+/// Has no effect once the thread has finished or the store is gone.
 #[derive(Clone)]
 pub struct RemoteThread {
     id: ThreadId,
@@ -40,26 +39,24 @@ impl RemoteThread {
         RemoteThread { id, remote }
     }
 
-    /// Whose handle this is.
+    /// The thread's ID.
     pub fn id(&self) -> ThreadId {
         self.id
     }
 
-    /// Ends the thread, as
-    /// [`ThreadId::kill`] does.
+    /// Ends the thread, like [`ThreadId::kill`].
     ///
-    /// Returns at once. If a run is on, the thread is ended in it: at once if the
-    /// thread is on the CPU and in Wasm under
-    /// [`Preemption::Signal`](crate::Preemption::Signal), at its next check under
-    /// [`Preemption::Epoch`](crate::Preemption::Epoch), and else when the slice of the
-    /// thread that is on the CPU is over; and at once if the thread waits, for an
-    /// asynchronous host function too. If none is on, by the next one.
+    /// Returns at once. During a run, a thread on the CPU ends at once if it is in Wasm under
+    /// [`Preemption::Signal`](crate::Preemption::Signal), and at its next check under
+    /// [`Preemption::Epoch`](crate::Preemption::Epoch). A parked thread also ends at once,
+    /// even if it waits for an asynchronous host function. Otherwise the thread ends when the
+    /// slice of the thread on the CPU is over. Outside of a run, the next run ends it.
     pub fn kill(&self) {
         self.remote.ask(self.id, Request::Kill);
     }
 
-    /// Ends the thread's slice if it is on the CPU, as soon as
-    /// [`kill`](Self::kill) would end it.
+    /// Ends the thread's slice if it is on the CPU, as soon as [`kill`](Self::kill) would end
+    /// the thread.
     pub fn preempt_now(&self) {
         self.remote.kick(|on_cpu| on_cpu == self.id.as_u64());
     }
@@ -76,20 +73,20 @@ pub(super) enum Request {
     Kill,
 }
 
-/// The letter box of a store.
+/// A store's mailbox.
 #[derive(Default)]
 pub(super) struct Remote {
     any: AtomicBool,
     any_woken: AtomicBool,
     inbox: Mutex<Inbox>,
-    /// Whether the thread on the CPU has it until the run is over, as nobody else was
-    /// ready when it was dispatched.
+    /// Whether the thread on the CPU has it until the end of the run, as no other was ready
+    /// when it was dispatched.
     alone: AtomicBool,
     /// The thread on the CPU, or 0.
     on_cpu: AtomicU64,
-    /// The slice is over, whatever the clock says. The signal handler takes it back.
+    /// The slice is over, whatever the clock says. The signal handler resets this.
     pub(super) kicked: AtomicBool,
-    /// How to interrupt the run that is on.
+    /// How to interrupt the current run.
     interrupt: Mutex<Interrupt>,
 }
 
@@ -97,7 +94,7 @@ pub(super) struct Remote {
 struct Inbox {
     requests: VecDeque<(ThreadId, Request)>,
     woken: Vec<ThreadId>,
-    /// The run, if it sleeps because all threads wait.
+    /// The run, if it sleeps because all threads are parked.
     sleeper: Option<Waker>,
 }
 
@@ -114,7 +111,7 @@ impl Remote {
         }
         self.any.store(true, Ordering::SeqCst);
         Self::wake_sleeper(inbox);
-        // Whoever it is: the run is to look at the request.
+        // Whichever thread is on the CPU: the run must see the request.
         self.pause();
         self.end_slice();
     }
@@ -122,21 +119,21 @@ impl Remote {
     /// Makes `id` ready if it is parked.
     pub(super) fn wake(&self, id: ThreadId) {
         let mut inbox = lock(&self.inbox);
-        // The running thread may wake itself any number of times before anybody looks.
+        // The running thread may wake itself any number of times before the run checks.
         if inbox.woken.last() != Some(&id) {
             inbox.woken.push(id);
         }
         self.any_woken.store(true, Ordering::SeqCst);
         Self::wake_sleeper(inbox);
         // A thread whose slice has an end leaves the CPU soon enough. `id` itself may be
-        // on its way to being parked.
+        // about to park.
         let is_alone = || self.alone.load(Ordering::SeqCst);
         self.kick(|on_cpu| on_cpu != 0 && on_cpu != id.as_u64() && is_alone());
     }
 
     fn wake_sleeper(mut inbox: MutexGuard<'_, Inbox>) {
         let sleeper = inbox.sleeper.take();
-        // An executor may do anything when it is told.
+        // An executor may do anything when woken.
         drop(inbox);
         if let Some(sleeper) = sleeper {
             wait::wake(sleeper);
@@ -153,7 +150,7 @@ impl Remote {
         lock(&self.inbox).requests.len()
     }
 
-    /// The first of them. One at a time: what carries it out may panic.
+    /// The first request. One at a time, as carrying it out may panic.
     pub(super) fn next_request(&self) -> Option<(ThreadId, Request)> {
         let mut inbox = lock(&self.inbox);
         let request = inbox.requests.pop_front();
@@ -176,8 +173,7 @@ impl Remote {
         inbox.requests.len() < asked
     }
 
-    /// As [`sleep`](Self::sleep), while nothing but a request to end `id` can be carried
-    /// out.
+    /// Like [`sleep`](Self::sleep), for when only a request to end `id` can be carried out.
     pub(super) fn sleep_unless_killed(&self, id: ThreadId, sleeper: &Waker) -> bool {
         let mut inbox = lock(&self.inbox);
         let asked = inbox.requests.contains(&(id, Request::Kill));
@@ -198,7 +194,7 @@ impl Remote {
         core::mem::take(&mut inbox.woken)
     }
 
-    /// Has `sleeper` woken as soon as anything comes in. `false` if it has already.
+    /// Wakes `sleeper` as soon as anything arrives. `false` if something already has.
     pub(super) fn sleep(&self, sleeper: &Waker) -> bool {
         let mut inbox = lock(&self.inbox);
         let empty = inbox.requests.is_empty() && inbox.woken.is_empty();
@@ -208,28 +204,28 @@ impl Remote {
         empty
     }
 
-    /// The run sleeps no more.
+    /// The run no longer sleeps.
     pub(super) fn sleep_no_more(&self) {
         lock(&self.inbox).sleeper = None;
     }
 
-    /// Whether a wake has to interrupt the thread on the CPU, as it has that to itself.
+    /// Sets whether a wake must interrupt the thread on the CPU, as that has it to itself.
     pub(super) fn set_alone(&self, alone: bool) {
         self.alone.store(alone, Ordering::SeqCst);
     }
 
-    /// `id` is on the CPU, and its slice is over already if there is a request, or if it
-    /// has the CPU to itself and somebody was woken: who has done that may have seen
-    /// nobody on the CPU to interrupt.
+    /// `id` is now on the CPU. Its slice is over already if there is a request, or if it has
+    /// the CPU to itself and a thread was woken: the waker may have seen no thread on the CPU
+    /// to interrupt.
     #[inline]
     pub(super) fn start(&self, id: ThreadId, alone: bool, preemption: Preemption) {
         if preemption == Preemption::Fuel {
-            // Nothing interrupts it, so nobody needs to be seen in time.
+            // Nothing interrupts it, so nobody needs to see this in time.
             self.on_cpu.store(id.as_u64(), Ordering::Relaxed);
             return;
         }
         self.kicked.store(false, Ordering::Relaxed);
-        // Who finds `id` below finds this too.
+        // Another OS thread that reads `id` below sees this too.
         self.alone.store(alone, Ordering::Relaxed);
         self.on_cpu.store(id.as_u64(), Ordering::SeqCst);
         if self.anything_asked() || (alone && self.anybody_woken()) {
@@ -237,7 +233,7 @@ impl Remote {
         }
     }
 
-    /// Nobody is on the CPU.
+    /// No thread is on the CPU now.
     pub(super) fn stop(&self) {
         self.on_cpu.store(0, Ordering::Release);
     }
@@ -251,14 +247,14 @@ impl Remote {
         *lock(&self.interrupt) = interrupt;
     }
 
-    /// Where slices are fuel, and do not end for this, has the thread on the CPU paused,
-    /// or the next one that is there: a dispatch may be about to begin.
+    /// Where slices are fuel and do not end for this, pauses the thread on the CPU, or the
+    /// next one there: a dispatch may be about to begin.
     fn pause(&self) {
-        // While this is locked the store is not dropped.
+        // The store is not dropped while this is locked.
         lock(&self.interrupt).pause();
     }
 
-    /// Ends the slice of the thread on the CPU, if there is one.
+    /// Ends the slice of the thread on the CPU, if any.
     pub(super) fn end_slice(&self) {
         self.kick(|on_cpu| on_cpu != 0);
     }
@@ -268,12 +264,12 @@ impl Remote {
         if !whom(self.on_cpu.load(Ordering::SeqCst)) {
             return;
         }
-        // While this is locked the run does not end, so its OS thread is there.
+        // The run cannot end while this is locked, so its OS thread exists.
         let interrupt = lock(&self.interrupt);
         if !whom(self.on_cpu.load(Ordering::SeqCst)) {
             return;
         }
-        // First this: who sets an end of the slice looks at it afterwards.
+        // This comes first: code that sets a slice's end checks it afterwards.
         self.kicked.store(true, Ordering::SeqCst);
         interrupt.end_slice();
     }

@@ -15,61 +15,56 @@ use core::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Preemption {
-    /// A slice is an amount of fuel. The same guests with the same input and
-    /// the same slices are interleaved in the same way on every machine, however often a run
-    /// is cut short: what time ends or pauses is one thread, which goes on with the rest of its
-    /// slice before any other.
+    /// A slice is an amount of fuel. The same guests with the same input and the same slices
+    /// interleave identically on every machine, however often a run is cut short: time only
+    /// ends or pauses a thread, and a paused thread resumes with the rest of its slice before
+    /// any other thread runs.
     ///
-    /// This turns on [`Config::consume_fuel`](crate::Config::consume_fuel).
-    /// Where that was not also requested explicitly there is no budget: a
-    /// [`Store`](crate::Store) starts with `u64::MAX` units of fuel instead of none, and is
-    /// given more when these are used up, until [`Store::set_fuel`](crate::Store::set_fuel)
-    /// sets one.
+    /// This turns on [`Config::consume_fuel`](crate::Config::consume_fuel). Unless that was
+    /// also requested explicitly, there is no budget: a [`Store`](crate::Store) starts with
+    /// `u64::MAX` units of fuel instead of none, and gets more when these are used up, until
+    /// [`Store::set_fuel`](crate::Store::set_fuel) sets a budget.
     Fuel,
 
-    /// A slice is an amount of wall-clock time, measured by one timer thread
-    /// per engine, which sleeps unless somebody waits for the CPU.
+    /// A slice is an amount of wall-clock time, measured by one timer thread per engine,
+    /// which sleeps unless a thread waits for the CPU.
     ///
-    /// This turns on
-    /// [`Config::epoch_interruption`](crate::Config::epoch_interruption).
-    /// Where that was not also requested explicitly a [`Store`](crate::Store)
-    /// starts with no epoch deadline instead of one which has already passed.
+    /// This turns on [`Config::epoch_interruption`](crate::Config::epoch_interruption).
+    /// Unless that was also requested explicitly, a [`Store`](crate::Store) starts with no
+    /// epoch deadline instead of one that has already passed.
     ///
-    /// An embedder's own use of epochs keeps its meaning:
-    /// [`Engine::increment_epoch`](crate::Engine::increment_epoch) is the only
-    /// thing that brings a deadline which was set with
+    /// The embedder's own use of epochs is unaffected: only
+    /// [`Engine::increment_epoch`](crate::Engine::increment_epoch) brings a deadline set with
     /// [`Store::set_epoch_deadline`](crate::Store::set_epoch_deadline) nearer.
     Epoch,
 
-    /// A slice is an amount of wall-clock time, ended by a timer signal which stops
-    /// the guest at whatever instruction it is. Compiled code has no checks, and is
-    /// as fast as if it were never interrupted. On x86-64 Linux.
+    /// A slice is an amount of wall-clock time, ended by a timer signal that stops the guest
+    /// at any instruction. Compiled code has no checks, and is as fast as if it were never
+    /// interrupted. Works on x86-64 Linux.
     ///
-    /// The signal is SIGURG. Its handler is installed by the first run, and by any
-    /// run that finds that it no longer is; signals that are not from this crate's
-    /// timers go to the handler that was there before. There is one POSIX timer for
-    /// each OS thread that has run guest threads, which is set while a run is on
-    /// and somebody waits for the CPU, or the run has an end.
+    /// The signal is SIGURG. Its handler is installed by the first run, and reinstalled by
+    /// any run that finds it replaced; signals that are not from this crate's timers go to
+    /// the previous handler. Each OS thread that has run guest threads has one POSIX timer,
+    /// which is set during a run if a thread waits for the CPU or the run has an end.
     ///
-    /// Code that may be stopped at any instruction must not hold what may be
-    /// collected or moved. So this turns off the proposals that need the
-    /// garbage collector, and
-    /// [`Config::memory_may_move`](crate::Config::memory_may_move): memories grow
-    /// within their reservation, which for 32-bit ones is all that they can have
-    /// anyway. It is an error to turn them on explicitly, to use Winch or Pulley,
-    /// guest debugging, or a process with a hardware shadow stack. And it is an error to
-    /// spawn a thread in a store with a module whose tables can grow, or which has
-    /// passive element segments; those that compilers make are not so.
+    /// Code that may be stopped at any instruction must not hold anything that may be
+    /// collected or moved. So this turns off the proposals that need the garbage collector,
+    /// and [`Config::memory_may_move`](crate::Config::memory_may_move): memories grow only
+    /// within their reservation, which for 32-bit ones covers their maximum size anyway. It
+    /// is an error to turn these on explicitly, or to use Winch, Pulley, guest debugging, or
+    /// a process with a hardware shadow stack. It is also an error to spawn a thread in a
+    /// store with a module whose tables can grow, or which has passive element segments.
+    /// Modules made by compilers have neither.
     ///
     /// Fuel can be metered as well. See [`ThreadStats`](crate::preempt::ThreadStats) for how
-    /// exact the count is. A suspended thread holds some of the store's fuel, at most
-    /// 1,000,000 units and at most its share of half of the budget but for the last
-    /// 1,000 units. It comes back when the thread ends.
+    /// exact the count is. A suspended thread holds some of the store's fuel until it ends:
+    /// at most 1,000,000 units, and at most its share of half of the budget except for the
+    /// last 1,000 units.
     Signal,
 }
 
 impl Preemption {
-    /// The fastest that this machine has: [`Preemption::Signal`] where it works, and
+    /// The fastest source for this machine: [`Preemption::Signal`] where it works, and
     /// [`Preemption::Epoch`] elsewhere.
     pub fn for_this_host() -> Preemption {
         if super::source::signal::host::works_here() {
@@ -94,35 +89,32 @@ impl fmt::Display for Preemption {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Slice {
-    /// Wall-clock time on the CPU, for [`Preemption::Epoch`] and, from 50 us on, for
+    /// Wall-clock time on the CPU, for [`Preemption::Epoch`] and, from 50 us up, for
     /// [`Preemption::Signal`].
     ///
-    /// The slice does not end earlier. Under `Epoch` it ends at the first check that
-    /// the guest reaches afterwards.
+    /// The slice never ends early. Under `Epoch` it ends at the first check that the guest
+    /// reaches afterwards.
     Time(Duration),
 
     /// Units of fuel, for [`Preemption::Fuel`]. From 1 to `i64::MAX`.
     ///
-    /// The slice ends at the first fuel check that the guest reaches after
-    /// using this much, or a little less: each slice is shorter by another pseudo-random
-    /// amount, of an eighth or of 16 units at most, whichever is more. Slices that are all the
-    /// same can be in step with a guest, which is then preempted at the same place in each
-    /// turn of a loop, while it holds a lock perhaps, so that its siblings never get that.
-    /// The amounts are the same in each store, unless it has another
-    /// [seed](super::WasmThreads::set_slice_seed).
+    /// The slice ends at the first fuel check that the guest reaches after using this much,
+    /// or a little less: each slice is shortened by a new pseudo-random amount, of at most an
+    /// eighth or 16 units, whichever is more. Equal slices can be in step with a guest, which
+    /// is then preempted at the same place on each turn of a loop, perhaps while holding a
+    /// lock, which its siblings then never get. The amounts are the same in each store,
+    /// unless it has another [seed](super::WasmThreads::set_slice_seed).
     Fuel(u64),
 }
 
 impl Slice {
-    /// The longest slice in time, about 292 years.
+    /// The longest time slice, about 292 years.
     const MAX_TIME: Duration = Duration::from_nanos(i64::MAX as u64);
 
-    /// The shortest slice under `Preemption::Signal`: shorter ones would be used up
-    /// by the signals.
+    /// The shortest slice under `Preemption::Signal`: the signals would use up shorter ones.
     const MIN_SIGNAL_TIME: Duration = Duration::from_micros(50);
 
-    /// The slice that a store starts with: 10 ms, or as many units of fuel as
-    /// take roughly that long.
+    /// A store's initial slice: 10 ms, or as many units of fuel as take roughly that long.
     pub(super) fn default_for(preemption: Preemption) -> Slice {
         match preemption {
             Preemption::Fuel => Slice::Fuel(10_000_000),
@@ -130,7 +122,7 @@ impl Slice {
         }
     }
 
-    /// The slice of about so many ticks that `preemption` can end.
+    /// The slice closest to this many ticks that `preemption` can end.
     pub(super) fn nearest(ticks: u64, preemption: Preemption) -> Slice {
         let ticks = ticks.clamp(1, i64::MAX as u64);
         match preemption {

@@ -1,4 +1,4 @@
-//! The preemption sources: what ends slices. The loop knows no more of them than this.
+//! The preemption sources, which end slices. This is all that the run loop knows of them.
 //!
 //! ```text
 //!   begin_run
@@ -16,7 +16,7 @@
 //!   end_run
 //! ```
 //!
-//! Fuel may be counted under each source, so a thread's fuel is looked after here too.
+//! Fuel may be counted under any source, so per-thread fuel is handled here too.
 
 use super::clock::Moment;
 use crate::prelude::*;
@@ -37,7 +37,7 @@ pub(super) mod jitter;
 pub(crate) mod signal;
 
 impl StoreOpaque {
-    /// A run begins. It should be over, or pause, at `end`.
+    /// A run begins. It should end or pause at `end`.
     ///
     /// # Errors
     ///
@@ -48,19 +48,19 @@ impl StoreOpaque {
         self.start_signals(end)
     }
 
-    /// The run is over, or its future waits.
+    /// The run is over, or its future is pending.
     pub(super) fn end_run(&mut self) {
         self.stop_fuel();
         self.stop_epochs();
         self.stop_signals();
     }
 
-    /// The running thread starts its slice. A signal is armed once its dispatch is the current
-    /// one: `suspend.rs`.
+    /// The running thread starts its slice. A signal is armed once the thread's dispatch is
+    /// current: see `suspend.rs`.
     ///
     /// # Errors
     ///
-    /// If the OS refuses to make the timer's thread.
+    /// If the OS refuses to create the timer's thread.
     #[inline(always)]
     pub(super) fn begin_slice(&mut self, now: Moment) -> Result<()> {
         self.resume_fuel();
@@ -68,32 +68,32 @@ impl StoreOpaque {
         self.arm_fuel_clock()
     }
 
-    /// The running thread goes on with its slice after it has kept the store.
+    /// The running thread continues its slice after keeping the store.
     pub(super) fn continue_slice(&mut self, now: Moment) {
         self.arm_epoch(now);
         if self.engine().tunables().consume_fuel {
             self.start_attention();
         }
         if self.arm_fuel_clock().is_err() {
-            // Then it looks at the clock by itself.
+            // Then the thread checks the clock itself.
             self.raise_attention();
         }
     }
 
-    /// The running thread is about to be unwound: it has no slice, and its fuel.
+    /// The running thread is about to be unwound: it has its fuel but no slice.
     pub(super) fn begin_unwinding(&mut self) {
         self.resume_fuel();
     }
 
-    /// The running thread goes off the CPU. Returns its fuel counter, if its code may have
-    /// that in a register.
+    /// The running thread leaves the CPU. Returns its fuel counter, if its code may have that
+    /// in a register.
     #[inline(always)]
     pub(super) fn end_slice(&mut self) -> Option<i64> {
         self.suspend_fuel()
     }
 
-    /// Somebody waits for the CPU now, or the running thread was suspended: its slice has an
-    /// end from now on.
+    /// Another thread now waits for the CPU, or the running thread was suspended: its slice
+    /// has an end from now on.
     pub(super) fn bring_end_forward(&mut self) {
         self.preempt_alone_no_more();
         self.watch_alone_no_more();

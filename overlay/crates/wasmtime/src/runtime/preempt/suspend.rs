@@ -1,10 +1,9 @@
-//! Leaving the CPU: a guest thread is suspended from synchronous code.
+//! Leaving the CPU: suspending a guest thread from synchronous code.
 //!
-//! Upstream suspends a fiber through the `BlockingContext` that is made from
-//! two pointers in the store. While they are there `StoreOpaque::can_block` is
-//! true, and the synchronous API (`Func::call` and the like) refuses to work. A
-//! guest thread is to be suspended, and its host functions are to be
-//! synchronous, so a guest thread takes its context out of the store when it
+//! Upstream suspends a fiber through a `BlockingContext`, made from two pointers in the
+//! store. While they are there `StoreOpaque::can_block` is true, and the synchronous API
+//! (`Func::call` and the like) refuses to work. Guest threads must be suspendable with
+//! synchronous host functions, so a guest thread takes its context out of the store when it
 //! starts, and a thread-local pointer leads to it:
 //!
 //! ```text
@@ -17,23 +16,21 @@
 //!  Dispatch { .. }
 //! ```
 //!
-//! Rules, by their numbers in docs/safety.md:
+//! Rules, numbered as in docs/safety.md:
 //!
-//! * I1: the context is handed out only while the youngest activation is the
-//!   guest thread's own first one, that is, while its `prev` is `base`, the
-//!   activation that was the youngest when the thread was dispatched. If the
-//!   guest came back in through a host function, or another store is at work,
-//!   there is another activation on top. Before the first activation, and after
-//!   it, the youngest is `base` itself.
-//! * I2: `CURRENT` is read afresh after every suspension, by accessors that are
-//!   never inlined, as the fiber may be resumed on another OS thread, and by
-//!   another `Dispatch`.
-//! * I9: one user at a time. [`take`] leaves `None` behind, and whoever took the
-//!   context puts it back, into the `Dispatch` that is current by then.
+//! * I1: the context is handed out only while the youngest activation is the guest thread's
+//!   own first one. That is, its `prev` is `base`, the youngest activation when the thread
+//!   was dispatched. If the guest came back in through a host function, or another store is
+//!   running, another activation is on top. Before and after the first activation, the
+//!   youngest is `base` itself.
+//! * I2: `CURRENT` is reread after every suspension, by accessors that are never inlined: the
+//!   fiber may be resumed on another OS thread, by another `Dispatch`.
+//! * I9: one user at a time. [`take`] leaves `None` behind, and the taker puts the context
+//!   back into the `Dispatch` that is current by then.
 //!
-//! Rejected: to leave the pointers in the store and hide them during nested
-//! calls. It needs a guard at every synchronous entry point; this needs a
-//! fallback in `BlockingContext::with`.
+//! Rejected: leaving the pointers in the store and hiding them during nested calls. That
+//! needs a guard at every synchronous entry point; this needs one fallback in
+//! `BlockingContext::with`.
 
 use super::source::host_call;
 use super::source::signal::watch::Watch;
@@ -47,13 +44,13 @@ use core::sync::atomic::{Ordering::SeqCst, compiler_fence};
 
 type Context = NonNull<BlockingContext<'static, 'static>>;
 
-/// One dispatch of a guest thread. Lives on the stack of whoever resumes it.
+/// One dispatch of a guest thread. Lives on the stack of its resumer.
 pub(super) struct Dispatch {
     store: StoreId,
     vm_store_context: NonNull<VMStoreContext>,
     base: tls::Ptr,
     context: Cell<Option<Context>>,
-    /// Written when this becomes the current one.
+    /// Set when this becomes the current dispatch.
     outer: Cell<*const Dispatch>,
     /// For the signal handler.
     pub(super) watch: Watch,
@@ -61,14 +58,14 @@ pub(super) struct Dispatch {
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 impl Dispatch {
-    /// Whether the guest thread is in a host call, at whose end it is looked at. Called by
+    /// Whether the guest thread is in a host call, whose end checks for preemption. Called by
     /// the signal handler.
     pub(super) fn is_in_host(&self) -> bool {
         host_call::is_in_host(self.vm_store_context)
     }
 
-    /// I1: whether the youngest activation is the guest thread's own first one,
-    /// and the thread can be suspended. Called by the signal handler.
+    /// I1: whether the youngest activation is the guest thread's own first one, so the thread
+    /// can be suspended. Called by the signal handler.
     pub(super) fn is_in_own_code(&self) -> bool {
         self.context.get().is_some()
             && tls::with(|state| {
@@ -89,32 +86,30 @@ fn current() -> *const Dispatch {
     CURRENT.get()
 }
 
-/// Makes `dispatch` the current one, inside of the one that is.
+/// Makes `dispatch` the current one, nested in the present one.
 #[inline(never)] // see I2 in the module's docs
 fn enter(dispatch: &Dispatch) {
     dispatch.outer.set(CURRENT.get());
-    // A signal handler finds the list whole.
+    // A signal handler must find the list intact.
     compiler_fence(SeqCst);
     CURRENT.set(dispatch);
 }
 
-/// Makes the outer one of the current dispatch the current one.
+/// Makes `outer` the current dispatch again.
 #[inline(never)] // see I2 in the module's docs
 fn leave(outer: *const Dispatch) {
     CURRENT.set(outer);
 }
 
-/// Calls `f` with the current dispatch of this OS thread, if there is one. Nothing
-/// in `f` may suspend.
+/// Calls `f` with this OS thread's current dispatch, if any. `f` must not suspend.
 pub(super) fn with_dispatch<R>(f: impl FnOnce(&Dispatch) -> R) -> Option<R> {
     // SAFETY: I2. `CURRENT` is null, or points to a `Dispatch` further up on
     // this OS thread's stack, which `dispatching` replaces before it goes.
     unsafe { current().as_ref() }.map(f)
 }
 
-/// Ends the slices that other OS threads have asked to end, those of the runs which
-/// the current one is inside of among them. Returns whether there were any. Called by
-/// the signal handler.
+/// Ends the slices that other OS threads have asked to end, including those of outer runs.
+/// Returns whether there were any. Called by the signal handler.
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub(super) fn take_kicks() -> bool {
     let mut any = false;
@@ -127,18 +122,18 @@ pub(super) fn take_kicks() -> bool {
     any
 }
 
-/// Whether no dispatch is going on on this OS thread.
+/// Whether this OS thread has no current dispatch.
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub(super) fn is_outermost() -> bool {
     current().is_null()
 }
 
-/// The youngest activation of an OS thread that dispatches.
+/// The youngest activation of a dispatching OS thread.
 #[derive(Clone, Copy)]
 pub(super) struct Base(tls::Ptr);
 
 impl Base {
-    /// That of this OS thread, until it calls or leaves a guest.
+    /// This OS thread's, valid until it calls or leaves a guest.
     pub(super) fn now() -> Base {
         Base(tls::with(|state| state.map_or(ptr::null(), ptr::from_ref)))
     }
@@ -160,7 +155,7 @@ pub(super) fn dispatching<R>(
             let outer = self.0.outer.get();
             debug_assert!(ptr::eq(current(), self.0));
             leave(outer);
-            // The one that this was inside of may have waited for a signal.
+            // The outer dispatch may have been waiting for a signal.
             // SAFETY: I2. It is null, or further up on this OS thread's stack.
             if let Some(outer) = unsafe { outer.as_ref() } {
                 outer.watch.arm();
@@ -178,15 +173,14 @@ pub(super) fn dispatching<R>(
     };
     enter(&dispatch);
     let _reset = Reset(&dispatch);
-    // While nobody was dispatched the handler had nobody to tell.
+    // With nothing dispatched, the handler had no dispatch to kick.
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     dispatch.watch.take_kick();
     dispatch.watch.arm();
     resume(store)
 }
 
-/// Runs `call`, the body of a guest thread, with `context` as what its
-/// suspensions go through.
+/// Runs `call`, the body of a guest thread, suspending it through `context`.
 pub(super) fn with_context<R>(
     context: &mut BlockingContext<'_, '_>,
     call: impl FnOnce() -> R,
@@ -204,7 +198,7 @@ pub(super) fn with_context<R>(
     call()
 }
 
-/// Puts `context` into the current dispatch, if there is one.
+/// Puts `context` into the current dispatch, if any.
 fn replace_context(context: Option<Context>) -> Option<Context> {
     with_dispatch(|dispatch| dispatch.context.replace(context)).flatten()
 }
@@ -232,8 +226,8 @@ impl Drop for Taken {
     }
 }
 
-/// Takes the context through which the guest thread of `store` that is running
-/// may be suspended right here. `None` if none is, or it must not be (I1).
+/// Takes the context for suspending `store`'s running guest thread right here. `None` if no
+/// guest thread is running, or it must not be suspended (I1).
 #[inline(always)]
 pub(crate) fn take(store: &StoreOpaque) -> Option<Taken> {
     let take = |dispatch: &Dispatch| dispatch.context.take();
@@ -246,8 +240,8 @@ pub(crate) fn available(store: &StoreOpaque) -> bool {
     where_suspendable(store, |dispatch| dispatch.context.get()).is_some()
 }
 
-/// I1: calls `f` with the current dispatch, if all that is on the stack since it began is a
-/// guest thread of `store` in its first activation.
+/// I1: calls `f` with the current dispatch, if the stack above it holds only a guest thread
+/// of `store` in its first activation.
 #[inline(always)]
 fn where_suspendable<R>(store: &StoreOpaque, f: impl FnOnce(&Dispatch) -> Option<R>) -> Option<R> {
     store.running_thread()?;
@@ -264,8 +258,8 @@ fn where_suspendable<R>(store: &StoreOpaque, f: impl FnOnce(&Dispatch) -> Option
     with_dispatch(if_suspendable).flatten()
 }
 
-/// Whether a guest thread of `store` is running, and nothing of it is on the stack, nor of
-/// the host: its own function was not called yet, or has returned or trapped.
+/// Whether a guest thread of `store` is running with neither its own nor host frames on the
+/// stack: its function has not been called yet, or has returned or trapped.
 #[cfg(feature = "component-model")]
 pub(crate) fn is_at_base(store: &StoreOpaque) -> bool {
     store.running_thread().is_some()
@@ -277,11 +271,11 @@ pub(crate) fn is_at_base(store: &StoreOpaque) -> bool {
         }) == Some(true)
 }
 
-/// Suspends a guest thread, and returns when it is its turn again.
+/// Suspends a guest thread, and returns on its next turn.
 ///
 /// # Errors
 ///
-/// If it was cancelled while it was suspended: the caller must unwind.
+/// If it was cancelled while suspended: the caller must unwind.
 #[inline(always)]
 fn suspend(mut context: Taken) -> Result<()> {
     context.get_mut().suspend(StoreFiberYield::ReleaseStore)
@@ -292,17 +286,17 @@ fn suspend(mut context: Taken) -> Result<()> {
 pub(super) enum Leave {
     /// Its slice is over.
     SliceOver,
-    /// The run is over, or somebody is to be ended, where slices are fuel and know nothing
-    /// of time: its slice goes on when it is dispatched the next time, before anybody else.
+    /// The run is over, or a thread must be ended, and slices are fuel and independent of
+    /// time: the next dispatch continues this slice, before any other thread's.
     Paused,
-    /// It gives the CPU up, or waits.
+    /// It yields or waits.
     Yielded,
 }
 
 /// Why, and where, a guest thread is suspended.
 pub(super) struct Suspension {
     pub(super) why: Leave,
-    /// Where compiled code may have the fuel counter in a register.
+    /// Compiled code may have the fuel counter in a register here.
     pub(super) fuel_in_register: bool,
 }
 
@@ -317,22 +311,22 @@ impl Suspension {
     };
 }
 
-/// Suspends the running guest thread, whose `context` this is, and returns when it
-/// is its turn again. Call hooks see it leave Wasm and come back.
+/// Suspends the running guest thread, whose `context` this is, and returns on its next turn.
+/// Call hooks see it leave Wasm and come back.
 ///
 /// # Errors
 ///
-/// If it was killed meanwhile, or a call hook says so: the caller must unwind.
-// Inlined, as is what calls it: after a switch of stacks the CPU mispredicts each return
-// on the way up.
+/// If it was killed meanwhile, or a call hook fails: the caller must unwind.
+// Inlined, as are its callers: after a stack switch the CPU mispredicts each return on the
+// way up.
 #[inline(always)]
 pub(super) fn preemptive_yield(
     store: &mut dyn VMStore,
     context: Taken,
     why: Suspension,
 ) -> Result<()> {
-    // All four are told, whichever of them fails: they come in pairs. To a hook a libcall
-    // is the host, as the stub is.
+    // All four hooks are called, whichever of them fails: they come in pairs. To a hook, a
+    // libcall is the host, as is the stub.
     #[cfg(feature = "call-hook")]
     let left = {
         let left = store.call_hook(crate::CallHook::ReturningFromHost);
@@ -345,11 +339,11 @@ pub(super) fn preemptive_yield(
         running.left = why.why;
         running.fuel_in_register = why.fuel_in_register;
     }
-    // Until it goes on, nobody is in a host call.
+    // No thread is in a host call until this one resumes.
     let in_host = opaque.replace_in_host(0);
     let resumed = left.and_then(|()| suspend(context));
     store.store_opaque_mut().replace_in_host(in_host);
-    // Also if it was killed: unwinding leaves the host and Wasm once more.
+    // Even if it was killed: unwinding leaves the host and Wasm once more.
     #[cfg(feature = "call-hook")]
     let resumed = {
         let entered = store.call_hook(crate::CallHook::CallingWasm);

@@ -1,4 +1,4 @@
-//! A record of what happened to guest threads: a ring that keeps the latest events.
+//! A trace of guest-thread events: a ring that keeps the latest ones.
 
 use super::id::ThreadId;
 use crate::prelude::*;
@@ -10,7 +10,7 @@ pub struct TraceEvent {
     /// In ticks of the store's clock: nanoseconds, or units of fuel where slices are
     /// fuel. See [`ThreadScheduler`](crate::preempt::ThreadScheduler).
     pub at: u64,
-    /// Whom it is about. The thread 0, which there never is, stands for none.
+    /// The thread concerned. ID 0, which no thread has, stands for none.
     pub thread: ThreadId,
     /// What happened.
     pub what: Traced,
@@ -20,24 +20,24 @@ pub struct TraceEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Traced {
-    /// A run of the store's threads has begun.
+    /// A run of the store's threads began.
     RunStarted,
-    /// It is over.
+    /// The run ended.
     RunEnded,
-    /// The thread is new, and ready.
+    /// The thread was spawned, and is ready.
     Spawned,
     /// It was put on the CPU.
     Dispatched {
-        /// For so many ticks, if anybody waits for the CPU.
+        /// The slice in ticks, if another thread waits for the CPU.
         slice: u64,
     },
-    /// It is off the CPU because its slice was over, and ready.
+    /// Its slice ended: it is off the CPU, and ready.
     Preempted,
-    /// It gave the CPU up, and is ready.
+    /// It yielded the CPU, and is ready.
     Yielded,
-    /// It is off the CPU at the end of a run, before its slice is over, which goes on with the
-    /// next dispatch. That is of this thread, unless it is ended, suspended or given to
-    /// another scheduler before.
+    /// It left the CPU at the end of a run, before its slice was over. The next dispatch
+    /// continues this slice, unless the thread is first ended, suspended or given to another
+    /// scheduler.
     Paused,
     /// It waits for something, or was suspended.
     Parked,
@@ -59,16 +59,15 @@ pub enum Traced {
 pub struct Trace {
     /// What happened.
     pub events: Vec<TraceEvent>,
-    /// How many events before these the ring had no room for.
+    /// How many earlier events the ring had no room for.
     pub lost: u64,
-    /// Whether ticks are units of fuel, and not nanoseconds.
+    /// Whether ticks are units of fuel instead of nanoseconds.
     pub fuel: bool,
-    /// The threads that have names and were in the store at the end of the trace.
+    /// The named threads that were in the store at the end of the trace.
     pub names: Vec<(ThreadId, String)>,
 }
 
-/// The latest events. As large as it ever gets from the start, so that recording one
-/// costs no allocation.
+/// The latest events. Allocated in full up front, so that recording does not allocate.
 pub(super) struct Ring {
     events: VecDeque<TraceEvent>,
     capacity: usize,
@@ -78,7 +77,7 @@ pub(super) struct Ring {
 impl Ring {
     /// # Errors
     ///
-    /// If there is no memory for so many events.
+    /// If there is no memory for that many events.
     pub(super) fn new(capacity: usize) -> Result<Ring> {
         let mut events = VecDeque::new();
         events

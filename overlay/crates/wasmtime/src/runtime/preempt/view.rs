@@ -1,5 +1,5 @@
-//! All guest threads of a store together: slices, the scheduler, how many, stacks, sharing,
-//! limits of groups, traces.
+//! Operations on all guest threads of a store: slices, the scheduler, how many, stacks,
+//! sharing, limits of groups, traces.
 
 use super::id::ThreadId;
 use super::info::ThreadInfo;
@@ -16,7 +16,7 @@ use core::fmt;
 
 /// All guest threads of a store: see [`Store::wasm_threads`].
 ///
-/// A single thread is directed by its [`ThreadId`].
+/// Use a [`ThreadId`] to control a single thread.
 pub struct WasmThreads<'a, T: 'static> {
     store: StoreContextMut<'a, T>,
 }
@@ -113,8 +113,8 @@ impl<'a, T: 'static> WasmThreads<'a, T> {
         Ok(())
     }
 
-    /// Limits the number of threads: those that have not finished, and those whose exit
-    /// has not been taken. The default is 10,000.
+    /// Limits the number of threads: the unfinished ones, and those whose exit has not been
+    /// taken. The default is 10,000.
     ///
     /// Existing threads are not affected.
     ///
@@ -126,9 +126,9 @@ impl<'a, T: 'static> WasmThreads<'a, T> {
         Ok(())
     }
 
-    /// Limits the total size of the stacks of all threads that have not finished. Each
-    /// stack has [`Config::async_stack_size`](crate::Config::async_stack_size) bytes. There
-    /// is no limit by default. Existing threads are not affected.
+    /// Limits the total size of the stacks of all unfinished threads. Each stack has
+    /// [`Config::async_stack_size`](crate::Config::async_stack_size) bytes. By default there
+    /// is no limit. Existing threads are not affected.
     ///
     /// # Errors
     ///
@@ -157,15 +157,15 @@ impl<'a, T: 'static> WasmThreads<'a, T> {
     /// `shared`, mutable globals, and tables. By default this is forbidden: spawning such a
     /// thread is an error.
     ///
-    /// WebAssembly promises that nobody else changes this state while a function runs.
-    /// With sharing that promise is gone: a thread can be preempted between any two
-    /// instructions, and its siblings then see its half-done changes. That is fine if they
-    /// take turns by themselves, or to look for races. Two C or Rust programs in one
-    /// instance corrupt each other's stack. The host stays safe: such a guest harms only
-    /// those that it shares with.
+    /// WebAssembly promises that nothing else changes this state while a function runs.
+    /// Sharing breaks that promise: a thread can be preempted between any two instructions,
+    /// and its siblings then see its half-done changes. That is fine for threads that
+    /// coordinate their turns, or to look for races. Two C or Rust programs in one instance
+    /// corrupt each other's stack. The host stays safe: such a guest harms only those that it
+    /// shares with.
     ///
-    /// Existing threads are not affected. A thread that is spawned after sharing is
-    /// forbidden again shares with none of them.
+    /// Existing threads are not affected. A thread spawned after sharing is forbidden again
+    /// shares with none of them.
     ///
     /// # Errors
     ///
@@ -175,10 +175,10 @@ impl<'a, T: 'static> WasmThreads<'a, T> {
         Ok(())
     }
 
-    /// Declares that only this store's guest threads notify waiters in `memory`. If every
-    /// unfinished thread waits there, a run then ends with
-    /// [`RunEnd::Deadlock`](crate::RunEnd::Deadlock). Otherwise it sleeps, as another store
-    /// or OS thread may notify them.
+    /// Declares that only this store's guest threads notify waiters in `memory`. A run then
+    /// ends with [`RunEnd::Deadlock`](crate::RunEnd::Deadlock) if every unfinished thread
+    /// waits there. Without this declaration, the run sleeps, as another store or OS thread
+    /// may notify them.
     ///
     /// # Errors
     ///
@@ -191,8 +191,8 @@ impl<'a, T: 'static> WasmThreads<'a, T> {
         Ok(())
     }
 
-    /// Declares the same, or the contrary, of all shared memories that the store's guests
-    /// will ever have, such as one that a guest waits in before the embedder can get at it.
+    /// Declares the same, or the opposite, for all present and future shared memories of the
+    /// store's guests, such as one that a guest waits in before the embedder can access it.
     /// The default is `false`.
     ///
     /// # Errors
@@ -204,7 +204,7 @@ impl<'a, T: 'static> WasmThreads<'a, T> {
     }
 
     /// Sets the scheduler: it decides which thread runs next, and for how long. The default
-    /// is round robin. The new scheduler is told of all threads that exist.
+    /// is round robin. The new scheduler is notified of all existing threads.
     ///
     /// ```
     /// # use wasmtime::*;
@@ -248,7 +248,7 @@ impl<'a, T: 'static> WasmThreads<'a, T> {
     /// # }
     /// ```
     ///
-    /// If a scheduler picks a thread that is not ready, or picks none while some are,
+    /// If a scheduler picks a thread that is not ready, or none while some are,
     /// [`Store::run_wasm_threads_for`] returns an error. No thread is lost, and another
     /// scheduler can be set.
     ///
@@ -268,14 +268,13 @@ impl<'a, T: 'static> WasmThreads<'a, T> {
     }
 
     /// Limits what all threads of a [group](ThreadOptions::group) may use together, in
-    /// addition to each thread's own limits. Once it is used up, each thread of the group
-    /// ends at its next dispatch. What they have used so far counts;
-    /// [`ThreadLimits::new`] resets it.
+    /// addition to each thread's own limits. Once a limit is reached, each thread of the
+    /// group ends at its next dispatch. Past use counts; [`ThreadLimits::new`] resets it.
     ///
     /// # Errors
     ///
-    /// If a limit is zero, or of fuel and the engine does not count fuel, or of wall time,
-    /// or the group is 0.
+    /// If a limit is zero, limits fuel that the engine does not count, or limits wall time,
+    /// or if the group is 0.
     pub fn set_group_limits(&mut self, group: u64, limits: ThreadLimits) -> Result<()> {
         limits.validate(self.store.0.engine().tunables().consume_fuel, true)?;
         ensure!(
@@ -290,11 +289,11 @@ impl<'a, T: 'static> WasmThreads<'a, T> {
 
     /// Sets the hook that is called when a thread reaches a soft limit, during a run, while
     /// no thread is on the CPU. It may raise limits, change parameters, kill or spawn
-    /// threads; then the thread goes on. An error ends the thread with
+    /// threads; then the thread continues. An error ends the thread with
     /// [`Exit::Trapped`](crate::Exit::Trapped).
     ///
-    /// If the thread reaches the limit in a guest that was called by a host function, it
-    /// goes on until that host function returns.
+    /// If the thread reaches the limit in a guest called by a host function, it continues
+    /// until that host function returns.
     ///
     /// # Errors
     ///
@@ -312,30 +311,30 @@ impl<'a, T: 'static> WasmThreads<'a, T> {
         Ok(())
     }
 
-    /// Starts recording what happens to guest threads: the latest `capacity` events, for
-    /// which memory is allocated here. 0 stops recording. Threads that exist are recorded
-    /// as if they were spawned now.
+    /// Starts recording what happens to guest threads: the latest `capacity` events, with
+    /// memory allocated up front. 0 stops recording. Existing threads are recorded as if
+    /// spawned now.
     ///
     /// # Errors
     ///
-    /// If the engine has no preemption source, or there is no memory for so many events.
+    /// If the engine has no preemption source, or there is no memory for that many events.
     pub fn set_trace(&mut self, capacity: usize) -> Result<()> {
         self.store.0.preemptive_threads()?.set_trace(capacity)
     }
 
-    /// Takes what has been recorded so far, and goes on recording. `None` if nothing is
-    /// being recorded.
+    /// Takes the events recorded so far, and keeps recording. `None` if nothing is being
+    /// recorded.
     pub fn take_trace(&mut self) -> Option<Trace> {
         self.store.0.preempt_mut().as_mut()?.take_trace()
     }
 
-    /// Checks that a thread with these options can be spawned, whatever it calls. Worth
-    /// doing before an instance is made for it, as a store never frees one.
+    /// Checks that a thread with these options can be spawned, whatever it calls. Call this
+    /// before making an instance for the thread, as a store never frees instances.
     ///
     /// # Errors
     ///
-    /// If the limit of threads or stacks is reached, there is no memory for a stack, or
-    /// the options are invalid.
+    /// If the thread or stack limit is reached, there is no memory for a stack, or the
+    /// options are invalid.
     pub fn ensure_can_spawn(&mut self, options: &ThreadOptions) -> Result<()> {
         spawn::ensure_can_spawn(self.store.0, options)?;
         self.store.0.ensure_stack()

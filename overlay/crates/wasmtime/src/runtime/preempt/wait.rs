@@ -1,5 +1,5 @@
-//! Waiting on an OS thread for a waker: what a synchronous run does while a
-//! pending host future keeps the store, or all threads wait.
+//! Blocking an OS thread until a waker is woken. A synchronous run does so while a pending
+//! host future keeps the store, or all threads are parked.
 
 use super::clock::Moment;
 use core::cell::Cell;
@@ -56,7 +56,7 @@ impl Waiter {
         self.shared.woken.store(false, Ordering::Relaxed);
     }
 
-    /// Sleeps until the waker was woken since the last call or `reset`, or until `end`.
+    /// Sleeps until the waker is woken, since the last call or `reset`, or until `end`.
     pub(super) fn wait(&self, end: Option<Moment>) {
         while !self.shared.woken.swap(false, Ordering::Acquire) {
             let Some(end) = end else {
@@ -76,8 +76,8 @@ std::thread_local! {
     static IDLE: Cell<Option<Waiter>> = const { Cell::new(None) };
 }
 
-/// The waiter of an OS thread, on loan to one of its runs. A run that is inside of
-/// that one gets another: the outer one's waker may be woken meanwhile.
+/// An OS thread's waiter, on loan to one of its runs. A nested run gets another, as the outer
+/// one's waker may be woken meanwhile.
 pub(super) struct Loan(Option<Waiter>);
 
 impl Loan {
@@ -101,13 +101,13 @@ impl Deref for Loan {
 impl Drop for Loan {
     fn drop(&mut self) {
         let waiter = mem::take(&mut self.0);
-        // An OS thread that is about to end needs none.
+        // An OS thread that is ending needs none.
         let _ = IDLE.try_with(|idle| idle.set(waiter));
     }
 }
 
-/// Wakes a waker of somebody else's. If it panics, which the panic hook has reported, those
-/// that are to be woken after it are all the same.
+/// Wakes a foreign waker. If it panics, which the panic hook has reported, later wakers are
+/// still woken.
 pub(super) fn wake(waker: Waker) {
     let _ = panic::catch_unwind(AssertUnwindSafe(|| waker.wake()));
 }

@@ -1,25 +1,25 @@
-//! Slices in wall-clock time, from epochs.
+//! Wall-clock slices, from epochs.
 //!
-//! Compiled code compares the engine's epoch with the store's deadline and
-//! calls `new_epoch` when the deadline is reached. For a slice to end, the timer
-//! (`epoch_timer.rs`) advances the epoch, which every store of the engine can see. So
-//! that the epoch keeps its meaning for embedders, it is split in two:
+//! Compiled code compares the engine's epoch with the store's deadline and calls `new_epoch`
+//! when the deadline is reached. To end a slice, the timer (`epoch_timer.rs`) advances the
+//! epoch, which every store of the engine can see. To preserve the epoch's meaning for
+//! embedders, it is split in two:
 //!
 //! ```text
 //!   epoch (what compiled code sees)  =  embedder's epoch  +  timer's ticks
 //! ```
 //!
-//! A deadline that an embedder sets is kept in the embedder's epoch, and the
-//! store's deadline in compiled code is derived from it: too early by the ticks
-//! that come later, never too late. `new_epoch` finds that out and moves it.
+//! A deadline set by an embedder is kept in the embedder's epoch. The deadline in compiled
+//! code is derived from it: too early by the ticks that come later, never too late.
+//! `new_epoch` notices and moves it.
 //!
-//! While a guest thread runs the deadline is also the next tick, or the present
-//! epoch if the store's slot has fired. A tick that was meant for another store is
-//! found out in the same way, by the slot not having fired.
+//! While a guest thread runs, the deadline is also the next tick, or the present epoch if the
+//! store's slot has fired. If a tick was meant for another store, this store's slot has not
+//! fired, and `new_epoch` moves the deadline again.
 //!
-//! The epoch is read before the slot, and the timer marks the slot before it
-//! advances the epoch. So a slice that is over is either seen in the slot, or the
-//! deadline is one that the epoch is yet to reach: no tick is lost.
+//! The epoch is read before the slot, and the timer marks the slot before it advances the
+//! epoch. So an expired slice is either seen in the slot, or the deadline is one that the
+//! epoch has yet to reach: no tick is lost.
 
 use super::epoch_timer::Slot;
 use super::host_call::Attention;
@@ -32,24 +32,24 @@ use crate::runtime::vm::VMStore;
 use crate::store::StoreOpaque;
 use std::sync::Arc;
 
-/// `new_epoch` returns the deadline, and `u64::MAX` stands for a trap there.
+/// `new_epoch` returns the deadline, where `u64::MAX` means a trap.
 const NO_DEADLINE: u64 = u64::MAX - 1;
 
 #[derive(Default)]
 pub(crate) struct EpochState {
-    /// The deadline that the embedder has set, in the embedder's epoch.
+    /// The embedder's deadline, in the embedder's epoch.
     deadline: Option<u64>,
-    /// Where the timer is told what to do, while a run is on.
+    /// Tells the timer what to do during a run.
     slot: Option<Arc<Slot>>,
-    /// When the run is over, on the monotonic clock in nanoseconds.
+    /// When the run ends, on the monotonic clock in nanoseconds.
     run_end: u64,
-    /// Whether the running thread's slice is over, and it could not be suspended then: how
-    /// long after that it is looked at again, in nanoseconds.
+    /// Set if the running thread's slice ended where it could not be suspended: the delay
+    /// before the next check after this one, in nanoseconds.
     overdue: Option<u64>,
 }
 
-/// How soon a thread is looked at again whose slice is over where it could not be suspended,
-/// should nobody have done so before, in nanoseconds. It doubles each time.
+/// How soon to check again, at the latest, on a thread whose slice ended where it could not
+/// be suspended, in nanoseconds. Doubles each time.
 const RETRY: u64 = 10_000_000;
 
 impl StoreOpaque {
@@ -57,16 +57,15 @@ impl StoreOpaque {
         self.engine().config().preemption == Some(Preemption::Epoch)
     }
 
-    /// The embedder's deadline, and `None` if it never set one and never asked
-    /// for epochs.
+    /// The embedder's deadline. `None` if it never set one and never asked for epochs.
     fn embedder_deadline(&self) -> Option<u64> {
         let set = self.preempt().and_then(|threads| threads.epoch.deadline);
         let asked_for = self.engine().config().epochs_are_requested();
         set.or(if asked_for { Some(0) } else { None })
     }
 
-    /// The part of `set_epoch_deadline` for engines that tick by themselves.
-    /// Returns whether this is one.
+    /// The part of `set_epoch_deadline` for engines that tick on their own. Returns whether
+    /// this is one.
     pub(crate) fn set_embedder_epoch_deadline(&mut self, delta: u64) -> bool {
         if !self.slices_are_epochs() {
             return false;
@@ -98,11 +97,11 @@ impl StoreOpaque {
         *self.vm_store_context_mut().epoch_deadline.get_mut() = embedder.min(slice);
     }
 
-    /// A run begins, which is to be over at `end`.
+    /// A run begins, which should end at `end`.
     ///
     /// # Errors
     ///
-    /// If the OS refuses to make the timer's thread.
+    /// If the OS refuses to create the timer's thread.
     pub(in crate::runtime::preempt) fn start_epochs(&mut self, end: Option<Moment>) -> Result<()> {
         if !self.slices_are_epochs() {
             return Ok(());
@@ -130,7 +129,7 @@ impl StoreOpaque {
         }
     }
 
-    /// The running thread starts a slice at `now`, or goes on after keeping the store.
+    /// The running thread starts a slice at `now`, or resumes after keeping the store.
     pub(in crate::runtime::preempt) fn arm_epoch(&mut self, now: Moment) {
         if !self.slices_are_epochs() {
             return;
@@ -138,12 +137,12 @@ impl StoreOpaque {
         if let Some(threads) = self.preempt_mut() {
             threads.epoch.overdue = None;
         }
-        // The slot first: it may say that the slice before this one is over.
+        // The slot first: it may still say that the previous slice is over.
         self.arm_slot(now);
         self.arm_epoch_deadline();
     }
 
-    /// The running thread goes on although its slice is over, for a while.
+    /// Lets the running thread run on for a while although its slice is over.
     fn put_epoch_off(&mut self) {
         let timer = self.engine().epoch_timer();
         let epoch = timer.epoch();
@@ -162,9 +161,8 @@ impl StoreOpaque {
         *deadline = epoch.saturating_add(1).min(NO_DEADLINE);
     }
 
-    /// Tells the timer when to tick next: at the end of the slice if anybody
-    /// waits for the CPU, and else only at the end of the run. If that is over `now`, the
-    /// tick is made here.
+    /// Tells the timer when to tick next: at the end of the slice if another thread waits for
+    /// the CPU, else only at the end of the run. If that is past `now`, ticks right here.
     fn arm_slot(&mut self, now: Moment) {
         let Some(threads) = self.preempt() else {
             return;
@@ -180,14 +178,14 @@ impl StoreOpaque {
                 return;
             }
             timer.arm(slot, end);
-            // What was overwritten may have been the end of the slice.
+            // This may have overwritten a request to end the slice.
             if threads.remote.is_kicked() {
                 timer.end_now(slot);
             }
         }
     }
 
-    /// A thread was spawned, perhaps beside one that had the CPU to itself.
+    /// A thread was spawned, perhaps next to one that had the CPU to itself.
     pub(in crate::runtime::preempt) fn preempt_alone_no_more(&mut self) {
         if self.running_thread().is_some() && !self.epoch_slice_is_over() {
             self.arm_slot(Moment::now());
@@ -209,7 +207,7 @@ impl StoreOpaque {
         }
     }
 
-    /// Whether the tick that ends the running thread's slice has come.
+    /// Whether the running thread's slice-ending tick has come.
     pub(in crate::runtime::preempt) fn epoch_slice_is_over(&self) -> bool {
         self.preempt().is_some_and(|threads| {
             let epoch = &threads.epoch;
@@ -219,9 +217,8 @@ impl StoreOpaque {
     }
 }
 
-/// The part of the `new_epoch` libcall that is for guest threads, and for stores
-/// beside them. Returns the next deadline, or `None` if it is the embedder's
-/// that was reached.
+/// The part of the `new_epoch` libcall for guest threads, and for stores that share their
+/// engine. Returns the next deadline, or `None` if the embedder's was reached.
 #[inline]
 pub(crate) fn new_epoch(store: &mut dyn VMStore) -> Result<Option<u64>> {
     if !store.slices_are_epochs() {
@@ -240,20 +237,20 @@ pub(crate) fn new_epoch(store: &mut dyn VMStore) -> Result<Option<u64>> {
         // The dispatch that ends this has armed the next slice.
         preemptive_yield(store, context, Suspension::PREEMPTED)?;
     } else {
-        // A guest that a host function has called, which must not be switched away from
-        // (I1): the end of that host function does it.
+        // A guest called by a host function must not be switched away from (I1): the end of
+        // that host function does it.
         store.put_epoch_off();
         store.raise_attention();
     }
     Ok(Some(store.get_epoch_deadline()))
 }
 
-/// The part of the `new_epoch` libcall that carries out [`UpdateDeadline::Yield`]:
-/// a guest thread yields to its siblings. Returns the next deadline, or `None` if
-/// this is not a guest thread, or not one's own code.
+/// The part of the `new_epoch` libcall for [`UpdateDeadline::Yield`]: a guest thread yields
+/// to its siblings. Returns the next deadline, or `None` if this is not a guest thread's own
+/// code.
 ///
-/// The deadline is set first. It is the store's, so that the siblings would reach
-/// the old one as well.
+/// The deadline is set first. It belongs to the store, so the siblings would reach the old
+/// one too.
 ///
 /// [`UpdateDeadline::Yield`]: crate::UpdateDeadline::Yield
 pub(crate) fn yield_and_update(store: &mut dyn VMStore, delta: u64) -> Result<Option<u64>> {

@@ -1,17 +1,16 @@
-//! The timer of an engine: one OS thread that advances the epoch when a slice is
-//! over.
+//! An engine's timer: one OS thread that advances the epoch when a slice is over.
 //!
-//! Every run has a [`Slot`] with the time of its next tick. The thread sleeps
-//! until the earliest, for good if all say [`Slot::NEVER`]. Moving a slot's time
-//! back, which is what nearly every dispatch does, is one atomic store: the
-//! thread wakes at the old time, sees the new one and sleeps on. Only a time that
-//! is earlier than what the thread sleeps until costs a wake-up.
+//! Every run has a [`Slot`] with the time of its next tick. The thread sleeps until the
+//! earliest, or indefinitely if all say [`Slot::NEVER`]. Nearly every dispatch postpones its
+//! slot's time, which is one atomic store: the thread wakes at the old time, sees the new one
+//! and goes back to sleep. Only a time earlier than the thread's wake-up time costs an extra
+//! wake-up.
 //!
-//! A tick marks its slots as fired and then advances the epoch, in this order:
-//! `epoch.rs` says why.
+//! A tick marks its slots as fired and then advances the epoch, in this order: see
+//! `epoch.rs`.
 //!
-//! Rejected: a tick at a fixed rate. It wakes an idle machine, and a slice that
-//! starts between two ticks is too short or too long by up to a period.
+//! Rejected: ticking at a fixed rate. It wakes an idle machine, and a slice that starts
+//! between two ticks is too short or too long by up to a period.
 
 use super::host_call::Attention;
 use crate::prelude::*;
@@ -21,13 +20,13 @@ use core::time::Duration;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-/// When a run wants its thread to be looked at next.
+/// When a run next wants its thread checked.
 pub(in crate::runtime::preempt) struct Slot {
     /// A [`Moment`] in nanoseconds, or one of the two below.
     time: AtomicU64,
-    /// Whose thread.
+    /// That thread's attention.
     attention: Attention,
-    /// Whether compiled code is to see it, by a tick of the epoch.
+    /// Whether the epoch ticks, for compiled code to see.
     ticks: bool,
 }
 
@@ -41,7 +40,7 @@ impl Slot {
         self.time.load(Ordering::SeqCst) == Slot::FIRED
     }
 
-    /// The time of its tick, as `u64::MAX` if there is none to come.
+    /// When the tick is due, or `u64::MAX` if none is.
     fn pending(&self) -> u64 {
         match self.time.load(Ordering::SeqCst) {
             Slot::FIRED => Slot::NEVER,
@@ -50,16 +49,15 @@ impl Slot {
     }
 }
 
-/// The timer of an engine. Its thread is started by the first run, and joined
-/// when the engine goes.
+/// An engine's timer. The first run starts its thread, and dropping the engine joins it.
 pub(crate) struct EpochTimer {
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    /// The engine's epoch, which compiled code looks at.
+    /// The engine's epoch, checked by compiled code.
     epoch: Arc<AtomicU64>,
-    /// What the thread sleeps until. Written under the lock of `state`.
+    /// When the thread wakes up. Written under the lock of `state`.
     asleep_until: AtomicU64,
     state: Mutex<State>,
     wake: Condvar,
@@ -67,7 +65,7 @@ struct Shared {
 
 struct State {
     slots: Vec<Arc<Slot>>,
-    /// How much of the epoch is from here.
+    /// The timer's own part of the epoch.
     ticks: u64,
     thread: Option<JoinHandle<()>>,
     stop: bool,
@@ -94,14 +92,14 @@ impl EpochTimer {
         self.shared.epoch.load(Ordering::SeqCst)
     }
 
-    /// The epoch, and how much of it is not the embedder's, at one moment.
+    /// The epoch and the timer's part of it, read atomically.
     pub(in crate::runtime::preempt) fn epoch_and_ticks(&self) -> (u64, u64) {
         let state = self.shared.lock();
         (self.epoch(), state.ticks)
     }
 
-    /// Adds a slot, and starts the thread if this is the first one ever. The epoch advances
-    /// when its time has come if it `ticks`.
+    /// Adds a slot, and starts the thread if this is the first one ever. If it `ticks`, the
+    /// epoch advances when the slot's time comes.
     pub(in crate::runtime::preempt) fn register(
         &self,
         attention: Attention,
@@ -137,13 +135,13 @@ impl EpochTimer {
         }
     }
 
-    /// Ends the slice of `slot` now. With a tick: loops compare the epoch with a deadline that
-    /// they have read before.
+    /// Ends the slice of `slot` now. Takes a tick, as loops compare the epoch with a deadline
+    /// that they have already read.
     pub(in crate::runtime::preempt) fn end_now(&self, slot: &Slot) {
         self.shared.end_now(slot);
     }
 
-    /// As [`arm`](Self::arm), unless it will be earlier anyway.
+    /// Like [`arm`](Self::arm), but never postpones the tick.
     #[inline]
     pub(in crate::runtime::preempt) fn arm_by(&self, slot: &Slot, time: u64) {
         if time < slot.pending() {
@@ -151,27 +149,27 @@ impl EpochTimer {
         }
     }
 
-    /// Asks for a tick at `time` instead of whatever `slot` said before.
+    /// Asks for a tick at `time`, replacing the slot's previous time.
     pub(in crate::runtime::preempt) fn arm(&self, slot: &Slot, time: u64) {
         let time = if time == Slot::FIRED { time - 1 } else { time };
         slot.time.store(time, Ordering::SeqCst);
         if time < self.shared.asleep_until.load(Ordering::SeqCst) {
-            // Whoever holds the lock is the thread, which looks once more before
-            // it sleeps, or it sleeps already.
+            // If the lock is held, it is by the thread, which looks once more before it
+            // sleeps. Otherwise the thread is asleep already.
             drop(self.shared.lock());
             self.shared.wake.notify_one();
         }
     }
 }
 
-/// Ends the slice that a slot stands for.
+/// Ends a slot's slice.
 pub(in crate::runtime::preempt) struct Kick {
     shared: Arc<Shared>,
     slot: Arc<Slot>,
 }
 
 impl Kick {
-    /// As if the slot's time had come.
+    /// Acts as if the slot's time had come.
     pub(in crate::runtime::preempt) fn now(&self) {
         self.shared.end_now(&self.slot);
     }
@@ -186,7 +184,7 @@ impl Drop for EpochTimer {
         };
         self.shared.wake.notify_one();
         if let Some(thread) = thread {
-            // It has not panicked, and there is nobody to tell if it has.
+            // It does not panic, and if it did there would be nobody to tell.
             let _ = thread.join();
         }
     }
@@ -206,7 +204,7 @@ impl Shared {
         self.epoch.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// The thread.
+    /// The thread's main loop.
     fn run(&self) {
         ask_for_low_latency();
         let mut state = self.lock();
@@ -231,7 +229,7 @@ impl Shared {
         }
     }
 
-    /// Finds the time of the next tick, and says so in `asleep_until`.
+    /// Finds the time of the next tick, and announces it in `asleep_until`.
     fn announce(&self, state: &State) -> u64 {
         let earliest = || {
             let times = state.slots.iter().map(|slot| slot.pending());
@@ -240,14 +238,14 @@ impl Shared {
         loop {
             let next = earliest();
             self.asleep_until.store(next, Ordering::SeqCst);
-            // A slot that was armed before the line above did not see it.
+            // A slot armed before the store above did not see it.
             if earliest() >= next {
                 return next;
             }
         }
     }
 
-    /// Ends the slices that are over.
+    /// Ends the expired slices.
     fn tick(&self, state: &mut State, now: u64) {
         let mut ticks = false;
         for slot in &state.slots {
@@ -269,9 +267,8 @@ impl Shared {
     }
 }
 
-/// Lets this OS thread have the CPU soon when it wakes up on a busy machine, in
-/// exchange for shorter turns, of which it needs next to nothing. A kernel that
-/// does not know how (Linux before 6.12) ignores it.
+/// Asks to be scheduled soon after waking on a busy machine, in exchange for shorter turns,
+/// which this OS thread hardly needs. Kernels without support (Linux before 6.12) ignore it.
 #[cfg(target_os = "linux")]
 fn ask_for_low_latency() {
     const SHORTEST_TURN: u64 = 100_000;

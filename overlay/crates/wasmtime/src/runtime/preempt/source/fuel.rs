@@ -1,38 +1,34 @@
-//! Slices in fuel, and fuel counted per thread.
+//! Fuel slices, and per-thread fuel accounting.
 //!
-//! Compiled code adds to `VMStoreContext::fuel_consumed`, which starts at minus
-//! what was injected, and calls `out_of_gas` when it is no longer negative. A
-//! dispatch injects what is left of the slice, of the thread's limits, or of the store's
-//! budget, whichever is least; the rest stays in `fuel_reserve`, so `get_fuel` is right at all
-//! times.
+//! Compiled code adds to `VMStoreContext::fuel_consumed`, which starts at minus the injected
+//! amount, and calls `out_of_gas` when it is no longer negative. A dispatch injects the least
+//! of what the slice, the thread's limits and the store's budget have left. The rest stays in
+//! `fuel_reserve`, so `get_fuel` is always right.
 //!
-//! What a thread has used is the growth of the counter since it was last set, and what host
-//! functions have charged it. So every place that sets the counter (a dispatch, a host function
+//! A thread has used the growth of the counter since it was last set, plus what host
+//! functions have charged. So every place that sets the counter (a dispatch, a host function
 //! that calls `set_fuel`, the end of a run) goes through
-//! [`fuel_interval`](StoreOpaque::fuel_interval), which counts first. That makes
-//! the count exact: an operation that runs over the end of its slice is counted
-//! for the thread that ran it.
+//! [`fuel_interval`](StoreOpaque::fuel_interval), which counts first. That makes the count
+//! exact: an operation that overruns its slice is charged to the thread that ran it.
 //!
-//! A bulk operation calls `bulk_out_of_gas` with what it costs if that is not at hand: before
-//! it is done, or after if it may fail. One that is not done costs nothing. The thread's own
-//! limits come first: its group and its store pay for no more than they allow.
+//! A bulk operation calls `bulk_out_of_gas` with its cost if the injected fuel is too little:
+//! beforehand, or afterwards if it may fail. An operation not done costs nothing. The
+//! thread's own limits come first: its group and store pay for no more than they allow.
 //!
-//! `out_of_gas` is where compiled code has written the counter back and reads it
-//! again, as are the ends of host functions and of some libcalls. A thread that is suspended
-//! anywhere else may have it in a register, and
-//! will write that back when it goes on. So there the counter is the thread's own:
-//! it is [held](StoreOpaque::suspend_fuel) while the thread is off the CPU, and
-//! given back to it. What it stands for, which is at most a slice of fuel or
-//! [`HELD`], is not in the store's `get_fuel` meanwhile, nor in what its group has left.
+//! Compiled code writes the counter back before `out_of_gas` and reloads it afterwards, and
+//! does the same around host functions and some libcalls. A thread suspended anywhere else
+//! may have the counter in a register, and will write it back when it resumes. So there the
+//! counter belongs to the thread: it is [held](StoreOpaque::suspend_fuel) while the thread is
+//! off the CPU, and then given back. Held fuel is at most a slice of fuel or [`HELD`].
+//! Meanwhile neither the store's `get_fuel` nor what its group has left includes it.
 //!
-//! Where slices are fuel, time ends or pauses a thread and decides about nothing else: so a
-//! schedule is the same whether or not it was cut in pieces by the ends of runs. The timer's
-//! OS thread raises the thread's attention when it is time; that is looked at when the thread
-//! comes back from the host, and when its fuel is used up. A paused thread goes on with
-//! what is left of its slice.
+//! Where slices are fuel, time only ends or pauses a thread. So a schedule is the same
+//! however often the ends of runs cut it into pieces. When time is up the timer's OS thread
+//! raises the thread's attention, which is checked on return from the host and when the
+//! thread's fuel is used up. A paused thread resumes with the rest of its slice.
 //!
-//! An engine on which nobody has asked for fuel to be counted has no budget: its stores
-//! start with a lot, and are given more when that is used up.
+//! An engine whose embedder did not ask for fuel has no budget: its stores start with plenty,
+//! and get more when it is used up.
 
 use super::epoch_timer::Slot;
 use super::host_call::Attention;
@@ -46,20 +42,20 @@ use crate::store::StoreOpaque;
 use core::num::NonZeroU64;
 use std::sync::Arc;
 
-/// How much a thread is given at once where slices are time, and so how much of
-/// the budget a suspended one may hold: its share of half of what is left, within
-/// these bounds. Thus threads find the budget used up while others hold some of it
-/// only when it nearly is.
+/// How much fuel a thread is given at once where slices are time, and so how much of the
+/// budget a suspended one may hold: its share of half of what is left, within these bounds.
+/// So threads can find the budget used up while others hold some of it only when it is nearly
+/// used up.
 const HELD: core::ops::RangeInclusive<u64> = 1_000..=1_000_000;
 
 #[derive(Default)]
 pub(crate) struct FuelState {
     /// Whether the embedder has set a budget.
     budget: bool,
-    /// When somebody has to look at the clock, where slices are fuel: while a run is on, and
-    /// once that is so.
+    /// When to check the clock, where slices are fuel. Present during a run, once it is
+    /// needed.
     clock: Option<Arc<Slot>>,
-    /// When the run is over, or is to pause, on the monotonic clock in nanoseconds.
+    /// When the run should end or pause, on the monotonic clock in nanoseconds.
     run_end: u64,
 }
 
@@ -68,7 +64,7 @@ impl StoreOpaque {
         self.engine().config().preemption == Some(Preemption::Fuel)
     }
 
-    /// A run begins, which is to be over at `end`, or to pause.
+    /// A run begins, which should end or pause at `end`.
     pub(in crate::runtime::preempt) fn start_fuel(&mut self, end: Option<Moment>) {
         if self.slices_are_fuel()
             && let Some(threads) = self.preempt_mut()
@@ -91,11 +87,11 @@ impl StoreOpaque {
         }
     }
 
-    /// The running thread starts or goes on: has the clock looked at in time.
+    /// The running thread starts or resumes: arranges for a timely check of the clock.
     ///
     /// # Errors
     ///
-    /// If the OS refuses to make the timer's thread.
+    /// If the OS refuses to create the timer's thread.
     #[inline(always)]
     pub(in crate::runtime::preempt) fn arm_fuel_clock(&mut self) -> Result<()> {
         let end = self.fuel_clock_end();
@@ -105,7 +101,7 @@ impl StoreOpaque {
         self.arm_fuel_clock_at(end)
     }
 
-    /// When the running thread is to be paused.
+    /// When the running thread must be paused.
     #[inline(always)]
     fn fuel_clock_end(&self) -> u64 {
         match self.preempt() {
@@ -140,7 +136,7 @@ impl StoreOpaque {
         Ok(())
     }
 
-    /// Whether the running thread is to be paused now.
+    /// Whether the running thread must be paused now.
     #[inline(never)]
     fn is_pause_due(&mut self) -> Result<bool> {
         let Some(threads) = self.preempt() else {
@@ -158,13 +154,13 @@ impl StoreOpaque {
         if self.fuel_clock_end() <= Moment::now().as_nanos() {
             return Ok(true);
         }
-        // It has fired for another thread's sake.
+        // It has fired for another thread.
         self.arm_fuel_clock()?;
         Ok(false)
     }
 
-    /// Gives the thread that is about to run the fuel that it held, or else
-    /// injects fuel for one slice.
+    /// Gives the thread about to run the fuel that it held, or else injects fuel for one
+    /// slice.
     #[inline(always)]
     pub(in crate::runtime::preempt) fn resume_fuel(&mut self) {
         if !self.engine().tunables().consume_fuel {
@@ -182,8 +178,8 @@ impl StoreOpaque {
         self.start_thread_fuel();
     }
 
-    /// The running thread goes off the CPU: charges it for what it used. Returns the
-    /// counter if compiled code may have that in a register.
+    /// The running thread leaves the CPU: charges it for what it used. Returns the counter if
+    /// compiled code may have that in a register.
     #[inline]
     pub(in crate::runtime::preempt) fn suspend_fuel(&mut self) -> Option<i64> {
         self.count_thread_fuel();
@@ -194,19 +190,19 @@ impl StoreOpaque {
         Some(core::mem::take(counter))
     }
 
-    /// As much fuel as there is, for a store that has no budget of it.
+    /// Injects unlimited fuel, for a store without a budget.
     pub(crate) fn inject_endless_fuel(&mut self) {
         self.inject_fuel(self.fuel_yield_interval, u64::MAX);
     }
 
-    /// Puts all that is injected back into the reserve.
+    /// Returns all injected fuel to the reserve.
     fn fold_fuel(&mut self) {
         self.fuel_reserve = self.fuel_left();
         *self.vm_store_context_mut().fuel_consumed.get_mut() = 0;
     }
 
-    /// Injects fuel for what is left of the running thread's slice, or for another one if
-    /// that was over where it could not be suspended.
+    /// Injects fuel for the rest of the running thread's slice, or for another slice if that
+    /// one ended where the thread could not be suspended.
     fn arm_fuel(&mut self) {
         let fuel = self.fuel_left();
         self.count_thread_fuel();
@@ -214,7 +210,7 @@ impl StoreOpaque {
         self.inject_fuel(interval, fuel);
     }
 
-    /// Makes the next check end the running thread's slice, if it reads the counter before.
+    /// Makes the next check end the running thread's slice, if it rereads the counter first.
     pub(in crate::runtime::preempt) fn end_fuel_slice(&mut self) {
         if self.engine().tunables().consume_fuel {
             self.count_thread_fuel();
@@ -223,7 +219,7 @@ impl StoreOpaque {
         }
     }
 
-    /// Whether the running thread has used its slice, if that is fuel.
+    /// Whether the running thread has used up its slice, if that is fuel.
     pub(in crate::runtime::preempt) fn fuel_slice_is_over(&self) -> bool {
         self.running_thread()
             .is_some_and(|running| running.fuel_of_slice_left() == Some(0))
@@ -237,8 +233,8 @@ impl StoreOpaque {
         }
     }
 
-    /// Charges the running thread for what was used since the counter was set,
-    /// and takes note of the counter.
+    /// Charges the running thread for what was used since the counter was set, and records
+    /// the counter.
     pub(in crate::runtime::preempt) fn count_thread_fuel(&mut self) {
         let counter = *self.vm_store_context_mut().fuel_consumed.get_mut();
         if let Some(running) = self.running_thread_mut() {
@@ -246,8 +242,7 @@ impl StoreOpaque {
         }
     }
 
-    /// Takes note of the counter as it is: what was used before is not the
-    /// running thread's.
+    /// Records the current counter: earlier use is not the running thread's.
     fn start_thread_fuel(&mut self) {
         let counter = *self.vm_store_context_mut().fuel_consumed.get_mut();
         if let Some(running) = self.running_thread_mut() {
@@ -255,9 +250,8 @@ impl StoreOpaque {
         }
     }
 
-    /// How much of `fuel`, which the embedder has said is what the store has left, may
-    /// be injected at once. If it is less than before, the running thread has used the
-    /// difference.
+    /// How much of `fuel`, the store's new amount as set by the embedder, may be injected at
+    /// once. If it is less than before, the difference is charged to the running thread.
     pub(crate) fn fuel_interval(&mut self, fuel: u64) -> Option<NonZeroU64> {
         let had_budget = self.has_fuel_budget();
         self.take_note_of_budget();
@@ -276,13 +270,13 @@ impl StoreOpaque {
         if let Some(running) = self.running_thread_mut() {
             running.fuel_armed = counter_after(interval, fuel);
         }
-        // It may have used all that it is allowed.
+        // It may have reached its limit.
         self.raise_attention();
         interval
     }
 
-    /// The embedder has set the store's fuel. Where slices need no budget it has one from now
-    /// on.
+    /// The embedder has set the store's fuel. If slices needed no budget before, the store
+    /// has one from now on.
     fn take_note_of_budget(&mut self) {
         if self.slices_are_fuel()
             && !self.engine().config().fuel_is_requested()
@@ -292,20 +286,20 @@ impl StoreOpaque {
         }
     }
 
-    /// Whether a guest that has used up the store's fuel is to trap.
+    /// Whether a guest traps when the store's fuel is used up.
     fn has_fuel_budget(&self) -> bool {
         self.engine().config().fuel_is_requested()
             || !self.slices_are_fuel()
             || self.preempt().is_some_and(|threads| threads.fuel.budget)
     }
 
-    /// How much of `fuel`, which is what is left, the running thread is given at once.
+    /// How much of `fuel`, the amount left, the running thread is given at once.
     fn slice_interval(&self, fuel: u64) -> Option<NonZeroU64> {
         let Some(running) = self.running_thread() else {
             return self.fuel_yield_interval;
         };
-        // What is left until somebody has to look at the thread's limits. Where that
-        // is over in a host function's guest, it goes on until it returns.
+        // What is left until the thread's limits need checking. If a limit is reached in a
+        // host function's guest, the thread runs on until that function returns.
         let left = |allowed: Option<u64>| {
             let left = allowed?.checked_sub(running.fuel_consumed)?;
             NonZeroU64::new(left)
@@ -344,7 +338,7 @@ impl StoreOpaque {
         self.start_thread_fuel();
     }
 
-    /// There is nothing to look at, but what was asked for before that.
+    /// Resets attention, except for requests that came before.
     #[inline]
     pub(in crate::runtime::preempt) fn start_attention(&mut self) {
         if Attention::of(self).waits_for_fuel() {
@@ -359,7 +353,7 @@ impl StoreOpaque {
         }
     }
 
-    /// The store's fuel is used up.
+    /// Refills the store's fuel, which is used up.
     ///
     /// # Errors
     ///
@@ -373,13 +367,13 @@ impl StoreOpaque {
         Ok(())
     }
 
-    /// Whether the running thread is to leave the CPU for what it has used, or for what time
-    /// it is where slices are fuel; else it has fuel to go on with. If compiled code does
-    /// not `reload` the counter, that stays as it is, and the next check finds out.
+    /// Whether the running thread must leave the CPU for what it has used or, where slices
+    /// are fuel, for the time; if not, it has fuel to continue. If compiled code does not
+    /// `reload` the counter, that stays unchanged, and the next check handles it.
     ///
     /// # Errors
     ///
-    /// If the store has none left, and compiled code reloads the counter.
+    /// If the store has no fuel left, and compiled code reloads the counter.
     #[inline(always)]
     pub(in crate::runtime::preempt) fn fuel_due(&mut self, reload: bool) -> Result<Option<Leave>> {
         if !self.engine().tunables().consume_fuel {
@@ -406,14 +400,14 @@ impl StoreOpaque {
     }
 }
 
-/// `fuel_consumed` after at most `interval` of `fuel` was injected.
+/// `fuel_consumed` after injecting at most `interval` of `fuel`.
 fn counter_after(interval: Option<NonZeroU64>, fuel: u64) -> i64 {
     let injected = fuel.min(interval.unwrap_or(NonZeroU64::MAX).get());
     -i64::try_from(injected).unwrap_or(i64::MAX)
 }
 
-/// The part of the `out_of_gas` libcall that is for guest threads. Returns
-/// whether one is running, in which case it has been given new fuel.
+/// The guest-thread part of the `out_of_gas` libcall. Returns whether a guest thread is
+/// running; if so, it has new fuel.
 #[inline]
 pub(crate) fn out_of_gas(store: &mut dyn VMStore) -> Result<bool> {
     let opaque = store.store_opaque_mut();
@@ -436,7 +430,7 @@ pub(crate) fn out_of_gas(store: &mut dyn VMStore) -> Result<bool> {
         preemptive_yield(store, context, why)?;
         return Ok(true);
     }
-    // A guest that a host function has called: it must not be switched away from (I1).
+    // A guest called by a host function: it must not be switched away from (I1).
     let over = opaque
         .preempt()
         .and_then(|threads| threads.beyond_fuel_limit(0));
@@ -448,13 +442,13 @@ pub(crate) fn out_of_gas(store: &mut dyn VMStore) -> Result<bool> {
     Ok(true)
 }
 
-/// The part of the `bulk_out_of_gas` libcall that is for guest threads. Charges the running
-/// one for an operation of `cost`, and returns `false` if there is none.
+/// The guest-thread part of the `bulk_out_of_gas` libcall. Charges the running thread for an
+/// operation of `cost`, and returns `false` if there is none.
 ///
 /// # Errors
 ///
-/// If that is more than the thread, or the store, has left. The operation must not be done
-/// then; if it was `done` already, all that is left is charged.
+/// If the thread or the store has less than that left. The operation must not be done then;
+/// if it was `done` already, all that is left is charged.
 pub(crate) fn charge_bulk(store: &mut StoreOpaque, cost: u64, done: bool) -> Result<bool> {
     if store.running_thread().is_none() {
         return Ok(false);

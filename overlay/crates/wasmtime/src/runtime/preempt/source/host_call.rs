@@ -1,8 +1,8 @@
-//! Calls of the host by compiled code, and the words that tell whether their ends have to
-//! look at anything.
+//! Calls from compiled code to the host, and the state that tells whether a check is needed
+//! when they end.
 //!
-//! One comparison of two words of the `VMStoreContext` tells whether there is anything to
-//! look at. `attention` has three values:
+//! Comparing two words of the `VMStoreContext` tells whether a check is needed. `attention`
+//! has three values:
 //!
 //! | value | when | the comparison is true |
 //! |---|---|---|
@@ -10,12 +10,12 @@
 //! | [`OUT_OF_FUEL`] | a guest thread has run, and fuel is counted | once the injected fuel is used up, by the guest's code or as the host has charged it |
 //! | [`LOOK`] | it was [raised](Attention::raise) | always |
 //!
-//! Whoever ends a slice raises it: the signal handler, the timer's OS thread, an OS thread
-//! that asks for the end of a thread, a check in a guest that a host function has called (I1).
-//! It is a hint: what is due is found out from the state that they have changed before.
+//! Everything that ends a slice raises it: the signal handler, the timer's OS thread, an OS
+//! thread that asks for a thread's end, a check in a guest called by a host function (I1). It
+//! is a hint: the state changed beforehand says what is due.
 //!
-//! Rejected: a thread-local or a process-wide counter of reasons to look. The former is a
-//! call, the latter makes each store pay for what others do.
+//! Rejected: a thread-local or a process-wide counter of reasons to check. The former is a
+//! call, the latter makes each store pay for the others.
 
 use crate::runtime::vm::{Instance, VMContext, VMStoreContext};
 use crate::store::StoreOpaque;
@@ -23,7 +23,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use core::sync::atomic::{AtomicI64, compiler_fence};
 
-/// Nothing is to be looked at, whatever the fuel counter is.
+/// No check is needed, whatever the fuel counter is.
 pub(super) const NOTHING: i64 = i64::MAX;
 
 const _: () = assert!(
@@ -31,13 +31,13 @@ const _: () = assert!(
     "an atomic has its size's alignment"
 );
 
-/// Something is, once the fuel counter is no longer negative.
+/// A check is needed once the fuel counter is no longer negative.
 pub(super) const OUT_OF_FUEL: i64 = 0;
 
-/// Something is.
+/// A check is needed.
 const LOOK: i64 = i64::MIN;
 
-/// `VMStoreContext::attention` of a store, for whoever has the store or, by I19, is not to
+/// A store's `VMStoreContext::attention`, for code that has the store or, by I19, must not
 /// have it.
 #[derive(Clone, Copy)]
 pub(in crate::runtime::preempt) struct Attention(NonNull<AtomicI64>);
@@ -49,7 +49,7 @@ unsafe impl Send for Attention {}
 unsafe impl Sync for Attention {}
 
 impl Attention {
-    /// That of `store`, which lives where it is for as long as it is there.
+    /// The attention of `store`, at a fixed address for as long as the store exists.
     pub(in crate::runtime::preempt) fn of(store: &StoreOpaque) -> Attention {
         Attention::in_context(store.vm_store_context_ptr())
     }
@@ -66,13 +66,12 @@ impl Attention {
         unsafe { self.0.as_ref() }
     }
 
-    /// Has the guest looked at when it returns from the host. A signal handler may call
-    /// this.
+    /// Makes the guest check on its return from the host. May be called by a signal handler.
     pub(in crate::runtime::preempt) fn raise(&self) {
         self.word().store(LOOK, SeqCst);
     }
 
-    /// Whether it is raised by the use of fuel alone.
+    /// Whether only the use of fuel raises it.
     #[inline]
     pub(super) fn waits_for_fuel(&self) -> bool {
         self.word().load(Relaxed) == OUT_OF_FUEL
@@ -83,7 +82,7 @@ impl Attention {
     }
 }
 
-/// A call of the host by compiled code, unless there is nothing to be done at its end.
+/// A call from compiled code to the host, or nothing if its end needs no check.
 #[derive(Clone, Copy)]
 pub(crate) struct HostCall(Option<InHost>);
 
@@ -93,27 +92,27 @@ struct InHost {
     outer: usize,
 }
 
-/// What may be done at the end of a host call.
+/// What the end of a host call may do.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
     /// The guest thread may be suspended.
     Suspend,
-    /// It may not, but compiled code reads the fuel counter again before its next check.
+    /// It may not be, but compiled code reloads the fuel counter before its next check.
     ReloadsFuel,
     /// Neither.
     Return,
-    /// Nothing is left to be done: it is a check of compiled code, and has looked itself.
+    /// Nothing is left to do: it is itself a check of compiled code.
     Looked,
-    /// It does not return: it unwinds.
+    /// It unwinds and does not return.
     Unwind,
 }
 
 impl End {
-    /// That of the libcall `name`.
+    /// The end of the libcall `name`.
     ///
-    /// A libcall that is a whole instruction holds nothing that compiled code needs
-    /// afterwards but its result, a number. Others are a part of one that may have
-    /// the address of a table or an object in a register, or their result is a reference.
+    /// After a libcall that is a whole instruction, compiled code needs only its result, a
+    /// number. Other libcalls are part of an instruction that may have a table's or an
+    /// object's address in a register, or their result is a reference.
     pub(crate) const fn of_libcall(name: &str) -> End {
         const SUSPEND: &[&str] = &[
             "memory_grow",
@@ -187,8 +186,7 @@ impl HostCall {
         HostCall(Some(InHost { context, outer }))
     }
 
-    /// The host is about to return. If there is anything to look at, that is left to
-    /// `look`.
+    /// The host is about to return. Calls `look` if a check is needed.
     #[inline]
     pub(crate) fn end(self, look: impl FnOnce()) {
         let Some(InHost { context, outer }) = self.0 else {
@@ -201,8 +199,8 @@ impl HostCall {
             context.in_host.get().write(outer);
             *context.fuel_consumed.get()
         };
-        // First the guest is no longer in the host. A signal before this has raised what is
-        // looked at here, and one after it finds the guest not in the host and comes again.
+        // First the guest leaves the host. An earlier signal has raised the attention checked
+        // here; a later one finds the guest out of the host and comes again.
         compiler_fence(SeqCst);
         if fuel >= Attention::in_context(context).word().load(Relaxed) {
             look();

@@ -1,5 +1,5 @@
-//! The references among a host function's results, while its caller is suspended before it has
-//! them (I3).
+//! Roots the references among a host function's results while its caller is suspended before
+//! receiving them (I3).
 
 use crate::prelude::*;
 use crate::runtime::preempt::exit::OwnedVal;
@@ -7,8 +7,8 @@ use crate::store::{AutoAssertNoGc, StoreOpaque};
 use crate::{FuncType, Val, ValRaw};
 use core::ptr::NonNull;
 
-/// The references among the results of a host function, while its caller is suspended
-/// before it has them (I3).
+/// The references among a host function's results, rooted while its caller is suspended
+/// before receiving them (I3).
 pub(super) struct Roots(Vec<(usize, OwnedVal)>);
 
 impl Roots {

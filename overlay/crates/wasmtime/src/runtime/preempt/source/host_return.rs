@@ -8,14 +8,14 @@
 //!   guest <--- returns --- HostCall::end: fuel_consumed >= attention ? ---> safe_point
 //! ```
 //!
-//! `host_call.rs` has what tells whether there is anything to look at.
+//! `host_call.rs` decides whether a check is needed.
 //!
-//! A guest thread is suspended here if nothing of the host is left on its stack, which
-//! is so in its own first activation, and if no reference or address is held where the
-//! garbage collector does not see it: after a host function, whose results are rooted
-//! meanwhile, and after those libcalls that are whole instructions. After other libcalls the
-//! next check of compiled code is made to do it; under signals, where there is none, code
-//! holds nothing like that, and the thread is suspended all the same.
+//! A guest thread can be suspended here under two conditions. First, no host frames are left
+//! on its stack, which holds in its own first activation. Second, no reference or address is
+//! held where the garbage collector does not see it. That holds after host functions, whose
+//! results are rooted meanwhile, and after libcalls that are whole instructions. After other
+//! libcalls, compiled code's next check suspends it instead. Under signals, which have no
+//! checks, code holds no such values, and the thread is suspended here anyway.
 
 use super::host_call::{Attention, End, NOTHING, OUT_OF_FUEL};
 use super::host_results::Roots;
@@ -31,23 +31,23 @@ use crate::store::StoreOpaque;
 use core::ptr::NonNull;
 
 impl StoreOpaque {
-    /// Whether the guest on the CPU is in a host call, after which it now is `in_host`.
+    /// Sets whether the guest on the CPU is in a host call, and returns the previous value.
     pub(in crate::runtime::preempt) fn replace_in_host(&mut self, in_host: usize) -> usize {
         core::mem::replace(self.vm_store_context_mut().in_host.get_mut(), in_host)
     }
 
-    /// Has the running thread looked at when it returns from the host.
+    /// Makes the running thread check on its return from the host.
     pub(in crate::runtime::preempt) fn raise_attention(&self) {
         Attention::of(self).raise();
     }
 
-    /// There is nothing to look at until somebody raises it.
+    /// No check is needed until attention is raised again.
     pub(in crate::runtime::preempt) fn rest_attention(&self) {
         let counts_fuel = self.engine().tunables().consume_fuel && self.running_thread().is_some();
         Attention::of(self).rest(if counts_fuel { OUT_OF_FUEL } else { NOTHING });
     }
 
-    /// Whether the running thread is to leave the CPU, and why.
+    /// Whether the running thread must leave the CPU, and why.
     ///
     /// # Errors
     ///
@@ -62,7 +62,7 @@ impl StoreOpaque {
             true => Some(Leave::SliceOver),
             false => self.fuel_due(end != End::Return)?,
         };
-        // Compiled code has stored the fuel counter before the call, and reads it after.
+        // Compiled code stored the fuel counter before the call, and reloads it after.
         let why = |why| Suspension {
             why,
             fuel_in_register: false,
@@ -71,12 +71,12 @@ impl StoreOpaque {
     }
 }
 
-/// The middle of a libcall that has called the embedder, while the guest thread's code may
-/// have the fuel counter in a register: if its slice is over, it is suspended right here.
+/// In the middle of a libcall that has called the embedder, where the guest thread's code may
+/// have the fuel counter in a register: suspends the thread right here if its slice is over.
 ///
 /// # Errors
 ///
-/// If it was killed meanwhile, or a call hook says so: the caller must unwind.
+/// If it was killed meanwhile, or a call hook fails: the caller must unwind.
 pub(crate) fn in_libcall(store: &mut dyn VMStore) -> Result<()> {
     if store.epoch_slice_is_over()
         && let Some(context) = suspend::take(store)
@@ -86,13 +86,13 @@ pub(crate) fn in_libcall(store: &mut dyn VMStore) -> Result<()> {
     Ok(())
 }
 
-/// The end of a host function that compiled code has called, at which there is something
-/// to look at. `results` are those that it returns, if it has `returned`.
+/// The end of a host function called by compiled code, where a check is needed. `values` are
+/// its results, if it has `returned`.
 ///
 /// # Safety
 ///
-/// As [`safe_point`], and the arguments are those that compiled code has called the host
-/// function with.
+/// As [`safe_point`], and the arguments are those compiled code called the host function
+/// with.
 #[cold]
 pub(crate) unsafe fn after_function(
     callee: NonNull<VMOpaqueContext>,
@@ -123,7 +123,7 @@ pub(crate) unsafe fn after_function(
     unsafe { safe_point(caller, End::Suspend, suspend) };
 }
 
-/// The end of a libcall at which there is something to look at.
+/// The end of a libcall where a check is needed.
 ///
 /// # Safety
 ///
@@ -136,8 +136,8 @@ pub(crate) unsafe fn after_libcall(vmctx: NonNull<VMContext>, end: End) {
 
 /// # Safety
 ///
-/// Nothing on the stack is left to be dropped between here and Wasm, and `vmctx` is what
-/// compiled code has called the host with, which uses nothing of the store any more.
+/// Nothing on the stack is left to be dropped between here and Wasm. `vmctx` is what compiled
+/// code called the host with, and that call no longer uses anything of the store.
 unsafe fn safe_point(
     vmctx: NonNull<VMContext>,
     end: End,
@@ -159,29 +159,29 @@ unsafe fn safe_point(
     }
 }
 
-/// Why the running thread is to be suspended here, or the error that it is to be unwound
-/// with, if either is due and may be done here.
+/// Why the running thread must be suspended here, or the error to unwind it with, if either
+/// is due and allowed here.
 fn look(store: &mut StoreOpaque, end: End) -> Option<Result<Suspension>> {
     if store.running_thread().is_none() {
         store.rest_attention();
         return None;
     }
     store.watch_new_modules();
-    // In a guest that a host function has called, that function's own end will look.
+    // In a guest called by a host function: that function's own end will check.
     if !suspend::available(store) {
         return None;
     }
     if !returns_to_wasm(store) {
-        // An exception may be caught by the guest, which goes on then.
+        // The guest may catch an exception and run on.
         store.end_overdue_slice();
         return None;
     }
-    // The interpreter is not unwound from here.
+    // The interpreter cannot be unwound from here.
     let end = match store.engine().is_pulley() {
         true => End::Return,
         false => end,
     };
-    // What is raised from here on is looked at the next time.
+    // Attention raised from here on is seen next time.
     store.rest_attention();
     let due = store.due(end).transpose()?;
     if end == End::Suspend {
@@ -199,7 +199,7 @@ fn look(store: &mut StoreOpaque, end: End) -> Option<Result<Suspension>> {
 }
 
 impl StoreOpaque {
-    /// Makes the next check of compiled code suspend the running thread, where there is one.
+    /// Makes compiled code's next check, if it has any, suspend the running thread.
     fn end_at_next_check(&mut self, end: End) {
         self.end_epoch_slice();
         if end == End::ReloadsFuel {
@@ -207,8 +207,8 @@ impl StoreOpaque {
         }
     }
 
-    /// Host code has run on the running thread's stack which no guest has called, and a
-    /// guest is about to: if the slice is over, its first check ends it.
+    /// Called when host code that no guest called has run on the running thread's stack and
+    /// is about to call a guest: if the slice is over, the guest's first check ends it.
     pub(in crate::runtime::preempt) fn end_overdue_slice(&mut self) {
         if self.epoch_slice_is_over() {
             self.end_epoch_slice();
@@ -227,9 +227,8 @@ fn suspend_here(store: &mut dyn VMStore, why: Suspension) -> Result<()> {
     }
 }
 
-/// Whether it is Wasm that the host is about to return to. It is not if the guest
-/// thread's function is a host function itself, and a trap that is on its way up
-/// ends the thread anyway.
+/// Whether the host is about to return to Wasm. It is not if the guest thread's function is
+/// itself a host function. And a trap that is propagating ends the thread anyway.
 fn returns_to_wasm(store: &mut StoreOpaque) -> bool {
     let entry_fp = *store.vm_store_context_mut().last_wasm_entry_fp.get_mut();
     tls::with(|state| {

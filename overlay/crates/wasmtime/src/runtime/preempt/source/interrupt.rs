@@ -7,29 +7,28 @@ use super::signal::os_timer;
 
 #[derive(Default)]
 pub(in crate::runtime::preempt) enum Interrupt {
-    /// There is none, or it cannot be.
+    /// No thread is on the CPU, or it cannot be interrupted.
     #[default]
     None,
     Epoch(Kick),
-    /// It looks when it comes back from the host. This is so for as long as the store is
-    /// there.
+    /// It checks on return from the host. Valid for as long as the store exists.
     Fuel(Attention),
-    /// The OS thread that runs it.
+    /// The OS thread that it runs on.
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     Signal(libc::pid_t),
 }
 
 impl Interrupt {
-    /// Where slices are fuel, and do not end for this, has the thread on the CPU paused,
-    /// or the next one that is there: a dispatch may be about to begin.
+    /// Where slices are fuel and do not end for this, pauses the thread on the CPU, or the
+    /// next one there: a dispatch may be about to begin.
     pub(in crate::runtime::preempt) fn pause(&self) {
         if let Interrupt::Fuel(attention) = self {
             attention.raise();
         }
     }
 
-    /// Ends the slice of the thread on the CPU, unless it is fuel: such a slice ends when
-    /// it is used up.
+    /// Ends the slice of the thread on the CPU, unless slices are fuel: those end when used
+    /// up.
     pub(in crate::runtime::preempt) fn end_slice(&self) {
         match self {
             Interrupt::None | Interrupt::Fuel(_) => {}

@@ -1,27 +1,27 @@
-//! Slices of fuel that differ a little from each other.
+//! Small random variations in fuel slices.
 //!
-//! A slice of exactly so many units can be in step with a loop of the guest's: the guest is
-//! preempted at the same place in each turn, for ever. If it holds a lock there, whoever
-//! waits for that never gets it. So each slice is shorter by a pseudo-random amount, and the
-//! place moves. The numbers depend on the store's seed and on how many slices there
-//! were, and on nothing else: a schedule stays the same on every machine.
+//! A fixed slice can be in step with a guest's loop: the guest is then preempted at the same
+//! place on every turn, forever. If it holds a lock there, no sibling ever gets that lock. So
+//! each slice is shortened by a pseudo-random amount, and the place moves. The numbers depend
+//! only on the store's seed and on how many slices there have been, so a schedule is the same
+//! on every machine.
 //!
-//! Slices of time need none of this: no two take exactly as long.
+//! Time slices need none of this: no two take exactly as long.
 //!
 //! The generator is SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number
 //! Generators", OOPSLA 2014).
 
 use crate::runtime::preempt::slice::Slice;
 
-/// By what part of it a slice may be shorter.
+/// A slice is shortened by at most one part in this many.
 const PART: u64 = 8;
 
-/// By how much it may be in any case, so that short ones differ too.
+/// But every slice may be shortened by this much, so that short ones vary too.
 const LEAST: u64 = 16;
 
 pub(in crate::runtime::preempt) struct Jitter {
     state: u64,
-    /// The next number, made ahead: a dispatch does not wait for it.
+    /// The next number, generated ahead so that a dispatch does not wait for it.
     ahead: u64,
 }
 
@@ -41,7 +41,7 @@ impl Jitter {
         jitter
     }
 
-    /// The slice that a thread gets which is to have `slice`.
+    /// The actual slice for a thread whose nominal slice is `slice`.
     #[inline]
     pub(in crate::runtime::preempt) fn apply(&mut self, slice: Slice) -> Slice {
         match slice {
@@ -53,8 +53,8 @@ impl Jitter {
         }
     }
 
-    /// A number below `end`, which is at most 2^63. Some are more likely than others by
-    /// less than a factor of 1 + end / 2^64.
+    /// A number below `end`, which is at most 2^63. Some are more likely than others, by less
+    /// than a factor of 1 + end / 2^64.
     #[inline]
     fn below(&mut self, end: u64) -> u64 {
         let wide = u128::from(self.next()) * u128::from(end);

@@ -1,4 +1,4 @@
-//! Slices in time, ended by a timer signal: no checks in compiled code.
+//! Time slices, ended by a timer signal: no checks in compiled code.
 //!
 //! ```text
 //!   dispatch ---- sets Watch::slice_end, arms the OS thread's timer
@@ -12,33 +12,30 @@
 //!   stub ------> preempted() ---> suspend the fiber      x86_64/stub.rs
 //! ```
 //!
-//! So a host function is interrupted once for each end of a slice, whatever it waits for.
-//! "Anything else" are the few instructions of trampolines, of the ends of host calls, and of
+//! So a host function is interrupted once per end of a slice, however long it waits.
+//! "Anything else" is the few instructions of trampolines, of the ends of host calls, and of
 //! tail calls that move their frames.
 //!
-//! What the handler may touch (I5): `CURRENT` and what it points to, the list of
-//! activations, the interrupted registers, and its OS thread's timer. No lock, no
-//! allocation, nothing of the store. All of that is written by the same OS
-//! thread, so atomics with relaxed order are enough: they keep the compiler, not
-//! another CPU, from tearing and moving accesses. The one thing that other OS
-//! threads write is `Remote::kicked`, and they do before they send the signal.
+//! What the handler may touch (I5): `CURRENT` and what it points to, the list of activations,
+//! the interrupted registers, and its OS thread's timer. No locks, no allocation, nothing of
+//! the store. All of that is written by the same OS thread, so relaxed atomics are enough:
+//! they keep the compiler, not another CPU, from tearing and moving accesses. Other OS
+//! threads write only `Remote::kicked`, and do so before they send the signal.
 //!
-//! The number is SIGURG, as in Go: ignored by default, so that a stray one is
-//! harmless, not used by the C library, and sent by nothing that is not asked to.
-//! What is not from our timers goes on to the handler that was there before.
+//! The signal is SIGURG, as in Go: it is ignored by default, so that a stray one is harmless,
+//! the C library does not use it, and nothing sends it unasked. Signals that are not from our
+//! timers are passed on to the previously installed handler.
 //!
 //! Rejected:
 //!
 //! * Switching stacks in the handler (I6). The signal would stay blocked, and its
 //!   frame on the alternate stack, until the thread is resumed, perhaps on
 //!   another OS thread.
-//! * A ticker thread that signals the others: it wakes up at every tick whether or
-//!   not anybody waits, and is late when it does not get the CPU that it is to
-//!   take from the guest.
-//! * A page that compiled code loads from and that is unmapped to stop it: a check
-//!   after all, and a TLB shootdown for each preemption.
-//! * Patching a trap into the code: it stops all threads that run that code, in
-//!   all stores.
+//! * A ticker thread that signals the others: it wakes up at every tick even if nothing
+//!   waits, and is late when it cannot get the CPU that it should take from the guest.
+//! * A page that compiled code loads from and that is unmapped to stop it: still a check,
+//!   plus a TLB shootdown for each preemption.
+//! * Patching a trap into the code: it stops all threads that run that code, in all stores.
 
 use super::host_call::Attention;
 use super::interrupt::Interrupt;
@@ -67,14 +64,14 @@ pub use self::handler::interrupt;
 use self::os_timer::NEVER;
 use self::watch::Watch;
 
-/// What a store keeps for this source.
+/// A store's state for this source.
 pub(crate) struct SignalState {
     code: Option<Box<Code>>,
-    /// How many of the store's modules are known to be such that can be preempted.
+    /// How many of the store's modules are known to be preemptible.
     checked: usize,
-    /// These are on the monotonic clock. No signal comes while no run is on.
+    /// When the run ends, on the monotonic clock. No signal comes outside of runs.
     run_end: u64,
-    /// While a run is on.
+    /// Set during a run.
     started: bool,
 }
 
@@ -98,12 +95,12 @@ impl StoreOpaque {
     ///
     /// # Errors
     ///
-    /// If a module of it cannot, naming the remedy.
+    /// If one of its modules cannot, naming the remedy.
     pub(in crate::runtime::preempt) fn ensure_signals_reach_all_code(&mut self) -> Result<()> {
         if !self.slices_are_signals() {
             return Ok(());
         }
-        // Modules only ever become more.
+        // Modules are never removed.
         let count = self.modules().module_count();
         if self.preemptive_threads()?.signal.checked == count {
             return Ok(());
@@ -115,11 +112,11 @@ impl StoreOpaque {
         Ok(())
     }
 
-    /// Whether the code of `module` could be preempted.
+    /// Whether the code of `module` can be preempted.
     ///
     /// # Errors
     ///
-    /// If it could not, naming the remedy.
+    /// If it cannot, naming the remedy.
     pub(in crate::runtime::preempt) fn ensure_signals_reach(&self, module: &Module) -> Result<()> {
         if self.slices_are_signals() {
             code::ensure_nothing_moves(module)?;
@@ -127,8 +124,8 @@ impl StoreOpaque {
         Ok(())
     }
 
-    /// Whether `module` can be instantiated in this store: it must not be if it could
-    /// not be preempted, and there are guest threads that could call it.
+    /// Whether `module` can be instantiated in this store. It cannot be if it is not
+    /// preemptible and guest threads exist that could call it.
     ///
     /// # Errors
     ///
@@ -137,18 +134,18 @@ impl StoreOpaque {
         if self.slices_are_signals() && self.preempt().is_some_and(|threads| !threads.is_empty()) {
             code::ensure_nothing_moves(module)?;
             if self.running_thread().is_some() {
-                // It may call it when it comes back from the host.
+                // The thread may call it after returning from the host.
                 self.raise_attention();
             }
         }
         Ok(())
     }
 
-    /// A run begins, which is to be over at `end`.
+    /// A run begins, which should end at `end`.
     ///
     /// # Errors
     ///
-    /// If the signal could not come.
+    /// If the signal cannot be delivered.
     pub(in crate::runtime::preempt) fn start_signals(&mut self, end: Option<Moment>) -> Result<()> {
         if !self.slices_are_signals() {
             return Ok(());
@@ -185,8 +182,8 @@ impl StoreOpaque {
         }
     }
 
-    /// The end of the slice, if anybody waits for it, and else of the run, or of what
-    /// the thread may use.
+    /// The end of the slice if another thread waits for the CPU, else that of the run or of
+    /// the thread's limits.
     fn next_signal(&self) -> u64 {
         self.preempt()
             .filter(|threads| threads.signal.started)
@@ -194,7 +191,7 @@ impl StoreOpaque {
             .unwrap_or(NEVER)
     }
 
-    /// What the handler is to watch in the dispatch that is about to begin.
+    /// What the handler watches in the dispatch that is about to begin.
     #[inline(always)]
     pub(in crate::runtime::preempt) fn watch(&mut self) -> Watch {
         if !self.slices_are_signals() {
@@ -219,8 +216,8 @@ impl StoreOpaque {
         code.is_some_and(|code| code.is_current(self.modules()))
     }
 
-    /// The list of this store's modules, made anew if there are new ones.
-    /// No handler may be looking at the one before.
+    /// The list of this store's modules, rebuilt if there are new ones. No handler may be
+    /// using the old one.
     fn current_code(&mut self) -> *mut Code {
         if !self.code_is_current() {
             let code = Box::new(Code::new(self.modules()));
@@ -238,7 +235,7 @@ impl StoreOpaque {
         }
     }
 
-    /// Lets the handler know of modules that the running thread's code may call from now on.
+    /// Tells the handler about modules that the running thread may call from now on.
     pub(in crate::runtime::preempt) fn watch_new_modules(&mut self) {
         if !self.slices_are_signals() || self.code_is_current() {
             return;
@@ -253,22 +250,22 @@ impl StoreOpaque {
         watch_code(code);
     }
 
-    /// Whether the running thread's slice is over. It is where the handler could not
-    /// end it.
+    /// Whether the running thread's slice is over, as it is where the handler could not end
+    /// it.
     pub(in crate::runtime::preempt) fn signal_slice_is_over(&self) -> bool {
         let end = suspend::with_dispatch(|dispatch| dispatch.watch.slice_end());
         end.is_some_and(|end| end <= Moment::now().as_nanos())
     }
 
-    /// Has the signal come again if the slice is over: where it came first it was left to the
-    /// end of a host call, which has not ended the slice.
+    /// Makes the signal come again if the slice is over: the first one left it to the end of
+    /// a host call, which has not ended the slice.
     pub(in crate::runtime::preempt) fn watch_overdue_slice(&mut self) {
         if self.slices_are_signals() {
             suspend::with_dispatch(|dispatch| dispatch.watch.arm());
         }
     }
 
-    /// A thread was spawned, perhaps beside one that had the CPU to itself.
+    /// A thread was spawned, perhaps next to one that had the CPU to itself.
     pub(in crate::runtime::preempt) fn watch_alone_no_more(&mut self) {
         if self.slices_are_signals() && self.running_thread().is_some() {
             let end = self.next_signal();

@@ -1,10 +1,10 @@
-//! Where a store's Wasm functions are.
+//! Locates a store's Wasm functions.
 //!
-//! A module has a table of its functions, by their places in its code, which is there as long
-//! as the module and never changes. So a store needs no list but one of its modules.
+//! A module has a table of its functions by code offset, which lives as long as the module
+//! and never changes. So a store needs only a list of its modules.
 //!
-//! Trampolines are not preempted: their frames are not what the stub makes of them,
-//! and they run for a few instructions only.
+//! Trampolines are not preempted: their frames are not what the stub expects, and they run
+//! for only a few instructions.
 
 use crate::Module;
 use crate::module::ModuleRegistry;
@@ -13,15 +13,14 @@ use core::ops::Range;
 
 /// The modules whose code may be preempted at any instruction. Immutable.
 pub(in crate::runtime::preempt) struct Code {
-    /// By address. Those of a component share their code.
+    /// Sorted by address. Modules of one component share their code.
     modules: Vec<(Range<usize>, Module)>,
-    /// How many modules of the store this has looked at.
+    /// How many of the store's modules this has seen.
     seen: usize,
 }
 
 impl Code {
-    /// Those modules that nothing can move under (I4). Those are
-    /// all, where there are guest threads.
+    /// The modules that nothing can move under (I4). With guest threads, that is all of them.
     pub(super) fn new(registry: &ModuleRegistry) -> Code {
         let all = registry.all_modules().map(|(_, module)| module);
         let mut modules: Vec<_> = all
@@ -38,13 +37,12 @@ impl Code {
         }
     }
 
-    /// Whether it has looked at all modules that there are now. They only ever
-    /// become more.
+    /// Whether it has seen all current modules. Modules are never removed.
     pub(super) fn is_current(&self, registry: &ModuleRegistry) -> bool {
         registry.module_count() == self.seen
     }
 
-    /// The function that `pc` is in. Called by the signal handler: it reads tables, and
+    /// The function that contains `pc`. Called by the signal handler: it reads tables, and
     /// neither locks nor allocates.
     pub(super) fn function_at(&self, pc: usize) -> Option<Range<usize>> {
         let next = self.modules.partition_point(|(text, _)| text.start <= pc);
@@ -64,9 +62,9 @@ impl Code {
     }
 }
 
-/// I4: whether no table or element segment that `module` uses can be given other
-/// storage, or none, while one of its functions has the address in a register.
-/// Memories cannot: see `Config::preemption`.
+/// I4: checks that no table or element segment that `module` uses can be moved or freed while
+/// one of its functions has the address in a register. Memories cannot: see
+/// `Config::preemption`.
 pub(super) fn ensure_nothing_moves(module: &Module) -> Result<()> {
     let name = || module.name().map(|n| format!(" `{n}`")).unwrap_or_default();
     for (index, table) in &module.env_module().tables {
@@ -81,8 +79,8 @@ pub(super) fn ensure_nothing_moves(module: &Module) -> Result<()> {
             limits.min,
         );
     }
-    // `table.init` is a loop in compiled code, and somebody else may be let in who
-    // calls `elem.drop`.
+    // `table.init` is a loop in compiled code, and a thread that runs in between may call
+    // `elem.drop`.
     ensure!(
         module.env_module().passive_elements.is_empty(),
         "module{} cannot be preempted by a signal: it has a passive element segment, which \

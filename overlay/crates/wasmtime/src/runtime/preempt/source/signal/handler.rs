@@ -13,29 +13,27 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
-/// What was installed for the signal before. Leaked, as the handler may look at
-/// it at any time.
+/// The signal's previous action. Leaked, as the handler may read it at any time.
 static PREVIOUS: AtomicPtr<Previous> = AtomicPtr::new(ptr::null_mut());
 
 struct Previous {
     action: libc::sigaction,
-    /// What had been there when our handler was installed the time before.
+    /// The action before that, from when our handler was last installed.
     older: *const Previous,
 }
 
-/// Held while the handler is installed.
+/// Held while installing the handler.
 static INSTALL: Mutex<()> = Mutex::new(());
 
 std::thread_local! {
-    /// How often a signal that is not ours has been handed on already. A handler
-    /// that was installed over ours hands on to ours, and that to an older one.
+    /// How many times a foreign signal has been passed on already. A handler installed over
+    /// ours passes signals on to ours, which passes them on to an older one.
     static HANDED_ON: Cell<usize> = const { Cell::new(0) };
 }
 
 /// # Errors
 ///
-/// If the handler cannot be installed, or the signal is blocked on this OS
-/// thread.
+/// If the handler cannot be installed, or this OS thread blocks the signal.
 pub(super) fn ensure_installed() -> Result<()> {
     ensure_unblocked()?;
     if is_installed()? {
@@ -47,8 +45,8 @@ pub(super) fn ensure_installed() -> Result<()> {
     }
     // SAFETY: a `sigaction` is plain data, for which zero is valid.
     let mut action: libc::sigaction = unsafe { mem::zeroed() };
-    // On the alternate stack, as the guest's may be nearly full, and what the
-    // kernel saves takes kilobytes. System calls of the host go on.
+    // On the alternate stack, as the guest's may be nearly full, and the kernel's frame takes
+    // kilobytes. The host's system calls are restarted.
     action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
     action.sa_sigaction = address();
     // SAFETY: as above, and the pointers are to locals.
@@ -114,8 +112,7 @@ unsafe extern "C" fn handle(
     let errno = unsafe { libc::__errno_location() };
     // SAFETY: as above.
     let saved = unsafe { *errno };
-    // The kernel drops a timer's signal if another one is pending, which then has to
-    // do for both.
+    // The kernel drops a timer's signal if another is pending, which then stands for both.
     let kicked = suspend::take_kicks();
     if ours || kicked || os_timer::is_due() {
         os_timer::fired();
@@ -131,7 +128,7 @@ unsafe extern "C" fn handle(
     unsafe { *errno = saved };
 }
 
-/// The OS thread's timer has come. It may be early or late (I7).
+/// The OS thread's timer has fired. It may be early or late (I7).
 fn on_timer(mut interrupted: Interrupted<'_>) {
     suspend::with_dispatch(|dispatch| {
         let watch = &dispatch.watch;
@@ -151,7 +148,7 @@ fn on_timer(mut interrupted: Interrupted<'_>) {
         if let Some(attention) = &watch.attention {
             attention.raise();
         }
-        // The end of a host call looks. Anything else takes a few instructions.
+        // The end of a host call checks. Anything else takes a few instructions.
         if !dispatch.is_in_host() {
             os_timer::arm_by(now.saturating_add(RETRY));
         }
@@ -167,7 +164,7 @@ unsafe fn preempt(dispatch: &Dispatch, interrupted: &mut Interrupted<'_>) -> boo
     let watch = &dispatch.watch;
     // SAFETY: I5. The list is null, or kept by the store that is dispatched.
     let code = unsafe { watch.code.load(Ordering::Relaxed).as_ref() };
-    // In this order: only under a Wasm function are the activations at rest.
+    // In this order: the activations are stable only under a Wasm function.
     match code.and_then(|code| code.function_at(interrupted.pc())) {
         Some(function) if dispatch.is_in_own_code() => {
             // SAFETY: I6. All of it has just been looked at.
@@ -181,8 +178,8 @@ unsafe fn preempt(dispatch: &Dispatch, interrupted: &mut Interrupted<'_>) -> boo
     }
 }
 
-/// For tests: preempts a guest thread at the very instruction that a signal handler
-/// of the test has interrupted. Returns whether it was in the thread's own code.
+/// For tests: preempts a guest thread at the exact instruction that the test's own signal
+/// handler interrupted. Returns whether it was in the thread's own code.
 ///
 /// # Safety
 ///
@@ -196,7 +193,7 @@ pub unsafe fn interrupt(context: *mut libc::c_void) -> bool {
     suspend::with_dispatch(|dispatch| unsafe { preempt(dispatch, &mut interrupted) }) == Some(true)
 }
 
-/// Hands a signal that is not from a timer of ours to whoever was there before.
+/// Passes a signal that is not from our timers to the previous handler.
 ///
 /// # Safety
 ///

@@ -1,23 +1,23 @@
 //! Whether this machine and an engine's configuration can preempt by signals.
 //!
-//! Each refusal names what is in the way, and the setting or the mode that works.
+//! Each refusal names the obstacle, and the setting or the mode that works.
 
 use crate::Config;
 use crate::prelude::*;
 use wasmparser::WasmFeatures;
 use wasmtime_environ::Tunables;
 
-/// Whether this machine can do it at all.
+/// Whether this machine supports it at all.
 pub(crate) fn works_here() -> bool {
     !shadow_stacks_are_on()
 }
 
-/// Whether `Preemption::Signal` can be had with a configuration, in which memories
-/// that move were asked for if `may_move`.
+/// Checks that a configuration supports `Preemption::Signal`. `may_move` tells whether it
+/// asks for memories that move.
 ///
 /// # Errors
 ///
-/// If it cannot, naming what works.
+/// If it does not, naming what works.
 pub(crate) fn ensure(
     config: &Config,
     tunables: &Tunables,
@@ -72,7 +72,7 @@ pub(crate) fn ensure(
     Ok(())
 }
 
-/// Asks the kernel (Linux 6.6). One that does not know has none.
+/// Asks the kernel (Linux 6.6). A kernel without the call has no shadow stacks.
 fn shadow_stacks_are_on() -> bool {
     const ARCH_SHSTK_STATUS: libc::c_int = 0x5005;
     let mut status: u64 = 0;

@@ -1,9 +1,8 @@
-//! The timer of an OS thread, and what the handler needs to set it.
+//! An OS thread's timer, and what the handler needs to set it.
 //!
-//! It is made by the first run on the thread, and goes with the thread. Between
-//! dispatches it is left as it is: moving the end of a slice to later, which is
-//! what nearly every dispatch does, needs no system call, as the handler re-arms
-//! the timer when it finds that it came too early.
+//! The timer is created by the OS thread's first run, and deleted when the OS thread ends. It
+//! is left set between dispatches. Nearly every dispatch postpones the end of a slice, which
+//! takes no system call: the handler re-arms a timer that fires too early.
 
 use crate::prelude::*;
 use crate::runtime::preempt::clock::Moment;
@@ -12,22 +11,22 @@ use core::mem::{self, MaybeUninit};
 use core::ptr;
 use std::io;
 
-/// What a timer's signal carries, so that it is told from others.
+/// Carried by our timers' signals, to tell them from others.
 pub(super) static TOKEN: u8 = 0;
 
-/// There is no end.
+/// No end.
 pub(in crate::runtime::preempt) const NEVER: u64 = u64::MAX;
 
 pub(super) const SIGNAL: libc::c_int = libc::SIGURG;
 
 std::thread_local! {
-    // No destructors here, and constant initializers: the handler reads these.
+    // No destructors here, and constant initializers, because the handler reads these.
     static TIMER: Cell<Option<libc::timer_t>> = const { Cell::new(None) };
-    /// The process that it was made in: `fork` copies these, and no timers.
+    /// The process that created it: `fork` copies these, but no timers.
     static OWNER: Cell<libc::pid_t> = const { Cell::new(0) };
     static THREAD: Cell<libc::pid_t> = const { Cell::new(0) };
     static ARMED: Cell<u64> = const { Cell::new(NEVER) };
-    // Made after the two above, to delete what they name.
+    // Initialized after `TIMER` and `OWNER`, to delete what they name.
     static DELETE: DeleteTimer = const { DeleteTimer };
 }
 
@@ -80,13 +79,12 @@ pub(super) fn ensure_timer() -> Result<()> {
     Ok(())
 }
 
-/// The OS thread that has called `ensure_timer`.
+/// The OS thread that called `ensure_timer`.
 pub(super) fn thread() -> libc::pid_t {
     THREAD.get()
 }
 
-/// Sends the signal to `thread`, an OS thread of this process, with what a timer's
-/// carries.
+/// Sends the signal to `thread`, an OS thread of this process, carrying a timer's value.
 pub(in crate::runtime::preempt) fn send(thread: libc::pid_t) {
     /// `siginfo_t`, as it is for `SI_QUEUE`.
     #[repr(C)]
@@ -131,14 +129,14 @@ pub(super) fn token() -> *mut libc::c_void {
     ptr::from_ref(&TOKEN).cast_mut().cast()
 }
 
-/// Makes the signal come at `time`, or before: the handler sorts that out.
+/// Makes the signal come at `time` or earlier, which the handler sorts out.
 pub(super) fn arm_by(time: u64) {
     if time < ARMED.get() {
         set(time);
     }
 }
 
-/// From now on no signal comes, but for one that is on its way.
+/// Stops signals, except for one already on its way.
 pub(super) fn disarm() {
     if ARMED.get() != NEVER {
         set(NEVER);
@@ -150,7 +148,7 @@ pub(super) fn is_due() -> bool {
     ARMED.get() <= Moment::now().as_nanos()
 }
 
-/// The signal has come, so that the timer is no longer set.
+/// The signal has come: the timer is no longer set.
 pub(super) fn fired() {
     ARMED.set(NEVER);
 }
@@ -159,9 +157,9 @@ fn set(time: u64) {
     let Some(timer) = TIMER.get() else {
         return;
     };
-    // In this order, as the signal may come in between: if the timer is set and
-    // `ARMED` is not, the handler finds out that there is nothing to do. What the
-    // handler sets in between is lost: `Watch::arm` sets it again.
+    // In this order, as the signal may come in between: if the timer is set and `ARMED` is
+    // not, the handler finds nothing to do. A setting made by the handler in between is lost:
+    // `Watch::arm` sets it again.
     ARMED.set(time);
     let value = if time == NEVER { 0 } else { time.max(1) };
     let zero = libc::timespec {

@@ -1,22 +1,22 @@
-//! Where an interrupted guest comes out of the stub, on the guest thread's stack.
+//! Where an interrupted guest arrives from the stub, on the guest thread's stack.
 
 use crate::runtime::preempt::suspend::{self, Suspension, preemptive_yield};
 use crate::runtime::vm::{catch_unwind_and_record_trap, raise_preexisting_trap};
 use core::ptr;
 
-/// What `preempted` is given: the frame of the stub.
+/// The argument of `preempted`: the stub's frame.
 #[repr(C)]
 pub(super) struct StubFrame {
     /// The frame of the interrupted function.
     pub(super) fp: usize,
-    /// The instruction before which it was interrupted.
+    /// The instruction it was about to execute.
     pub(super) pc: usize,
 }
 
-/// Suspends the guest thread of which this is the stub's frame.
+/// Suspends the guest thread whose stub has this frame.
 ///
-/// Nothing here may be left to drop when the thread is killed, and nothing may
-/// panic: the stack is unwound straight over it.
+/// Nothing here may have a pending drop when the thread is killed, and nothing may panic: the
+/// stack is unwound straight over this frame.
 ///
 /// # Safety
 ///

@@ -1,5 +1,4 @@
-//! What there is of `Preemption::Signal` on machines other than x86-64 Linux: an
-//! error that says so.
+//! `Preemption::Signal` on machines other than x86-64 Linux: an error that says so.
 
 use crate::prelude::*;
 use crate::runtime::preempt::clock::Moment;

@@ -1,4 +1,4 @@
-//! What the signal handler looks at while a guest thread is on the CPU.
+//! What the signal handler reads while a guest thread is on the CPU.
 
 use super::code::Code;
 use super::os_timer::{self, NEVER};
@@ -8,8 +8,7 @@ use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, compiler_fence};
 
-/// What the handler looks at while a guest thread is on the CPU. Part of its
-/// `Dispatch`.
+/// What the handler reads while a guest thread is on the CPU. Part of its `Dispatch`.
 pub(in crate::runtime::preempt) struct Watch {
     /// When its slice is over, on the monotonic clock in nanoseconds.
     pub(super) slice_end: AtomicU64,
@@ -25,8 +24,7 @@ pub(in crate::runtime::preempt) struct Watch {
 /// On the monotonic clock.
 const LONG_AGO: u64 = 1;
 
-/// How soon a guest is looked at again that could not be preempted where it was, in
-/// nanoseconds.
+/// How soon to retry after a guest could not be preempted, in nanoseconds.
 pub(super) const RETRY: u64 = 50_000;
 
 impl Watch {
@@ -51,7 +49,7 @@ impl Watch {
         kicked
     }
 
-    /// When to look at the CPU again.
+    /// When to preempt next.
     pub(in crate::runtime::preempt) fn slice_end(&self) -> u64 {
         self.slice_end.load(Relaxed)
     }
@@ -61,8 +59,7 @@ impl Watch {
         self.arm();
     }
 
-    /// Makes the signal come in time for this watch, which is now the current
-    /// one.
+    /// Arms the timer in time for this watch, which is now the current one.
     #[inline]
     pub(in crate::runtime::preempt) fn arm(&self) {
         if self.slice_end() == NEVER {
@@ -72,8 +69,8 @@ impl Watch {
             let end = self.slice_end();
             os_timer::arm_by(end);
             compiler_fence(SeqCst);
-            // A handler may have ended the slice and set the timer meanwhile, and what
-            // it has set was overwritten.
+            // Meanwhile a handler may have ended the slice and set the timer, and `arm_by`
+            // has overwritten that.
             if self.slice_end() == end {
                 return;
             }

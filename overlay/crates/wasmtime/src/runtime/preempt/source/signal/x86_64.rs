@@ -1,4 +1,4 @@
-//! What is of this architecture.
+//! The x86-64 parts.
 
 pub(super) mod frame;
 mod stub;

@@ -1,18 +1,18 @@
-//! How much of a frame an interrupted function has: its instructions tell.
+//! How much of its frame an interrupted function has set up, judging by its instructions.
 //!
-//! `stub.rs` says what is made of it.
+//! See `stub.rs` for how this is used.
 
 use super::stub::{stub, stub_half_frame, stub_no_frame};
 use core::ops::Range;
 
-/// The registers that the handler looks at and changes.
+/// The registers that the handler reads and changes.
 pub(in crate::runtime::preempt) struct Interrupted<'a>(&'a mut libc::mcontext_t);
 
 impl Interrupted<'_> {
     /// # Safety
     ///
-    /// `context` is what the kernel gave to a handler that was installed with
-    /// `SA_SIGINFO` and has not returned yet.
+    /// `context` is what the kernel gave to a handler that was installed with `SA_SIGINFO`
+    /// and has not returned yet.
     pub(in crate::runtime::preempt) unsafe fn new(context: *mut libc::c_void) -> Self {
         // SAFETY: I5. It is a `ucontext_t` then, and nobody else's.
         let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
@@ -23,7 +23,7 @@ impl Interrupted<'_> {
         self.get(libc::REG_RIP)
     }
 
-    /// Makes the interrupted code call the stub. Returns whether it could, at this
+    /// Makes the interrupted code call the stub. Returns whether that is possible at this
     /// instruction.
     ///
     /// # Safety
@@ -93,12 +93,11 @@ impl Interrupted<'_> {
         if self.leaves(pc, bytes(pc), function) {
             return Frame::None;
         }
-        // The copy of a frame that was moved down, with `rbp` set already.
+        // Copying a frame that was moved down, with `rbp` already set.
         if copy(bytes(pc)).is_some() && self.get(libc::REG_RBP) == self.get(libc::REG_RSP) {
             return Frame::Moving;
         }
-        // The copy of one that is moved up, with `rbp` the caller's already, up to
-        // the jump.
+        // Copying one that is moved up, with `rbp` already the caller's, up to the jump.
         let mut at = pc;
         while let Some(length) = copy(bytes(at)).or(addition_to_rsp(bytes(at))) {
             at = at.wrapping_add(length);
@@ -109,9 +108,9 @@ impl Interrupted<'_> {
         Frame::Complete
     }
 
-    /// Whether `code`, which is at `pc`, returns from `function` or tail calls another.
+    /// Whether `code`, at `pc`, returns from `function` or tail calls another.
     fn leaves(&self, pc: usize, code: [u8; 8], function: &Range<usize>) -> bool {
-        // A tail call of itself is to the start, which no loop goes back to.
+        // A tail call to itself jumps to the start, which no loop does.
         let outside = |target: usize| !function.contains(&target) || target == function.start;
         match code {
             // ret, ret imm16
@@ -128,7 +127,7 @@ impl Interrupted<'_> {
         }
     }
 
-    /// The register that the low bits of `modrm` name.
+    /// The value of the register named by the low bits of `modrm`.
     fn operand(&self, modrm: u8, extended: bool) -> usize {
         use libc::*;
         const LOW: [c_int; 8] = [
@@ -157,8 +156,8 @@ fn pointer(address: usize) -> *mut usize {
     core::ptr::with_exposed_provenance_mut(address)
 }
 
-/// The length of `code` if it is `mov r11, [rsp + d]` or `mov [rsp + d], r11`, by
-/// which tail calls move what is on the stack.
+/// The length of `code` if it is `mov r11, [rsp + d]` or `mov [rsp + d], r11`, with which
+/// tail calls move stack contents.
 fn copy(code: [u8; 8]) -> Option<usize> {
     match code {
         [0x4c, 0x8b | 0x89, 0x1c, 0x24, ..] => Some(4),
@@ -177,11 +176,11 @@ fn addition_to_rsp(code: [u8; 8]) -> Option<usize> {
     }
 }
 
-/// How much of a function's frame there is.
+/// How much of a function's frame exists.
 enum Frame {
     Complete,
     None,
     Half,
-    /// None that could be completed.
+    /// In transit: none that could be completed.
     Moving,
 }

@@ -1,8 +1,8 @@
 //! The stub that interrupted code "calls" (I6), for x86-64.
 //!
-//! A signal stops the guest between two instructions, with live values in any
-//! register. The handler makes it look as if the guest had called the stub right
-//! there, which costs the guest nothing and needs no check:
+//! A signal stops the guest between two instructions, with live values in any register. The
+//! handler makes it look as if the guest had called the stub right there. That costs the
+//! guest nothing and needs no check:
 //!
 //! ```text
 //!   higher addresses
@@ -12,8 +12,8 @@
 //!     |  rip when the signal came              |    pushed by the handler
 //!     +----------------------------------------+ <- rsp on entry to the stub
 //!     |  rbp when the signal came              |
-//!     +----------------------------------------+ <- rbp of the stub: a frame as
-//!     |  rflags                                |    any other, to be walked
+//!     +----------------------------------------+ <- rbp of the stub: a frame
+//!     |  rflags                                |    like any other, to walk
 //!     |  rax rcx rdx rbx rsi rdi r8 ... r15    |
 //!     +----------------------------------------+ <- rbx of the stub
 //!     |  up to 15 bytes, to align              |
@@ -25,15 +25,14 @@
 //!   lower addresses
 //! ```
 //!
-//! Cranelift's code has no red zone: nothing below `rsp` is live. It uses no
-//! vector registers but xmm0 to xmm15, 128 bits of them, and neither x87 nor mask
-//! registers. There is room: `config.rs` asks for it.
+//! Cranelift's code has no red zone: nothing below `rsp` is live. The only vector registers
+//! it uses are xmm0 to xmm15, 128 bits of each, and it uses neither x87 nor mask registers.
+//! `config.rs` ensures that there is room.
 //!
-//! A frame can only be walked once it is there, and a function has none before
-//! the `mov rbp, rsp` of its prologue and after the `pop rbp` of its epilogue. So
-//! where the signal comes at such an instruction the handler completes the frame
-//! first, and there is an entry to the stub for each case, which takes it down
-//! again in the end:
+//! A frame can only be walked once it exists, and a function has none before the `mov rbp,
+//! rsp` of its prologue and after the `pop rbp` of its epilogue. At such an instruction the
+//! handler completes the frame first. Each case has its own entry to the stub, which removes
+//! that frame in the end:
 //!
 //! ```text
 //!                      at entry, at ret             after push rbp
@@ -45,12 +44,11 @@
 //!     |  rip             |                  |  rip             |
 //! ```
 //!
-//! A tail call takes its own frame down before it jumps, which is the first case
-//! again. And a function that was tail called with more arguments than its caller
-//! had moves its frame down, and copies it after that: until that is done `rbp`
-//! does not point to a frame. One that has fewer moves what is on the stack up
-//! after it has taken its frame down. The guest is not preempted there: the
-//! signal comes again.
+//! A tail call removes its own frame before it jumps, which is the first case again. A
+//! function tail called with more arguments than its caller had moves its frame down, and
+//! copies it afterwards: until that is done `rbp` does not point to a frame. One with fewer
+//! arguments moves stack contents up after removing its frame. The guest is not preempted
+//! there: the signal comes again.
 //!
 //! If the guest thread is killed, `preempted` does not return. It unwinds to the
 //! entry trampoline, over the stub, as libcalls do.
@@ -58,8 +56,8 @@
 use super::super::preempted::preempted;
 use core::arch::naked_asm;
 
-/// One entry to the stub. `$leave` undoes what the handler pushed, with `rbp` and
-/// all other registers restored to what they were on entry, and `rsp` at `rip`.
+/// One entry to the stub. `$leave` undoes the handler's pushes, with `rsp` at `rip` and all
+/// other registers, including `rbp`, restored to their values on entry.
 macro_rules! stub {
     ($(#[$doc:meta])* $name:ident: $($leave:literal),*) => {
         $(#[$doc])*
@@ -73,7 +71,7 @@ macro_rules! stub {
                 "push rbp",
                 "mov rbp, rsp",
                 "pushfq",
-                // What Rust code relies on.
+                // Rust code relies on this.
                 "cld",
                 "push rax",
                 "push rcx",
@@ -89,7 +87,7 @@ macro_rules! stub {
                 "push r13",
                 "push r14",
                 "push r15",
-                // `preempted` keeps rbx.
+                // `preempted` preserves rbx.
                 "mov rbx, rsp",
                 "sub rsp, 272",
                 "and rsp, -16",
@@ -154,12 +152,12 @@ macro_rules! stub {
 }
 
 stub! {
-    /// For an instruction where the function's frame is complete.
+    /// For instructions where the function's frame is complete.
     stub: "ret"
 }
 
 stub! {
-    /// For an instruction where `rsp` is at the return address.
+    /// For instructions where `rsp` points to the return address.
     stub_no_frame: "mov rbp, [rsp + 8]", "ret 8"
 }
 
