@@ -9,6 +9,8 @@
 mod feature_sets;
 mod format;
 mod imports;
+mod safety_table;
+mod sources;
 
 use crate::git::Git;
 use crate::root::{Root, cargo, run};
@@ -33,6 +35,9 @@ pub fn lint(root: &Root) -> Result<()> {
 
     eprintln!("lint: imports");
     imports::check(root)?;
+
+    eprintln!("lint: docs/safety.md's table of unsafe blocks");
+    safety_table::check(root)?;
 
     eprintln!("lint: xtask");
     let mut clippy = cargo(&root.path);

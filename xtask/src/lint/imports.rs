@@ -4,13 +4,13 @@
 //! What counts is each path in a file's code that leads into another file of the same crate,
 //! in a `use` or elsewhere. Declaring a module is no import, and tests are not looked at.
 
+use super::sources::{find, is_for_tests, parse};
 use crate::root::Root;
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use syn::visit::{self, Visit};
-use syn::{Attribute, ItemMod, ItemUse, UseTree};
+use syn::{ItemMod, ItemUse, UseTree};
 
 /// The folders whose files are looked at, and the path of the module that they are in.
 const FOLDERS: &[(&str, &[&str])] = &[
@@ -66,13 +66,11 @@ impl Imports {
         }
         let mut imports = BTreeMap::new();
         for (module, file) in &modules {
-            let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
-            let syntax = syn::parse_file(&text).with_context(|| file.display().to_string())?;
             let mut paths = Paths {
                 module,
                 found: Vec::new(),
             };
-            paths.visit_file(&syntax);
+            paths.visit_file(&parse(file)?);
             let targets = paths.found.into_iter().filter_map(|path| {
                 let known = |len: &usize| modules.contains_key(&path[..*len]);
                 let len = (1..=path.len()).rev().find(known)?;
@@ -109,18 +107,6 @@ impl Imports {
         }
         None
     }
-}
-
-fn find(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
-        let path = entry?.path();
-        if path.is_dir() {
-            find(&path, files)?;
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
-    }
-    Ok(())
 }
 
 /// The paths in a file that may lead into another one, from the crate's root on.
@@ -167,15 +153,6 @@ impl Paths<'_> {
     }
 }
 
-fn is_for_tests(attributes: &[Attribute]) -> bool {
-    attributes.iter().any(|attribute| {
-        attribute.path().is_ident("cfg")
-            && attribute
-                .parse_args::<syn::Path>()
-                .is_ok_and(|path| path.is_ident("test"))
-    })
-}
-
 impl<'ast> Visit<'ast> for Paths<'_> {
     fn visit_item_mod(&mut self, item: &'ast ItemMod) {
         if !is_for_tests(&item.attrs) {
@@ -200,6 +177,12 @@ impl<'ast> Visit<'ast> for Paths<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+
+    #[test]
+    fn this_repository_has_no_circle() {
+        check(&Root::of_this_xtask().unwrap()).unwrap();
+    }
 
     fn imports(files: &[(&str, &str)]) -> Imports {
         let folder = tempfile::tempdir().unwrap();
