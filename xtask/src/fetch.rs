@@ -1,8 +1,10 @@
 //! Makes cargo download everything that is not in its cache yet, all at once, so that
 //! nothing needs a network afterwards.
 
+use crate::git::Git;
 use crate::root::{Root, capture, cargo};
-use crate::{tamper, vendor};
+use crate::stamp::Stamp;
+use crate::text::hex;
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -43,10 +45,7 @@ const WORKSPACES: [(&str, &str); 2] = [
 
 /// Downloads what our own workspaces need, once per change of their lock files. They can be
 /// read only once `vendor/wasmtime` is there.
-pub fn workspaces(root: &Root) -> Result<()> {
-    let Some((git, mut stamp)) = vendor::existing(root)? else {
-        return Ok(());
-    };
+pub fn workspaces(root: &Root, git: &Git, mut stamp: Stamp) -> Result<()> {
     let mut hash = Sha256::new();
     let mut there = Vec::new();
     for (dir, whose) in WORKSPACES {
@@ -59,7 +58,7 @@ pub fn workspaces(root: &Root) -> Result<()> {
             there.push((dir, whose));
         }
     }
-    let locks = tamper::hex(&hash.finalize());
+    let locks = hex(&hash.finalize());
     if stamp.fetched.as_ref() == Some(&locks) {
         return Ok(());
     }
@@ -71,5 +70,5 @@ pub fn workspaces(root: &Root) -> Result<()> {
         }
     }
     stamp.fetched = Some(locks);
-    stamp.write(&git)
+    stamp.write(git)
 }

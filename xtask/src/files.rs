@@ -1,6 +1,7 @@
-//! Writing a file in one step, or several files as nearly so as a file system allows.
+//! Writing a file in one step, or several files as nearly so as a file system allows. And
+//! listing the files of a directory.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
@@ -71,6 +72,31 @@ impl Batch {
         }
         Ok(())
     }
+}
+
+/// The paths of all files below `dir`, relative to it, separated by `/`.
+pub fn files_below(dir: &Path) -> Result<Vec<String>> {
+    fn walk(dir: &Path, prefix: &str, files: &mut Vec<String>) -> Result<()> {
+        let entries =
+            fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))?;
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else {
+                bail!("{} has a name that is not UTF-8", entry.path().display());
+            };
+            if entry.file_type()?.is_dir() {
+                walk(&entry.path(), &format!("{prefix}{name}/"), files)?;
+            } else {
+                files.push(format!("{prefix}{name}"));
+            }
+        }
+        Ok(())
+    }
+    let mut files = Vec::new();
+    walk(dir, "", &mut files)?;
+    files.sort();
+    Ok(files)
 }
 
 #[cfg(test)]

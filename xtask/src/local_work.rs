@@ -6,6 +6,7 @@ use crate::overlay;
 use crate::root::Root;
 use crate::series::{self, Patch};
 use crate::stamp::Stamp;
+use crate::text::shorten;
 use anyhow::{Result, bail};
 
 /// Fails in the middle of a rebase, when HEAD is not the whole series.
@@ -175,13 +176,4 @@ pub fn describe(state: &str) -> &'static str {
         s if s.contains(&b'A') => "added:",
         _ => "edited:",
     }
-}
-
-/// The first of these lines, and the number of the rest.
-pub fn shorten(lines: &[String]) -> Vec<String> {
-    let mut shown: Vec<String> = lines.iter().take(12).cloned().collect();
-    if lines.len() > shown.len() {
-        shown.push(format!("and {} more", lines.len() - shown.len()));
-    }
-    shown
 }

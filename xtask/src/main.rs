@@ -13,12 +13,14 @@ mod overlay;
 mod patches;
 mod pin;
 mod preempt;
+mod published;
 mod root;
 mod series;
 mod stamp;
 mod summary;
 mod tamper;
 mod tasks;
+mod text;
 mod upstream;
 mod vendor;
 

@@ -8,11 +8,10 @@
 //! On a file system without symbolic links they are copies, renewed on each run. In that
 //! case, edit the files in overlay/.
 
-use crate::files::write_if_changed;
+use crate::files::{files_below, write_if_changed};
 use crate::git::Git;
-use crate::local_work::shorten;
 use crate::root::Root;
-use crate::upstream::files_below;
+use crate::text::shorten;
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
 use std::fs;

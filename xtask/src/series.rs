@@ -2,6 +2,7 @@
 
 use crate::git::Git;
 use crate::root::{Root, capture, tells_full_disk};
+use crate::text::hex;
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
@@ -21,7 +22,7 @@ impl Patch {
     }
 
     pub fn hash(&self) -> String {
-        crate::tamper::hex(&Sha256::digest(&self.bytes))
+        hex(&Sha256::digest(&self.bytes))
     }
 }
 

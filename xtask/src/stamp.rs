@@ -5,7 +5,7 @@ use crate::git::Git;
 use crate::pin::Pin;
 use crate::root::Root;
 use crate::series::Patch;
-use crate::tamper;
+use crate::text::hex;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -80,5 +80,5 @@ pub fn inputs(root: &Root, pin: &Pin, patches: &[Patch]) -> Result<String> {
     for patch in patches {
         hash.update(format!("{} {} ", patch.name, patch.hash()));
     }
-    Ok(tamper::hex(&hash.finalize()))
+    Ok(hex(&hash.finalize()))
 }

@@ -3,8 +3,10 @@
 //! Cargo checks a crate's checksum when it downloads the archive, and never looks at the
 //! unpacked files again. The archive is still in its cache.
 
+use crate::files::files_below;
+use crate::published::Crate;
 use crate::root::Root;
-use crate::upstream::{Crate, files_below};
+use crate::text::hex;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -129,8 +131,4 @@ fn unpack(archive: &[u8]) -> Result<BTreeMap<String, Vec<u8>>> {
         files.insert(file, contents);
     }
     Ok(files)
-}
-
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -3,6 +3,7 @@
 
 use crate::fetch::{Fetched, fetch};
 use crate::pin::Pin;
+use crate::published::{Crate, is_plain};
 use crate::root::{Root, capture, cargo};
 use crate::tamper;
 use anyhow::{Context, Result, bail};
@@ -12,20 +13,6 @@ use std::path::{Path, PathBuf};
 /// The package at the root of upstream's repository. All the others must be of the same
 /// commit.
 const ROOT_CRATE: &str = "wasmtime-cli";
-
-/// What cargo adds to a package, besides the manifest that it rewrites. The root's
-/// Cargo.lock is not upstream's either, since cargo reduces it to what that one package
-/// needs.
-const ADDED_BY_CARGO: [&str; 3] = [".cargo_vcs_info.json", "Cargo.lock", ".cargo-ok"];
-
-pub struct Crate {
-    pub name: String,
-    pub version: String,
-    /// Where cargo unpacked it.
-    pub dir: PathBuf,
-    /// Its directory in upstream's repository; empty for the root package.
-    pub path: String,
-}
 
 pub struct Upstream {
     pub version: String,
@@ -187,50 +174,6 @@ impl Upstream {
     }
 }
 
-impl Crate {
-    fn lay_out(&self, to: &Path) -> Result<()> {
-        let to = to.join(&self.path);
-        for file in files_below(&self.dir)? {
-            let Some(name) = self.name_upstream(&file) else {
-                continue;
-            };
-            if !is_plain(name) {
-                bail!(
-                    "`{}` {} has been tampered with: {file} cannot be part of it; remove {}, \
-                     and cargo unpacks it anew",
-                    self.name,
-                    self.version,
-                    self.dir.display()
-                );
-            }
-            copy(&self.dir.join(&file), &to.join(name)).with_context(|| {
-                format!("cannot lay out {file} of `{}` {}", self.name, self.version)
-            })?;
-        }
-        Ok(())
-    }
-
-    /// The path in upstream's repository of a file of the package, if it is there at all.
-    pub fn name_upstream<'a>(&self, file: &'a str) -> Option<&'a str> {
-        match file {
-            "Cargo.toml" => None,
-            "Cargo.toml.orig" => Some("Cargo.toml"),
-            _ if ADDED_BY_CARGO.contains(&file) => None,
-            _ => Some(file),
-        }
-    }
-}
-
-/// Whether this path stays inside the tree and out of git's own directory. It is not
-/// verified yet, and is about to be written to.
-fn is_plain(path: &str) -> bool {
-    path.split('/').all(|part| {
-        !["", ".", ".."].contains(&part)
-            && !part.eq_ignore_ascii_case(".git")
-            && !part.contains(['\\', ':'])
-    })
-}
-
 /// `error`, with the crates that differ from the published ones, if that explains it.
 fn blame_tampering(
     root: &Root,
@@ -273,39 +216,4 @@ fn vcs_info(dir: &Path) -> Result<Option<VcsInfo>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
-}
-
-/// The paths of all files below `dir`, relative to it, separated by `/`.
-pub fn files_below(dir: &Path) -> Result<Vec<String>> {
-    fn walk(dir: &Path, prefix: &str, files: &mut Vec<String>) -> Result<()> {
-        let entries =
-            std::fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))?;
-        for entry in entries {
-            let entry = entry?;
-            let name = entry.file_name();
-            let Some(name) = name.to_str() else {
-                bail!("{} has a name that is not UTF-8", entry.path().display());
-            };
-            if entry.file_type()?.is_dir() {
-                walk(&entry.path(), &format!("{prefix}{name}/"), files)?;
-            } else {
-                files.push(format!("{prefix}{name}"));
-            }
-        }
-        Ok(())
-    }
-    let mut files = Vec::new();
-    walk(dir, "", &mut files)?;
-    files.sort();
-    Ok(files)
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    if let Some(dir) = to.parent() {
-        std::fs::create_dir_all(dir)?;
-    }
-    // Gives the file a new time, unlike the one that cargo gives to unpacked files: what
-    // was built from another version of it must look out of date.
-    std::fs::copy(from, to)?;
-    Ok(())
 }

@@ -61,7 +61,10 @@ pub fn ensure_with(root: &Root, options: Options) -> Result<()> {
     git::require()?;
     let _lock = lock(root)?;
     ensure_locked(root, options)
-        .and_then(|()| fetch::workspaces(root))
+        .and_then(|()| match existing(root)? {
+            Some((git, stamp)) => fetch::workspaces(root, &git, stamp),
+            None => Ok(()),
+        })
         .map_err(explain_full_disk)
 }
 

@@ -18,6 +18,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ("crates/policies/src", &["crate"]),
     ("crates/trace/src", &["crate"]),
     ("crates/wasi/src", &["crate"]),
+    ("xtask/src", &["crate"]),
 ];
 
 /// Names by which a module is known elsewhere.
