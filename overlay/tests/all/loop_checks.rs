@@ -69,7 +69,7 @@ fn loops_keep_their_values_across_epochs() {
         (run.call(&mut store, 100).unwrap(), *store.data())
     });
     assert_eq!(without, with);
-    // Every turn, and the function's entry.
+    // One for each iteration, and one for the function's entry.
     assert_eq!(with.1, 101);
 }
 

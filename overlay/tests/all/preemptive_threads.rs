@@ -292,7 +292,7 @@ fn a_run_inside_a_run_suspends_threads_of_both() -> Result<()> {
         let inner = Mutex::new(inner);
         let host = Func::wrap(&mut outer, move || -> Result<u32> {
             let mut inner = inner.lock().unwrap();
-            // Until each was preempted.
+            // Until each has been preempted.
             while ids
                 .iter()
                 .any(|id| id.info(&*inner).unwrap().stats.dispatches < 2)
@@ -399,8 +399,7 @@ fn suspended_threads_keep_their_objects() -> Result<()> {
     Ok(())
 }
 
-/// The thread of the highest priority first, and of those with the same one the
-/// oldest.
+/// The highest priority first, and the oldest among equals.
 #[derive(Default)]
 struct Priorities(std::collections::BTreeMap<ThreadId, (i32, bool)>);
 

@@ -1,23 +1,23 @@
 //! The budget of a poll.
 //!
-//! How long a poll may take depends on how many such futures of the process have
-//! something to do: the executor gets round to each of them, and to everything else that
-//! it has to do, within about [`LATENCY`]. That is how CFS divides its latency among
-//! runnable tasks, down to a minimum granularity (Molnar, Linux 2.6.23).
+//! A poll's budget depends on how many such futures in the process are busy, that is, have
+//! something to do. The executor gets round to each of them, and to all its other work,
+//! within about [`LATENCY`]. CFS divides its latency among runnable tasks the same way, down
+//! to a minimum granularity (Molnar, Linux 2.6.23).
 
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
 
-/// In which all futures with something to do, on one OS thread, get one poll.
+/// The time in which every busy future on one OS thread gets one poll.
 const LATENCY: Duration = Duration::from_millis(10);
 
 /// The shortest budget of a poll.
 const GRANULARITY: Duration = Duration::from_micros(100);
 
-/// How many futures have something to do.
+/// How many futures are busy.
 static BUSY: AtomicU32 = AtomicU32::new(0);
 
-/// Counts as one with something to do. Kept by the store: its future may be forgotten.
+/// Counts one busy future. The store owns it, because the future may be leaked.
 pub(super) struct Busy(());
 
 impl Busy {
@@ -26,7 +26,7 @@ impl Busy {
         Busy(())
     }
 
-    /// For how long one of them may run.
+    /// How long each of them may run.
     pub(super) fn budget() -> Duration {
         (LATENCY / BUSY.load(Ordering::Relaxed).max(1)).max(GRANULARITY)
     }

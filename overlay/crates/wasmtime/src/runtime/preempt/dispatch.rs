@@ -1,8 +1,7 @@
 //! The thread on the CPU.
 //!
-//! Its fiber is in the hands of [`OnCpu`]. Whatever happens, a panic of a host function
-//! included, `OnCpu` either gives the fiber back to the store suspended or drops it
-//! finished (I12).
+//! [`OnCpu`] owns its fiber. Whatever happens, even if a host function panics, `OnCpu` either
+//! gives the fiber back to the store suspended or drops it finished (I12).
 
 use super::clock::Moment;
 use super::exit::{self, OwnedExit};
@@ -16,25 +15,25 @@ use core::ptr::NonNull;
 use core::task::{Context, Waker};
 use std::panic::{self, AssertUnwindSafe};
 
-/// How a thread has left the CPU.
+/// How a thread left the CPU.
 pub(super) enum Left {
     Finished,
     Off(Off),
-    /// It has not: a pending host future keeps the store.
+    /// It is still there: a pending host future keeps the store.
     Kept(Box<StoreFiber<'static>>),
 }
 
 /// The thread on the CPU, with its fiber.
 pub(super) struct OnCpu<'a> {
     store: &'a mut StoreOpaque,
-    /// `None` once the fiber was given back.
+    /// `None` once the fiber is given back.
     fiber: Option<Box<StoreFiber<'static>>>,
 }
 
 impl<'a> OnCpu<'a> {
     /// # Errors
     ///
-    /// If the embedder's policy has made no sense, or the OS refuses the timer's thread.
+    /// If the embedder's policy gives an invalid answer, or the OS refuses the timer's thread.
     #[inline(always)]
     pub(super) fn start_next(store: &'a mut StoreOpaque, now: Moment) -> Result<Option<OnCpu<'a>>> {
         let Some(threads) = store.preempt_mut() else {
@@ -57,13 +56,13 @@ impl<'a> OnCpu<'a> {
         }
     }
 
-    /// It has not run.
+    /// Takes it off the CPU before it has run.
     #[cold]
     fn put_back(self, now: Moment) {
         self.stop(now);
     }
 
-    /// The thread on the CPU, which a pending host future has kept there.
+    /// Takes over the thread that a pending host future kept on the CPU.
     pub(super) fn keep_on(
         store: &'a mut StoreOpaque,
         fiber: Box<StoreFiber<'static>>,
@@ -81,7 +80,7 @@ impl<'a> OnCpu<'a> {
         }
     }
 
-    /// The thread `id`, to be ended. `None` if it has finished.
+    /// Puts thread `id` on the CPU to end it. `None` if it has finished.
     pub(super) fn start_ending(
         store: &'a mut StoreOpaque,
         id: ThreadId,
@@ -95,7 +94,7 @@ impl<'a> OnCpu<'a> {
         })
     }
 
-    /// Whether it goes on with a slice that it has had before.
+    /// Whether it continues a paused slice.
     pub(super) fn was_paused(&self) -> bool {
         self.store
             .running_thread()
@@ -112,7 +111,7 @@ impl<'a> OnCpu<'a> {
             return Left::Finished;
         }
         let mut cx = Context::from_waker(waker);
-        // The context is not used after this resume is over: the fiber drops it when it
+        // The context is not used after this resume returns: the fiber drops it when it
         // suspends.
         let cx = NonNull::from(&mut cx).cast::<Context<'static>>();
         let resumed = self.resume(base, Ok(cx));
@@ -137,11 +136,11 @@ impl<'a> OnCpu<'a> {
         Left::Finished
     }
 
-    /// Unwinds the thread's stack, wherever it is suspended, and ends it. Returns when
-    /// that was done.
+    /// Unwinds the thread's stack from wherever it is suspended, and ends the thread. Returns
+    /// the time at the end.
     pub(super) fn kill(mut self, exit: OwnedExit) -> Moment {
-        // A thread that was cancelled never suspends again: everything on its
-        // stack is Wasmtime's, and hands the error up. So this finishes it.
+        // A cancelled thread never suspends again: everything on its stack is Wasmtime's, and
+        // passes the error up. So this finishes it.
         let cancelled = format_err!("guest thread killed");
         let result = self.resume(Base::now(), Err(cancelled));
         debug_assert!(result.is_ok());
@@ -150,8 +149,8 @@ impl<'a> OnCpu<'a> {
         now
     }
 
-    // Inlined, as is `dispatching`: after a switch of stacks the CPU mispredicts each
-    // return on the way up.
+    // Inlined, like `dispatching`: after a stack switch the CPU mispredicts each return on
+    // the way up.
     #[inline(always)]
     fn resume(
         &mut self,
@@ -177,7 +176,7 @@ impl<'a> OnCpu<'a> {
     }
 
     fn finish(mut self, end: End, now: Moment) {
-        // Its stack is back with the store: `resume_fiber` has seen to it.
+        // `resume_fiber` has already given its stack back to the store.
         self.fiber = None;
         self.store.count_thread_fuel();
         self.store.replace_in_host(0);
@@ -193,14 +192,14 @@ impl Drop for OnCpu<'_> {
         if self.fiber.is_none() {
             return;
         }
-        // A host function has panicked, and the panic has finished the fiber. It
-        // goes on to the embedder; the thread is over.
+        // A host function panicked, and that finished the fiber. The panic continues to the
+        // embedder; the thread is over.
         self.fiber = None;
         self.store.count_thread_fuel();
         self.store.replace_in_host(0);
         if let Some(threads) = self.store.preempt_mut() {
             let exit = OwnedExit::Trapped(format_err!("a host function panicked"));
-            // A scheduler may panic as well, when it is told. One panic is on already.
+            // The scheduler may panic as well when notified. One panic is already unwinding.
             let finish = || threads.finish(End::Ended(exit), Moment::now());
             let _ = panic::catch_unwind(AssertUnwindSafe(finish));
         }

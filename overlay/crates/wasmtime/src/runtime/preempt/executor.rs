@@ -1,16 +1,16 @@
-//! Runs as futures: an executor's task runs guest threads for a while each time that
-//! it is polled, and gives the executor its turn in between.
+//! Runs as futures: each time an executor polls its task, the task runs guest threads for a
+//! while and then yields to the executor.
 //!
 //! ```text
 //!   poll ---> Run::go until --- over ----------------------> Ready
 //!                           |-- the budget is used up -----> wakes itself, Pending
-//!                           |-- all wait: sets an alarm ---> Pending
+//!                           |-- none ready: sets an alarm -> Pending
 //!                           +-- one keeps the store -------> Pending
 //! ```
 //!
-//! A future that wakes itself while it is polled goes to the back of the queue of tokio's
-//! worker, and not into the slot of the task to run next, which a task woken by another
-//! one gets.
+//! A future that wakes itself while being polled goes to the back of the tokio worker's
+//! queue. It does not take the slot for the next task, which a task woken by another one
+//! gets.
 
 use super::alarm::Alarm;
 use super::budget::Busy;
@@ -33,7 +33,7 @@ use std::panic::{self, AssertUnwindSafe};
 pub struct RunWasmThreads<'a, T: 'static> {
     store: &'a mut Store<T>,
     time: Duration,
-    /// Once it was polled.
+    /// Set by the first poll.
     begun: Option<Begun>,
 }
 
@@ -41,36 +41,36 @@ struct Begun {
     start: Moment,
     deadline: Option<Moment>,
     summary: RunSummary,
-    /// The thread that keeps the store, which is on the CPU.
+    /// The thread that keeps the store, still on the CPU.
     kept: Option<Box<StoreFiber<'static>>>,
     alarm: Option<Alarm>,
 }
 
 impl<T: 'static> Store<T> {
-    /// As [`Store::run_wasm_threads_for`], as a future: each poll runs guest threads for a
-    /// while, at most 10 ms, and then lets the executor go on. `time` starts with the first
-    /// poll; [`Duration::MAX`] sets no end.
+    /// Like [`Store::run_wasm_threads_for`], but as a future. Each poll runs guest threads
+    /// for at most 10 ms, and then lets the executor go on. `time` starts at the first poll;
+    /// [`Duration::MAX`] means no limit.
     ///
-    /// While all threads wait, so does the future. A thread that waits for an asynchronous
-    /// host function ([`Func::wrap_async`](crate::Func::wrap_async)) keeps the store: the
-    /// future is pending with it.
+    /// While no thread is ready, the future is pending. A thread that waits for an
+    /// asynchronous host function ([`Func::wrap_async`](crate::Func::wrap_async)) keeps the
+    /// store, and the future is pending until that function completes.
     ///
-    /// This works in any executor, and without one. Timed waits are woken by an OS thread of
-    /// this crate, one for the whole process, which ends when nothing waits. The future is
-    /// `Send` if `T` is, and each poll may be on another OS thread: many stores use many
+    /// This works in any executor, and without one. One OS thread of this crate wakes the
+    /// timed waits of the whole process, and ends when nothing waits. The future is `Send` if
+    /// `T` is, and may be polled on a different OS thread each time: many stores can use many
     /// cores.
     ///
-    /// With [`Preemption::Fuel`](crate::Preemption::Fuel) a poll lasts until a slice is over
-    /// or a guest comes back from a host function. That guest goes on with the rest of its
-    /// slice in the next poll, so that the schedule is the same in each run.
+    /// With [`Preemption::Fuel`](crate::Preemption::Fuel), a poll lasts until a slice ends or
+    /// a guest returns from a host function. That guest continues its slice in the next poll,
+    /// so the schedule is the same in every run.
     ///
-    /// If the future is dropped between two polls, the store is as after a run whose time
-    /// was up, except that a thread which kept the store is ended with
+    /// If the future is dropped between two polls, the store is as after a run whose time was
+    /// up, except that a thread that kept the store ends with
     /// [`Exit::Killed`](crate::Exit::Killed).
     ///
     /// # Errors
     ///
-    /// As [`Store::run_wasm_threads_for`].
+    /// The same as for [`Store::run_wasm_threads_for`].
     pub fn run_wasm_threads_async(&mut self, time: Duration) -> RunWasmThreads<'_, T> {
         RunWasmThreads {
             store: self,
@@ -94,7 +94,7 @@ impl<T: 'static> Future for RunWasmThreads<'_, T> {
         let now = Moment::now();
         let begun = this.begun.get_or_insert_with(|| Begun {
             start: now,
-            // A time that the clock cannot hold never comes.
+            // A deadline beyond the clock's range never comes.
             deadline: now.checked_add(this.time),
             summary: RunSummary::new(),
             kept: None,
@@ -156,7 +156,7 @@ impl<T: 'static> Future for RunWasmThreads<'_, T> {
 }
 
 impl Begun {
-    /// Has the task woken at `until`.
+    /// Sets an alarm that wakes the task at `until`.
     fn sleep(&mut self, until: Option<Moment>, cx: &Context<'_>) -> Result<()> {
         if let Some(until) = until {
             self.alarm = Some(Alarm::set(until, cx.waker().clone())?);
@@ -176,7 +176,7 @@ impl<T: 'static> Drop for RunWasmThreads<'_, T> {
             return;
         };
         let mut run = Run::resume(store, Moment::now());
-        // A panic of host code has been reported by the panic hook, and must not make a
+        // The panic hook has already reported a panic in host code. It must not make a
         // destructor panic.
         let end = || {
             let thread = OnCpu::keep_on(run.store, fiber, run.now);

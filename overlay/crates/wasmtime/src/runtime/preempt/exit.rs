@@ -1,9 +1,8 @@
 //! How a guest thread ended: [`Exit`] for embedders, [`OwnedExit`] in the store.
 //!
-//! A value that is kept across dispatches (a parameter before the first, a result
-//! after the last) must not be a `Rooted`: that would be unrooted by whichever
-//! host function happens to return next. Numbers and vectors are kept as they
-//! are. Others are held as an [`OwnedVal`], and become a `Rooted` of the
+//! A value kept across dispatches (a parameter before the first, a result after the last) must
+//! not be a `Rooted`: the next host function to return would unroot it. Numbers and vectors are
+//! kept as they are. Other values are held as an [`OwnedVal`], and become a `Rooted` of the
 //! embedder's own scope when they are handed out.
 
 use super::limits::OverLimit;
@@ -16,22 +15,20 @@ use smallvec::SmallVec;
 
 /// How a guest thread ended.
 ///
-/// Acquired from
-/// [`ThreadId::take_exit`](crate::ThreadId::take_exit).
+/// Returned by [`ThreadId::take_exit`](crate::ThreadId::take_exit).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Exit {
     /// Its function returned these values.
     Returned(Vec<Val>),
 
-    /// It trapped, overflowed its stack, ran out of fuel, or a host function
-    /// that it called returned an error or panicked.
+    /// It trapped, overflowed its stack or ran out of fuel, or a host function that it called
+    /// returned an error or panicked.
     ///
-    /// The error is the one that [`Func::call`](crate::Func::call) would have
-    /// returned: it downcasts to [`Trap`](crate::Trap),
-    /// [`WasmBacktrace`](crate::WasmBacktrace) or the host's own error type. If that is
-    /// [`ThrownException`](crate::ThrownException), the exception is the store's
-    /// [pending one](crate::Store::take_pending_exception) once this was taken.
+    /// The error is the one that [`Func::call`](crate::Func::call) would have returned: it
+    /// downcasts to [`Trap`](crate::Trap), [`WasmBacktrace`](crate::WasmBacktrace) or the host's
+    /// own error type. If it is a [`ThrownException`](crate::ThrownException), taking the exit
+    /// makes the exception the store's [pending one](crate::Store::take_pending_exception).
     Trapped(Error),
 
     /// It was stopped by
@@ -40,32 +37,30 @@ pub enum Exit {
     /// [`RemoteThread::kill`](super::RemoteThread::kill).
     Killed,
 
-    /// It, or its group, had used more than its
-    /// [`ThreadLimits`](crate::preempt::ThreadLimits) allow.
+    /// It or its group used more than its [`ThreadLimits`](crate::preempt::ThreadLimits) allow.
     OverLimit(OverLimit),
 }
 
-/// How a guest thread that was spawned from a
-/// [`TypedFunc`](crate::TypedFunc) ended: see [`Exit`].
+/// How a guest thread spawned from a [`TypedFunc`](crate::TypedFunc) ended: see [`Exit`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum TypedExit<Results> {
     /// Its function returned this.
     Returned(Results),
-    /// As [`Exit::Trapped`].
+    /// See [`Exit::Trapped`].
     Trapped(Error),
-    /// As [`Exit::Killed`].
+    /// See [`Exit::Killed`].
     Killed,
-    /// As [`Exit::OverLimit`].
+    /// See [`Exit::OverLimit`].
     OverLimit(OverLimit),
 }
 
 /// An [`Exit`] that outlives any GC scope.
 pub(super) enum OwnedExit {
-    /// What `func` has returned.
+    /// What `func` returned.
     Returned(Func, Values),
     Trapped(Error),
-    /// As `Trapped`, by this exception.
+    /// Like `Trapped`, with this exception.
     #[cfg(feature = "gc")]
     Threw(Error, OwnedRooted<ExnRef>),
     Killed,
@@ -87,9 +82,8 @@ impl OwnedExit {
     }
 }
 
-/// `error`, which an uncaught exception has made of a guest thread. That is the store's
-/// pending one, of which there is one at a time, so it is put aside until the exit is
-/// taken.
+/// The exit for `error`. If that is an uncaught exception, it is the store's pending one. A
+/// store has only one of these, so it is put aside until the exit is taken.
 pub(super) fn trapped(store: &mut StoreOpaque, error: Error) -> OwnedExit {
     #[cfg(feature = "gc")]
     if error.is::<ThrownException>() {
@@ -133,12 +127,12 @@ pub(super) enum Values {
 }
 
 impl Values {
-    /// Whether `types` are such that [`Values::Raw`] can hold them.
+    /// Whether [`Values::Raw`] can hold values of `types`.
     pub(super) fn are_raw(mut types: impl Iterator<Item = ValType>) -> bool {
         types.all(|ty| ty.is_num() || matches!(ty, ValType::V128))
     }
 
-    /// As the results of `func`, rooted in the store's current scope.
+    /// The values as results of `func`, rooted in the store's current scope.
     fn results_of(&self, store: &mut StoreOpaque, func: Func) -> Vec<Val> {
         match self {
             // Loading a type takes a lock.

@@ -1,4 +1,4 @@
-//! What can be asked of a guest thread by its id.
+//! Operations on a guest thread, by its id.
 
 use super::exit::Exit;
 use super::id::ThreadId;
@@ -14,8 +14,8 @@ use crate::runtime::vm::VMStore;
 use crate::{AsContextMut, StoreContext, StoreContextMut};
 
 impl ThreadId {
-    /// What the thread is doing, and what it has used. `None` once its exit was taken, and
-    /// if there never was such a thread in the store.
+    /// What the thread is doing, and what it has used. `None` if its exit was taken, or if the
+    /// store never had such a thread.
     pub fn info<'a, T: 'static>(
         self,
         store: impl Into<StoreContext<'a, T>>,
@@ -23,19 +23,19 @@ impl ThreadId {
         store.into().0.preempt()?.get(self)
     }
 
-    /// How the thread ended, once: after this the store has forgotten the thread.
+    /// How the thread ended. Taking this makes the store forget the thread.
     ///
-    /// `None` if it has not finished, is detached, its exit was taken before, or there
-    /// never was such a thread in the store.
+    /// `None` if the thread has not finished or is detached, if its exit was taken before, or if
+    /// the store never had such a thread.
     pub fn take_exit(self, mut store: impl AsContextMut) -> Option<Exit> {
         store.as_context_mut().0.take_thread_exit(self)
     }
 
-    /// Ends the thread, wherever it is: it leaves [`Exit::Killed`].
+    /// Ends the thread, wherever it is, with [`Exit::Killed`].
     ///
-    /// During a run (from a host function or a hook) the thread ends before the next
-    /// dispatch, and one on the CPU at the end of its slice. A panic of a hook, or of a
-    /// destructor of a host function's future, unwinds out of this method or of the run.
+    /// During a run (from a host function or a hook), the thread ends before the next dispatch,
+    /// or after its slice if it is on the CPU. If a hook, or a destructor of a host function's
+    /// future, panics, the panic unwinds out of this method or of the run.
     ///
     /// # Errors
     ///
@@ -44,9 +44,9 @@ impl ThreadId {
         shutdown::kill(store.as_context_mut().0, self)
     }
 
-    /// Keeps the thread from being dispatched until it is [resumed](Self::resume). One on
-    /// the CPU goes on until the end of its slice. Suspending a thread twice is the same as
-    /// suspending it once.
+    /// Keeps the thread from being dispatched until it is [resumed](Self::resume). A thread on
+    /// the CPU first finishes its slice. Suspending a thread twice is the same as suspending it
+    /// once.
     ///
     /// # Errors
     ///
@@ -58,7 +58,7 @@ impl ThreadId {
         Ok(())
     }
 
-    /// Makes a suspended thread ready, after those that are ready already.
+    /// Makes a suspended thread ready, behind those already ready.
     ///
     /// # Errors
     ///
@@ -70,12 +70,12 @@ impl ThreadId {
         Ok(())
     }
 
-    /// Gives the thread a slice of its own, from its next dispatch on.
+    /// Gives the thread its own slice, from its next dispatch on.
     ///
     /// # Errors
     ///
-    /// As [`WasmThreads::set_slice`](super::WasmThreads::set_slice), and if there is no such
-    /// thread, or it has finished.
+    /// The same as for [`WasmThreads::set_slice`](super::WasmThreads::set_slice), and if there
+    /// is no such thread, or it has finished.
     pub fn set_slice(self, mut store: impl AsContextMut, slice: Slice) -> Result<()> {
         let store = store.as_context_mut().0;
         store.preemptive_threads()?.set_slice(self, slice)
@@ -91,14 +91,14 @@ impl ThreadId {
         store.preemptive_threads()?.set_params(self, params)
     }
 
-    /// Changes the thread's limits, from its next dispatch on. What it has used so far
-    /// counts. Wall time counts from when it was spawned, or from now if it had no such
-    /// limit before. Where slices are time, this ends the slice of the thread on the CPU.
+    /// Changes the thread's limits, from its next dispatch on. Past use counts. Wall time counts
+    /// from the spawn, or from now if the thread had no wall time limit before. Where slices are
+    /// time, this ends the slice of the thread on the CPU.
     ///
     /// # Errors
     ///
-    /// If a limit is zero, or of fuel and the engine does not count fuel, there is no such
-    /// thread, or it has finished.
+    /// If a limit is zero, there is a fuel limit but the engine does not count fuel, there is no
+    /// such thread, or it has finished.
     pub fn set_limits(self, mut store: impl AsContextMut, limits: ThreadLimits) -> Result<()> {
         let store = store.as_context_mut().0;
         limits.validate(store.engine().tunables().consume_fuel, false)?;
@@ -108,12 +108,12 @@ impl ThreadId {
         Ok(())
     }
 
-    /// Sets the hook that is called once when the thread has finished, however it did:
-    /// during a run or a shutdown, while no thread is on the CPU. It may take the thread's
-    /// exit, kill threads and, except during a shutdown, spawn some. A [detached] thread is
-    /// forgotten after it.
+    /// Sets a hook to call once when the thread has finished, however it ended. It is called
+    /// during a run or a shutdown, while no thread is on the CPU. It may take the thread's exit,
+    /// kill threads and, except during a shutdown, spawn threads. A [detached] thread is
+    /// forgotten after the call.
     ///
-    /// A panic unwinds out of the run or the shutdown.
+    /// A panic in the hook unwinds out of the run or the shutdown.
     ///
     /// # Errors
     ///
@@ -135,8 +135,7 @@ impl ThreadId {
         store.preemptive_threads()?.set_exit_hook(self, hook)
     }
 
-    /// A handle with which any OS thread can kill the thread, or end its slice, during a
-    /// run.
+    /// A handle that lets any OS thread kill the thread, or end its slice, during a run.
     ///
     /// # Errors
     ///

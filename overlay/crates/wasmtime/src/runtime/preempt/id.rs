@@ -1,4 +1,4 @@
-//! The ids of guest threads. `handle.rs` has what can be asked of one.
+//! Ids of guest threads. `handle.rs` has their operations.
 
 use crate::store::StoreId;
 use core::fmt;
@@ -6,21 +6,21 @@ use core::hash::Hasher;
 use core::marker::PhantomData;
 use core::ops::Deref;
 
-/// A guest thread of a store: its handle. Ids are never reused.
+/// A handle to a guest thread of a store. Ids are never reused.
 ///
-/// An id belongs to the store that spawned the thread. In another store it stands for
-/// another thread, or for none.
+/// An id belongs to the store that spawned the thread. In another store it means another thread,
+/// or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ThreadId(pub(super) u64);
 
 impl ThreadId {
-    /// This id as a number: the first thread of a store is 1, the next 2, and so on.
+    /// This id as a number: a store's first thread is 1, the next 2, and so on.
     pub fn as_u64(self) -> u64 {
         self.0
     }
 
-    /// The id whose [`ThreadId::as_u64`] is `id`, for one that was written down. There may
-    /// be no such thread.
+    /// The id whose [`ThreadId::as_u64`] is `id`, such as one that was saved. The thread may not
+    /// exist.
     pub fn from_u64(id: u64) -> ThreadId {
         ThreadId(id)
     }
@@ -32,11 +32,10 @@ impl fmt::Display for ThreadId {
     }
 }
 
-/// A guest thread whose function returns `Results`: its handle, with all that
-/// [`ThreadId`] has.
+/// A handle to a guest thread whose function returns `Results`. Has all methods of [`ThreadId`].
 pub struct TypedThreadId<Results> {
     id: ThreadId,
-    /// The types are those of this store's thread.
+    /// The store whose thread has these types.
     store: StoreId,
     _results: PhantomData<fn() -> Results>,
 }
@@ -54,7 +53,7 @@ impl<Results> TypedThreadId<Results> {
         self.store
     }
 
-    /// The id without the type of the results.
+    /// The id without the result type.
     pub fn id(self) -> ThreadId {
         self.id
     }
@@ -82,8 +81,8 @@ impl<Results> fmt::Debug for TypedThreadId<Results> {
     }
 }
 
-/// Ids count up from 1, so spreading them over the high bits, which is what the
-/// table picks its buckets by, is all the hashing they need.
+/// Ids count up from 1. Spreading them over the high bits, by which the table picks its buckets,
+/// is all the hashing they need.
 #[derive(Default)]
 pub(super) struct IdHasher(u64);
 

@@ -1,4 +1,4 @@
-//! A guest thread as seen from outside: what it does, what it has used.
+//! A guest thread as seen from outside: what it is doing and what it has used.
 
 use super::id::ThreadId;
 use super::limits::ThreadLimits;
@@ -11,15 +11,15 @@ use core::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ThreadState {
-    /// Waits for its turn.
+    /// Waiting for the CPU.
     Ready,
-    /// Is on the CPU, or called the host function which asks.
+    /// On the CPU, or in the host function that is asking.
     Running,
-    /// Waits for something: see [`ThreadInfo::waits_for`].
+    /// Waiting for something: see [`ThreadInfo::waits_for`].
     Parked,
-    /// Was suspended, and waits to be resumed, and perhaps for something else.
+    /// Suspended until it is resumed. It may be waiting for something as well.
     Suspended,
-    /// Has ended, and its exit was not taken yet.
+    /// Ended, but its exit has not been taken yet.
     Finished,
 }
 
@@ -37,35 +37,33 @@ impl fmt::Display for ThreadState {
 
 /// What a guest thread has used so far.
 ///
-/// The figures of a thread that is [`ThreadState::Running`] do not include its
-/// current dispatch, but for `dispatches`.
+/// For a thread that is [`ThreadState::Running`], only `dispatches` includes the current
+/// dispatch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ThreadStats {
-    /// Time between a resume and the suspension after it, summed up. This
-    /// includes host functions that the thread called, and what the OS ran in between. If
-    /// the thread or its group has a limit of CPU time, it is what the OS says that it had
-    /// a CPU.
+    /// Total time from going on the CPU to going off it. This includes host functions that the
+    /// thread called, and whatever the OS ran meanwhile. If the thread or its group has a CPU
+    /// time limit, it is the CPU time that the OS reports instead.
     pub cpu_time: Duration,
-    /// Time since it was spawned in which a run was on. What is neither in `cpu_time`
-    /// nor in `ready_time`, it was suspended or is waiting.
+    /// Time spent in runs since it was spawned. What is in neither `cpu_time` nor `ready_time`
+    /// is time parked or suspended, and its current wait.
     pub wall_time: Duration,
     /// How many times the thread was put on the CPU.
     pub dispatches: u64,
-    /// How many of its slices were ended by the preemption source.
+    /// How many of its slices the preemption source ended.
     pub preemptions: u64,
-    /// How many times it gave the CPU up by itself.
+    /// How many times it gave up the CPU by itself.
     pub yields: u64,
-    /// Time that it was ready and waited for its turn while a run was on: of the
-    /// waits that have ended.
+    /// Time spent ready and waiting for the CPU during runs. Counts only waits that have ended.
     pub ready_time: Duration,
     /// The longest of these waits.
     pub longest_wait: Duration,
-    /// Fuel that it used, and what host functions have
-    /// [charged](crate::Store::set_fuel) it: exact, and independent of how it was interleaved,
-    /// for a thread that has returned. One that has trapped may have used more, by some 256
-    /// units at most of code without loops or calls, and so may one that was killed or
-    /// is suspended where slices are time. Zero where the engine does not count fuel.
+    /// Fuel that it used, and that host functions have [charged](crate::Store::set_fuel) it. For
+    /// a thread that has returned, this is exact and independent of interleaving. One that has
+    /// trapped may have used more, by at most some 256 units of code without loops or calls.
+    /// Where slices are time, so may one that was killed or is off the CPU. Zero if the engine
+    /// does not count fuel.
     pub fuel_consumed: u64,
 }
 
@@ -75,15 +73,15 @@ pub struct ThreadStats {
 pub struct ThreadInfo<'a> {
     /// Its id.
     pub id: ThreadId,
-    /// Its name, if it was given one with [`ThreadOptions::name`](super::ThreadOptions::name).
+    /// Its name, if [`ThreadOptions::name`](super::ThreadOptions::name) gave it one.
     pub name: Option<&'a str>,
     /// What it is doing.
     pub state: ThreadState,
-    /// What it waits for, if it does.
+    /// What it waits for, if anything.
     pub waits_for: Option<WaitFor>,
     /// What it may use before it is preempted.
     pub slice: Slice,
-    /// What it may use in all.
+    /// What it may use in total.
     pub limits: ThreadLimits,
     /// What it has used.
     pub stats: ThreadStats,

@@ -1,17 +1,17 @@
-//! What a guest thread, or a group of them, may use in all.
+//! What a guest thread, or a group of them, may use in total.
 //!
 //! ```text
 //!   dispatch ---- what is left of the budgets bounds the slice ----> timer, fuel
 //!      ^                                                               |
-//!      |  over the soft limit: the hook, and then on                   v
+//!      |  over the soft limit: call the hook                           v
 //!      +------------------------------------------------------ off the CPU: charge
 //!                                                                      |
 //!                                       over the limit: end it <-------+
 //! ```
 //!
-//! Time on the CPU is what the OS says that the OS thread got, where it says so:
-//! the time of a dispatch includes what other processes took. Asking costs a system
-//! call at either end of a dispatch, and is done for threads with such a limit only.
+//! CPU time is what the OS reports for the OS thread, if it reports any: the duration of a
+//! dispatch includes what other processes took. Asking costs a system call at each end of a
+//! dispatch, so this is done only for threads with such a limit.
 
 use super::clock::{Moment, nanos};
 use super::id::ThreadId;
@@ -20,16 +20,15 @@ use crate::runtime::vm::VMStore;
 use core::fmt;
 use core::time::Duration;
 
-/// What is called at a soft limit: the embedder's, of the store's own type.
+/// The embedder's hook for soft limits, for the store's own type.
 pub(super) type LimitHook = Box<dyn FnMut(&mut dyn VMStore, SoftLimit) -> Result<()> + Send + Sync>;
 
-/// What a guest thread may use before it is ended, or its group: see
+/// What a guest thread or its group may use before it is ended: see
 /// [`ThreadOptions::limits`](crate::ThreadOptions::limits) and
 /// [`WasmThreads::set_group_limits`](super::WasmThreads::set_group_limits).
 ///
-/// A *soft* limit calls the hook of
-/// [`WasmThreads::set_soft_limit_hook`](super::WasmThreads::set_soft_limit_hook) once when
-/// it is reached.
+/// Reaching a *soft* limit calls the hook of
+/// [`WasmThreads::set_soft_limit_hook`](super::WasmThreads::set_soft_limit_hook) once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ThreadLimits {
     pub(super) fuel: Option<u64>,
@@ -53,43 +52,43 @@ impl ThreadLimits {
 
     /// Units of fuel. The engine must count fuel.
     ///
-    /// The thread is ended at the first check of fuel that it reaches when it has
-    /// used this much, or when it comes back from a host function or libcall then. One that
-    /// has used more and ends before that is over its limit as well, whatever it has returned.
-    /// A bulk operation on a memory or table is not done if it would take more than is left.
+    /// Once the thread has used this much, it is ended at its next fuel check or when it returns
+    /// from a host function or libcall. A thread that has used more and finishes first is over
+    /// its limit as well, whatever it returned. A bulk operation on a memory or table is refused
+    /// if it would take more than is left.
     ///
-    /// A host function charges its caller for its work by setting the store's fuel to less.
+    /// A host function charges its caller for its work by lowering the store's fuel.
     pub const fn fuel(mut self, units: u64) -> ThreadLimits {
         self.fuel = Some(units);
         self
     }
 
-    /// Units of fuel until the hook is called.
+    /// Units of fuel before the hook is called.
     pub const fn soft_fuel(mut self, units: u64) -> ThreadLimits {
         self.soft_fuel = Some(units);
         self
     }
 
-    /// Time on the CPU: neither while it waits for its turn, nor while the OS runs
-    /// something else. Includes host functions, which are not interrupted: a thread
-    /// in one is ended when that has returned.
+    /// Time on the CPU. Excludes waiting for the CPU, and time in which the OS runs something
+    /// else. Includes host functions, which are not interrupted: a thread in one is ended when
+    /// that returns.
     ///
-    /// Under [`Preemption::Fuel`](crate::Preemption::Fuel) it is looked at when a
-    /// slice is over, and when a host function has returned.
+    /// Under [`Preemption::Fuel`](crate::Preemption::Fuel), this is checked when a slice ends
+    /// and when a host function returns.
     pub const fn cpu_time(mut self, time: Duration) -> ThreadLimits {
         self.cpu_time = Some(time);
         self
     }
 
-    /// Time on the CPU until the hook is called.
+    /// Time on the CPU before the hook is called.
     pub const fn soft_cpu_time(mut self, time: Duration) -> ThreadLimits {
         self.soft_cpu_time = Some(time);
         self
     }
 
-    /// Time since the thread was spawned, whatever it did. A thread that is late
-    /// while no run is on is ended by the next one, and one that is in a host
-    /// function when that has returned. Not for groups.
+    /// Time since the thread was spawned, whatever it did. A thread that exceeds it between runs
+    /// is ended by the next one. A thread in a host function is ended when that returns. Not for
+    /// groups.
     pub const fn wall_time(mut self, time: Duration) -> ThreadLimits {
         self.wall_time = Some(time);
         self
@@ -140,7 +139,7 @@ impl ThreadLimits {
     }
 }
 
-/// The limit that a guest thread was ended for.
+/// The limit for which a guest thread was ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OverLimit {
@@ -148,9 +147,9 @@ pub enum OverLimit {
     Fuel {
         /// What was allowed.
         limit: u64,
-        /// What was used, with what a bulk operation would have that was refused for it.
+        /// What was used, including a bulk operation that was refused for it.
         used: u64,
-        /// Whether by its group.
+        /// Whether it is the group's limit.
         group: bool,
     },
     /// [`ThreadLimits::cpu_time`].
@@ -159,14 +158,14 @@ pub enum OverLimit {
         limit: Duration,
         /// What was used.
         used: Duration,
-        /// Whether by its group.
+        /// Whether it is the group's limit.
         group: bool,
     },
     /// [`ThreadLimits::wall_time`].
     WallTime {
         /// What was allowed.
         limit: Duration,
-        /// How long ago it was spawned.
+        /// Time since it was spawned.
         used: Duration,
     },
 }
@@ -194,17 +193,17 @@ impl fmt::Display for OverLimit {
 
 impl core::error::Error for OverLimit {}
 
-/// The soft limit that a guest thread has reached.
+/// The soft limit that a guest thread reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SoftLimit {
-    /// Who has.
+    /// The thread that reached it.
     pub thread: ThreadId,
-    /// Which one: as if it were a limit.
+    /// The soft limit, in the form of a hard one.
     pub limit: OverLimit,
 }
 
-/// Limits, and what was used of them.
+/// Limits, and what was used so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Budget {
     limits: ThreadLimits,
@@ -212,15 +211,15 @@ pub(super) struct Budget {
     cpu_used: Duration,
     told_of_fuel: bool,
     told_of_cpu: bool,
-    /// What suspended threads may use before anybody looks, in fuel: of a group.
+    /// Fuel that threads off the CPU may use before anybody checks: for groups.
     fuel_held: u64,
 }
 
-/// How much may be used until somebody has to look at the budgets.
+/// How much may be used before somebody must check the budgets.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Allowance {
     pub(super) fuel: Option<u64>,
-    /// As much of it as is for all threads of the group.
+    /// The part of it that all threads of the group share.
     pub(super) group_fuel: Option<u64>,
     pub(super) time: Option<Duration>,
     pub(super) count_cpu_time: bool,
@@ -236,7 +235,7 @@ impl Allowance {
         }
     }
 
-    /// When the time is over that begins `now`, in nanoseconds on the clock.
+    /// When the time that begins `now` is over, in nanoseconds on the clock.
     pub(super) fn end(&self, now: Moment) -> u64 {
         let end = |time| now.as_nanos().saturating_add(nanos(time));
         self.time.map_or(u64::MAX, end)
@@ -274,7 +273,7 @@ impl Budget {
         }
     }
 
-    /// What was used stays used. A soft limit that was raised is told of again.
+    /// What was used stays used. Raising a soft limit rearms its hook.
     pub(super) fn set_limits(&mut self, limits: ThreadLimits) {
         self.limits = limits;
         self.told_of_fuel &= limits.soft_fuel.is_some_and(|soft| soft <= self.fuel_used);
@@ -292,31 +291,31 @@ impl Budget {
         self.cpu_used = self.cpu_used.saturating_add(cpu);
     }
 
-    /// A suspended thread holds this fuel counter.
+    /// A thread off the CPU holds this fuel counter.
     pub(super) fn hold(&mut self, counter: i64) {
         let held = counter.min(0).unsigned_abs();
         self.fuel_held = self.fuel_held.saturating_add(held);
     }
 
-    /// It goes on with it.
+    /// The thread continues with that counter.
     pub(super) fn give_back(&mut self, counter: i64) {
         let held = counter.min(0).unsigned_abs();
         self.fuel_held = self.fuel_held.saturating_sub(held);
     }
 
-    /// What is left of the limit of fuel.
+    /// What is left of the fuel limit.
     pub(super) fn fuel_left(&self) -> Option<u64> {
         let left = self.limits.fuel?.saturating_sub(self.fuel_used);
         Some(self.beside_held(left))
     }
 
-    /// What is left of `fuel` without what suspended threads hold. If that is all, whoever asks
-    /// goes on unit by unit, as they may wait for it.
+    /// What is left of `fuel` without what threads off the CPU hold. If they hold it all, the
+    /// caller continues unit by unit, as they may be waiting for it.
     fn beside_held(&self, fuel: u64) -> u64 {
         fuel.saturating_sub(self.fuel_held).max(fuel.min(1))
     }
 
-    /// The limit that was reached, after which nothing is left.
+    /// The limit that was reached, leaving nothing.
     pub(super) fn over(&self, group: bool) -> Option<OverLimit> {
         self.beyond(
             |used, limit| used >= limit,
@@ -325,7 +324,7 @@ impl Budget {
         )
     }
 
-    /// The limit of which more was used than there was.
+    /// The limit that was exceeded.
     pub(super) fn exceeded(&self, group: bool) -> Option<OverLimit> {
         self.beyond(
             |used, limit| used > limit,
@@ -361,7 +360,7 @@ impl Budget {
         None
     }
 
-    /// The soft limit that it is newly over.
+    /// The soft limit that was newly reached.
     pub(super) fn newly_over_soft(&mut self, group: bool) -> Option<OverLimit> {
         if let Some(limit) = self.limits.soft_fuel
             && !self.told_of_fuel
@@ -388,7 +387,7 @@ impl Budget {
         None
     }
 
-    /// What is left until the next limit. At least 1 each, if it is not over.
+    /// What is left until the next limit. At least 1 each, if not over it.
     pub(super) fn allowance(&self, group: bool) -> Allowance {
         let soft_fuel = self.limits.soft_fuel.filter(|_| !self.told_of_fuel);
         let soft_cpu = self.limits.soft_cpu_time.filter(|_| !self.told_of_cpu);
@@ -404,7 +403,7 @@ impl Budget {
     }
 }
 
-/// How long this OS thread had a CPU. `None` where the OS does not say.
+/// CPU time of this OS thread. `None` if the OS does not report it.
 #[cfg(target_os = "linux")]
 pub(super) fn thread_cpu_time() -> Option<Duration> {
     let mut time = core::mem::MaybeUninit::<libc::timespec>::uninit();

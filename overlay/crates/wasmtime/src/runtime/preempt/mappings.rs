@@ -1,15 +1,15 @@
-//! Memory mappings, of which the kernel allows a process so many and no more.
+//! Memory mappings. The kernel limits how many a process may have.
 //!
-//! A stack that is not pooled takes two, for itself and for the page that guards it. If
-//! guest threads took the last, nothing in the process could go on: an allocation fails, and so
-//! does the report of that. So a thread is not spawned unless enough are left, whoever has
-//! the others: all stores, instances, and the rest of the process count.
+//! A stack that is not pooled takes two: one for itself and one for its guard page. If guest
+//! threads took the last mapping, nothing in the process could go on: allocations fail, and so
+//! does reporting that. So a thread is spawned only if enough are left. All users count: every
+//! store, instances, and the rest of the process.
 //!
-//! Counting them takes milliseconds when there are many. It is done once in a while: more
-//! often the fewer are left.
+//! Counting them takes milliseconds when there are many. It is done once in a while, more often
+//! the fewer are left.
 //!
-//! Rejected: to count the stacks that this crate makes. Where there is an instance for each
-//! thread, its memory takes as many mappings as the stack.
+//! Rejected: counting the stacks that this crate makes. With one instance per thread, the
+//! instance's memory takes as many mappings as the stack.
 
 use super::clock::Moment;
 use crate::prelude::*;
@@ -19,23 +19,22 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::sync::{Mutex, PoisonError};
 
-/// What part of all mappings is kept for the rest of the process.
+/// One part in this many is reserved for the rest of the process.
 const RESERVED_PART: u64 = 16;
 
-/// How many mappings a thread may take, with an instance of its own and what that has, for
-/// counting in time.
+/// How many mappings to assume for a thread, including its own instance, so as to count in time.
 const PER_THREAD: u64 = 16;
 
-/// How long nothing is counted after there were too few.
+/// How long to refuse without counting again after there were too few.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How many threads can be spawned until the mappings are to be counted.
+/// How many threads can be spawned until the mappings are counted again.
 static UNTIL_COUNTED: AtomicI64 = AtomicI64::new(0);
 
-/// Until when none can be spawned, and the error that says why.
+/// Until when spawning is refused, and the count that the error reports.
 static REFUSED: Mutex<Option<(Moment, Counted)>> = Mutex::new(None);
 
-/// The mappings of the process.
+/// The process's mappings.
 #[derive(Clone, Copy)]
 struct Counted {
     used: u64,
@@ -87,7 +86,7 @@ impl Counted {
 
 /// # Errors
 ///
-/// If a stack more would leave too few mappings for the rest of the process.
+/// If one more stack would leave too few mappings for the rest of the process.
 #[inline]
 pub(super) fn ensure_room() -> Result<()> {
     if UNTIL_COUNTED.fetch_sub(1, Ordering::Relaxed) > 0 {
@@ -106,7 +105,7 @@ fn count() -> Result<()> {
     }
     *refused = None;
     let Some(counted) = Counted::now() else {
-        // Then the kernel refuses, at the last one.
+        // The kernel then refuses past the last one.
         UNTIL_COUNTED.store(i64::MAX, Ordering::Relaxed);
         return Ok(());
     };

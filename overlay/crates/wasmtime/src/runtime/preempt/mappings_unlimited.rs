@@ -1,4 +1,4 @@
-//! Memory mappings, where the OS allows a process any number of them.
+//! Memory mappings, where the OS does not limit them per process.
 
 use crate::prelude::*;
 

@@ -6,8 +6,8 @@ use super::slice::Slice;
 use crate::prelude::*;
 use core::time::Duration;
 
-/// Spawns guest threads with a name, a slice, limits and so on, as
-/// [`std::thread::Builder`] does for OS threads.
+/// Spawns guest threads with a name, a slice, limits and so on, like [`std::thread::Builder`]
+/// does for OS threads.
 ///
 /// ```
 /// # use wasmtime::*;
@@ -34,7 +34,7 @@ pub struct ThreadOptions {
     pub(super) name: Option<Box<str>>,
     pub(super) slice: Option<Slice>,
     pub(super) detached: bool,
-    /// What most threads have none of.
+    /// What most threads do not need.
     pub(super) attributes: Option<Box<Attributes>>,
 }
 
@@ -45,7 +45,7 @@ pub(super) struct Attributes {
 }
 
 impl ThreadOptions {
-    /// No name, the store's slice, and an exit that waits to be taken.
+    /// No name, the store's slice, no limits, and not detached.
     pub fn new() -> ThreadOptions {
         ThreadOptions::default()
     }
@@ -61,76 +61,74 @@ impl ThreadOptions {
         self
     }
 
-    /// Gives the thread a slice of its own, which later changes of the store's
-    /// do not touch.
+    /// Gives the thread its own slice, unaffected by later changes to the store's.
     pub fn slice(mut self, slice: Slice) -> Self {
         self.slice = Some(slice);
         self
     }
 
-    /// Its share of the CPU relative to others', for a
-    /// [`ThreadScheduler`](crate::preempt::ThreadScheduler) that looks at it. 1 by default.
+    /// Its share of the CPU relative to other threads, for a
+    /// [`ThreadScheduler`](crate::preempt::ThreadScheduler) that uses it. The default is 1.
     pub fn weight(mut self, weight: u32) -> Self {
         self.attributes().params.weight = weight;
         self
     }
 
-    /// Those with a higher priority go first, for a
-    /// [`ThreadScheduler`](crate::preempt::ThreadScheduler) that looks at it. 0 by default.
+    /// Threads with a higher priority go first, for a
+    /// [`ThreadScheduler`](crate::preempt::ThreadScheduler) that uses it. The default is 0.
     pub fn priority(mut self, priority: i32) -> Self {
         self.attributes().params.priority = priority;
         self
     }
 
-    /// The group that the thread is of: it shares the
-    /// [limits](super::WasmThreads::set_group_limits) of the group, and perhaps its
-    /// share of the CPU. 0, the default, for none.
+    /// The thread's group. The thread shares the group's
+    /// [limits](super::WasmThreads::set_group_limits), and perhaps its share of the CPU. The
+    /// default, 0, means no group.
     pub fn group(mut self, group: u64) -> Self {
         self.attributes().params.group = group;
         self
     }
 
-    /// How soon the thread should be done after it was spawned or woken, in ticks
-    /// (nanoseconds, or units of fuel), for a
-    /// [`ThreadScheduler`](crate::preempt::ThreadScheduler) that looks at it. None by default,
-    /// and not a limit.
+    /// How soon after being spawned or woken the thread should be done, in ticks (nanoseconds or
+    /// units of fuel), for a [`ThreadScheduler`](crate::preempt::ThreadScheduler) that uses it.
+    /// None by default, and not a limit.
     pub fn deadline(mut self, ticks: u64) -> Self {
         self.attributes().params.deadline = Some(ticks);
         self
     }
 
-    /// What the thread may use in all.
+    /// What the thread may use in total.
     pub fn limits(mut self, limits: ThreadLimits) -> Self {
         self.attributes().limits = limits;
         self
     }
 
-    /// [`ThreadLimits::cpu_time`].
+    /// Sets [`ThreadLimits::cpu_time`].
     pub fn cpu_limit(mut self, time: Duration) -> Self {
         let limits = &mut self.attributes().limits;
         *limits = limits.cpu_time(time);
         self
     }
 
-    /// [`ThreadLimits::fuel`].
+    /// Sets [`ThreadLimits::fuel`].
     pub fn fuel_limit(mut self, units: u64) -> Self {
         let limits = &mut self.attributes().limits;
         *limits = limits.fuel(units);
         self
     }
 
-    /// [`ThreadLimits::wall_time`].
+    /// Sets [`ThreadLimits::wall_time`].
     pub fn timeout(mut self, time: Duration) -> Self {
         let limits = &mut self.attributes().limits;
         *limits = limits.wall_time(time);
         self
     }
 
-    /// Whether the thread is forgotten as soon as it ends, however that is.
+    /// Whether the thread is forgotten as soon as it ends, however it ends.
     ///
-    /// Otherwise, which is the default, it counts against
-    /// [`WasmThreads::set_max_threads`](super::WasmThreads::set_max_threads) until its
-    /// exit is taken.
+    /// Otherwise, and by default, it counts against
+    /// [`WasmThreads::set_max_threads`](super::WasmThreads::set_max_threads) until its exit is
+    /// taken.
     pub fn detached(mut self, detached: bool) -> Self {
         self.detached = detached;
         self

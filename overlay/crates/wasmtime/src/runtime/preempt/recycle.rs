@@ -1,5 +1,5 @@
-//! Instances that are used again: a store never frees one, and a guest that starts and
-//! ends threads, each in an instance of its own, would use up any number of them.
+//! Reusing instances. A store never frees one, so a guest that keeps starting and ending
+//! threads, each in its own instance, would use up any number of them.
 
 use super::exit::OwnedVal;
 use super::spawn::in_lifo_scope;
@@ -10,14 +10,14 @@ use core::fmt;
 use core::ptr::NonNull;
 use wasmtime_environ::{EntityRef, PassiveElemIndex};
 
-/// What an instance has of its own: its mutable globals, its tables, and which of its segments
-/// were dropped. An instance can be restored to it, and used again.
+/// An instance's own state: its mutable globals, its tables, and which of its segments were
+/// dropped. The instance can be restored to it and reused.
 pub struct InstanceSnapshot {
     instance: Instance,
     /// The mutable ones.
     globals: Vec<(Global, OwnedVal)>,
     tables: Vec<(Table, Vec<OwnedVal>)>,
-    /// How much is left of each data segment, which `data.drop` has made 0.
+    /// What is left of each data segment. `data.drop` makes it 0.
     data: Vec<u32>,
     /// Whether each passive element segment is still there.
     elements: Vec<bool>,
@@ -85,12 +85,12 @@ impl InstanceSnapshot {
         })
     }
 
-    /// Makes the instance what it was when the snapshot was taken, so that another guest
-    /// thread can use it instead of a new one. Returns whether it is. `false`, with nothing
-    /// changed, if the instance has a memory of its own, a table has grown since, or an
+    /// Restores the instance to its state at the time of the snapshot, so that another guest
+    /// thread can use it instead of a new one. Returns whether it did. Returns `false` and
+    /// changes nothing if the instance has a memory of its own, a table has grown since, or an
     /// element segment was dropped.
     ///
-    /// What the instance imports is not touched. No guest thread should be in it.
+    /// Does not touch what the instance imports. No guest thread should be in the instance.
     ///
     /// # Errors
     ///
@@ -158,7 +158,7 @@ impl StoreOpaque {
         }
     }
 
-    /// Where the context of an instance has the length of a data segment.
+    /// Where an instance's context holds the length of a data segment.
     fn data_length_ptr(&self, id: InstanceId, index: usize) -> Option<NonNull<u32>> {
         let vm = self.instance(id);
         if index >= vm.env_module().runtime_data.len() {

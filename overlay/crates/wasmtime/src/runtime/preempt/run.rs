@@ -1,12 +1,12 @@
 //! A run: the loop that picks, arms, resumes, accounts, requeues.
 //!
 //! ```text
-//!   go --------> end who is to be ended: asked for, out of time        |
-//!                wake whose time it is, or who was woken               |
+//!   go --------> end threads killed or out of time                     |
+//!                wake threads whose alarm or waker fired               |
 //!                  |                                                   |
 //!                pick the next ready thread  <-------------------------+
 //!                  |        |                                          |
-//!                  |        +--- there is none: finished, idle, deadlock
+//!                  |        +--- none ready: finished, idle, deadlock
 //!                  v                                                   |
 //!                arm fuel, epochs and signals for its slice            |
 //!                  |                                                   |
@@ -26,10 +26,10 @@
 //!                               +--------------+--> time up? ---no-----+
 //! ```
 //!
-//! `dispatch.rs` has the thread on the CPU, and `shutdown.rs` the ways in which one is ended.
+//! `dispatch.rs` handles the thread on the CPU, and `shutdown.rs` the ways to end one.
 //!
-//! Who waits while all threads do, or a pending host future keeps the store, is up to
-//! the caller of [`Run::go`]: here the OS thread, in executor.rs an executor's task.
+//! When no thread is ready, or a pending host future keeps the store, the caller of
+//! [`Run::go`] waits: here the OS thread, in executor.rs an executor's task.
 
 use super::budget::Busy;
 use super::clock::Moment;
@@ -51,34 +51,33 @@ use core::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RunSummary {
-    /// Why it is over.
+    /// Why it ended.
     pub end: RunEnd,
     /// How many times a thread was put on the CPU.
     pub dispatches: u64,
-    /// How many slices were ended by the preemption source.
+    /// How many slices the preemption source ended.
     pub preemptions: u64,
     /// How many threads finished.
     pub finished: u64,
     /// How long it took.
     pub elapsed: Duration,
-    /// If it ended with [`RunEnd::Deadlock`], the threads that wait, and for what.
+    /// If it ended with [`RunEnd::Deadlock`], the parked threads and what each waits for.
     pub deadlocked: Vec<(ThreadId, WaitFor)>,
 }
 
-/// Why a run is over.
+/// Why a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RunEnd {
-    /// No thread is left that has not finished.
+    /// Every thread has finished.
     AllFinished,
-    /// The time that it was given is up, and there are threads to run, or that somebody
-    /// may wake.
+    /// The run's time is up, and some thread is ready or may still be woken.
     TimeUp,
-    /// All threads that have not finished are suspended, or wait, and nothing but those
-    /// that are suspended can wake them.
+    /// Every unfinished thread is suspended or parked, and only suspended threads could wake
+    /// the parked ones.
     AllSuspended,
-    /// All threads that have not finished wait, and nothing is known that could wake
-    /// them: see [`RunSummary::deadlocked`].
+    /// Every unfinished thread is parked, and nothing is known that could wake one: see
+    /// [`RunSummary::deadlocked`].
     Deadlock,
 }
 
@@ -97,7 +96,7 @@ impl RunSummary {
 
 pub(super) fn run_for(store: &mut StoreOpaque, time: Duration) -> Result<RunSummary> {
     let start = Moment::now();
-    // A time that the clock cannot hold never comes.
+    // A deadline beyond the clock's range never comes.
     let deadline = start.checked_add(time);
     let mut run = Run::begin(store, start)?;
     run.start_sources(deadline)?;
@@ -111,10 +110,10 @@ pub(super) fn run_for(store: &mut StoreOpaque, time: Duration) -> Result<RunSumm
                 summary.end = end;
                 break;
             }
-            // There is no point at which it is to pause.
+            // This run never pauses.
             Stop::Paused => {}
-            // A host future has borrowed the store. Nobody else may have it, not even
-            // the embedder, so the run cannot end here either.
+            // A host future has borrowed the store. Nobody else may use it, not even the
+            // embedder, so the run cannot end here either.
             Stop::Kept(fiber) => {
                 kept = Some(fiber);
                 if let Some(until) = run.rest_kept(waiter.waker()) {
@@ -132,31 +131,31 @@ pub(super) fn run_for(store: &mut StoreOpaque, time: Duration) -> Result<RunSumm
     Ok(summary)
 }
 
-/// Why [`Run::go`] returns.
+/// Why [`Run::go`] returned.
 pub(super) enum Stop {
     /// The run is over.
     Over(RunEnd),
     /// It is time for a pause.
     Paused,
-    /// A pending host future keeps the store: this thread is to be resumed next.
+    /// A pending host future keeps the store: resume this thread next.
     Kept(Box<StoreFiber<'static>>),
-    /// All threads wait: for what wakes the waker, or until then.
+    /// No thread is ready: wait for the waker, or until this time.
     Idle(Option<Moment>),
 }
 
-/// Whether a run or a shutdown is on, so that there is at most one.
+/// A run or a shutdown in progress. A store has at most one.
 pub(super) struct Run<'a> {
     pub(super) store: &'a mut StoreOpaque,
     /// When the last thread went off the CPU.
     pub(super) now: Moment,
-    /// Whether who runs it is in a host call of a guest's of this store.
+    /// Whether the caller is itself in a host call from a guest of this store.
     in_host: usize,
 }
 
 impl<'a> Run<'a> {
     /// # Errors
     ///
-    /// If one is on already.
+    /// If one is already in progress.
     pub(super) fn begin(store: &'a mut StoreOpaque, now: Moment) -> Result<Run<'a>> {
         let threads = store.preemptive_threads()?;
         if core::mem::take(&mut threads.left_kept) {
@@ -177,10 +176,10 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Goes on with one that a pending host future has kept.
+    /// Continues a run in which a pending host future kept the store.
     pub(super) fn resume(store: &'a mut StoreOpaque, now: Moment) -> Run<'a> {
         if let Some(threads) = store.preempt_mut() {
-            // It is, unless the poll before has failed.
+            // Already set, unless the previous poll failed.
             threads.in_run = true;
             threads.left_kept = false;
         }
@@ -192,30 +191,30 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Whether no more threads can be spawned.
+    /// Sets whether spawning is refused.
     pub(super) fn set_shutting_down(&mut self, shutting_down: bool) {
         if let Some(threads) = self.store.preempt_mut() {
             threads.shutting_down = shutting_down;
         }
     }
 
-    /// Whether it counts as one with something to do.
+    /// Sets whether this run counts as busy.
     pub(super) fn set_busy(&mut self, busy: Option<Busy>) {
         if let Some(threads) = self.store.preempt_mut() {
             threads.busy = busy;
         }
     }
 
-    /// Starts what ends slices, until `end`.
+    /// Starts the preemption source, until `end`.
     ///
     /// # Errors
     ///
-    /// If the OS refuses what it takes.
+    /// If the OS refuses what that needs.
     pub(super) fn start_sources(&mut self, end: Option<Moment>) -> Result<()> {
         self.store.begin_run(end)?;
         if let Some(threads) = self.store.preempt_mut() {
             if threads.preemption != Preemption::Fuel {
-                // The first slice is not to pay for what it took to get here.
+                // Do not charge this setup to the first slice.
                 self.now = Moment::now();
             }
             threads.start_run(self.now);
@@ -223,7 +222,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Stops what ends slices, and leaves the thread on the CPU that keeps the store.
+    /// Stops the preemption source, and leaves the thread that keeps the store on the CPU.
     pub(super) fn leave_kept(mut self) {
         if let Some(threads) = self.store.preempt_mut() {
             threads.left_kept = true;
@@ -240,13 +239,13 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Runs threads in turns, first the one whose fiber was `kept`, until the run is
-    /// over, at `deadline` at the latest, or all wait, or it is to pause, or one keeps
-    /// the store. Then `waker` is woken as soon as there is more to do.
+    /// Runs threads in turn, starting with the one whose fiber was `kept`. Returns when the
+    /// run is over (at `deadline` at the latest), no thread is ready, the `pause` is due, or
+    /// a thread keeps the store. `waker` is then woken as soon as there is more to do.
     ///
     /// # Errors
     ///
-    /// If the embedder's policy has made no sense.
+    /// If the embedder's policy gives an invalid answer.
     pub(super) fn go(
         &mut self,
         mut kept: Option<Box<StoreFiber<'static>>>,
@@ -309,7 +308,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// What to do while no thread is ready: `None` if there is something by now.
+    /// What to do when no thread is ready: `None` if there is work by now.
     fn rest(
         &mut self,
         deadline: Option<Moment>,
@@ -325,16 +324,15 @@ impl<'a> Run<'a> {
                 false => None,
             };
         }
-        // The last one who could may have woken one since.
+        // The last possible waker may have woken a thread since the check above.
         if threads.remote.anybody_woken() || threads.remote.anything_asked() {
             return None;
         }
         Some(Stop::Over(self.end(summary)))
     }
 
-    /// What is to be done while a pending host future keeps the store: have `waker` woken
-    /// when its thread is to be ended, and look again at the time that is returned, if
-    /// there is one. `None` if there is something to do by now.
+    /// Prepares to wait while a pending host future keeps the store. `waker` is woken if the
+    /// thread is killed. Returns when to look again, if ever. `None` if there is work by now.
     pub(super) fn rest_kept(&self, waker: &Waker) -> Option<Option<Moment>> {
         let threads = self.store.preempt()?;
         let id = threads.running()?.id;
@@ -342,8 +340,8 @@ impl<'a> Run<'a> {
         sleeps.then(|| threads.timeout_of(id))
     }
 
-    /// How the thread that keeps the store is to be ended, if it is. Nobody else can be:
-    /// that runs host code, and the store is borrowed.
+    /// How the thread that keeps the store must end, if it must. No other thread can be ended
+    /// now: that runs host code, and the store is borrowed.
     fn end_of_kept(&self) -> Option<OwnedExit> {
         let threads = self.store.preempt()?;
         let id = threads.running()?.id;
@@ -354,12 +352,12 @@ impl<'a> Run<'a> {
         over.map(OwnedExit::OverLimit)
     }
 
-    /// Why the run is over, if it is over now.
+    /// Why the run ended, if it ends now.
     fn end(&self, summary: &mut RunSummary) -> RunEnd {
         let Some(threads) = self.store.preempt().filter(|threads| threads.anyone_live()) else {
             return RunEnd::AllFinished;
         };
-        // In this order: who gives a waker back may have woken it before.
+        // The order matters: a waker may be woken just before it is given back.
         if threads.anyone_ready()
             || threads.anyone_may_be_woken()
             || threads.remote.anybody_woken()
@@ -374,7 +372,7 @@ impl<'a> Run<'a> {
         RunEnd::Deadlock
     }
 
-    /// The run has slept.
+    /// Called after the run has slept.
     pub(super) fn wake_up(&mut self) {
         self.now = Moment::now();
         if let Some(threads) = self.store.preempt() {

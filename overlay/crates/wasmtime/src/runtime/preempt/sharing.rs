@@ -1,8 +1,8 @@
-//! What guest threads would share: found before a thread is spawned, and refused.
+//! Finds what a new guest thread would share with others, and refuses to spawn it.
 //!
-//! WebAssembly lets others change what a thread sees in `shared` memories only. A
-//! thread can be preempted between any two instructions, so two of them must have
-//! no other memory, mutable global or table in common (docs/semantics.md).
+//! WebAssembly lets others change only `shared` memories under a thread. A thread can be
+//! preempted between any two instructions, so two threads may share `shared` memories and no
+//! other memory, mutable global or table (docs/semantics.md).
 //!
 //! ```text
 //!   spawn f ---> instance of f ---> its footprint, computed once:
@@ -15,9 +15,9 @@
 //!   insert:  users[item] += 1          finish:  users[item] -= 1
 //! ```
 //!
-//! Items are numbered as they are found, so that a spawn looks at a list of numbers
-//! and hashes nothing. Who the other user is gets looked up for the error only.
-//! Threads that may share count as users too: for when sharing is forbidden again.
+//! Items are numbered as they are found, so a spawn scans a list of numbers and hashes nothing.
+//! The other user is looked up only for the error. Threads that may share count as users too, in
+//! case sharing is forbidden again.
 
 use crate::prelude::*;
 use crate::runtime::vm::{ExportMemory, Instance, VMContext, VMFuncRef, VMOpaqueContext};
@@ -30,23 +30,23 @@ use wasmtime_environ::{
     VMCONTEXT_MAGIC, WasmHeapTopType, WasmValType,
 };
 
-/// A memory, global or table, by the address of its definition. That is stable: what a
-/// store has it keeps.
+/// A memory, global or table, by the address of its definition. The address is stable: a store
+/// never frees these.
 type Definition = usize;
 
 /// The number of a definition.
 type Item = usize;
 
-/// What the threads of a store have in common, and whether they may.
+/// What a store's threads share, and whether they may.
 #[derive(Default)]
 pub(super) struct Sharing {
-    /// Whether threads may share unshared state.
+    /// Whether threads may share more than `shared` memories.
     pub(super) allowed: bool,
-    /// By instance: what its functions can reach, once that is known.
+    /// By instance: what its functions can reach, once computed.
     footprints: Vec<Option<Box<[Item]>>>,
     numbers: HashMap<Definition, Item>,
     definitions: Vec<Definition>,
-    /// By item: how many threads that have not finished can reach it.
+    /// By item: how many unfinished threads can reach it.
     users: Vec<usize>,
 }
 
@@ -71,7 +71,7 @@ impl Sharing {
         self.footprints[index] = Some(footprint);
     }
 
-    /// An item of `footprint` that a thread may not have, as another has it.
+    /// An item of `footprint` that a new thread may not use because another one does.
     fn conflict(&self, footprint: &[Item]) -> Option<Item> {
         if self.allowed {
             return None;
@@ -80,7 +80,7 @@ impl Sharing {
         footprint.iter().find(in_use).copied()
     }
 
-    /// A thread of `instance` is there.
+    /// A new thread is in `instance`.
     pub(super) fn enter(&mut self, instance: InstanceId) {
         for item in self.footprints[instance.index()].iter().flatten() {
             self.users[*item] += 1;
@@ -96,12 +96,12 @@ impl Sharing {
 }
 
 impl StoreOpaque {
-    /// The instance that a thread which calls `func` is to
-    /// [enter](Sharing::enter) and to leave, if it has anything to share.
+    /// The instance that a thread calling `func` must [enter](Sharing::enter) and later leave,
+    /// if it has anything to share.
     ///
     /// # Errors
     ///
-    /// If such a thread would share something with one that has not finished.
+    /// If such a thread would share something with an unfinished one.
     pub(super) fn ensure_nothing_is_shared(&mut self, func: Func) -> Result<Option<InstanceId>> {
         match instance_of_function(func.vm_func_ref(self)) {
             Some(instance) => self.ensure_instance_shares_nothing(instance),
@@ -114,7 +114,7 @@ impl StoreOpaque {
         instance_of_function(func.vm_func_ref(self)) == Some(instance)
     }
 
-    /// As [`ensure_nothing_is_shared`](Self::ensure_nothing_is_shared), of a thread in
+    /// Like [`ensure_nothing_is_shared`](Self::ensure_nothing_is_shared), for a thread in
     /// `instance`.
     pub(super) fn ensure_instance_shares_nothing(
         &mut self,
@@ -148,7 +148,7 @@ impl StoreOpaque {
         })
     }
 
-    /// The error that says what is shared, with whom, and what can be done.
+    /// The error that says what is shared, with whom, and what to do about it.
     fn shared(&mut self, instance: InstanceId, item: Item) -> Error {
         let user = self.user_of(item);
         let user = user.unwrap_or_else(|| "another one".to_string());
@@ -166,7 +166,7 @@ impl StoreOpaque {
     }
 }
 
-/// What the functions of `root` can reach, each once.
+/// What the functions of `root` can reach, without duplicates.
 fn footprint(store: &mut StoreOpaque, root: InstanceId) -> Vec<Definition> {
     let mut seen = HashSet::new();
     let reachable = reachable(store, root).into_iter();
@@ -176,14 +176,14 @@ fn footprint(store: &mut StoreOpaque, root: InstanceId) -> Vec<Definition> {
         .collect()
 }
 
-/// An instance whose code may run when a function of another one is called.
+/// An instance whose code may run when another one's function is called.
 struct Place {
     instance: InstanceId,
-    /// Which of the places imports something of it, and what.
+    /// Which place imports something from it, and what.
     import: Option<(usize, EntityIndex)>,
 }
 
-/// `root`, and the instances behind its imports, theirs, and so on.
+/// `root`, the instances behind its imports, those behind theirs, and so on.
 fn reachable(store: &mut StoreOpaque, root: InstanceId) -> Vec<Place> {
     let mut seen = HashSet::from([root.index()]);
     let mut places = vec![Place {
@@ -205,9 +205,9 @@ fn reachable(store: &mut StoreOpaque, root: InstanceId) -> Vec<Place> {
     places
 }
 
-/// The instances whose functions `instance` can call as it imports them, directly or
-/// by reference: in a table or a constant. Who else has put references into a table
-/// has the table in its own footprint.
+/// The instances whose functions `instance` can call through its imports, directly or by a
+/// reference in a table or a constant. An instance that has put references into a table has that
+/// table in its own footprint.
 fn behind_imports(store: &mut StoreOpaque, instance: InstanceId) -> Vec<(EntityIndex, InstanceId)> {
     let id = store.id();
     let module = store.instance(instance).env_module().clone();
@@ -245,14 +245,14 @@ fn is_function(ty: &WasmValType) -> bool {
     matches!(ty, WasmValType::Ref(ty) if ty.heap_type.top() == WasmHeapTopType::Func)
 }
 
-/// What `instance` itself has, its own and imported, that is not `shared` and can change.
+/// The items of `instance`, its own and imported, that are not `shared` and can change.
 fn items(store: &StoreOpaque, instance: InstanceId) -> Vec<(EntityIndex, Definition)> {
     let id = store.id();
     let instance = store.instance(instance);
     let module = instance.env_module();
     let mut items: Vec<(EntityIndex, Definition)> = Vec::new();
     for (memory, ty) in module.memories.iter() {
-        // There never is anything in one that stays empty.
+        // A memory that stays empty never holds anything.
         if let ExportMemory::Unshared(definition) = instance.get_exported_memory(id, memory)
             && ty.limits.max != Some(0)
         {
@@ -278,16 +278,16 @@ fn items(store: &StoreOpaque, instance: InstanceId) -> Vec<(EntityIndex, Definit
     items
 }
 
-/// `None` for a function of the host.
+/// `None` for a host function.
 fn instance_of_function(func: NonNull<VMFuncRef>) -> Option<InstanceId> {
-    // SAFETY: I17. The function is of the store that is borrowed, and so is there.
+    // SAFETY: I17. The function belongs to the borrowed store, and so is there.
     instance_of_context(unsafe { func.as_ref() }.vmctx.as_non_null())
 }
 
-/// `None` if the context is not that of an instance of a module.
+/// `None` if the context is not a module instance's.
 fn instance_of_context(context: NonNull<VMOpaqueContext>) -> Option<InstanceId> {
-    // SAFETY: I17. The context is of the store that is borrowed, and begins with what
-    // tells its kind. If that is an instance's then it is part of one.
+    // SAFETY: I17. The context belongs to the borrowed store, and begins with what tells its
+    // kind. If that is an instance's, then the context is part of one.
     unsafe {
         if context.as_ref().magic != VMCONTEXT_MAGIC {
             return None;
@@ -297,7 +297,7 @@ fn instance_of_context(context: NonNull<VMOpaqueContext>) -> Option<InstanceId> 
     }
 }
 
-/// `definition` in the words of `root`, by whose functions it can be reached.
+/// `definition` in terms of `root`, whose functions can reach it.
 fn describe(store: &mut StoreOpaque, root: InstanceId, definition: Option<Definition>) -> String {
     let places = reachable(store, root);
     for (at, place) in places.iter().enumerate() {
@@ -323,7 +323,7 @@ fn describe(store: &mut StoreOpaque, root: InstanceId, definition: Option<Defini
     "state".to_string()
 }
 
-/// What kind of item it is, and the name by which the module's author may know it.
+/// The item's kind, and a name by which the module's author may know it.
 fn name(module: &Module, entity: EntityIndex, whose: &str) -> String {
     let (kind, number) = match entity {
         EntityIndex::Memory(i) => ("memory", i.index()),

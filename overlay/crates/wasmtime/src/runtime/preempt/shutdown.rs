@@ -1,18 +1,18 @@
-//! Every way to end guest threads: one by one, at a limit, or all of them.
+//! Every way to end guest threads: one at a time, at a limit, or all at once.
 //!
-//! To end all:
+//! To end them all:
 //!
-//! 1. The shutdown counts as a run, so that the host code that unwinding calls
-//!    (destructors of cancelled futures, hooks) cannot start another. Nor can it spawn
-//!    threads: a hook that did so for each thread that ends would never let it end.
-//! 2. The threads are taken one by one, in the order of their spawning. One that has started
-//!    is resumed with an error at the point where it is suspended, and its stack
-//!    unwinds as for a trap; one that has not returns at once.
+//! 1. The shutdown counts as a run, so host code that unwinding calls (destructors of
+//!    cancelled futures, hooks) cannot start another. Nor can it spawn threads: a hook
+//!    that spawned one for each that ends would keep the shutdown from ending.
+//! 2. Threads are ended one at a time, in spawn order. One that has started is resumed with
+//!    an error where it is suspended, and its stack unwinds as for a trap. One that has
+//!    not started returns at once.
 //! 3. Each leaves `Exit::Killed`. All stacks but one go back to the allocator.
-//! 4. If such host code panics, the others are ended all the same, and the first
-//!    panic goes on to the embedder.
+//! 4. If such host code panics, the remaining threads are still ended. Then the first
+//!    panic continues to the embedder.
 //!
-//! A store that is dropped goes through the same steps, but that a panic stops there.
+//! Dropping a store takes the same steps, except that a panic stops there.
 
 use super::clock::Moment;
 use super::dispatch::OnCpu;
@@ -26,7 +26,7 @@ use crate::prelude::*;
 use crate::store::StoreOpaque;
 use std::panic::{self, AssertUnwindSafe};
 
-/// Ends `id`: at once, or, if a run is on, in it.
+/// Ends `id`: at once, or, during a run, as part of that run.
 ///
 /// # Errors
 ///
@@ -44,7 +44,7 @@ pub(super) fn kill(store: &mut StoreOpaque, id: ThreadId) -> Result<()> {
     Ok(())
 }
 
-/// Returns how many threads were ended.
+/// Ends all threads. Returns how many.
 ///
 /// # Errors
 ///
@@ -61,7 +61,7 @@ pub(super) fn shutdown(store: &mut StoreOpaque) -> Result<usize> {
         let hooks = || run.call_exit_hooks();
         if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(hooks)) {
             panicked.get_or_insert(panic);
-            // There may be more.
+            // There may be more hooks.
             continue;
         }
         let live = run.store.preempt().map_or(Vec::new(), |t| t.live());
@@ -70,15 +70,14 @@ pub(super) fn shutdown(store: &mut StoreOpaque) -> Result<usize> {
         }
         for id in live {
             let Some(thread) = OnCpu::start_ending(run.store, id, run.now) else {
-                // So that this ends.
+                // Or this loop would not end.
                 if let Some(threads) = run.store.preempt_mut() {
                     threads.give_up(id);
                 }
                 continue;
             };
             killed += 1;
-            // After a panic the thread is finished as well, and nothing else was
-            // halfway through a change.
+            // A panic finishes the thread as well, and leaves nothing else half changed.
             let kill = || thread.kill(OwnedExit::Killed);
             match panic::catch_unwind(AssertUnwindSafe(kill)) {
                 Ok(now) => run.now = now,
@@ -98,8 +97,8 @@ pub(super) fn shutdown(store: &mut StoreOpaque) -> Result<usize> {
 }
 
 impl Run<'_> {
-    /// Ends the threads that are to end, and calls the hooks of those that have, until
-    /// there is neither: a hook may ask for the end of more. Returns how many were ended.
+    /// Ends the threads that must end and calls the hooks of those that have, until none are
+    /// left: a hook may ask to end more. Returns how many were ended.
     pub(super) fn end_and_tell(&mut self) -> u64 {
         let mut ended = 0;
         loop {
@@ -115,7 +114,7 @@ impl Run<'_> {
         }
     }
 
-    /// Calls the hooks of the threads that have finished.
+    /// Calls the hooks of finished threads.
     pub(super) fn call_exit_hooks(&mut self) {
         while let Some(threads) = self.store.preempt_mut()
             && let Some(exited) = threads.next_exited()
@@ -131,8 +130,8 @@ impl Run<'_> {
         }
     }
 
-    /// Ends the threads that somebody has asked to end, and those that are over their
-    /// wall time limit. Returns how many.
+    /// Ends the threads that somebody asked to kill, and those over their wall time limit.
+    /// Returns how many.
     fn end_those_due(&mut self) -> u64 {
         let mut ended = 0;
         if let Some(threads) = self.store.preempt()
@@ -156,7 +155,7 @@ impl Run<'_> {
         }
     }
 
-    /// Ends `id` if it is over a limit, and calls the hook if that is a soft one.
+    /// Calls the hook if `id` has reached a soft limit, and ends `id` if it is over a limit.
     /// Returns how many threads were ended.
     pub(super) fn enforce_limits(&mut self, id: ThreadId) -> u64 {
         let Some(threads) = self.store.preempt_mut() else {
@@ -183,7 +182,7 @@ impl Run<'_> {
         }
     }
 
-    /// Ends `id`, wherever it is suspended, if it has not finished.
+    /// Ends `id`, wherever it is suspended, unless it has finished.
     pub(super) fn end_thread(&mut self, id: ThreadId, over: Option<OverLimit>) -> u64 {
         let exit = over.map_or(OwnedExit::Killed, OwnedExit::OverLimit);
         self.end_with(id, exit)
@@ -201,10 +200,10 @@ impl Run<'_> {
 }
 
 impl StoreOpaque {
-    /// The first step of dropping a store, while its data is still there for the
-    /// host code that unwinding may call.
+    /// The first step of dropping a store. The store's data is still there for host code that
+    /// unwinding may call.
     pub(crate) fn drop_preemptive_threads(&mut self) {
-        // A panic of host code has been reported by the panic hook, and must not keep the
+        // The panic hook has already reported a panic in host code. It must not keep the
         // store from being dropped.
         let _ = panic::catch_unwind(AssertUnwindSafe(|| shutdown(self)));
         let threads = self.preempt_mut().take();

@@ -1,4 +1,4 @@
-//! Making a guest thread: a fiber whose body is one call of a Wasm function.
+//! Making a guest thread: a fiber whose body is one call to a Wasm function.
 
 use super::exit::{OwnedVal, Values};
 use super::id::ThreadId;
@@ -17,9 +17,9 @@ impl ThreadOptions {
     ///
     /// # Errors
     ///
-    /// As [`Store::spawn_wasm_thread`](crate::Store::spawn_wasm_thread), and if the slice is
-    /// one that [`WasmThreads::set_slice`](super::WasmThreads::set_slice) would refuse, a
-    /// limit is zero, or one of fuel is asked of an engine that does not count fuel.
+    /// The same as for [`Store::spawn_wasm_thread`](crate::Store::spawn_wasm_thread). Also if
+    /// [`WasmThreads::set_slice`](super::WasmThreads::set_slice) would refuse the slice, a limit
+    /// is zero, or there is a fuel limit but the engine does not count fuel.
     pub fn spawn(
         self,
         mut store: impl AsContextMut,
@@ -32,7 +32,7 @@ impl ThreadOptions {
     }
 }
 
-/// What a guest thread is to call.
+/// The call that a guest thread makes.
 pub(super) struct Call {
     func: Func,
     params: Values,
@@ -68,8 +68,8 @@ pub(super) fn ensure_can_spawn(store: &mut StoreOpaque, options: &ThreadOptions)
     threads.ensure_room(stack_size)
 }
 
-/// Makes a guest thread of `body`, which is in the instance `owner` if that has what no
-/// two may use.
+/// Makes a guest thread that runs `body`. `owner` is its instance, if that has state that no two
+/// threads may share.
 pub(super) fn spawn_fiber<T: 'static>(
     store: &mut StoreContextMut<'_, T>,
     options: ThreadOptions,
@@ -78,7 +78,7 @@ pub(super) fn spawn_fiber<T: 'static>(
 ) -> Result<ThreadId> {
     store.0.ensure_signals_reach_all_code()?;
     store.0.ensure_mappings()?;
-    // What this OS thread needs to run guests takes mappings, too.
+    // This OS thread's own setup for running guests takes mappings, too.
     tls_eager_initialize();
     let body = move |store: &mut StoreInner<T>| {
         StoreContextMut(store)
@@ -97,7 +97,7 @@ pub(super) fn spawn_fiber<T: 'static>(
 }
 
 impl Call {
-    /// A call of `func`, whose type is `ty`, with parameters of that type.
+    /// A call to `func`, whose type is `ty`, with parameters of that type.
     pub(super) fn new(func: Func, ty: &FuncType, params: Values) -> Call {
         Call {
             func,
@@ -109,7 +109,7 @@ impl Call {
 
     /// # Errors
     ///
-    /// If `func` is not of `store`, or `params` are not what it takes.
+    /// If `func` belongs to another store, or `params` do not match its type.
     pub(super) fn checked(store: &mut StoreOpaque, func: Func, params: &[Val]) -> Result<Call> {
         ensure_own_function(store, &func)?;
         let ty = func.load_ty(store);
@@ -133,7 +133,7 @@ impl Call {
         Ok(Call::new(func, &ty, Values::Owned(params)))
     }
 
-    /// Makes the call, on the fiber of the thread.
+    /// Makes the call, on the thread's fiber.
     pub(super) fn run<T: 'static>(self, store: &mut StoreContextMut<'_, T>) -> Result<()> {
         let func = self.func;
         let results = self.call(store)?;
@@ -142,8 +142,8 @@ impl Call {
     }
 
     fn call<T: 'static>(self, store: &mut StoreContextMut<'_, T>) -> Result<Values> {
-        // Parameters stay rooted until the function has them: a call hook may collect
-        // garbage before that.
+        // Parameters stay rooted until the function has them: a call hook may collect garbage
+        // first.
         let mut raw = match &self.params {
             Values::Raw(raw) => raw.clone(),
             Values::Owned(params) => in_lifo_scope(store, |store| {
@@ -187,8 +187,7 @@ pub(super) fn ensure_own_function(store: &StoreOpaque, func: &Func) -> Result<()
     Ok(())
 }
 
-/// Unroots what `f` roots. Nothing in `f` may suspend: the scopes of two threads
-/// would overlap.
+/// Unroots what `f` roots. `f` must not suspend: the scopes of two threads would overlap.
 pub(super) fn in_lifo_scope<T: 'static, R>(
     store: &mut StoreContextMut<'_, T>,
     f: impl FnOnce(&mut StoreContextMut<'_, T>) -> R,

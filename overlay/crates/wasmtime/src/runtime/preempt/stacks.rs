@@ -1,10 +1,9 @@
-//! Stacks of threads that have finished, kept for the next ones.
+//! Stacks of finished threads, kept for new ones.
 //!
-//! A store keeps the last stack that was in use. That is enough for calls, of which there
-//! is one at a time; but many threads finish before the next are spawned, and with the
-//! on-demand allocator a stack is a mapping of its own: system calls and page faults take
-//! ten times as long as all the rest of a short thread. The pooling allocator keeps its
-//! stacks itself.
+//! A store keeps the last stack it used. That is enough for calls, which happen one at a time.
+//! But many threads may finish before the next are spawned, and with the on-demand allocator
+//! each stack is a mapping of its own: system calls and page faults take ten times as long as
+//! all the rest of a short thread. The pooling allocator keeps its stacks itself.
 
 use super::mappings;
 use crate::InstanceAllocationStrategy;
@@ -34,7 +33,7 @@ impl Default for IdleStacks {
 }
 
 impl StoreOpaque {
-    /// A thread is about to be made: it is to find a stack.
+    /// Provides a stack for a thread that is about to be made.
     pub(super) fn offer_idle_stack(&mut self) {
         if self.fiber_async_state_mut().last_fiber_stack().is_none()
             && let Some(threads) = self.preempt_mut()
@@ -46,7 +45,7 @@ impl StoreOpaque {
 
     /// # Errors
     ///
-    /// If the process cannot afford another stack, and one has to be made.
+    /// If a new stack is needed and the process cannot afford one.
     pub(super) fn ensure_mappings(&mut self) -> Result<()> {
         if let InstanceAllocationStrategy::OnDemand = self.engine().config().allocation_strategy
             && self.fiber_async_state_mut().last_fiber_stack().is_none()
@@ -56,8 +55,8 @@ impl StoreOpaque {
         Ok(())
     }
 
-    /// As [`StoreOpaque::offer_idle_stack`], or makes one: for what cannot be undone once
-    /// it turns out that there is none.
+    /// Like [`StoreOpaque::offer_idle_stack`], but makes a stack if none is idle: for operations
+    /// that cannot be undone if one is missing later.
     pub(super) fn ensure_stack(&mut self) -> Result<()> {
         self.offer_idle_stack();
         if self.fiber_async_state_mut().last_fiber_stack().is_none() {
@@ -68,8 +67,8 @@ impl StoreOpaque {
         Ok(())
     }
 
-    /// A thread has finished, and its stack is the store's last. The next to finish
-    /// would replace it.
+    /// A thread has finished and its stack is the store's last. The next to finish would replace
+    /// it.
     pub(super) fn keep_idle_stack(&mut self) {
         if let InstanceAllocationStrategy::OnDemand = self.engine().config().allocation_strategy
             && let Some(threads) = self.preempt()
@@ -82,14 +81,14 @@ impl StoreOpaque {
         }
     }
 
-    /// Keeps at most `max` from now on.
+    /// Keeps at most `max` idle stacks from now on.
     pub(super) fn keep_idle_stacks(&mut self, max: usize) -> Result<()> {
         self.preemptive_threads()?.idle_stacks.max = max;
         self.drop_idle_stacks(max);
         Ok(())
     }
 
-    /// Gives back all but `max`.
+    /// Frees all but `max` idle stacks.
     pub(super) fn drop_idle_stacks(&mut self, max: usize) {
         while let Some(threads) = self.preempt_mut()
             && threads.idle_stacks.stacks.len() > max

@@ -1,11 +1,11 @@
 //! Instances that start on a guest thread.
 //!
-//! Starting an instance is running its guest's code: the start function, and what sets up
-//! globals and segments. In `Instance::new` that is a plain call, which nothing takes the
-//! CPU from. Here the thread that is to use the instance starts it:
+//! Starting an instance runs guest code: the start function, and code that sets up globals and
+//! segments. `Instance::new` makes that a plain call, which nothing preempts. Here the thread
+//! that will use the instance starts it:
 //!
 //! ```text
-//!   spawn_instance:  make the instance, which nobody can get at yet
+//!   spawn_instance:  make the instance, not reachable yet
 //!        |
 //!        v  on the thread
 //!   its startup function, and `_initialize` of a reactor
@@ -25,23 +25,23 @@ use core::future::Future;
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
 
-/// What sets up a reactor of WASI.
+/// Sets up a WASI reactor.
 const INITIALIZE: &str = "_initialize";
 
 impl ThreadOptions {
-    /// Spawns a thread in an instance of its own. The thread makes the instance what
-    /// [`InstancePre::instantiate`] returns. If it exports `_initialize` without parameters
-    /// and results, it is a reactor of WASI, and the thread calls that, as
-    /// [`Linker::module`](crate::Linker::module) does. Then it calls `started` with the
+    /// Spawns a thread in its own instance. The thread first starts the instance, making it what
+    /// [`InstancePre::instantiate`] returns. If the instance exports `_initialize` without
+    /// parameters and results, it is a WASI reactor, and the thread calls that function, as
+    /// [`Linker::module`](crate::Linker::module) does. Then the thread calls `started` with the
     /// instance, and then the function that `started` returns, which must belong to the
     /// instance.
     ///
-    /// So start functions and `_initialize` are preempted, limited and killed like all
-    /// other code of a guest. Nothing interrupts them in `instantiate`: use this for guests
-    /// that are not trusted.
+    /// So start functions and `_initialize` are preempted, limited and killed like all other
+    /// guest code. Nothing interrupts them in `instantiate`: use this method for untrusted
+    /// guests.
     ///
-    /// `started` is host code, as in a host function: no sibling runs meanwhile, whatever
-    /// it calls. Not with [`Config::coredump_on_trap`](crate::Config::coredump_on_trap).
+    /// `started` is host code, like a host function: no sibling runs meanwhile, whatever it
+    /// calls. Not supported with [`Config::coredump_on_trap`](crate::Config::coredump_on_trap).
     ///
     /// ```
     /// # use wasmtime::*;
@@ -72,10 +72,10 @@ impl ThreadOptions {
     ///
     /// # Errors
     ///
-    /// As [`InstancePre::instantiate`], but for what the start function does, and as
-    /// [`ThreadOptions::spawn`]. A trap of the start function or of `_initialize`, an error
-    /// of `started`, or a function that belongs to another instance or takes other
-    /// parameters, is the thread's [`Exit::Trapped`](crate::Exit::Trapped).
+    /// The same as for [`InstancePre::instantiate`], but for what the start function does, and
+    /// as for [`ThreadOptions::spawn`]. The thread ends with
+    /// [`Exit::Trapped`](crate::Exit::Trapped) if the start function or `_initialize` traps,
+    /// `started` fails, or its function belongs to another instance or takes other parameters.
     pub fn spawn_instance<T: 'static>(
         self,
         mut store: impl AsContextMut<Data = T>,
@@ -103,9 +103,9 @@ impl ThreadOptions {
                 instance.start_raw(store)?;
             }
             initialize(store, instance)?;
-            // A guest that the closure calls is not the thread's own code (I1).
+            // Guest code that the closure calls is not the thread's own (I1).
             let not_suspended = suspend::take(store.0);
-            // What the closure returns is rooted until the call has it.
+            // What the closure returns stays rooted until the call has it.
             let call = in_lifo_scope(store, |store| {
                 let (func, params) = started(store.as_context_mut(), instance)?;
                 let call = Call::checked(store.0, func, &params)?;
@@ -130,8 +130,8 @@ fn initialize<T: 'static>(store: &mut StoreContextMut<'_, T>, instance: Instance
     Call::checked(store.0, *function.func(), &[])?.run(store)
 }
 
-/// An instance whose startup function has not been called. Nobody may have it until that
-/// has returned.
+/// An instance whose startup function has not been called. Nobody may use it until that has
+/// returned.
 fn unstarted<T: 'static>(
     store: &mut StoreContextMut<'_, T>,
     pre: &InstancePre<T>,

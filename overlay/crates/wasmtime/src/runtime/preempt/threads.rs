@@ -1,16 +1,16 @@
-//! The guest threads of a store. `threads/state.rs` moves them from state to state.
+//! A store's guest threads. `threads/state.rs` moves them from state to state.
 //!
 //! Who may touch what:
 //!
 //! 1. `threads`, `ready`, `policy` and `running` change only here and in the modules
-//!    below: entry.rs has what is kept of each, scheduling.rs asks the policy, parking.rs
-//!    has those that wait, limiting.rs charges and judges, recording.rs keeps clocks and
-//!    the trace, listing.rs shows.
-//! 2. A `Ready` thread is known to the policy as such and its `fiber` is here. How
-//!    many there are is in `ready`, whatever the policy says.
+//!    below: entry.rs defines the per-thread records, scheduling.rs asks the policy,
+//!    parking.rs parks and wakes, limiting.rs charges and checks limits, recording.rs
+//!    keeps the clocks and the trace, listing.rs reports.
+//! 2. The policy knows that a `Ready` thread is ready, and its `fiber` is here. `ready`
+//!    counts these threads, whatever the policy says.
 //! 3. At most one thread is `Running`. Its fiber is on the stack of
 //!    `dispatch.rs`, which gives it back with arrow 3 or drops it with 4.
-//! 4. An id is given out once. The counter is 64 bits wide and never wraps.
+//! 4. Ids are never reused. The counter is 64 bits wide and never wraps.
 
 use super::budget::Busy;
 use super::clock::Moment;
@@ -47,70 +47,69 @@ pub(crate) use self::entry::Running;
 pub(super) use self::entry::{End, EndWaker, ExitHook, Exited, Off};
 use self::entry::{Paused, Thread};
 
-/// The part of a store that a store without guest threads does not have.
+/// The part of a store that only a store with guest threads has.
 pub(crate) struct PreemptiveThreads {
     threads: HashMap<ThreadId, Thread, BuildHasherDefault<IdHasher>>,
     policy: Policy,
     /// How many threads are `Ready`.
     ready: usize,
-    /// How many have not finished, and so have a stack.
+    /// How many are unfinished, and so have a stack.
     live: usize,
-    /// Ready, but neither counted as such nor in the policy's hands: to that it is
-    /// still running.
+    /// Ready, but not counted in `ready`. To the policy it is still running.
     paused: Option<Paused>,
-    /// Of the thread on the CPU, while there is one.
+    /// The thread on the CPU, while there is one.
     running: Running,
     is_running: bool,
     last_id: u64,
     groups: HashMap<u64, Budget>,
-    /// When parked threads are to be woken.
+    /// When to wake parked threads.
     alarms: BTreeSet<(Moment, ThreadId)>,
-    /// Who waits for the end of whom.
+    /// By thread: the threads that wait for its end.
     joiners: HashMap<ThreadId, BTreeSet<ThreadId>>,
-    /// Whom else to wake at whose end.
+    /// By thread: other wakers to wake at its end.
     end_wakers: HashMap<ThreadId, Vec<Weak<EndWaker>>>,
-    /// Those that have finished and whose hooks are to be called.
+    /// Finished threads whose hooks are yet to be called.
     exited: VecDeque<Exited>,
-    /// The shared memories that nobody else uses, by their address.
+    /// Shared memories that nobody else uses, by address.
     pub(super) own_memories: HashMap<usize, SharedMemory>,
     pub(super) own_all_memories: bool,
-    /// When threads with a wall time limit are over it.
+    /// When threads exceed their wall time limits.
     timeouts: BTreeSet<(Moment, ThreadId)>,
     /// The origin of the clock that policies and traces see, if slices are time.
     start: Moment,
-    /// That clock, if they are fuel: what all threads together have used.
+    /// The same clock, if slices are fuel: what all threads together have used.
     fuel_clock: u64,
-    /// When the run began that is on, and how long all before it took together, in
+    /// When the current run began, and how long all earlier ones took together, in
     /// nanoseconds.
     run_start: Option<Moment>,
     run_time: u64,
     trace: Option<Ring>,
-    /// Whether the trace has the beginning of the run that is on.
+    /// Whether the trace has the beginning of the current run.
     run_is_traced: bool,
-    /// Is told of soft limits.
+    /// Called at soft limits.
     pub(super) limit_hook: Option<LimitHook>,
-    /// What other OS threads ask for.
+    /// Requests from other OS threads.
     pub(super) remote: Arc<Remote>,
 
-    /// The source that ends slices: fixed by the engine.
+    /// The preemption source, fixed by the engine.
     pub(super) preemption: Preemption,
-    /// The slice of a thread that has none of its own.
+    /// The slice of threads that have none of their own.
     pub(super) slice: Slice,
-    /// What keeps slices of fuel from being in step with a guest.
+    /// Keeps slices of fuel from falling into step with a guest.
     pub(super) jitter: Jitter,
     /// How many threads may be in `threads`.
     pub(super) limit: usize,
-    /// How many bytes their stacks may have together.
+    /// How many bytes their stacks may take together.
     pub(super) stack_limit: usize,
-    /// Of those that have finished.
+    /// Stacks of finished threads.
     pub(super) idle_stacks: IdleStacks,
-    /// What they would have in common.
+    /// What they would share.
     pub(super) sharing: Sharing,
-    /// Whether a run or a shutdown is on.
+    /// Whether a run or a shutdown is in progress.
     pub(super) in_run: bool,
-    /// Whether it is a run between two polls of its future, and a thread keeps the store.
+    /// Whether a run's future is between two polls while a thread keeps the store.
     pub(super) left_kept: bool,
-    /// If it is a run as a future that has something to do.
+    /// Set while a run as a future has something to do.
     pub(super) busy: Option<Busy>,
     /// Whether all threads are being ended.
     pub(super) shutting_down: bool,
@@ -120,8 +119,8 @@ pub(crate) struct PreemptiveThreads {
 }
 
 impl PreemptiveThreads {
-    /// How many threads a store may have until
-    /// `WasmThreads::set_max_threads` says otherwise.
+    /// How many threads a store may have unless `WasmThreads::set_max_threads` says
+    /// otherwise.
     const DEFAULT_LIMIT: usize = 10_000;
 
     pub(super) fn new(preemption: Preemption, attention: Attention) -> PreemptiveThreads {
@@ -174,7 +173,7 @@ impl PreemptiveThreads {
 
     /// # Errors
     ///
-    /// If there is no room for one more thread, whose stack has `stack` bytes.
+    /// If there is no room for one more thread with a stack of `stack` bytes.
     pub(super) fn ensure_room(&self, stack: usize) -> Result<()> {
         ensure!(
             !self.shutting_down,
@@ -199,19 +198,18 @@ impl PreemptiveThreads {
         Ok(())
     }
 
-    /// Sets what is called when `id` has finished.
+    /// Sets the hook to call when `id` has finished.
     pub(super) fn set_exit_hook(&mut self, id: ThreadId, hook: ExitHook) -> Result<()> {
         self.live_mut(id, "given a hook")?.extra_mut().exit_hook = Some(hook);
         Ok(())
     }
 
-    /// A thread that has finished and has a hook.
+    /// Takes the next finished thread that has a hook.
     pub(super) fn next_exited(&mut self) -> Option<Exited> {
         self.exited.pop_front()
     }
 
-    /// The first thread that has not finished and is in an instance of which `is_it`
-    /// is true.
+    /// The first unfinished thread in an instance for which `is_it` is true.
     pub(super) fn live_in(&self, is_it: impl Fn(InstanceId) -> bool) -> Option<ThreadInfo<'_>> {
         let threads = self.threads.iter();
         let of_it = threads.filter(|(_, thread)| thread.instance.is_some_and(&is_it));
@@ -228,29 +226,29 @@ impl PreemptiveThreads {
         self.is_dispatched().then_some(&mut self.running)
     }
 
-    /// Whether there is a thread on the CPU, and not one that keeps the store between two
-    /// polls of a run's future: if that was forgotten, plain calls are nobody's.
+    /// Whether a thread is on the CPU. One that keeps the store between two polls of a run's
+    /// future does not count: if that future was leaked, plain calls belong to no thread.
     fn is_dispatched(&self) -> bool {
         self.is_running && !self.left_kept
     }
 
-    /// Whether there is none, finished ones included.
+    /// Whether there are no threads, not even finished ones.
     pub(super) fn is_empty(&self) -> bool {
         self.threads.is_empty()
     }
 
-    /// How many there are, finished ones included.
+    /// How many threads there are, finished ones included.
     pub(super) fn len(&self) -> usize {
         self.threads.len()
     }
 
-    /// Whether a thread waits for the CPU.
+    /// Whether a thread is waiting for the CPU.
     pub(super) fn anyone_ready(&self) -> bool {
         self.ready > 0 || self.paused.is_some()
     }
 
-    /// Whether the running thread's slice has an end: somebody waits for the CPU, or it is
-    /// to be suspended.
+    /// Whether the running thread's slice has an end: another thread is waiting for the CPU,
+    /// or the running one will be suspended.
     pub(super) fn slice_has_end(&self) -> bool {
         let is_suspended = |running: &Running| {
             let thread = self.threads.get(&running.id);
@@ -259,9 +257,9 @@ impl PreemptiveThreads {
         self.ready > 0 || self.running().is_some_and(is_suspended)
     }
 
-    /// When the running thread is to be interrupted, in nanoseconds on the clock: at the end
-    /// of its slice if that has one, or when somebody is to be woken, at `run_end` and at its
-    /// limits at the latest.
+    /// When to interrupt the running thread, in nanoseconds on the clock: at the end of its
+    /// slice if that has one, otherwise at the next alarm; at `run_end` and at its limits at
+    /// the latest.
     pub(super) fn interrupt_at(&self, run_end: u64) -> Option<u64> {
         let running = self.running()?;
         let end = if self.slice_has_end() {
@@ -272,20 +270,20 @@ impl PreemptiveThreads {
         Some(end.min(run_end).min(running.limit_end))
     }
 
-    /// Whether there is a thread that has not finished.
+    /// Whether any thread is unfinished.
     pub(super) fn anyone_live(&self) -> bool {
         self.live > 0
     }
 
-    /// Gives one thread a slice of its own, from its next dispatch on.
+    /// Gives one thread its own slice, from its next dispatch on.
     pub(super) fn set_slice(&mut self, id: ThreadId, slice: Slice) -> Result<()> {
         slice.validate(self.preemption)?;
         self.live_mut(id, "given another slice")?.slice = Some(slice);
         Ok(())
     }
 
-    /// The suspended fibers, for the garbage collector (rule I3). The running
-    /// one's frames are found from the activations of the OS thread.
+    /// The suspended fibers, for the garbage collector (rule I3). It finds the running one's
+    /// frames through the activations of the OS thread.
     #[cfg(feature = "gc")]
     pub(crate) fn fibers_mut(&mut self) -> impl Iterator<Item = &mut StoreFiber<'static>> {
         self.threads
@@ -296,13 +294,13 @@ impl PreemptiveThreads {
 
 impl Drop for PreemptiveThreads {
     fn drop(&mut self) {
-        // I19: from now on nobody has the store's attention.
+        // I19: from now on nobody holds the store's attention.
         self.remote.set_interrupt(Interrupt::None);
     }
 }
 
 impl StoreOpaque {
-    /// The guest threads of this store, made on first use.
+    /// The guest threads of this store, created on first use.
     ///
     /// # Errors
     ///
@@ -324,7 +322,7 @@ impl StoreOpaque {
         }
     }
 
-    /// Takes note of what `func`, the running thread's function, returned.
+    /// Records what `func`, the running thread's function, returned.
     pub(super) fn set_thread_results(&mut self, func: Func, results: Values) {
         if let Some(running) = self.running_thread_mut() {
             running.results = Some((func, results));

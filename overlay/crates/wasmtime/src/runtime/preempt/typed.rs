@@ -1,7 +1,7 @@
 //! Guest threads whose parameters and results are Rust types.
 //!
-//! Values go through the raw representation that `TypedFunc` has for them. What is
-//! raw already is kept like that, so that numbers are never turned into `Val`s.
+//! Values go through the raw representation that `TypedFunc` uses. Values that are raw already
+//! stay raw, so numbers never become `Val`s.
 
 #[cfg(feature = "gc")]
 use super::exit;
@@ -17,12 +17,11 @@ use core::mem::{self, MaybeUninit};
 use core::slice;
 
 impl ThreadOptions {
-    /// As [`ThreadOptions::spawn`], with parameters and results whose types are known to
-    /// Rust.
+    /// Like [`ThreadOptions::spawn`], with parameters and results of Rust types.
     ///
     /// # Errors
     ///
-    /// As [`ThreadOptions::spawn`].
+    /// The same as for [`ThreadOptions::spawn`].
     pub fn spawn_typed<P, R>(
         self,
         mut store: impl AsContextMut,
@@ -38,7 +37,7 @@ impl ThreadOptions {
 }
 
 impl<Results> TypedThreadId<Results> {
-    /// As [`ThreadId::take_exit`]. Also `None` in another store than that of the thread.
+    /// Like [`ThreadId::take_exit`]. Also `None` if the store is not the thread's.
     pub fn take_exit(self, mut store: impl AsContextMut) -> Option<TypedExit<Results>>
     where
         Results: WasmResults,
@@ -117,9 +116,9 @@ fn from_values<T, R: WasmResults>(store: &mut StoreContextMut<'_, T>, values: Va
         bail_bug!("{} results in the room of {room}", raw.len());
     }
     let mut storage = MaybeUninit::<R::ValRawStorage>::uninit();
-    // SAFETY: I11. There is room for this many, that was checked above. The id is
-    // of this store, so these are the results of the function that `R` was
-    // checked against, and they fill the storage.
+    // SAFETY: I11. There is room for this many, as checked above. The id belongs to this store,
+    // so these are the results of the function that `R` was checked against, and they fill the
+    // storage.
     unsafe {
         storage
             .as_mut_ptr()

@@ -1,4 +1,4 @@
-//! What is kept of a thread, and of the one on the CPU.
+//! Per-thread records: `Thread`; `Running` for the current one.
 
 use crate::Func;
 use crate::fiber::StoreFiber;
@@ -19,49 +19,49 @@ use core::time::Duration;
 use std::sync::{Arc, Mutex};
 
 pub(super) struct Thread {
-    /// Boxed, as it moves to the dispatch loop and back.
+    /// Boxed because it moves to the dispatch loop and back.
     pub(super) fiber: Option<Box<StoreFiber<'static>>>,
     pub(super) exit: Option<OwnedExit>,
     pub(super) name: Option<Box<str>>,
     pub(super) slice: Option<Slice>,
     pub(super) detached: bool,
     pub(super) extra: Option<Box<Extra>>,
-    /// Whose state it has to itself, until it has finished.
+    /// The instance whose state it has to itself until it finishes.
     pub(super) instance: Option<InstanceId>,
     pub(super) suspended: bool,
-    /// What it waits for, if it is parked.
+    /// What it waits for, if parked.
     pub(super) park: Option<Box<Park>>,
     pub(super) waker: Option<Arc<ThreadWaker>>,
     /// Its place in the queue of `RoundRobin`, or 0.
     pub(super) place: Place,
     /// When it was spawned, by [`PreemptiveThreads::run_clock`].
     pub(super) spawned: u64,
-    /// Since when it has been ready, by [`PreemptiveThreads::run_clock`].
+    /// When it last became ready, by [`PreemptiveThreads::run_clock`].
     pub(super) ready_since: u64,
     pub(super) usage: Usage,
-    /// The fuel counter that its code may have in a register.
+    /// The fuel counter that its code may hold in a register.
     pub(super) fuel_held: Option<i64>,
 }
 
-/// What most threads have none of.
+/// What most threads do not need.
 #[derive(Default)]
 pub(super) struct Extra {
     pub(super) params: ThreadParams,
     pub(super) budget: Option<Budget>,
-    /// When it was spawned and is to end, if it has a wall time limit.
+    /// When it was spawned and when it must end, if it has a wall time limit.
     pub(super) timeout: Option<(Moment, Moment)>,
     pub(super) exit_hook: Option<ExitHook>,
 }
 
-/// What is called when a thread has finished: the embedder's, of the store's own type.
+/// The embedder's hook for a finished thread, for the store's own type.
 pub(in crate::runtime::preempt) type ExitHook =
     Box<dyn FnOnce(&mut dyn VMStore, ThreadId) + Send + Sync>;
 
-/// A thread that has finished.
+/// A finished thread.
 pub(in crate::runtime::preempt) struct Exited {
     pub(in crate::runtime::preempt) id: ThreadId,
     pub(in crate::runtime::preempt) hook: ExitHook,
-    /// Whether nothing is to be left of it.
+    /// Whether to forget it after the hook.
     pub(in crate::runtime::preempt) detached: bool,
 }
 
@@ -133,49 +133,49 @@ pub(super) enum Start {
     End,
 }
 
-/// The thread on the CPU. Stays where it is, and is written field by field: to move it
-/// would wait for these stores at every dispatch.
+/// The thread on the CPU. It stays in place and is written field by field: moving it would
+/// mean waiting for these stores at every dispatch.
 pub(crate) struct Running {
     pub(in crate::runtime::preempt) id: ThreadId,
     pub(in crate::runtime::preempt) slice: Slice,
-    /// When the slice is over, if it is time: a [`Moment`] in nanoseconds. It goes on
+    /// When the slice is over, if it is time: a [`Moment`] in nanoseconds. The slice goes on
     /// while the thread keeps the store.
     pub(in crate::runtime::preempt) slice_end: u64,
-    /// What is left of its limits, and when somebody has to look at those of time.
+    /// What is left of its limits, and when to check those of time.
     pub(in crate::runtime::preempt) allowance: Allowance,
     pub(in crate::runtime::preempt) limit_end: u64,
-    /// Why it is to be ended as soon as it can be.
+    /// Why it must end as soon as possible.
     pub(in crate::runtime::preempt) over: Option<Box<OverLimit>>,
     pub(super) since: Moment,
     pub(super) cpu_since: Option<Duration>,
-    /// What it has used of the CPU before it went on after keeping the store.
+    /// CPU time used before it last kept the store and then continued.
     pub(super) cpu_before: Duration,
-    /// `VMStoreContext::fuel_consumed` when the fuel was last handed out. What
-    /// it has grown by since is not in `fuel_consumed` yet.
+    /// `VMStoreContext::fuel_consumed` when fuel was last handed out. Growth since then is
+    /// not in `fuel_consumed` yet.
     pub(in crate::runtime::preempt) fuel_armed: i64,
     pub(in crate::runtime::preempt) fuel_consumed: u64,
-    /// The counter that it had when it went off the CPU, if its code counts on it.
+    /// Its counter when it went off the CPU, if its code relies on it.
     pub(in crate::runtime::preempt) fuel_held: Option<i64>,
-    /// Whether it goes on after a pause.
+    /// Whether it continues after a pause.
     pub(in crate::runtime::preempt) was_paused: bool,
-    /// Whether the trace has it on the CPU still.
+    /// Whether the trace still has it on the CPU.
     pub(super) is_seen_on_cpu: bool,
-    /// What it has used of its slice before it was paused, in fuel.
+    /// Fuel of its slice used before the pause.
     pub(in crate::runtime::preempt) used_before: u64,
-    /// Why it suspended.
+    /// Why it left the CPU.
     pub(in crate::runtime::preempt) left: Leave,
-    /// Whether it is in a host call, while it keeps the store and is not resumed.
+    /// Whether it is in a host call, saved while it keeps the store and is not resumed.
     pub(in crate::runtime::preempt) in_host: usize,
-    /// Whether its code may have had the counter in a register then.
+    /// Whether its code may then have had the counter in a register.
     pub(in crate::runtime::preempt) fuel_in_register: bool,
-    /// What it suspended to wait for.
+    /// What it left the CPU to wait for.
     pub(in crate::runtime::preempt) park: Option<Box<Park>>,
-    /// Its function, and what that returned.
+    /// Its function and that function's results.
     pub(super) results: Option<(Func, Values)>,
 }
 
 impl Running {
-    /// Charges it for what was used since the counter was set, which it is now.
+    /// Charges it for the fuel used since the counter was last read. `counter` is its value now.
     #[inline]
     pub(in crate::runtime::preempt) fn count_fuel(&mut self, counter: i64) {
         let used = counter.saturating_sub(self.fuel_armed);
@@ -183,12 +183,12 @@ impl Running {
         self.fuel_armed = counter;
     }
 
-    /// It, or a host function for it, has used this much.
+    /// Charges it for fuel that it, or a host function for it, has used.
     pub(in crate::runtime::preempt) fn charge_fuel(&mut self, units: u64) {
         self.fuel_consumed = self.fuel_consumed.saturating_add(units);
     }
 
-    /// Whether it has used the fuel of its slice, or as much as it was allowed.
+    /// Whether it has used up the fuel of its slice or its allowance.
     #[inline]
     pub(in crate::runtime::preempt) fn fuel_is_spent(&self) -> bool {
         let allowed = self.allowance.fuel;
@@ -196,7 +196,7 @@ impl Running {
             || allowed.is_some_and(|fuel| self.fuel_consumed >= fuel)
     }
 
-    /// What is left of its slice, if that is fuel.
+    /// What is left of its slice, if slices are fuel.
     #[inline]
     pub(in crate::runtime::preempt) fn fuel_of_slice_left(&self) -> Option<u64> {
         match self.slice {
@@ -205,7 +205,7 @@ impl Running {
         }
     }
 
-    /// It is off the CPU before its slice is over.
+    /// Its record for a pause before the end of its slice.
     pub(super) fn paused(&self) -> Option<Paused> {
         Some(Paused {
             id: self.id,
@@ -243,18 +243,18 @@ impl Running {
 
 /// How a thread finishes.
 pub(in crate::runtime::preempt) enum End {
-    /// It has trapped, or its function has left values in [`Running::results`].
+    /// It trapped, or its function left its results in [`Running::results`].
     ByItself(Option<OwnedExit>),
-    /// It was ended so.
+    /// It was ended with this exit.
     Ended(OwnedExit),
 }
 
-/// A thread that was paused: it is the next to be dispatched.
+/// A paused thread, which will be dispatched next.
 pub(super) struct Paused {
     pub(super) id: ThreadId,
-    /// Whether the trace tells of it. That of a pause in the middle of a run does not.
+    /// Whether the trace shows the pause. It does not show one in the middle of a run.
     pub(super) recorded: bool,
-    /// What is left of its slice, and what it has used of that, in fuel.
+    /// What is left of its slice, and what it has used of it, in fuel.
     pub(super) slice: u64,
     pub(super) used: u64,
 }
@@ -263,16 +263,16 @@ pub(super) struct Paused {
 #[derive(Clone, Copy, Debug)]
 pub(in crate::runtime::preempt) struct Off {
     pub(in crate::runtime::preempt) id: ThreadId,
-    /// Whether because its slice was over.
+    /// Whether its slice was over.
     pub(in crate::runtime::preempt) preempted: bool,
     /// Whether it may be over a limit.
     pub(in crate::runtime::preempt) limited: bool,
 }
 
-/// A waker that is woken at a thread's end, unless whoever has this drops it before.
+/// A waker to wake at a thread's end, unless its owner drops it first.
 pub(in crate::runtime::preempt) type EndWaker = Mutex<Waker>;
 
-/// Puts `id` at the end of the queue, if there is one.
+/// Puts `id` at the end of the queue, if the policy has one.
 pub(super) fn enqueue(policy: &mut Policy, id: ThreadId, thread: &mut Thread) {
     if let Policy::RoundRobin(queue) = policy {
         thread.place = queue.push(id);

@@ -1,4 +1,4 @@
-//! Threads and their limits: what they are charged for, and whether they are over.
+//! Thread limits: charging what threads use, and checking it.
 
 use super::{PreemptiveThreads, Running, Thread};
 use crate::prelude::*;
@@ -11,8 +11,8 @@ use core::time::Duration;
 use std::collections::{BTreeSet, HashMap};
 
 impl Thread {
-    /// What it may use in the dispatch that begins `now`, and the limit that it is over
-    /// already.
+    /// What it may use in the dispatch that begins `now`, and any limit it has already
+    /// reached.
     pub(super) fn allowance(
         &self,
         groups: &HashMap<u64, Budget>,
@@ -37,8 +37,8 @@ impl Thread {
         (allowance, over.map(Box::new))
     }
 
-    /// The limit of which it, or its group, has used more than there was: it may have ended
-    /// before anybody looked.
+    /// The limit that it or its group has exceeded. It may have finished before anybody
+    /// checked.
     pub(super) fn exceeded(&self, groups: &HashMap<u64, Budget>, now: Moment) -> Option<OverLimit> {
         self.extra.as_ref()?;
         let own = self.budget().and_then(|budget| budget.exceeded(false));
@@ -46,7 +46,7 @@ impl Thread {
             .or_else(|| self.over_wall_time(now))
     }
 
-    /// The wall time limit that it is over.
+    /// Its wall time limit, if it is over that.
     fn over_wall_time(&self, now: Moment) -> Option<OverLimit> {
         let (spawned, end) = self.extra.as_ref()?.timeout?;
         (end <= now).then(|| OverLimit::WallTime {
@@ -55,7 +55,7 @@ impl Thread {
         })
     }
 
-    /// Accounts for what it has used in the dispatch that ends `now`.
+    /// Charges what it used in the dispatch that ends `now`.
     pub(super) fn charge(
         &mut self,
         running: &Running,
@@ -98,7 +98,7 @@ impl PreemptiveThreads {
         }
     }
 
-    /// It goes on, perhaps on another OS thread.
+    /// The thread continues, perhaps on another OS thread.
     pub(in crate::runtime::preempt) fn keep_on(&mut self, now: Moment) {
         let Some(thread) = self.running().and_then(|r| self.threads.get(&r.id)) else {
             return;
@@ -152,7 +152,7 @@ impl PreemptiveThreads {
         self.groups.entry(group).or_default().set_limits(limits);
     }
 
-    /// How much fuel its limit and that of its group leave the running thread.
+    /// How much fuel the running thread's own limit and its group's leave it.
     pub(in crate::runtime::preempt) fn fuel_limit_left(&self) -> Option<u64> {
         let running = self.running()?;
         let thread = self.threads.get(&running.id)?;
@@ -163,7 +163,7 @@ impl PreemptiveThreads {
         Some(least.saturating_sub(running.fuel_consumed))
     }
 
-    /// The fuel limit that the running thread has reached, or would with so many units more.
+    /// The fuel limit that the running thread has reached, or would reach with `more` units.
     pub(in crate::runtime::preempt) fn beyond_fuel_limit(&self, more: u64) -> Option<OverLimit> {
         let running = self.running()?;
         let thread = self.threads.get(&running.id)?;
@@ -177,7 +177,7 @@ impl PreemptiveThreads {
         own.or_else(|| over(self.groups.get(&thread.group())?, true))
     }
 
-    /// Why `id`, which is off the CPU, is to be ended.
+    /// The limit that `id`, which is off the CPU, must be ended for.
     pub(in crate::runtime::preempt) fn over_limit(&self, id: ThreadId) -> Option<OverLimit> {
         let thread = self.threads.get(&id)?;
         let own = thread.budget().and_then(|budget| budget.over(false));
@@ -195,13 +195,13 @@ impl PreemptiveThreads {
         Some(SoftLimit { thread: id, limit })
     }
 
-    /// When `id` is over its wall time limit, if it has one.
+    /// When `id` exceeds its wall time limit, if it has one.
     pub(in crate::runtime::preempt) fn timeout_of(&self, id: ThreadId) -> Option<Moment> {
         let (_, end) = self.threads.get(&id)?.extra.as_ref()?.timeout?;
         Some(end)
     }
 
-    /// The wall time limit that `id` is over.
+    /// The wall time limit of `id`, if it is over that.
     pub(in crate::runtime::preempt) fn over_wall_time(
         &self,
         id: ThreadId,
@@ -210,7 +210,7 @@ impl PreemptiveThreads {
         self.threads.get(&id)?.over_wall_time(now)
     }
 
-    /// The thread that is over its wall time limit, and that.
+    /// A thread that is over its wall time limit, and that limit.
     pub(in crate::runtime::preempt) fn timed_out(
         &self,
         now: Moment,

@@ -1,4 +1,4 @@
-//! Threads as they are seen from outside.
+//! Threads as seen from outside.
 
 use super::{PreemptiveThreads, Thread};
 use crate::prelude::*;
@@ -7,7 +7,7 @@ use crate::runtime::preempt::info::{ThreadInfo, ThreadState};
 use crate::runtime::preempt::limits::{Budget, ThreadLimits};
 
 impl PreemptiveThreads {
-    /// The threads that have not finished, in the order of their spawning.
+    /// The unfinished threads, in spawn order.
     pub(in crate::runtime::preempt) fn live(&self) -> Vec<ThreadId> {
         let threads = self.threads.iter();
         sorted(
@@ -17,7 +17,7 @@ impl PreemptiveThreads {
         )
     }
 
-    /// Whether there is such a thread, and it has not finished.
+    /// Whether there is such a thread, and it is unfinished.
     pub(in crate::runtime::preempt) fn is_live(&self, id: ThreadId) -> bool {
         let thread = self.threads.get(&id);
         thread.is_some_and(|thread| thread.exit.is_none())
@@ -32,7 +32,7 @@ impl PreemptiveThreads {
         Some(self.info(id, self.threads.get(&id)?))
     }
 
-    /// All threads, in the order of their spawning.
+    /// All threads, in spawn order.
     pub(in crate::runtime::preempt) fn list(&self) -> impl Iterator<Item = ThreadInfo<'_>> {
         let ids = sorted(self.threads.keys().copied());
         ids.into_iter().filter_map(|id| self.get(id))
@@ -65,7 +65,7 @@ impl PreemptiveThreads {
     }
 }
 
-/// In the order of their spawning.
+/// In spawn order.
 fn sorted(ids: impl Iterator<Item = ThreadId>) -> Vec<ThreadId> {
     let mut ids: Vec<ThreadId> = ids.collect();
     ids.sort_unstable();

@@ -1,4 +1,4 @@
-//! Threads that wait: parking and waking them, and finding those that nobody can wake.
+//! Parking and waking threads, and finding those that nobody can wake.
 
 use super::entry::EndWaker;
 use super::{PreemptiveThreads, Thread};
@@ -13,7 +13,7 @@ use core::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, PoisonError, Weak};
 
 impl Thread {
-    /// What it waits for, if it is parked.
+    /// What it waits for, if parked.
     pub(super) fn waits_for(&self) -> Option<WaitFor> {
         let park = self.park.as_ref()?;
         Some(match (park.atomic, park.until) {
@@ -27,18 +27,18 @@ impl Thread {
         })
     }
 
-    /// Whether somebody else has its waker.
+    /// Whether somebody else holds its waker.
     fn has_lent_its_waker(&self) -> bool {
         let waker = self.waker.as_ref();
         let lent = waker.is_some_and(|waker| Arc::strong_count(waker) > 1);
-        // Who has given it back may have woken it before that, which is then seen.
+        // Its last holder may have woken it first. This makes that wake visible.
         fence(Ordering::Acquire);
         lent
     }
 }
 
 impl PreemptiveThreads {
-    /// The waker of the running thread, made on first use.
+    /// The running thread's waker, created on first use.
     pub(in crate::runtime::preempt) fn running_waker(&mut self) -> Option<Arc<ThreadWaker>> {
         let id = self.running()?.id;
         let remote = &self.remote;
@@ -47,8 +47,8 @@ impl PreemptiveThreads {
         Some(waker.get_or_insert_with(new).clone())
     }
 
-    /// The second half of arrow 3, for a thread that waits. Returns whether it does: it
-    /// may have been woken since it last looked.
+    /// The second half of arrow 3, for a thread that waits. Returns whether it parked: it may
+    /// have been woken since it last looked.
     pub(super) fn park(&mut self, id: ThreadId, park: Box<Park>) -> bool {
         let thread = self.threads.get(&id);
         let waker = thread.and_then(|thread| thread.waker.as_ref());
@@ -68,8 +68,8 @@ impl PreemptiveThreads {
         true
     }
 
-    /// The thread waits no more, whether or not it becomes ready by that. Returns
-    /// whether it did.
+    /// Ends the thread's wait, whether or not that makes it ready. Returns whether it was
+    /// parked.
     pub(super) fn unpark(&mut self, id: ThreadId) -> bool {
         let Some(park) = self
             .threads
@@ -92,14 +92,14 @@ impl PreemptiveThreads {
         true
     }
 
-    /// Returns whether `id` has become ready, of which the policy was not told.
+    /// Returns whether `id` became ready. The policy has not been notified of that.
     fn wake(&mut self, id: ThreadId, now: Option<Moment>) -> bool {
         if !self.unpark(id) {
             return false;
         }
         let run_clock = self.run_clock(now);
         match self.threads.get_mut(&id) {
-            // Whoever suspended it is to resume it.
+            // A suspended thread must also be resumed.
             Some(thread) if thread.is_ready() => thread.ready_since = run_clock,
             _ => return false,
         }
@@ -108,7 +108,7 @@ impl PreemptiveThreads {
         true
     }
 
-    /// Wakes `ids`. The policy, which may panic, is told when all of them are awake.
+    /// Wakes `ids`, and then notifies the policy, which may panic.
     fn wake_all(&mut self, mut ids: Vec<ThreadId>, now: Option<Moment>) {
         ids.retain(|id| self.wake(*id, now));
         self.tell_of_woken(ids, now);
@@ -120,7 +120,7 @@ impl PreemptiveThreads {
         }
     }
 
-    /// Wakes those that were woken by a waker, and, if `now` is given, whose time it is.
+    /// Wakes threads whose waker was woken and, if `now` is given, those whose time has come.
     pub(in crate::runtime::preempt) fn wake_those_due(&mut self, now: Option<Moment>) {
         if self.remote.anybody_woken() {
             let woken = self.remote.take_woken();
@@ -135,7 +135,8 @@ impl PreemptiveThreads {
         }
     }
 
-    /// Whether anybody is to be ended, woken or told of before the next dispatch. Cheap.
+    /// Whether anybody must be ended, woken or reported as ended before the next dispatch.
+    /// Cheap.
     #[inline]
     pub(in crate::runtime::preempt) fn anything_due(&self, now: Moment) -> bool {
         self.remote.anything_asked()
@@ -145,18 +146,18 @@ impl PreemptiveThreads {
             || self.next_timeout().is_some_and(|end| end <= now)
     }
 
-    /// When the first thread is to be woken.
+    /// When to wake the first thread.
     pub(in crate::runtime::preempt) fn next_alarm(&self) -> Option<Moment> {
         self.alarms.first().map(|(until, _)| *until)
     }
 
-    /// When the first thread is over its wall time limit.
+    /// When the first thread exceeds its wall time limit.
     pub(in crate::runtime::preempt) fn next_timeout(&self) -> Option<Moment> {
         self.timeouts.first().map(|(end, _)| *end)
     }
 
-    /// Wakes those that wait for the end of `id`. Returns the threads among them that have
-    /// become ready, of which the policy was not told.
+    /// Wakes those that wait for the end of `id`. Returns the threads that became ready. The
+    /// policy has not been notified of them.
     pub(super) fn wake_joiners(&mut self, id: ThreadId, now: Moment) -> Vec<ThreadId> {
         let mut joiners = Vec::new();
         if !self.joiners.is_empty() {
@@ -173,20 +174,20 @@ impl PreemptiveThreads {
         joiners
     }
 
-    /// Wakes `waker` at the end of `id`, which is live.
+    /// Has `waker` woken at the end of `id`, which is live.
     pub(in crate::runtime::preempt) fn wake_at_end(&mut self, id: ThreadId, waker: &Arc<EndWaker>) {
         let wakers = self.end_wakers.entry(id).or_default();
         if wakers.len() == wakers.capacity() {
-            // Room for as many again, so that this is seldom.
+            // Room for as many again, so that this is rare.
             wakers.retain(|waker| waker.strong_count() > 0);
             wakers.reserve(wakers.len() + 8);
         }
         wakers.push(Arc::downgrade(waker));
     }
 
-    /// Whether a parked thread may be woken and go on, as far as is known: by its time, by
-    /// whoever has its waker, by somebody else who uses the same shared memory, or by the
-    /// end of a thread that has a wall time limit.
+    /// Whether some parked thread may be woken and run, as far as is known: by its alarm, by a
+    /// holder of its waker, by another user of the same shared memory, or by the end of a thread
+    /// with a wall time limit.
     pub(in crate::runtime::preempt) fn anyone_may_be_woken(&self) -> bool {
         let is_suspended = |id: &ThreadId| self.threads.get(id).is_some_and(|t| t.suspended);
         let will_end = |id: &ThreadId| {
@@ -204,7 +205,7 @@ impl PreemptiveThreads {
         self.alarms.iter().any(|(_, id)| !is_suspended(id)) || self.threads.values().any(may)
     }
 
-    /// Whether a thread is neither running nor ready, while one is running.
+    /// Whether a thread is neither running nor ready. For use while one is running.
     #[cfg(feature = "threads")]
     fn anyone_blocked(&self) -> bool {
         self.live > self.ready + 1
@@ -216,7 +217,7 @@ impl PreemptiveThreads {
         self.threads.values().any(suspended)
     }
 
-    /// The parked threads, in the order of their spawning, and what each waits for.
+    /// The parked threads and what each waits for, in spawn order.
     pub(in crate::runtime::preempt) fn parked(&self) -> Vec<(ThreadId, WaitFor)> {
         let waits_for = |id: ThreadId| Some((id, self.threads.get(&id)?.waits_for()?));
         self.live().into_iter().filter_map(waits_for).collect()
@@ -224,8 +225,7 @@ impl PreemptiveThreads {
 }
 
 impl StoreOpaque {
-    /// Whether nobody but guest threads of this store notifies waiters of the shared
-    /// memory at `base`.
+    /// Whether only guest threads of this store notify waiters of the shared memory at `base`.
     #[cfg(feature = "threads")]
     pub(in crate::runtime::preempt) fn threads_own_memory(&self, base: usize) -> bool {
         self.preempt().is_some_and(|threads| {
@@ -233,7 +233,7 @@ impl StoreOpaque {
         })
     }
 
-    /// The running thread is about to wake others: they need not interrupt it.
+    /// The running thread is about to wake others, which need not interrupt it.
     #[cfg(feature = "threads")]
     pub(crate) fn start_waking_guest_threads(&mut self) {
         if let Some(threads) = self.preempt()
@@ -244,7 +244,7 @@ impl StoreOpaque {
         }
     }
 
-    /// The running thread may have woken others, which are ready now.
+    /// The running thread may have woken others, which are now ready.
     #[cfg(feature = "threads")]
     pub(crate) fn finish_waking_guest_threads(&mut self) {
         let Some(threads) = self.preempt_mut() else {
@@ -256,14 +256,14 @@ impl StoreOpaque {
         threads.wake_those_due(None);
         if threads.ready == 0 {
             threads.remote.set_alone(true);
-            // Another OS thread may have woken one meanwhile, and not have interrupted.
+            // Another OS thread may have woken one meanwhile without interrupting.
             threads.wake_those_due(None);
         }
         self.running_is_alone_no_more();
     }
 
-    /// A thread has become ready, perhaps beside one that had the CPU to itself, or that
-    /// one is to be suspended.
+    /// A thread has become ready, perhaps beside one that had the CPU to itself, or the running
+    /// thread must be suspended.
     pub(in crate::runtime::preempt) fn running_is_alone_no_more(&mut self) {
         if let Some(threads) = self.preempt()
             && threads.is_running

@@ -1,4 +1,4 @@
-//! Threads and their clocks, and the record of what happened to them.
+//! The clocks, and the trace of what happened to threads.
 
 use super::PreemptiveThreads;
 use crate::prelude::*;
@@ -20,7 +20,7 @@ impl PreemptiveThreads {
         now.since(self.start)
     }
 
-    /// The clock that goes while a run is on, in nanoseconds.
+    /// The clock that ticks only during runs, in nanoseconds.
     #[inline]
     pub(super) fn run_clock(&self, now: Option<Moment>) -> u64 {
         let in_run = self
@@ -36,7 +36,7 @@ impl PreemptiveThreads {
         self.record(Some(now), None, Traced::RunStarted);
     }
 
-    /// The run, or what ends threads without one, is over.
+    /// The run, or a kill or shutdown outside one, is over.
     pub(in crate::runtime::preempt) fn end_run(&mut self, now: Moment) {
         self.run_time = self.run_clock(Some(now));
         self.run_start = None;
@@ -81,8 +81,7 @@ impl PreemptiveThreads {
         }
     }
 
-    /// What the thread that is on the CPU, or was last, has used in this dispatch, in
-    /// ticks.
+    /// What the current or last thread on the CPU has used in this dispatch, in ticks.
     pub(super) fn used(&self, now: Moment) -> u64 {
         match self.preemption {
             Preemption::Fuel => {
@@ -95,7 +94,7 @@ impl PreemptiveThreads {
 
     /// # Errors
     ///
-    /// If there is no memory for it. The trace is as it was then.
+    /// If there is not enough memory. The trace is then unchanged.
     pub(in crate::runtime::preempt) fn set_trace(&mut self, capacity: usize) -> Result<()> {
         self.trace = match capacity {
             0 => None,

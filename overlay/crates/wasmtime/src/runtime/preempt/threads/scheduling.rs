@@ -1,4 +1,4 @@
-//! Threads and their policy: who is told of what, and asked.
+//! Notifying the policy of changes, and asking it for the next thread.
 
 use super::PreemptiveThreads;
 use super::entry::enqueue;
@@ -9,7 +9,7 @@ use crate::runtime::preempt::policy::{Pick, Policy, ThreadParams, ThreadSchedule
 use core::any::Any;
 
 impl PreemptiveThreads {
-    /// Tells the embedder's policy, if there is one.
+    /// Notifies the embedder's policy, if there is one.
     pub(super) fn tell(
         &mut self,
         now: Option<Moment>,
@@ -24,13 +24,13 @@ impl PreemptiveThreads {
         }
     }
 
-    /// The thread whose turn it is, and for how many ticks if the policy has said so.
+    /// The thread whose turn it is, and its slice in ticks if the policy chose one.
     pub(super) fn pick(&mut self, now: Moment) -> Result<Option<(ThreadId, Option<u64>)>> {
         if let Some(paused) = &self.paused {
             return Ok(Some((paused.id, None)));
         }
         if let Policy::RoundRobin(queue) = &mut self.policy {
-            // If there are as many places as ready threads, all are places.
+            // If the queue is as long as there are ready threads, no place is stale.
             let all_are_places = queue.len() == self.ready;
             while let Some((place, id)) = queue.pop() {
                 if all_are_places {
@@ -65,7 +65,7 @@ impl PreemptiveThreads {
 
     /// # Errors
     ///
-    /// If a policy must not pick `id`, saying why.
+    /// If `id` is not ready, with the reason.
     pub(super) fn ensure_ready(&self, id: ThreadId) -> Result<()> {
         let why = match self.threads.get(&id) {
             Some(thread) if thread.is_ready() => return Ok(()),
@@ -81,13 +81,12 @@ impl PreemptiveThreads {
         )
     }
 
-    /// Whether anybody is to be told of what happens.
+    /// Whether a trace or an embedder's policy follows what happens.
     pub(super) fn is_watched(&self) -> bool {
         self.trace.is_some() || matches!(self.policy, Policy::Custom(_))
     }
 
-    /// Replaces the policy, and tells the new one of all threads, in the order of
-    /// their spawning.
+    /// Replaces the policy, and notifies the new one of all threads, in spawn order.
     pub(in crate::runtime::preempt) fn set_policy(&mut self, policy: Policy) {
         self.policy = policy;
         if self.paused.take().is_some() {
@@ -113,7 +112,7 @@ impl PreemptiveThreads {
 
     /// # Errors
     ///
-    /// While a run is on.
+    /// During a run.
     pub(in crate::runtime::preempt) fn ensure_no_run(&self, what: &str) -> Result<()> {
         ensure!(
             !self.in_run,

@@ -1,4 +1,4 @@
-//! The states of guest threads, and what moves a thread from one to another.
+//! The states of guest threads, and the transitions between them.
 //!
 //! ```text
 //!                          (1) spawned
@@ -32,12 +32,12 @@
 //! |---|---|
 //! | 1 | [`PreemptiveThreads::insert`] |
 //! | 2 | [`PreemptiveThreads::start_next`] |
-//! | 3 | [`PreemptiveThreads::stop_running`]; to `Blocked` if it waits for something (parked), or was suspended meanwhile |
+//! | 3 | [`PreemptiveThreads::stop_running`]; to `Blocked` if it parked or was suspended meanwhile |
 //! | 4 | [`PreemptiveThreads::finish`] |
-//! | 5 | [`PreemptiveThreads::start_ending`] and then 4: the host code that unwinding calls sees whose it is |
+//! | 5 | [`PreemptiveThreads::start_ending`] then 4, so that host code called by unwinding sees which thread it runs for |
 //! | 6 | [`PreemptiveThreads::take_exit`] |
 //! | 7 | [`PreemptiveThreads::suspend`] |
-//! | 8 | [`PreemptiveThreads::resume`], if it was suspended, and `wake` (parking.rs), if it was parked. A thread that is both needs both |
+//! | 8 | [`PreemptiveThreads::resume`] if it was suspended, `wake` (parking.rs) if it was parked. A thread that is both needs both |
 
 use super::PreemptiveThreads;
 use super::entry::{End, Exited, Extra, Off, Start, Thread, Usage, enqueue};
@@ -116,7 +116,7 @@ impl PreemptiveThreads {
         id
     }
 
-    /// Counts `id` as ready, and puts it at the end of the queue.
+    /// Counts `id` as ready and puts it at the end of the queue.
     pub(super) fn make_ready(&mut self, id: ThreadId) {
         if let Some(thread) = self.threads.get_mut(&id) {
             self.ready += 1;
@@ -128,7 +128,7 @@ impl PreemptiveThreads {
     ///
     /// # Errors
     ///
-    /// If the embedder's policy has made no sense.
+    /// If the embedder's policy gives an invalid answer.
     #[inline(always)]
     pub(in crate::runtime::preempt) fn start_next(
         &mut self,
@@ -142,7 +142,7 @@ impl PreemptiveThreads {
         Ok(fiber)
     }
 
-    /// Puts `id` on the CPU. `None` if it is not there for that.
+    /// Puts `id` on the CPU. `None` if it is gone or its fiber is not here.
     #[inline(always)]
     fn start(
         &mut self,
@@ -153,7 +153,7 @@ impl PreemptiveThreads {
     ) -> Option<Box<StoreFiber<'static>>> {
         let run_clock = self.run_clock(Some(now));
         let goes_on = self.paused.as_ref().is_some_and(|paused| paused.id == id);
-        // One that is dispatched is ready.
+        // A dispatched thread was ready.
         let was_ready = match why {
             _ if goes_on => false,
             Start::Dispatch => true,
@@ -186,8 +186,8 @@ impl PreemptiveThreads {
             let waited = run_clock.saturating_sub(thread.ready_since);
             thread.usage.ready_time += waited;
             thread.usage.longest_wait = thread.usage.longest_wait.max(waited);
-            // To go on after a pause is none: pauses are up to the clock, and what is counted
-            // where slices are fuel is not.
+            // Continuing after a pause is not counted: pauses depend on the clock, and counts
+            // must not if slices are fuel.
             thread.usage.dispatches += u64::from(!goes_on);
         }
         running.id = id;
@@ -232,7 +232,7 @@ impl PreemptiveThreads {
         Some(fiber)
     }
 
-    /// The first half of arrow 5: puts `id` on the CPU, if it has not finished.
+    /// The first half of arrow 5: puts `id` on the CPU, unless it has finished.
     pub(in crate::runtime::preempt) fn start_ending(
         &mut self,
         id: ThreadId,
@@ -349,7 +349,7 @@ impl PreemptiveThreads {
         let over = over.or(exceeded);
         let exit = match (end, over) {
             (End::Ended(exit), _) => Some(exit),
-            // Nobody may have looked before it ended.
+            // It may have ended before anybody checked.
             (End::ByItself(_), Some(over)) => Some(OwnedExit::OverLimit(over)),
             (End::ByItself(Some(exit)), None) => Some(exit),
             (End::ByItself(None), None) => self
@@ -381,7 +381,7 @@ impl PreemptiveThreads {
         }
         let woken = self.wake_joiners(id, now);
         self.sweep_queue();
-        // The policy last, as it may panic.
+        // Notify the policy last, as it may panic.
         if self.is_watched() {
             self.record(Some(now), Some(id), what);
             let used = self.used(now);
@@ -390,7 +390,7 @@ impl PreemptiveThreads {
         self.tell_of_woken(woken, Some(now));
     }
 
-    /// Drops places in the queue that are none, if they are most of it.
+    /// Drops stale places in the queue once they are most of it.
     fn sweep_queue(&mut self) {
         if let Policy::RoundRobin(queue) = &mut self.policy {
             let threads = &self.threads;
@@ -400,17 +400,17 @@ impl PreemptiveThreads {
         }
     }
 
-    /// Gives up a thread that keeps the store and whose fiber was leaked, with the future of
-    /// the run, by `mem::forget`. It never runs again.
+    /// Gives up a thread that keeps the store after `mem::forget` leaked the run's future, and
+    /// with it the thread's fiber. It never runs again.
     pub(in crate::runtime::preempt) fn give_up_running(&mut self, now: Moment) {
         self.in_run = false;
-        // What the OS thread has done since is not the thread's.
+        // Do not charge the thread for what the OS thread has done since.
         self.running.since = now;
         self.running.cpu_since = None;
         self.finish(End::Ended(OwnedExit::Killed), now);
     }
 
-    /// Makes a thread count as killed that has neither finished nor a fiber to finish.
+    /// Marks an unfinished thread that has no fiber as killed.
     pub(in crate::runtime::preempt) fn give_up(&mut self, id: ThreadId) {
         if let Some(thread) = self.threads.get_mut(&id)
             && thread.exit.is_none()
@@ -421,7 +421,7 @@ impl PreemptiveThreads {
         }
     }
 
-    /// Arrow 7. One that is running is suspended when it goes off the CPU.
+    /// Arrow 7. A running thread is suspended when it goes off the CPU.
     pub(in crate::runtime::preempt) fn suspend(&mut self, id: ThreadId) -> Result<()> {
         let thread = self.live_mut(id, "suspended")?;
         let was_ready = thread.is_ready();
@@ -430,7 +430,7 @@ impl PreemptiveThreads {
             return Ok(());
         }
         thread.place = 0;
-        // What is left of the slice of a paused one is lost.
+        // A paused thread loses the rest of its slice.
         let used = match self.paused.take_if(|paused| paused.id == id) {
             Some(paused) => paused.used,
             None => {
