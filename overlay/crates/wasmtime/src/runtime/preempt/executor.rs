@@ -48,7 +48,8 @@ struct Begun {
 
 impl<T: 'static> Store<T> {
     /// Like [`Store::run_wasm_threads_for`], but as a future. Each poll runs guest threads
-    /// for at most 10 ms, and then lets the executor go on. `time` starts at the first poll;
+    /// for about 10 ms at most, and then lets the executor go on. A host function, or a slice of
+    /// fuel, is not cut short for this. `time` starts at the first poll;
     /// [`Duration::MAX`] means no limit.
     ///
     /// While no thread is ready, the future is pending. A thread that waits for an

@@ -37,7 +37,7 @@ pub enum Exit {
     /// [`RemoteThread::kill`](super::RemoteThread::kill).
     Killed,
 
-    /// It or its group used more than its [`ThreadLimits`](crate::preempt::ThreadLimits) allow.
+    /// It or its group used up what its [`ThreadLimits`](crate::preempt::ThreadLimits) allow.
     OverLimit(OverLimit),
 }
 

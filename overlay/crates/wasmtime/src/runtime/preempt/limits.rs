@@ -28,7 +28,8 @@ pub(super) type LimitHook = Box<dyn FnMut(&mut dyn VMStore, SoftLimit) -> Result
 /// [`WasmThreads::set_group_limits`](super::WasmThreads::set_group_limits).
 ///
 /// Reaching a *soft* limit calls the hook of
-/// [`WasmThreads::set_soft_limit_hook`](super::WasmThreads::set_soft_limit_hook) once.
+/// [`WasmThreads::set_soft_limit_hook`](super::WasmThreads::set_soft_limit_hook) once, and
+/// again after the soft limit was raised and reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ThreadLimits {
     pub(super) fuel: Option<u64>,
