@@ -43,7 +43,7 @@ fn threads_are_listed_in_the_order_of_their_spawning(preemption: Preemption) {
 fn states_are_those_of_the_moment(preemption: Preemption) {
     let (mut store, module) = guests(preemption);
     let id = spawn(&mut store, &module, "answer", &[]);
-    let state = |store: &Store<()>| id.info(&store).map(|thread| thread.state);
+    let state = |store: &Store<()>| id.info(store).map(|thread| thread.state);
     assert_eq!(state(&store), Some(ThreadState::Ready));
     let seen = Func::wrap(&mut store, move |mut caller: Caller<'_, ()>| {
         let this = caller.wasm_threads().current().unwrap();

@@ -305,11 +305,11 @@ pub fn run_all<T: 'static>(store: &mut Store<T>) -> RunSummary {
 }
 
 pub fn finished<T: 'static>(store: &Store<T>, id: ThreadId) -> bool {
-    id.info(&store).unwrap().state == ThreadState::Finished
+    id.info(store).unwrap().state == ThreadState::Finished
 }
 
 pub fn stats<T: 'static>(store: &Store<T>, id: ThreadId) -> ThreadStats {
-    id.info(&store).unwrap().stats
+    id.info(store).unwrap().stats
 }
 
 /// What a thread returned, which it has to have.

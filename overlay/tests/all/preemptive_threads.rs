@@ -537,7 +537,7 @@ fn a_thread_waits_while_others_run() -> Result<()> {
         }
         let spin = spawn(&mut store, &others, "spin", &[])?;
         let is_live = |store: &Store<()>, id: &ThreadId| {
-            id.info(&store).unwrap().state != ThreadState::Finished
+            id.info(store).unwrap().state != ThreadState::Finished
         };
         while sleepers.iter().any(|id| is_live(&store, id)) {
             store.run_wasm_threads_for(Duration::from_millis(5))?;

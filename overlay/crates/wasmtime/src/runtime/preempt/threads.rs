@@ -27,6 +27,7 @@ use super::source::interrupt::Interrupt;
 use super::source::jitter::Jitter;
 use super::stacks::IdleStacks;
 use super::trace::Ring;
+#[cfg(feature = "gc")]
 use crate::fiber::StoreFiber;
 use crate::prelude::*;
 use crate::store::{InstanceId, StoreOpaque};
