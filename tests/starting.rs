@@ -129,8 +129,13 @@ const REACTOR: &str = r#"
 
 fn a_reactor_is_set_up_on_the_thread(source: Preemption) {
     let mut store = store(source);
-    // One without `_initialize` needs none.
-    for (module, result) in [(REACTOR, 5 * 9 + 1), (STARTED, 42 + 5 + 1)] {
+    // One without `_initialize` needs none, and a command is no reactor.
+    let command = REACTOR.replace("(start", r#"(func (export "_start")) (start"#);
+    for (module, result) in [
+        (REACTOR, 5 * 9 + 1),
+        (STARTED, 42 + 5 + 1),
+        (&command, 5 + 1),
+    ] {
         let pre = pre(&store, module);
         let id = ThreadOptions::new().spawn_instance(&mut store, &pre, add);
         run_all(&mut store);

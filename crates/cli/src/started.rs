@@ -202,11 +202,7 @@ fn spawn(
         let function = function.ok_or_else(|| format_err!("it has no export `{export}`"))?;
         Ok((function, args))
     };
-    // A WASI library must be set up before any other call.
-    match guest.export != "_start" && guest.argv.is_some() {
-        true => options.spawn_instance(&mut *store, &pre, started),
-        false => options.spawn_instance(&mut *store, &pre, started),
-    }
+    options.spawn_instance(&mut *store, &pre, started)
 }
 
 /// A guest whose threads share a memory.

@@ -187,6 +187,21 @@ fn library_is_initialized_before_its_export_runs() {
 }
 
 #[test]
+fn library_that_imports_nothing_is_initialized_too() {
+    for mode in each_mode() {
+        let wat = r#"(module
+            (global $ready (mut i32) (i32.const 0))
+            (func (export "_initialize") (global.set $ready (i32.const 1)))
+            (func (export "ready") (result i32) (global.get $ready)))"#;
+        let guest = file("plain_library.wat", wat);
+        let ran = mode
+            .run_one_by_one(&["--json", &format!("{guest}:ready")])
+            .expect(0);
+        assert_eq!(ran.json()["threads"][0]["results"][0], 1);
+    }
+}
+
+#[test]
 fn question_is_printed_before_its_answer_is_read() {
     use std::io::{Read, Write};
     use std::process::{Command, Stdio};

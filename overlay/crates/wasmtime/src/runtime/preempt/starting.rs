@@ -28,13 +28,16 @@ use core::task::{Context, Poll, Waker};
 /// Sets up a WASI reactor.
 const INITIALIZE: &str = "_initialize";
 
+/// Runs a WASI command, which is no reactor, whatever else it exports.
+const START: &str = "_start";
+
 impl ThreadOptions {
     /// Spawns a thread in its own instance. The thread first starts the instance, making it what
-    /// [`InstancePre::instantiate`] returns. If the instance exports `_initialize` without
-    /// parameters and results, it is a WASI reactor, and the thread calls that function, as
-    /// [`Linker::module`](crate::Linker::module) does. Then the thread calls `started` with the
-    /// instance, and then the function that `started` returns, which must belong to the
-    /// instance.
+    /// [`InstancePre::instantiate`] returns. If the instance exports `_initialize`, without
+    /// parameters and results, and no `_start`, it is a WASI reactor, and the thread calls that
+    /// function, as [`Linker::module`](crate::Linker::module) does. Then the thread calls
+    /// `started` with the instance, and then the function that `started` returns, which must
+    /// belong to the instance.
     ///
     /// So start functions and `_initialize` are preempted, limited and killed like all other
     /// guest code. Nothing interrupts them in `instantiate`: use this method for untrusted
@@ -124,6 +127,9 @@ impl ThreadOptions {
 }
 
 fn initialize<T: 'static>(store: &mut StoreContextMut<'_, T>, instance: Instance) -> Result<()> {
+    if instance.get_export(&mut *store, START).is_some() {
+        return Ok(());
+    }
     let Ok(function) = instance.get_typed_func::<(), ()>(&mut *store, INITIALIZE) else {
         return Ok(());
     };
