@@ -276,18 +276,7 @@ fn a_slice_that_is_over_in_a_nested_guest_ends_with_the_host_function(preemption
         (func (export "inner") (local i64)
             (local.set 0 (i64.const 3000000))
             (loop (br_if 0 (i32.wrap_i64 (local.tee 0 (i64.sub (local.get 0) (i64.const 1))))))))"#;
-    let module = Module::new(&engine, wat).unwrap();
-    let linker = nests(&engine, &module);
-    let mut store = Store::new(&engine, ());
-    store
-        .wasm_threads()
-        .set_slice(short_slice(preemption))
-        .unwrap();
-    let ids = [(); 2].map(|()| spawn_linked(&mut store, &linker, &module, "run", &[]));
-    run_until(&mut store, |store| {
-        ids.iter().all(|id| stats(store, *id).preemptions >= 3)
-    });
-    assert_eq!(store.shutdown_wasm_threads(), 2);
+    assert_both_are_preempted(preemption, &engine, wat);
 }
 
 /// A host function that does not come back is not the scheduler's to end, but what is asked for
@@ -370,18 +359,7 @@ fn a_caught_exception_does_not_keep_a_slice_from_ending(preemption: Preemption) 
             (local.set 0 (i64.const 3000000))
             (loop (br_if 0 (i32.wrap_i64 (local.tee 0 (i64.sub (local.get 0) (i64.const 1))))))
             (throw $e)))"#;
-    let module = Module::new(&engine, wat).unwrap();
-    let linker = nests(&engine, &module);
-    let mut store = Store::new(&engine, ());
-    store
-        .wasm_threads()
-        .set_slice(short_slice(preemption))
-        .unwrap();
-    let ids = [(); 2].map(|()| spawn_linked(&mut store, &linker, &module, "run", &[]));
-    run_until(&mut store, |store| {
-        ids.iter().all(|id| stats(store, *id).preemptions > 3)
-    });
-    assert_eq!(store.shutdown_wasm_threads(), 2);
+    assert_both_are_preempted(preemption, &engine, wat);
 }
 
 mod a_caught_exception {
@@ -409,6 +387,22 @@ for_each_preemption!(
     a_slice_that_is_over_in_a_nested_guest_ends_with_the_host_function,
     a_kill_while_the_host_works_is_honoured_when_it_returns,
 );
+
+/// Runs two threads of a guest that nests until each was preempted several times.
+fn assert_both_are_preempted(preemption: Preemption, engine: &Engine, wat: &str) {
+    let module = Module::new(engine, wat).unwrap();
+    let linker = nests(engine, &module);
+    let mut store = Store::new(engine, ());
+    store
+        .wasm_threads()
+        .set_slice(short_slice(preemption))
+        .unwrap();
+    let ids = [(); 2].map(|()| spawn_linked(&mut store, &linker, &module, "run", &[]));
+    run_until(&mut store, |store| {
+        ids.iter().all(|id| stats(store, *id).preemptions > 3)
+    });
+    assert_eq!(store.shutdown_wasm_threads(), 2);
+}
 
 /// A host function that calls `inner` of another instance of `module`.
 fn nests(engine: &Engine, module: &Module) -> Linker<()> {

@@ -11,10 +11,9 @@ use super::runtime_timer::{Expiry, RuntimeTimer};
 use super::taken_off_core;
 use crate::guest::{self, Stacks};
 use std::time::{Duration, Instant};
-use wasmtime::ThreadOptions;
 use wasmtime::{
     Caller, Extern, Func, Instance, Memory, Module, Preemption, Result, RunSummary, Slice, Store,
-    bail,
+    ThreadOptions, bail,
 };
 
 /// What the threads do in each turn.

@@ -41,14 +41,6 @@ const GUEST: &str = r#"(module
         (call $write (i32.const 1) (i32.const 0) (local.get $iovecs) (i32.const 60000))
         (i32.load (i32.const 60000))))"#;
 
-fn sources() -> Vec<Preemption> {
-    let mut sources = vec![Preemption::Fuel, Preemption::Epoch];
-    if Preemption::for_this_host() == Preemption::Signal {
-        sources.push(Preemption::Signal);
-    }
-    sources
-}
-
 struct Bounded {
     store: Store<WasiP1Ctx>,
     linker: Linker<WasiP1Ctx>,
@@ -58,15 +50,10 @@ struct Bounded {
 
 impl Bounded {
     fn new(source: Preemption) -> Bounded {
-        let mut config = Config::new();
-        config.preemption(source);
-        let engine = Engine::new(&config).unwrap();
-        let module = Module::new(&engine, GUEST).unwrap();
-        let mut linker = Linker::new(&engine);
-        preempt_wasi::p1::add_to_linker(&mut linker, |context| context).unwrap();
         let stdout = MemoryOutputPipe::new(10 << 20);
-        let context = WasiCtxBuilder::new().stdout(stdout.clone()).build_p1();
-        let mut store = Store::new(&engine, context);
+        let mut wasi = WasiCtxBuilder::new();
+        wasi.stdout(stdout.clone());
+        let (mut store, linker, module) = linked(source, GUEST, &mut wasi);
         // What ends a slice is not a clock, unless that is asked for.
         if source != Preemption::Fuel {
             let slice = Slice::Time(Duration::from_secs(3_600));

@@ -70,15 +70,9 @@ struct Lister {
 
 impl Lister {
     fn new(source: Preemption, folder: &std::path::Path) -> Lister {
-        let mut config = Config::new();
-        config.preemption(source);
-        let engine = Engine::new(&config).unwrap();
-        let module = Module::new(&engine, LISTING).unwrap();
-        let mut linker = Linker::new(&engine);
-        preempt_wasi::p1::add_to_linker(&mut linker, |context| context).unwrap();
         let mut wasi = WasiCtxBuilder::new();
         wasi.preopened_dir(folder, ".", FsPerms::ReadOnly).unwrap();
-        let mut store = Store::new(&engine, wasi.build_p1());
+        let (mut store, linker, module) = linked(source, LISTING, &mut wasi);
         let mut instance = || linker.instantiate(&mut store, &module).unwrap();
         let (instance, other) = (instance(), instance());
         Lister {
@@ -128,10 +122,6 @@ impl Lister {
             }
         }
     }
-}
-
-fn sources() -> impl Iterator<Item = Preemption> {
-    kinds().filter(|kind| !kind.shared).map(|kind| kind.source)
 }
 
 #[test]

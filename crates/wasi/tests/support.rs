@@ -29,14 +29,35 @@ pub struct Kind {
     pub shared: bool,
 }
 
-/// Every preemption source that works here, with both kinds of memory.
-pub fn kinds() -> impl Iterator<Item = Kind> {
+/// Every preemption source that works here.
+pub fn sources() -> Vec<Preemption> {
     let mut sources = vec![Preemption::Fuel, Preemption::Epoch];
     if matches!(Preemption::for_this_host(), Preemption::Signal) {
         sources.push(Preemption::Signal);
     }
+    sources
+}
+
+/// Each of them, with both kinds of memory.
+pub fn kinds() -> impl Iterator<Item = Kind> {
     let both = |source| [false, true].map(|shared| Kind { source, shared });
-    sources.into_iter().flat_map(both)
+    sources().into_iter().flat_map(both)
+}
+
+/// What guests of `wat` are made from.
+pub fn linked(
+    source: Preemption,
+    wat: &str,
+    wasi: &mut WasiCtxBuilder,
+) -> (Store<WasiP1Ctx>, Linker<WasiP1Ctx>, Module) {
+    let mut config = Config::new();
+    config.preemption(source).shared_memory(true);
+    let engine = Engine::new(&config).unwrap();
+    let module = Module::new(&engine, wat).unwrap();
+    let mut linker = Linker::new(&engine);
+    preempt_wasi::p1::add_to_linker(&mut linker, |context| context).unwrap();
+    let store = Store::new(&engine, wasi.build_p1());
+    (store, linker, module)
 }
 
 /// Where the guest has its subscriptions, its events, and a count for results.
@@ -109,9 +130,6 @@ impl Guests {
     }
 
     pub fn with(kind: Kind, subscriptions: &[Subscription], wasi: &mut WasiCtxBuilder) -> Guests {
-        let mut config = Config::new();
-        config.preemption(kind.source).shared_memory(true);
-        let engine = Engine::new(&config).unwrap();
         let mut wat = "(module\n".to_string();
         for (name, import, ty) in IMPORTS {
             writeln!(
@@ -129,10 +147,7 @@ impl Guests {
         writeln!(wat, r#"(data (i32.const {SUBSCRIPTIONS}) "{bytes}")"#).unwrap();
         wat += CODE;
         wat += ")";
-        let module = Module::new(&engine, wat).unwrap();
-        let mut linker = Linker::new(&engine);
-        preempt_wasi::p1::add_to_linker(&mut linker, |context| context).unwrap();
-        let mut store = Store::new(&engine, wasi.build_p1());
+        let (mut store, linker, module) = linked(kind.source, &wat, wasi);
         // Guests in these tests do nothing much.
         let slice = match kind.source {
             Preemption::Fuel => Slice::Fuel(100_000),

@@ -45,6 +45,7 @@
 //    |                                             trace.rs  the event record
 //    |
 //  park.rs            waiting                      concurrent.rs  for host futures
+//    |                                             concurrent_func.rs  in host functions
 //    |                                             atomic.rs  for notifications
 //    |                                             wait.rs, alarm.rs  on an OS thread
 //    |
@@ -73,6 +74,7 @@ pub(crate) mod atomic;
 mod budget;
 mod clock;
 mod concurrent;
+mod concurrent_func;
 pub(crate) mod config;
 mod dispatch;
 mod executor;

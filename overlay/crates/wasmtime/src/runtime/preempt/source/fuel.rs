@@ -384,7 +384,7 @@ impl StoreOpaque {
             running.count_fuel(counter);
             running.fuel_is_spent()
         });
-        if self.fuel_reserve.saturating_sub_signed(counter) == 0 && reload {
+        if reload && self.fuel_left() == 0 {
             self.refill_fuel()?;
         }
         if is_spent {
