@@ -161,7 +161,7 @@ fn waits_go_on_from_run_to_run() {
         std::thread::sleep(ms(5));
     }
     let stats = stats(&store, waiting);
-    assert!(stats.ready_time >= ms(10), "{stats:?}");
+    assert!(stats.ready_time >= ms(1), "{stats:?}");
     assert!(stats.ready_time <= runs, "{stats:?} in {runs:?}");
     assert_eq!(stats.ready_time, stats.longest_wait);
 }

@@ -158,16 +158,15 @@ impl<'a> Run<'a> {
     /// If one is already in progress.
     pub(super) fn begin(store: &'a mut StoreOpaque, now: Moment) -> Result<Run<'a>> {
         let threads = store.preemptive_threads()?;
-        if core::mem::take(&mut threads.left_kept) {
+        if threads.run_state.is_kept() {
             threads.give_up_running(now);
         }
         ensure!(
-            !threads.in_run,
+            threads.run_state.begin(),
             "guest threads are being run already: a host function that one of \
              them called can spawn threads, and neither run nor shut them down"
         );
         threads.busy = None;
-        threads.in_run = true;
         let in_host = store.replace_in_host(0);
         Ok(Run {
             store,
@@ -179,9 +178,7 @@ impl<'a> Run<'a> {
     /// Continues a run in which a pending host future kept the store.
     pub(super) fn resume(store: &'a mut StoreOpaque, now: Moment) -> Run<'a> {
         if let Some(threads) = store.preempt_mut() {
-            // Already set, unless the previous poll failed.
-            threads.in_run = true;
-            threads.left_kept = false;
+            threads.run_state.resume();
         }
         let in_host = store.replace_in_host(0);
         Run {
@@ -191,10 +188,10 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Sets whether spawning is refused.
-    pub(super) fn set_shutting_down(&mut self, shutting_down: bool) {
+    /// Refuses new threads from now on.
+    pub(super) fn shut_down(&mut self) {
         if let Some(threads) = self.store.preempt_mut() {
-            threads.shutting_down = shutting_down;
+            threads.run_state.shut_down();
         }
     }
 
@@ -225,7 +222,7 @@ impl<'a> Run<'a> {
     /// Stops the preemption source, and leaves the thread that keeps the store on the CPU.
     pub(super) fn leave_kept(mut self) {
         if let Some(threads) = self.store.preempt_mut() {
-            threads.left_kept = true;
+            threads.run_state.leave_kept();
         }
         self.stop_sources();
         self.store.replace_in_host(self.in_host);
@@ -387,7 +384,7 @@ impl Drop for Run<'_> {
         self.store.disarm_fuel();
         self.store.replace_in_host(self.in_host);
         if let Some(threads) = self.store.preempt_mut() {
-            threads.in_run = false;
+            threads.run_state.end();
         }
     }
 }

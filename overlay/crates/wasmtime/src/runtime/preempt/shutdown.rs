@@ -34,7 +34,7 @@ use std::panic::{self, AssertUnwindSafe};
 pub(super) fn kill(store: &mut StoreOpaque, id: ThreadId) -> Result<()> {
     let threads = store.preemptive_threads()?;
     threads.ensure_live(id, "killed")?;
-    if threads.in_run {
+    if threads.run_state.is_in_run() {
         threads.remote.ask(id, Request::Kill);
         return Ok(());
     }
@@ -54,7 +54,7 @@ pub(super) fn shutdown(store: &mut StoreOpaque) -> Result<usize> {
         return Ok(0);
     }
     let mut run = Run::begin(store, Moment::now())?;
-    run.set_shutting_down(true);
+    run.shut_down();
     let mut killed = 0;
     let mut panicked = None;
     loop {
@@ -87,7 +87,6 @@ pub(super) fn shutdown(store: &mut StoreOpaque) -> Result<usize> {
             }
         }
     }
-    run.set_shutting_down(false);
     drop(run);
     store.drop_idle_stacks(0);
     if let Some(panic) = panicked {

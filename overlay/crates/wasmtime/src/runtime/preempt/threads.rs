@@ -1,4 +1,5 @@
-//! A store's guest threads. `threads/state.rs` moves them from state to state.
+//! A store's guest threads. `threads/state.rs` has their states, `threads/transitions.rs` moves
+//! them from one to another.
 //!
 //! Who may touch what:
 //!
@@ -43,10 +44,12 @@ mod parking;
 mod recording;
 mod scheduling;
 mod state;
+mod transitions;
 
 pub(crate) use self::entry::Running;
 pub(super) use self::entry::{End, EndWaker, ExitHook, Exited, Off};
 use self::entry::{Paused, Thread};
+use self::state::RunState;
 
 /// The part of a store that only a store with guest threads has.
 pub(crate) struct PreemptiveThreads {
@@ -106,14 +109,10 @@ pub(crate) struct PreemptiveThreads {
     pub(super) idle_stacks: IdleStacks,
     /// What they would share.
     pub(super) sharing: Sharing,
-    /// Whether a run or a shutdown is in progress.
-    pub(super) in_run: bool,
-    /// Whether a run's future is between two polls while a thread keeps the store.
-    pub(super) left_kept: bool,
+    /// Whether they are being run or ended.
+    pub(super) run_state: RunState,
     /// Set while a run as a future has something to do.
     pub(super) busy: Option<Busy>,
-    /// Whether all threads are being ended.
-    pub(super) shutting_down: bool,
     pub(super) fuel: super::source::fuel::FuelState,
     pub(super) epoch: super::source::epoch::EpochState,
     pub(super) signal: super::source::signal::SignalState,
@@ -162,10 +161,8 @@ impl PreemptiveThreads {
             stack_limit: usize::MAX,
             idle_stacks: IdleStacks::default(),
             sharing: Sharing::default(),
-            in_run: false,
-            left_kept: false,
+            run_state: RunState::default(),
             busy: None,
-            shutting_down: false,
             fuel: super::source::fuel::FuelState::default(),
             epoch: super::source::epoch::EpochState::default(),
             signal: super::source::signal::SignalState::default(),
@@ -177,7 +174,7 @@ impl PreemptiveThreads {
     /// If there is no room for one more thread with a stack of `stack` bytes.
     pub(super) fn ensure_room(&self, stack: usize) -> Result<()> {
         ensure!(
-            !self.shutting_down,
+            !self.run_state.is_shutdown(),
             "cannot spawn a guest thread: the store's are being shut down"
         );
         ensure!(
@@ -230,7 +227,7 @@ impl PreemptiveThreads {
     /// Whether a thread is on the CPU. One that keeps the store between two polls of a run's
     /// future does not count: if that future was leaked, plain calls belong to no thread.
     fn is_dispatched(&self) -> bool {
-        self.is_running && !self.left_kept
+        self.is_running && !self.run_state.is_kept()
     }
 
     /// Whether there are no threads, not even finished ones.
@@ -253,7 +250,7 @@ impl PreemptiveThreads {
     pub(super) fn slice_has_end(&self) -> bool {
         let is_suspended = |running: &Running| {
             let thread = self.threads.get(&running.id);
-            thread.is_some_and(|thread| thread.suspended)
+            thread.is_some_and(|thread| thread.status.is_suspended())
         };
         self.ready > 0 || self.running().is_some_and(is_suspended)
     }
@@ -289,7 +286,8 @@ impl PreemptiveThreads {
     pub(crate) fn fibers_mut(&mut self) -> impl Iterator<Item = &mut StoreFiber<'static>> {
         self.threads
             .values_mut()
-            .filter_map(|t| t.fiber.as_deref_mut())
+            .filter_map(|t| t.status.fiber_mut())
+            .map(|fiber| &mut **fiber)
     }
 }
 

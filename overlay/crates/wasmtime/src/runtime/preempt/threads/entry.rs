@@ -1,5 +1,6 @@
 //! Per-thread records: `Thread`; `Running` for the current one.
 
+use super::state::Status;
 use crate::Func;
 use crate::fiber::StoreFiber;
 use crate::prelude::*;
@@ -19,18 +20,14 @@ use core::time::Duration;
 use std::sync::{Arc, Mutex};
 
 pub(super) struct Thread {
-    /// Boxed because it moves to the dispatch loop and back.
-    pub(super) fiber: Option<Box<StoreFiber<'static>>>,
-    pub(super) exit: Option<OwnedExit>,
+    /// The fiber is boxed because it moves to the dispatch loop and back.
+    pub(super) status: Status<Box<StoreFiber<'static>>, Box<Park>, OwnedExit>,
     pub(super) name: Option<Box<str>>,
     pub(super) slice: Option<Slice>,
     pub(super) detached: bool,
     pub(super) extra: Option<Box<Extra>>,
     /// The instance whose state it has to itself until it finishes.
     pub(super) instance: Option<InstanceId>,
-    pub(super) suspended: bool,
-    /// What it waits for, if parked.
-    pub(super) park: Option<Box<Park>>,
     pub(super) waker: Option<Arc<ThreadWaker>>,
     /// Its place in the queue of `RoundRobin`, or 0.
     pub(super) place: Place,
@@ -66,14 +63,6 @@ pub(in crate::runtime::preempt) struct Exited {
 }
 
 impl Thread {
-    pub(super) fn is_ready(&self) -> bool {
-        self.fiber.is_some() && !self.suspended && self.park.is_none()
-    }
-
-    pub(super) fn is_blocked(&self) -> bool {
-        self.suspended || self.park.is_some()
-    }
-
     pub(super) fn params(&self) -> ThreadParams {
         let params = self.extra.as_ref().map(|extra| extra.params.clone());
         params.unwrap_or_default()

@@ -12,7 +12,7 @@ impl PreemptiveThreads {
         let threads = self.threads.iter();
         sorted(
             threads
-                .filter(|(_, thread)| thread.exit.is_none())
+                .filter(|(_, thread)| !thread.status.is_finished())
                 .map(|(id, _)| *id),
         )
     }
@@ -20,7 +20,7 @@ impl PreemptiveThreads {
     /// Whether there is such a thread, and it is unfinished.
     pub(in crate::runtime::preempt) fn is_live(&self, id: ThreadId) -> bool {
         let thread = self.threads.get(&id);
-        thread.is_some_and(|thread| thread.exit.is_none())
+        thread.is_some_and(|thread| !thread.status.is_finished())
     }
 
     /// Whether there was ever such a thread.
@@ -40,19 +40,19 @@ impl PreemptiveThreads {
 
     fn info<'a>(&'a self, id: ThreadId, thread: &'a Thread) -> ThreadInfo<'a> {
         let mut usage = thread.usage;
-        if thread.exit.is_none() {
+        if !thread.status.is_finished() {
             usage.wall_time = self.run_clock(None).saturating_sub(thread.spawned);
         }
         ThreadInfo {
             id,
             name: thread.name.as_deref(),
-            state: if thread.exit.is_some() {
+            state: if thread.status.is_finished() {
                 ThreadState::Finished
             } else if self.running().is_some_and(|r| r.id == id) {
                 ThreadState::Running
-            } else if thread.suspended {
+            } else if thread.status.is_suspended() {
                 ThreadState::Suspended
-            } else if thread.park.is_some() {
+            } else if thread.status.park().is_some() {
                 ThreadState::Parked
             } else {
                 ThreadState::Ready

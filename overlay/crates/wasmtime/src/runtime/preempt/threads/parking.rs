@@ -15,7 +15,7 @@ use std::sync::{Arc, PoisonError, Weak};
 impl Thread {
     /// What it waits for, if parked.
     pub(super) fn waits_for(&self) -> Option<WaitFor> {
-        let park = self.park.as_ref()?;
+        let park = self.status.park()?;
         Some(match (park.atomic, park.until) {
             (Some((address, _)), _) => WaitFor::Atomic(address),
             _ if self.has_lent_its_waker() => WaitFor::Future,
@@ -47,14 +47,14 @@ impl PreemptiveThreads {
         Some(waker.get_or_insert_with(new).clone())
     }
 
-    /// The second half of arrow 3, for a thread that waits. Returns whether it parked: it may
-    /// have been woken since it last looked.
-    pub(super) fn park(&mut self, id: ThreadId, park: Box<Park>) -> bool {
+    /// Prepares arrow 3 for a thread that is to be parked. Returns nothing if it must not be: it
+    /// may have been woken since it last looked.
+    pub(super) fn park(&mut self, id: ThreadId, park: Box<Park>) -> Option<Box<Park>> {
         let thread = self.threads.get(&id);
         let waker = thread.and_then(|thread| thread.waker.as_ref());
         let has_ended = |id: &ThreadId| !self.is_live(*id);
         if waker.is_some_and(|waker| waker.is_woken()) || park.joins.iter().any(has_ended) {
-            return false;
+            return None;
         }
         if let Some(until) = park.until {
             self.alarms.insert((until, id));
@@ -62,10 +62,7 @@ impl PreemptiveThreads {
         for join in &park.joins {
             self.joiners.entry(*join).or_default().insert(id);
         }
-        if let Some(thread) = self.threads.get_mut(&id) {
-            thread.park = Some(park);
-        }
-        true
+        Some(park)
     }
 
     /// Ends the thread's wait, whether or not that makes it ready. Returns whether it was
@@ -74,7 +71,7 @@ impl PreemptiveThreads {
         let Some(park) = self
             .threads
             .get_mut(&id)
-            .and_then(|thread| thread.park.take())
+            .and_then(|thread| thread.status.wake())
         else {
             return false;
         };
@@ -100,7 +97,7 @@ impl PreemptiveThreads {
         let run_clock = self.run_clock(now);
         match self.threads.get_mut(&id) {
             // A suspended thread must also be resumed.
-            Some(thread) if thread.is_ready() => thread.ready_since = run_clock,
+            Some(thread) if thread.status.is_ready() => thread.ready_since = run_clock,
             _ => return false,
         }
         self.make_ready(id);
@@ -189,13 +186,17 @@ impl PreemptiveThreads {
     /// holder of its waker, by another user of the same shared memory, or by the end of a thread
     /// with a wall time limit.
     pub(in crate::runtime::preempt) fn anyone_may_be_woken(&self) -> bool {
-        let is_suspended = |id: &ThreadId| self.threads.get(id).is_some_and(|t| t.suspended);
+        let is_suspended = |id: &ThreadId| {
+            self.threads
+                .get(id)
+                .is_some_and(|t| t.status.is_suspended())
+        };
         let will_end = |id: &ThreadId| {
             let extra = self.threads.get(id).and_then(|t| t.extra.as_ref());
             extra.is_some_and(|extra| extra.timeout.is_some())
         };
-        let may = |thread: &Thread| match &thread.park {
-            Some(_) if thread.suspended => false,
+        let may = |thread: &Thread| match thread.status.park() {
+            Some(_) if thread.status.is_suspended() => false,
             Some(park) => match park.atomic {
                 Some((_, from_outside)) => from_outside,
                 None => thread.has_lent_its_waker() || park.joins.iter().any(will_end),
@@ -213,8 +214,7 @@ impl PreemptiveThreads {
 
     /// Whether the embedder has suspended a thread.
     pub(in crate::runtime::preempt) fn anyone_suspended(&self) -> bool {
-        let suspended = |thread: &Thread| thread.suspended && thread.exit.is_none();
-        self.threads.values().any(suspended)
+        self.threads.values().any(|t| t.status.is_suspended())
     }
 
     /// The parked threads and what each waits for, in spawn order.

@@ -110,7 +110,7 @@ impl PreemptiveThreads {
             let order: HashMap<ThreadId, Place> = order.map(|(place, id)| (id, place)).collect();
             ids.sort_by_key(|id| order.get(id).copied());
         }
-        if self.in_run {
+        if self.run_state.is_in_run() {
             self.run_is_traced = true;
             self.record(None, None, Traced::RunStarted);
         }
@@ -119,7 +119,7 @@ impl PreemptiveThreads {
             if self
                 .threads
                 .get(&id)
-                .is_some_and(|thread| thread.is_blocked())
+                .is_some_and(|thread| thread.status.is_blocked())
             {
                 self.record(None, Some(id), Traced::Parked);
             }

@@ -68,10 +68,10 @@ impl PreemptiveThreads {
     /// If `id` is not ready, with the reason.
     pub(super) fn ensure_ready(&self, id: ThreadId) -> Result<()> {
         let why = match self.threads.get(&id) {
-            Some(thread) if thread.is_ready() => return Ok(()),
-            Some(thread) if thread.exit.is_some() => "has finished",
-            Some(thread) if thread.suspended => "is suspended",
-            Some(thread) if thread.park.is_some() => "is parked",
+            Some(thread) if thread.status.is_ready() => return Ok(()),
+            Some(thread) if thread.status.is_finished() => "has finished",
+            Some(thread) if thread.status.is_suspended() => "is suspended",
+            Some(thread) if thread.status.park().is_some() => "is parked",
             Some(_) => "is running",
             None => "is not in this store",
         };
@@ -97,7 +97,7 @@ impl PreemptiveThreads {
                 continue;
             };
             thread.place = 0;
-            let (params, blocked) = (thread.params(), thread.is_blocked());
+            let (params, blocked) = (thread.params(), thread.status.is_blocked());
             if !blocked {
                 enqueue(&mut self.policy, id, thread);
             }
@@ -115,7 +115,7 @@ impl PreemptiveThreads {
     /// During a run.
     pub(in crate::runtime::preempt) fn ensure_no_run(&self, what: &str) -> Result<()> {
         ensure!(
-            !self.in_run,
+            !self.run_state.is_in_run(),
             "guest threads are being run: only between two runs can {what}"
         );
         Ok(())

@@ -1,4 +1,4 @@
-//! The states of guest threads, and the transitions between them.
+//! The states of guest threads and of runs. Only this file changes them.
 //!
 //! ```text
 //!                          (1) spawned
@@ -28,465 +28,346 @@
 //!                              v (6) taken, or at once if detached
 //! ```
 //!
-//! | arrow | function |
-//! |---|---|
-//! | 1 | [`PreemptiveThreads::insert`] |
-//! | 2 | [`PreemptiveThreads::start_next`] |
-//! | 3 | [`PreemptiveThreads::stop_running`]; to `Blocked` if it parked or was suspended meanwhile |
-//! | 4 | [`PreemptiveThreads::finish`] |
-//! | 5 | [`PreemptiveThreads::start_ending`] then 4, so that host code called by unwinding sees which thread it runs for |
-//! | 6 | [`PreemptiveThreads::take_exit`] |
-//! | 7 | [`PreemptiveThreads::suspend`] |
-//! | 8 | [`PreemptiveThreads::resume`] if it was suspended, `wake` (parking.rs) if it was parked. A thread that is both needs both |
+//! What else an arrow changes (counts, clocks, the trace, the policy) is in the function of
+//! `transitions.rs` that takes it.
+//!
+//! | arrow | here | function |
+//! |---|---|---|
+//! | 1 | [`Status::ready`] | `PreemptiveThreads::insert` |
+//! | 2 | [`Status::start`] | `start_next` |
+//! | 3 | [`Status::stop`] | `stop_running`; to `Blocked` if it parked or was suspended meanwhile |
+//! | 4 | [`Status::finish`] | `finish` |
+//! | 5 | [`Status::start`], [`Status::finish`] | `start_ending` and `finish`, so that host code called by unwinding sees which thread it runs for |
+//! | 6 | [`Status::into_exit`] | `take_exit` |
+//! | 7 | [`Status::suspend`] | `suspend` |
+//! | 8 | [`Status::resume`], [`Status::wake`] | `resume` if it was suspended, `wake` (parking.rs) if it was parked. A thread that is both needs both |
 
-use super::PreemptiveThreads;
-use super::entry::{End, Exited, Extra, Off, Start, Thread, Usage, enqueue};
-use crate::fiber::StoreFiber;
-use crate::prelude::*;
-use crate::runtime::preempt::clock::{Moment, nanos};
-use crate::runtime::preempt::exit::OwnedExit;
-use crate::runtime::preempt::id::ThreadId;
-use crate::runtime::preempt::limits::{Allowance, Budget, thread_cpu_time};
-use crate::runtime::preempt::options::ThreadOptions;
-use crate::runtime::preempt::policy::{Policy, ThreadParams};
-use crate::runtime::preempt::slice::Slice;
-use crate::runtime::preempt::suspend::Leave;
-use crate::runtime::preempt::trace::Traced;
-use crate::store::InstanceId;
-use core::time::Duration;
+use core::mem;
 
-impl PreemptiveThreads {
+/// Where a thread is: `F` is its fiber, `P` what it is parked for, `E` its exit.
+enum State<F, P, E> {
+    Ready(F),
+    Running,
+    /// Without a park, it is only suspended.
+    Blocked(F, Option<P>),
+    Finished(E),
+}
+
+/// A thread's state, and whether the embedder has suspended it.
+pub(super) struct Status<F, P, E> {
+    state: State<F, P, E>,
+    /// Set while it is running if it is to be suspended when it goes off the CPU.
+    suspended: bool,
+}
+
+impl<F, P, E> Status<F, P, E> {
     /// Arrow 1.
-    pub(in crate::runtime::preempt) fn insert(
-        &mut self,
-        fiber: Box<StoreFiber<'static>>,
-        options: ThreadOptions,
-        instance: Option<InstanceId>,
-    ) -> ThreadId {
-        self.last_id += 1;
-        let id = ThreadId(self.last_id);
-        let extra = options.attributes.map(|attributes| {
-            let limits = attributes.limits;
-            let timeout = limits.wall_time.and_then(|time| {
-                let now = Moment::now();
-                Some((now, now.checked_add(time)?))
-            });
-            if let Some((_, end)) = timeout {
-                self.timeouts.insert((end, id));
-            }
-            Box::new(Extra {
-                params: attributes.params,
-                budget: (!limits.is_none()).then(|| Budget::new(limits)),
-                timeout,
-                exit_hook: None,
-            })
-        });
-        let ready_since = self.run_clock(None);
-        self.threads.insert(
-            id,
-            Thread {
-                fiber: Some(fiber),
-                exit: None,
-                name: options.name,
-                slice: options.slice,
-                detached: options.detached,
-                extra,
-                instance,
-                suspended: false,
-                park: None,
-                waker: None,
-                place: 0,
-                spawned: ready_since,
-                ready_since,
-                usage: Usage::default(),
-                fuel_held: None,
-            },
-        );
-        self.live += 1;
-        if let Some(instance) = instance {
-            self.sharing.enter(instance);
-        }
-        self.record(None, Some(id), Traced::Spawned);
-        self.make_ready(id);
-        if let Policy::Custom(_) = &self.policy {
-            let thread = self.threads.get(&id);
-            let params = thread.map_or_else(ThreadParams::default, Thread::params);
-            self.tell(None, |policy, now| policy.spawned(now, id, &params));
-        }
-        id
-    }
-
-    /// Counts `id` as ready and puts it at the end of the queue.
-    pub(super) fn make_ready(&mut self, id: ThreadId) {
-        if let Some(thread) = self.threads.get_mut(&id) {
-            self.ready += 1;
-            enqueue(&mut self.policy, id, thread);
+    pub(super) fn ready(fiber: F) -> Self {
+        Status {
+            state: State::Ready(fiber),
+            suspended: false,
         }
     }
 
-    /// Arrow 2. `None` if no thread is ready.
+    /// Arrow 2, and the first half of 5. `None` if it is running or has finished.
     ///
-    /// # Errors
-    ///
-    /// If the embedder's policy gives an invalid answer.
+    /// A blocked thread is started to be ended only. The caller has woken it before.
     #[inline(always)]
-    pub(in crate::runtime::preempt) fn start_next(
-        &mut self,
-        now: Moment,
-    ) -> Result<Option<Box<StoreFiber<'static>>>> {
-        let Some((id, slice)) = self.pick(now)? else {
-            return Ok(None);
-        };
-        let fiber = self.start(id, slice, now, Start::Dispatch);
-        self.record_dispatch(now);
-        Ok(fiber)
+    pub(super) fn start(&mut self) -> Option<F> {
+        match &self.state {
+            State::Ready(_) | State::Blocked(..) => {}
+            State::Running | State::Finished(_) => return None,
+        }
+        match mem::replace(&mut self.state, State::Running) {
+            State::Ready(fiber) | State::Blocked(fiber, _) => Some(fiber),
+            State::Running | State::Finished(_) => None,
+        }
     }
 
-    /// Puts `id` on the CPU. `None` if it is gone or its fiber is not here.
+    /// Arrow 3. Returns whether it is blocked.
     #[inline(always)]
-    fn start(
-        &mut self,
-        id: ThreadId,
-        slice: Option<u64>,
-        now: Moment,
-        why: Start,
-    ) -> Option<Box<StoreFiber<'static>>> {
-        let run_clock = self.run_clock(Some(now));
-        let goes_on = self.paused.as_ref().is_some_and(|paused| paused.id == id);
-        // A dispatched thread was ready.
-        let was_ready = match why {
-            _ if goes_on => false,
-            Start::Dispatch => true,
-            Start::End => {
-                let was_ready = self.threads.get(&id)?.is_ready();
-                self.unpark(id);
-                was_ready
-            }
+    pub(super) fn stop(&mut self, fiber: F, park: Option<P>) -> bool {
+        debug_assert!(matches!(self.state, State::Running));
+        let blocked = park.is_some() || self.suspended;
+        self.state = match blocked {
+            true => State::Blocked(fiber, park),
+            false => State::Ready(fiber),
         };
-        let thread = self.threads.get_mut(&id)?;
-        let fiber = thread.fiber.take()?;
-        thread.place = 0;
-
-        let running = &mut self.running;
-        // Most threads have no limits.
-        running.allowance = Allowance::default();
-        running.limit_end = u64::MAX;
-        running.over = None;
-        running.cpu_since = None;
-        if why == Start::Dispatch {
-            if thread.extra.is_some() || !self.timeouts.is_empty() {
-                let (allowance, over) = thread.allowance(&self.groups, &self.timeouts, now);
-                running.allowance = allowance;
-                running.limit_end = allowance.end(now);
-                running.over = over;
-                if allowance.count_cpu_time {
-                    running.cpu_since = thread_cpu_time();
-                }
-            }
-            let waited = run_clock.saturating_sub(thread.ready_since);
-            thread.usage.ready_time += waited;
-            thread.usage.longest_wait = thread.usage.longest_wait.max(waited);
-            // Continuing after a pause is not counted: pauses depend on the clock, and counts
-            // must not if slices are fuel.
-            thread.usage.dispatches += u64::from(!goes_on);
-        }
-        running.id = id;
-        running.was_paused = goes_on;
-        running.is_seen_on_cpu = false;
-        running.used_before = 0;
-        running.slice = match slice {
-            Some(ticks) => Slice::nearest(ticks, self.preemption),
-            None if goes_on || why == Start::End => thread.slice.unwrap_or(self.slice),
-            None => self.jitter.apply(thread.slice.unwrap_or(self.slice)),
-        };
-        if goes_on && let Some(paused) = self.paused.take() {
-            running.slice = Slice::nearest(paused.slice, self.preemption);
-            running.is_seen_on_cpu = !paused.recorded;
-            running.used_before = paused.used;
-        }
-        running.slice_end = match running.slice {
-            Slice::Time(slice) => now.as_nanos().saturating_add(nanos(slice)),
-            Slice::Fuel(_) => 0,
-        };
-        running.since = now;
-        running.cpu_before = Duration::ZERO;
-        running.fuel_armed = 0;
-        running.fuel_consumed = 0;
-        running.fuel_held = thread.fuel_held.take();
-        running.left = Leave::Yielded;
-        running.fuel_in_register = false;
-        running.park = None;
-        running.results = None;
-        self.is_running = true;
-
-        if let Some(held) = running.fuel_held
-            && !self.groups.is_empty()
-            && let Some(budget) = self.groups.get_mut(&thread.group())
-        {
-            budget.give_back(held);
-        }
-        if was_ready {
-            self.ready -= 1;
-        }
-        self.remote.start(id, self.ready == 0, self.preemption);
-        Some(fiber)
+        blocked
     }
 
-    /// The first half of arrow 5: puts `id` on the CPU, unless it has finished.
-    pub(in crate::runtime::preempt) fn start_ending(
-        &mut self,
-        id: ThreadId,
-        now: Moment,
-    ) -> Option<Box<StoreFiber<'static>>> {
-        self.start(id, None, now, Start::End)
+    /// Arrow 4, and the second half of 5.
+    pub(super) fn finish(&mut self, exit: E) {
+        debug_assert!(matches!(self.state, State::Running));
+        self.state = State::Finished(exit);
     }
 
-    /// Arrow 3.
-    #[inline(always)]
-    pub(in crate::runtime::preempt) fn stop_running(
-        &mut self,
-        fiber: Box<StoreFiber<'static>>,
-        fuel_held: Option<i64>,
-        now: Moment,
-    ) -> Option<Off> {
-        if !core::mem::take(&mut self.is_running) {
-            return None;
-        }
-        self.remote.stop();
-        self.fuel_clock = self.fuel_clock.saturating_add(self.running.fuel_consumed);
-        let (id, left) = (self.running.id, self.running.left);
-        let preempted = left == Leave::SliceOver;
-        let parked = match self.running.park.take() {
-            Some(park) => self.park(id, park),
-            None => false,
-        };
-        let run_clock = self.run_clock(Some(now));
-        let thread = self.threads.get_mut(&id)?;
-        thread.charge(&self.running, now, &mut self.groups);
-        thread.fiber = Some(fiber);
-        thread.fuel_held = fuel_held;
-        thread.ready_since = run_clock;
-        if let Some(held) = fuel_held
-            && !self.groups.is_empty()
-            && let Some(budget) = self.groups.get_mut(&thread.group())
-        {
-            budget.hold(held);
-        }
-        let limited = thread.extra.is_some();
-        let blocked = parked || thread.suspended;
-        if left == Leave::Paused && !blocked {
-            self.paused = self.running.paused();
-            return Some(Off {
-                id,
-                preempted,
-                limited,
-            });
-        }
-        if preempted {
-            thread.usage.preemptions += 1;
-        } else {
-            thread.usage.yields += 1;
-        }
-        if !blocked {
-            self.ready += 1;
-            enqueue(&mut self.policy, id, thread);
-        }
-        if self.is_watched() {
-            let what = match preempted {
-                true => Traced::Preempted,
-                false => Traced::Yielded,
-            };
-            self.record(Some(now), Some(id), what);
-            if blocked {
-                self.record(Some(now), Some(id), Traced::Parked);
-            }
-            let used = self.used(now);
-            self.tell(Some(now), |policy, now| match (blocked, preempted) {
-                (true, _) => policy.parked(now, id, used),
-                (false, true) => policy.preempted(now, id, used),
-                (false, false) => policy.yielded(now, id, used),
-            });
-        }
-        Some(Off {
-            id,
-            preempted,
-            limited,
-        })
-    }
-
-    /// Arrow 4.
-    pub(in crate::runtime::preempt) fn finish(&mut self, end: End, now: Moment) {
-        if !core::mem::take(&mut self.is_running) {
-            return;
-        }
-        self.remote.stop();
-        self.fuel_clock = self.fuel_clock.saturating_add(self.running.fuel_consumed);
-        let id = self.running.id;
-        let run_clock = self.run_clock(Some(now));
-        let Some(thread) = self.threads.get_mut(&id) else {
-            return;
-        };
-        thread.charge(&self.running, now, &mut self.groups);
-        let exceeded = match end {
-            End::ByItself(_) => thread.exceeded(&self.groups, now),
-            End::Ended(_) => None,
-        };
-        thread.usage.wall_time = run_clock.saturating_sub(thread.spawned);
-        self.live -= 1;
-        if let Some(instance) = thread.instance.take() {
-            self.sharing.leave(instance);
-        }
-        if let Some(extra) = &mut thread.extra
-            && let Some((_, end)) = extra.timeout.take()
-        {
-            self.timeouts.remove(&(end, id));
-        }
-        let over = match &end {
-            // It was unwound because of this.
-            End::ByItself(Some(OwnedExit::Trapped(error))) => error.downcast_ref().copied(),
+    /// Arrow 6. `None` if it has not finished.
+    pub(super) fn into_exit(self) -> Option<E> {
+        match self.state {
+            State::Finished(exit) => Some(exit),
             _ => None,
+        }
+    }
+
+    /// Arrow 7. Returns whether it was ready.
+    pub(super) fn suspend(&mut self) -> bool {
+        self.suspended = true;
+        let was_ready = self.is_ready();
+        if was_ready && let Some(fiber) = self.start() {
+            self.state = State::Blocked(fiber, None);
+        }
+        was_ready
+    }
+
+    /// Arrow 8 for a suspended thread. Returns whether that made it ready.
+    pub(super) fn resume(&mut self) -> bool {
+        self.suspended = false;
+        let blocked = matches!(self.state, State::Blocked(_, None));
+        blocked && self.unblock()
+    }
+
+    /// Arrow 8 for a parked thread. Returns what it was parked for.
+    pub(super) fn wake(&mut self) -> Option<P> {
+        let State::Blocked(_, park) = &mut self.state else {
+            return None;
         };
-        let over = over.or(exceeded);
-        let exit = match (end, over) {
-            (End::Ended(exit), _) => Some(exit),
-            // It may have ended before anybody checked.
-            (End::ByItself(_), Some(over)) => Some(OwnedExit::OverLimit(over)),
-            (End::ByItself(Some(exit)), None) => Some(exit),
-            (End::ByItself(None), None) => self
-                .running
-                .results
-                .take()
-                .map(|(func, values)| OwnedExit::Returned(func, values)),
+        let park = park.take()?;
+        if !self.suspended {
+            self.unblock();
+        }
+        Some(park)
+    }
+
+    fn unblock(&mut self) -> bool {
+        let Some(fiber) = self.start() else {
+            return false;
         };
-        let hook = thread
-            .extra
-            .as_mut()
-            .and_then(|extra| extra.exit_hook.take());
-        let what = match &exit {
-            Some(OwnedExit::Returned(..)) | None => Traced::Returned,
-            Some(OwnedExit::Trapped(_)) => Traced::Trapped,
-            #[cfg(feature = "gc")]
-            Some(OwnedExit::Threw(..)) => Traced::Trapped,
-            Some(OwnedExit::Killed) => Traced::Killed,
-            Some(OwnedExit::OverLimit(_)) => Traced::OverLimit,
+        self.state = State::Ready(fiber);
+        true
+    }
+
+    #[inline]
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(self.state, State::Ready(_))
+    }
+
+    /// Whether it is parked, suspended, or both. A running thread is not.
+    pub(super) fn is_blocked(&self) -> bool {
+        matches!(self.state, State::Blocked(..))
+    }
+
+    #[inline]
+    pub(super) fn is_finished(&self) -> bool {
+        matches!(self.state, State::Finished(_))
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        matches!(self.state, State::Running)
+    }
+
+    /// Whether it is suspended, or will be when it goes off the CPU.
+    pub(super) fn is_suspended(&self) -> bool {
+        self.suspended && !self.is_finished()
+    }
+
+    /// What it is parked for.
+    pub(super) fn park(&self) -> Option<&P> {
+        match &self.state {
+            State::Blocked(_, park) => park.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Its fiber, unless it is running or has finished.
+    #[cfg(feature = "gc")]
+    pub(super) fn fiber_mut(&mut self) -> Option<&mut F> {
+        match &mut self.state {
+            State::Ready(fiber) | State::Blocked(fiber, _) => Some(fiber),
+            State::Running | State::Finished(_) => None,
+        }
+    }
+}
+
+/// Whether a store's threads are being run.
+///
+/// ```text
+///          begin         shut_down
+///    Idle -------> Run -------------> Shutdown
+///     ^ ^           | ^                   |
+///     | |       end | |                   |
+///     | +-----------+ +----> Kept         | end
+///     +-----------------------------------+
+/// ```
+#[derive(Default)]
+pub(in crate::runtime::preempt) struct RunState(Phase);
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Idle,
+    Run,
+    /// A run's future is between two polls, while a thread keeps the store.
+    Kept,
+    /// All threads are being ended, and none can be spawned.
+    Shutdown,
+}
+
+impl RunState {
+    /// Begins a run. Returns false if one is in progress.
+    pub(in crate::runtime::preempt) fn begin(&mut self) -> bool {
+        let was_idle = self.0 == Phase::Idle;
+        if was_idle {
+            self.0 = Phase::Run;
+        }
+        was_idle
+    }
+
+    pub(in crate::runtime::preempt) fn shut_down(&mut self) {
+        self.0 = Phase::Shutdown;
+    }
+
+    pub(in crate::runtime::preempt) fn leave_kept(&mut self) {
+        self.0 = Phase::Kept;
+    }
+
+    /// Continues after [`Self::leave_kept`], or after a poll that failed.
+    pub(in crate::runtime::preempt) fn resume(&mut self) {
+        self.0 = Phase::Run;
+    }
+
+    pub(in crate::runtime::preempt) fn end(&mut self) {
+        self.0 = Phase::Idle;
+    }
+
+    /// Whether a run or a shutdown is in progress.
+    pub(in crate::runtime::preempt) fn is_in_run(&self) -> bool {
+        self.0 != Phase::Idle
+    }
+
+    #[inline]
+    pub(in crate::runtime::preempt) fn is_kept(&self) -> bool {
+        self.0 == Phase::Kept
+    }
+
+    pub(in crate::runtime::preempt) fn is_shutdown(&self) -> bool {
+        self.0 == Phase::Shutdown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Test = Status<&'static str, &'static str, &'static str>;
+
+    fn ready() -> Test {
+        Status::ready("fiber")
+    }
+
+    fn running() -> Test {
+        let mut status = ready();
+        assert_eq!(status.start(), Some("fiber"));
+        status
+    }
+
+    fn parked() -> Test {
+        let mut status = running();
+        assert!(status.stop("fiber", Some("park")));
+        status
+    }
+
+    #[test]
+    fn a_ready_thread_starts_once() {
+        let mut status = ready();
+        assert!(status.is_ready());
+        assert_eq!(status.start(), Some("fiber"));
+        assert!(status.is_running() && !status.is_ready() && !status.is_blocked());
+        assert_eq!(status.start(), None);
+    }
+
+    #[test]
+    fn a_stopped_thread_is_ready_unless_it_parked_or_was_suspended() {
+        let mut status = running();
+        assert!(!status.stop("fiber", None));
+        assert!(status.is_ready());
+
+        assert!(parked().is_blocked());
+        assert_eq!(parked().park(), Some(&"park"));
+
+        let mut status = running();
+        assert!(!status.suspend());
+        assert!(status.is_running() && status.is_suspended());
+        assert!(status.stop("fiber", None));
+        assert!(status.is_blocked() && status.park().is_none());
+    }
+
+    #[test]
+    fn a_thread_that_is_parked_and_suspended_needs_both_to_end() {
+        let both = || {
+            let mut status = parked();
+            assert!(!status.suspend());
+            status
         };
-        let detached = thread.detached;
-        if detached && hook.is_none() {
-            self.threads.remove(&id);
-        } else {
-            thread.exit = exit;
-        }
-        if let Some(hook) = hook {
-            self.exited.push_back(Exited { id, hook, detached });
-        }
-        let woken = self.wake_joiners(id, now);
-        self.sweep_queue();
-        // Notify the policy last, as it may panic.
-        if self.is_watched() {
-            self.record(Some(now), Some(id), what);
-            let used = self.used(now);
-            self.tell(Some(now), |policy, now| policy.finished(now, id, used));
-        }
-        self.tell_of_woken(woken, Some(now));
+        let mut status = both();
+        assert!(!status.resume() && status.is_blocked());
+        assert_eq!(status.wake(), Some("park"));
+        assert!(status.is_ready());
+
+        let mut status = both();
+        assert_eq!(status.wake(), Some("park"));
+        assert!(status.is_blocked() && !status.is_ready());
+        assert!(status.resume() && status.is_ready());
     }
 
-    /// Drops stale places in the queue once they are most of it.
-    fn sweep_queue(&mut self) {
-        if let Policy::RoundRobin(queue) = &mut self.policy {
-            let threads = &self.threads;
-            queue.sweep(self.ready, |place, id| {
-                threads.get(&id).is_some_and(|thread| thread.place == place)
-            });
+    #[test]
+    fn waking_and_resuming_others_does_nothing() {
+        for mut status in [ready(), running()] {
+            assert_eq!(status.wake(), None);
+            assert!(!status.resume());
         }
+        let mut status = parked();
+        assert!(!status.resume() && status.is_blocked());
+        let mut status = ready();
+        assert!(status.suspend());
+        assert_eq!(status.wake(), None);
+        assert!(status.resume() && !status.resume());
     }
 
-    /// Gives up a thread that keeps the store after `mem::forget` leaked the run's future, and
-    /// with it the thread's fiber. It never runs again.
-    pub(in crate::runtime::preempt) fn give_up_running(&mut self, now: Moment) {
-        self.in_run = false;
-        // Do not charge the thread for what the OS thread has done since.
-        self.running.since = now;
-        self.running.cpu_since = None;
-        self.finish(End::Ended(OwnedExit::Killed), now);
+    #[test]
+    fn a_finished_thread_stays_finished() {
+        let mut status = running();
+        assert!(!status.suspend());
+        status.finish("exit");
+        assert!(status.is_finished() && !status.is_suspended());
+        assert!(!status.suspend() && !status.resume());
+        assert_eq!((status.wake(), status.start()), (None, None));
+        assert_eq!(status.into_exit(), Some("exit"));
+        assert_eq!(running().into_exit(), None);
     }
 
-    /// Marks an unfinished thread that has no fiber as killed.
-    pub(in crate::runtime::preempt) fn give_up(&mut self, id: ThreadId) {
-        if let Some(thread) = self.threads.get_mut(&id)
-            && thread.exit.is_none()
-            && thread.fiber.is_none()
-        {
-            self.live -= 1;
-            thread.exit = Some(OwnedExit::Killed);
-        }
+    #[test]
+    fn a_blocked_thread_can_be_started_to_be_ended() {
+        let mut status = parked();
+        assert_eq!(status.wake(), Some("park"));
+        assert_eq!(status.start(), Some("fiber"));
+        let mut status = ready();
+        assert!(status.suspend());
+        assert_eq!(status.start(), Some("fiber"));
     }
 
-    /// Arrow 7. A running thread is suspended when it goes off the CPU.
-    pub(in crate::runtime::preempt) fn suspend(&mut self, id: ThreadId) -> Result<()> {
-        let thread = self.live_mut(id, "suspended")?;
-        let was_ready = thread.is_ready();
-        thread.suspended = true;
-        if !was_ready {
-            return Ok(());
-        }
-        thread.place = 0;
-        // A paused thread loses the rest of its slice.
-        let used = match self.paused.take_if(|paused| paused.id == id) {
-            Some(paused) => paused.used,
-            None => {
-                self.ready -= 1;
-                0
-            }
-        };
-        self.record(None, Some(id), Traced::Parked);
-        self.tell(None, |policy, now| policy.parked(now, id, used));
-        Ok(())
-    }
-
-    /// Arrow 8.
-    pub(in crate::runtime::preempt) fn resume(&mut self, id: ThreadId) -> Result<()> {
-        let run_clock = self.run_clock(None);
-        let thread = self.live_mut(id, "resumed")?;
-        if !core::mem::replace(&mut thread.suspended, false) || !thread.is_ready() {
-            return Ok(());
-        }
-        thread.ready_since = run_clock;
-        self.make_ready(id);
-        self.sweep_queue();
-        self.record(None, Some(id), Traced::Woken);
-        self.tell(None, |policy, now| policy.woken(now, id));
-        Ok(())
-    }
-
-    /// # Errors
-    ///
-    /// If there is no such thread, or it has finished.
-    pub(super) fn live_mut(&mut self, id: ThreadId, to_be: &str) -> Result<&mut Thread> {
-        match self.threads.get_mut(&id) {
-            Some(thread) if thread.exit.is_none() => Ok(thread),
-            Some(_) => bail!("guest thread {id} has finished: it cannot be {to_be}"),
-            None => bail!(
-                "no guest thread {id}: it was never spawned in this store, or its \
-                 exit was taken"
-            ),
-        }
-    }
-
-    /// # Errors
-    ///
-    /// If there is no such thread, or it has finished.
-    pub(in crate::runtime::preempt) fn ensure_live(
-        &mut self,
-        id: ThreadId,
-        to_be: &str,
-    ) -> Result<()> {
-        self.live_mut(id, to_be).map(|_| ())
-    }
-
-    /// Arrow 6.
-    pub(in crate::runtime::preempt) fn take_exit(&mut self, id: ThreadId) -> Option<OwnedExit> {
-        let exit = self.threads.get_mut(&id)?.exit.take()?;
-        self.threads.remove(&id);
-        Some(exit)
+    #[test]
+    fn a_run_begins_only_if_none_is_in_progress() {
+        let mut state = RunState::default();
+        assert!(!state.is_in_run() && state.begin());
+        assert!(!state.begin() && state.is_in_run());
+        state.leave_kept();
+        assert!(state.is_kept() && state.is_in_run() && !state.begin());
+        state.resume();
+        assert!(!state.is_kept());
+        state.end();
+        assert!(state.begin());
+        state.shut_down();
+        assert!(state.is_shutdown() && state.is_in_run() && !state.begin());
     }
 }
