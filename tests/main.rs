@@ -15,6 +15,8 @@ mod determinism;
 mod differential;
 mod docs;
 mod dropping;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod epoch_delivery;
 mod epoch_embedder;
 mod examples;
 mod exceptions;

@@ -77,6 +77,12 @@ mod concurrent;
 mod concurrent_func;
 pub(crate) mod config;
 mod dispatch;
+#[cfg_attr(
+    not(all(target_arch = "x86_64", target_os = "linux")),
+    path = "preempt/epoch_delivery/unsupported.rs"
+)]
+pub(crate) mod epoch_delivery;
+mod epochs;
 mod executor;
 mod exit;
 mod handle;
@@ -106,6 +112,7 @@ mod view;
 mod wait;
 
 pub use self::concurrent::ConcurrentCaller;
+pub use self::epochs::EpochDelivery;
 pub use self::executor::RunWasmThreads;
 pub use self::exit::{Exit, TypedExit};
 pub use self::id::{ThreadId, TypedThreadId};

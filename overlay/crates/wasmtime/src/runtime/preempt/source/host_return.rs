@@ -229,7 +229,7 @@ fn suspend_here(store: &mut dyn VMStore, why: Suspension) -> Result<()> {
 
 /// Whether the host is about to return to Wasm. It is not if the guest thread's function is
 /// itself a host function. And a trap that is propagating ends the thread anyway.
-fn returns_to_wasm(store: &mut StoreOpaque) -> bool {
+pub(in crate::runtime::preempt) fn returns_to_wasm(store: &mut StoreOpaque) -> bool {
     let entry_fp = *store.vm_store_context_mut().last_wasm_entry_fp.get_mut();
     tls::with(|state| {
         state.is_some_and(|state| {

@@ -49,13 +49,13 @@ use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use core::sync::atomic::{AtomicPtr, AtomicU64, compiler_fence};
 
-mod code;
+pub(in crate::runtime::preempt) mod code;
 mod handler;
 pub(crate) mod host;
 pub(in crate::runtime::preempt) mod os_timer;
 mod preempted;
 pub(in crate::runtime::preempt) mod watch;
-mod x86_64;
+pub(in crate::runtime::preempt) mod x86_64;
 
 use self::code::Code;
 #[cfg(debug_assertions)]
@@ -84,6 +84,16 @@ impl Default for SignalState {
             started: false,
         }
     }
+}
+
+/// Makes sure that this OS thread can receive the signal.
+///
+/// # Errors
+///
+/// If it cannot.
+pub(in crate::runtime::preempt) fn prepare_this_thread() -> Result<()> {
+    handler::ensure_installed()?;
+    os_timer::ensure_timer()
 }
 
 impl StoreOpaque {
@@ -150,8 +160,7 @@ impl StoreOpaque {
         if !self.slices_are_signals() {
             return Ok(());
         }
-        handler::ensure_installed()?;
-        os_timer::ensure_timer()?;
+        prepare_this_thread()?;
         let threads = self.preemptive_threads()?;
         threads
             .remote

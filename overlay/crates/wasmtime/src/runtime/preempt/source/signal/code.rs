@@ -22,9 +22,18 @@ pub(in crate::runtime::preempt) struct Code {
 impl Code {
     /// The modules that nothing can move under (I4). With guest threads, that is all of them.
     pub(super) fn new(registry: &ModuleRegistry) -> Code {
+        Code::of(registry, |module| ensure_nothing_moves(module).is_ok())
+    }
+
+    /// All modules.
+    pub(in crate::runtime::preempt) fn of_all(registry: &ModuleRegistry) -> Code {
+        Code::of(registry, |_| true)
+    }
+
+    fn of(registry: &ModuleRegistry, may_be_preempted: impl Fn(&Module) -> bool) -> Code {
         let all = registry.all_modules().map(|(_, module)| module);
         let mut modules: Vec<_> = all
-            .filter(|module| ensure_nothing_moves(module).is_ok())
+            .filter(|module| may_be_preempted(module))
             .map(|module| {
                 let text = module.engine_code().text_range();
                 (text.start.raw()..text.end.raw(), module.clone())
@@ -38,13 +47,14 @@ impl Code {
     }
 
     /// Whether it has seen all current modules. Modules are never removed.
-    pub(super) fn is_current(&self, registry: &ModuleRegistry) -> bool {
+    #[inline]
+    pub(in crate::runtime::preempt) fn is_current(&self, registry: &ModuleRegistry) -> bool {
         registry.module_count() == self.seen
     }
 
     /// The function that contains `pc`. Called by the signal handler: it reads tables, and
     /// neither locks nor allocates.
-    pub(super) fn function_at(&self, pc: usize) -> Option<Range<usize>> {
+    pub(in crate::runtime::preempt) fn function_at(&self, pc: usize) -> Option<Range<usize>> {
         let next = self.modules.partition_point(|(text, _)| text.start <= pc);
         let before = self.modules.get(..next)?;
         let of_it = before

@@ -5,6 +5,7 @@ use super::watch::RETRY;
 use super::x86_64::frame::Interrupted;
 use crate::prelude::*;
 use crate::runtime::preempt::clock::Moment;
+use crate::runtime::preempt::epoch_delivery::deliver;
 use crate::runtime::preempt::suspend::{self, Dispatch};
 use core::cell::Cell;
 use core::mem::{self, MaybeUninit};
@@ -117,8 +118,10 @@ unsafe extern "C" fn handle(
     if ours || kicked || os_timer::is_due() {
         os_timer::fired();
         // SAFETY: I5. This is what the kernel gave to this handler.
-        let interrupted = unsafe { Interrupted::new(context) };
-        on_timer(interrupted);
+        let mut interrupted = unsafe { Interrupted::new(context) };
+        // SAFETY: I5. This is the handler.
+        unsafe { deliver::on_signal(&mut interrupted) };
+        on_timer(&mut interrupted);
     }
     if !ours {
         // SAFETY: the arguments are those that the kernel gave.
@@ -129,7 +132,7 @@ unsafe extern "C" fn handle(
 }
 
 /// The OS thread's timer has fired. It may be early or late (I7).
-fn on_timer(mut interrupted: Interrupted<'_>) {
+fn on_timer(interrupted: &mut Interrupted<'_>) {
     suspend::with_dispatch(|dispatch| {
         let watch = &dispatch.watch;
         let end = watch.slice_end();
@@ -142,7 +145,7 @@ fn on_timer(mut interrupted: Interrupted<'_>) {
             return;
         }
         // SAFETY: I5. This is the handler, and `interrupted` is what it stopped.
-        if unsafe { preempt(dispatch, &mut interrupted) } {
+        if unsafe { preempt(dispatch, interrupted) } {
             return;
         }
         if let Some(attention) = &watch.attention {

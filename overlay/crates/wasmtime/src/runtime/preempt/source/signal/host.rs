@@ -24,18 +24,13 @@ pub(crate) fn ensure(
     features: WasmFeatures,
     may_move: bool,
 ) -> Result<()> {
-    let target = config.compiler_target();
-
-    ensure!(
-        target == target_lexicon::Triple::host(),
-        "`Preemption::Signal` runs native code of this machine only, not code for \
-         `{target}`: use `Preemption::Epoch`, or leave `Config::target` alone",
-    );
-    ensure!(
-        !tunables.winch_callable,
-        "`Preemption::Signal` does not know the frames of Winch's code: use \
-         `Strategy::Cranelift`, or `Preemption::Epoch`"
-    );
+    ensure_stub_works(
+        config,
+        tunables,
+        features,
+        "`Preemption::Signal`",
+        "`Preemption::Epoch`",
+    )?;
     for (feature, name, setting) in [
         (WasmFeatures::GC, "garbage collection", "wasm_gc"),
         (WasmFeatures::EXCEPTIONS, "exceptions", "wasm_exceptions"),
@@ -43,11 +38,6 @@ pub(crate) fn ensure(
             WasmFeatures::GC_TYPES,
             "references to the garbage-collected heap",
             "gc_support",
-        ),
-        (
-            WasmFeatures::STACK_SWITCHING,
-            "stack switching",
-            "wasm_stack_switching",
         ),
     ] {
         ensure!(
@@ -63,11 +53,41 @@ pub(crate) fn ensure(
          a memory that moves would move under the guest's feet; leave the setting \
          alone, or use `Preemption::Epoch`"
     );
+    Ok(())
+}
+
+/// Checks that code of an engine with this configuration can be made to call the stub. `what`
+/// needs that, and `instead` does not.
+///
+/// # Errors
+///
+/// If it cannot.
+pub(in crate::runtime::preempt) fn ensure_stub_works(
+    config: &Config,
+    tunables: &Tunables,
+    features: WasmFeatures,
+    what: &str,
+    instead: &str,
+) -> Result<()> {
+    let target = config.compiler_target();
+    ensure!(
+        target == target_lexicon::Triple::host(),
+        "{what} runs native code of this machine only, not code for `{target}`: use {instead}, \
+         or leave `Config::target` alone",
+    );
+    ensure!(
+        !tunables.winch_callable,
+        "{what} does not know the frames of Winch's code: use `Strategy::Cranelift`, or {instead}"
+    );
+    ensure!(
+        !features.contains(WasmFeatures::STACK_SWITCHING),
+        "{what} does not know the stacks of `Config::wasm_stack_switching`: do not enable it, or \
+         use {instead}"
+    );
     ensure!(
         !shadow_stacks_are_on(),
-        "`Preemption::Signal` returns to where no call was made, which the hardware \
-         shadow stack of this process forbids: turn it off \
-         (GLIBC_TUNABLES=glibc.cpu.x86_shstk=off), or use `Preemption::Epoch`"
+        "{what} returns to where no call was made, which the hardware shadow stack of this \
+         process forbids: turn it off (GLIBC_TUNABLES=glibc.cpu.x86_shstk=off), or use {instead}"
     );
     Ok(())
 }

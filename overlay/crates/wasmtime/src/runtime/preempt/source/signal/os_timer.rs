@@ -130,7 +130,7 @@ pub(super) fn token() -> *mut libc::c_void {
 }
 
 /// Makes the signal come at `time` or earlier, which the handler sorts out.
-pub(super) fn arm_by(time: u64) {
+pub(in crate::runtime::preempt) fn arm_by(time: u64) {
     if time < ARMED.get() {
         set(time);
     }

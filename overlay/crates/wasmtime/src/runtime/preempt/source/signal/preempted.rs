@@ -1,5 +1,6 @@
 //! Where an interrupted guest arrives from the stub, on the guest thread's stack.
 
+use crate::runtime::preempt::epoch_delivery::interrupted;
 use crate::runtime::preempt::suspend::{self, Suspension, preemptive_yield};
 use crate::runtime::vm::{catch_unwind_and_record_trap, raise_preexisting_trap};
 use core::ptr;
@@ -22,6 +23,12 @@ pub(super) struct StubFrame {
 ///
 /// Only for the stub to call.
 pub(super) unsafe extern "C" fn preempted(frame: &StubFrame) {
+    let fp = ptr::from_ref(frame).expose_provenance();
+    if let Some(delivery) = interrupted::of_youngest_activation() {
+        // SAFETY: I22. This is the stub's frame.
+        unsafe { interrupted::interrupted(delivery, frame.pc, fp) };
+        return;
+    }
     let store = suspend::with_dispatch(|dispatch| dispatch.watch.store).flatten();
     let Some(mut store) = store else {
         return;
@@ -31,7 +38,7 @@ pub(super) unsafe extern "C" fn preempted(frame: &StubFrame) {
     let store = unsafe { store.as_mut() };
     let context = store.vm_store_context_mut();
     *context.last_wasm_exit_pc.get_mut() = frame.pc;
-    *context.last_wasm_exit_trampoline_fp.get_mut() = ptr::from_ref(frame).expose_provenance();
+    *context.last_wasm_exit_trampoline_fp.get_mut() = fp;
     let resumed = catch_unwind_and_record_trap(store, |store| match suspend::take(store) {
         Some(context) => preemptive_yield(store, context, Suspension::PREEMPTED),
         None => Ok(()),

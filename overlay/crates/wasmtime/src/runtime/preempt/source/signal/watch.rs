@@ -25,7 +25,7 @@ pub(in crate::runtime::preempt) struct Watch {
 const LONG_AGO: u64 = 1;
 
 /// How soon to retry after a guest could not be preempted, in nanoseconds.
-pub(super) const RETRY: u64 = 50_000;
+pub(in crate::runtime::preempt) const RETRY: u64 = 50_000;
 
 impl Watch {
     pub(in crate::runtime::preempt) fn none() -> Watch {

@@ -1,4 +1,4 @@
 //! The x86-64 parts.
 
-pub(super) mod frame;
+pub(in crate::runtime::preempt) mod frame;
 mod stub;

@@ -1,0 +1,135 @@
+//! Where Wasm is entered and left: the OS thread's slot says in which of the two it is.
+
+use super::interrupted::{deliver, deliver_on_return};
+use super::slots::{self, Slot};
+use super::state::Delivery;
+use crate::prelude::*;
+use crate::runtime::preempt::source::signal;
+use crate::runtime::vm::{VMStore, VMStoreContext};
+use crate::store::StoreOpaque;
+use core::ptr::NonNull;
+
+/// Wasm of a store has been entered from the host, and is left when this is dropped.
+pub(crate) struct InWasm(Option<NonNull<Delivery>>);
+
+impl Drop for InWasm {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(delivery) = self.0 {
+            // SAFETY: I21. The store is there until its Wasm returns.
+            unsafe { delivery.as_ref() }.leave_wasm();
+        }
+    }
+}
+
+/// `store` is about to call Wasm. If its deadline is reached, that is handled first, as a check
+/// at the function's entry would.
+///
+/// # Errors
+///
+/// If signals cannot be received on this OS thread, or what happens at the deadline is an error.
+#[inline]
+pub(crate) fn enter(store: &mut dyn VMStore) -> Result<InWasm> {
+    if store.delivery().is_none() {
+        return Ok(InWasm(None));
+    }
+    enter_delivered(store)
+}
+
+fn enter_delivered(store: &mut dyn VMStore) -> Result<InWasm> {
+    store.deliver_epochs_to_all_modules();
+    let slot = slot()?;
+    let Some(delivery) = store.delivery() else {
+        return Ok(InWasm(None));
+    };
+    delivery.move_to(Some(slot));
+    let entered = InWasm(Some(NonNull::from(delivery)));
+    if delivery.enter_wasm() {
+        delivery.leave_wasm();
+        deliver(store)?;
+        if let Some(delivery) = store.delivery() {
+            delivery.go_on();
+        }
+    }
+    Ok(entered)
+}
+
+/// A call from compiled code to the host.
+#[derive(Clone, Copy)]
+pub(crate) struct HostCall<'a>(Option<&'a Delivery>);
+
+impl HostCall<'_> {
+    /// # Safety
+    ///
+    /// I21. The store with this context exists until the call ends.
+    #[inline(always)]
+    pub(crate) unsafe fn begin(context: NonNull<VMStoreContext>) -> Self {
+        // SAFETY: this function's own contract.
+        let delivery = unsafe { Delivery::of(context) };
+        if let Some(delivery) = delivery {
+            delivery.leave_wasm();
+        }
+        HostCall(delivery)
+    }
+
+    /// The host is about to return to compiled code.
+    ///
+    /// # Safety
+    ///
+    /// Nothing on the stack is left to be dropped between here and Wasm, and the call no longer
+    /// uses anything of the store.
+    #[inline(always)]
+    pub(crate) unsafe fn end(self) {
+        if let Some(delivery) = self.0
+            && delivery.enter_wasm()
+        {
+            // SAFETY: this function's own contract.
+            unsafe { deliver_on_return(delivery) };
+        }
+    }
+}
+
+impl StoreOpaque {
+    /// The host is about to resume Wasm of this store at a handler of a trap or exception.
+    pub(crate) fn go_on_in_wasm(&self) {
+        if let Some(delivery) = self.delivery() {
+            delivery.go_on();
+        }
+    }
+}
+
+/// A fiber with an activation of the store with this context is resumed on this OS thread.
+///
+/// # Safety
+///
+/// I21. The store exists.
+#[inline]
+pub(crate) unsafe fn resumed(context: NonNull<VMStoreContext>) {
+    // SAFETY: this function's own contract.
+    if let Some(delivery) = unsafe { Delivery::of(context) } {
+        moved(delivery);
+    }
+}
+
+fn moved(delivery: &Delivery) {
+    delivery.move_to(slot().ok());
+}
+
+/// This OS thread's slot.
+///
+/// # Errors
+///
+/// If it cannot receive the signal.
+#[inline]
+fn slot() -> Result<&'static Slot> {
+    match slots::of_this_thread() {
+        Some(slot) => Ok(slot),
+        None => new_slot(),
+    }
+}
+
+#[cold]
+fn new_slot() -> Result<&'static Slot> {
+    signal::prepare_this_thread()?;
+    slots::acquire()
+}

@@ -1,0 +1,49 @@
+//! The signal handler's part.
+
+use super::slots;
+use super::state::{Delivery, retry};
+use crate::runtime::preempt::source::signal::x86_64::frame::Interrupted;
+use crate::runtime::vm::tls;
+
+/// The signal has come: makes the guest of this OS thread call the stub if its deadline is
+/// reached.
+///
+/// # Safety
+///
+/// Called by a signal handler that has interrupted `interrupted` on this OS thread.
+pub(in crate::runtime::preempt) unsafe fn on_signal(interrupted: &mut Interrupted<'_>) {
+    let Some(slot) = slots::of_this_thread() else {
+        return;
+    };
+    if !slot.is_in_wasm() {
+        // The return from the host looks.
+        return;
+    }
+    let context = tls::with(|state| state.map(|state| state.vm_store_context.get()));
+    // SAFETY: I21. The store of the youngest activation is there, and is this OS thread's.
+    let Some(delivery) = context.and_then(|context| unsafe { Delivery::of(context) }) else {
+        return;
+    };
+    if !delivery.is_due() {
+        return;
+    }
+    // SAFETY: this function's own contract.
+    if unsafe { interrupt(delivery, interrupted) } {
+        slot.leave();
+    } else {
+        retry();
+    }
+}
+
+/// Returns whether the guest was in one of its functions, and will call the stub.
+///
+/// # Safety
+///
+/// As [`on_signal`].
+unsafe fn interrupt(delivery: &Delivery, interrupted: &mut Interrupted<'_>) -> bool {
+    match delivery.function_at(interrupted.pc()) {
+        // SAFETY: I22. `pc` is in this function, which the youngest activation runs.
+        Some(function) => unsafe { interrupted.call_stub(&function) },
+        None => false,
+    }
+}

@@ -1,0 +1,58 @@
+//! What an epoch callback may not do while its guest is stopped at an arbitrary instruction.
+//!
+//! I23: compiled code may have in a register what it has just read from the store: the address of
+//! a table, a memory or the collector's heap, or a reference that nothing counts yet. The
+//! callback has the store. So from when a deadline is found reached until the guest goes on, the
+//! store refuses, with an error, all that could move or free such things:
+//!
+//! | what | why |
+//! |---|---|
+//! | calling Wasm | it could do any of the following |
+//! | growing a memory or a table | its address may be in a register |
+//! | collecting, and allocating, which may collect or grow the heap | there is no map of the stopped frame's references |
+//! | writing a reference to the heap, a table or a global | the last count of the one overwritten may go, while it is in a register |
+//!
+//! It makes no difference where the guest is stopped: entry and return from the host are treated
+//! alike, so that what a callback may do does not depend on the moment.
+
+use super::state::Delivery;
+use crate::prelude::*;
+use crate::store::StoreOpaque;
+
+/// A deadline is being handled until this is dropped.
+pub(super) struct Seal<'a>(&'a Delivery);
+
+impl<'a> Seal<'a> {
+    pub(super) fn new(delivery: &'a Delivery) -> Seal<'a> {
+        delivery.sealed.set(true);
+        Seal(delivery)
+    }
+}
+
+impl Drop for Seal<'_> {
+    fn drop(&mut self) {
+        self.0.sealed.set(false);
+    }
+}
+
+impl StoreOpaque {
+    /// # Errors
+    ///
+    /// If the store's guest may be stopped at an instruction where doing `what` is not safe.
+    #[inline]
+    pub(crate) fn ensure_unsealed(&self, what: &str) -> Result<()> {
+        match self.delivery() {
+            Some(delivery) if delivery.sealed.get() => refuse(what),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cold]
+fn refuse(what: &str) -> Result<()> {
+    bail!(
+        "cannot {what} in an epoch deadline callback: with `EpochDelivery::Signal` the guest is \
+         stopped between any two instructions; do it after the call, or use \
+         `EpochDelivery::Check`"
+    )
+}

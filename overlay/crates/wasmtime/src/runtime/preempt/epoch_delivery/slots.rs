@@ -1,0 +1,214 @@
+//! The OS threads that run Wasm, as `increment_epoch` sees them.
+//!
+//! I20: no deadline is missed. Two sides write one word and then read the other's:
+//!
+//! ```text
+//!   OS thread, about to run Wasm           increment_epoch
+//!
+//!     slot.deadline = deadline               epoch += 1
+//!     (compiler fence)                       membarrier
+//!     epoch >= deadline ? interrupt          epoch >= slot.deadline ? signal
+//! ```
+//!
+//! Without fences both could read the old values. The asymmetric barrier, `membarrier(2)`, is a
+//! full fence on both sides: at one moment of it, every OS thread of the process has executed
+//! one. If that was after the store to the slot, the increment sees the slot. If it was
+//! before, the load of the epoch is after it, and sees the new epoch. Where there is no
+//! `membarrier`, every OS thread with a slot is signalled: entering the kernel is a fence as
+//! well, and its handler looks.
+//!
+//! Slots are never freed, so that a signal handler can walk the list. One whose OS thread has
+//! ended is used again.
+
+use crate::prelude::*;
+use crate::runtime::preempt::source::signal::os_timer;
+use core::cell::Cell;
+use core::ptr;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, compiler_fence, fence};
+use std::boxed::Box;
+use std::sync::Once;
+
+/// No deadline: the OS thread is in the host.
+const NEVER: u64 = u64::MAX;
+
+/// What other OS threads may know of one.
+pub(super) struct Slot {
+    /// The deadline of the store whose Wasm it runs.
+    deadline: AtomicU64,
+    /// That store's epoch counter, to be compared only.
+    epoch: AtomicPtr<AtomicU64>,
+    /// Its id, or 0 if it has ended.
+    thread: AtomicI32,
+    next: AtomicPtr<Slot>,
+}
+
+static SLOTS: AtomicPtr<Slot> = AtomicPtr::new(ptr::null_mut());
+
+std::thread_local! {
+    // Read by the signal handler: a constant initializer, and no destructor.
+    static SLOT: Cell<Option<&'static Slot>> = const { Cell::new(None) };
+    static GIVE_BACK: GiveBack = const { GiveBack };
+}
+
+struct GiveBack;
+
+impl Drop for GiveBack {
+    fn drop(&mut self) {
+        if let Some(slot) = SLOT.take() {
+            slot.leave();
+            slot.thread.store(0, Release);
+        }
+    }
+}
+
+impl Slot {
+    /// The OS thread is about to run Wasm of a store with this deadline. The caller looks at
+    /// the epoch next (I20).
+    #[inline(always)]
+    pub(super) fn enter(&self, epoch: &AtomicU64, deadline: u64) {
+        self.epoch.store(ptr::from_ref(epoch).cast_mut(), Relaxed);
+        self.deadline.store(deadline, Release);
+        compiler_fence(SeqCst);
+    }
+
+    /// The OS thread is in the host.
+    #[inline(always)]
+    pub(super) fn leave(&self) {
+        self.deadline.store(NEVER, Relaxed);
+        compiler_fence(SeqCst);
+    }
+
+    /// Whether it may be in Wasm.
+    pub(super) fn is_in_wasm(&self) -> bool {
+        self.deadline.load(Relaxed) != NEVER
+    }
+
+    /// Whether the OS thread runs Wasm that has reached its deadline.
+    fn is_due(&self, epoch: &AtomicU64, now: u64) -> bool {
+        self.deadline.load(Acquire) <= now && ptr::eq(self.epoch.load(Relaxed), epoch)
+    }
+}
+
+/// This OS thread's slot, if it has one. May be called by a signal handler.
+#[inline(never)] // see I2 in suspend.rs
+pub(super) fn of_this_thread() -> Option<&'static Slot> {
+    SLOT.get()
+}
+
+/// Gives this OS thread, which can receive the signal, a slot.
+///
+/// # Errors
+///
+/// If it is ending.
+#[cold]
+pub(super) fn acquire() -> Result<&'static Slot> {
+    ensure!(
+        GIVE_BACK.try_with(|_| {}).is_ok(),
+        "an OS thread that is ending cannot run Wasm whose epochs are delivered by signals"
+    );
+    // SAFETY: no preconditions.
+    let thread = unsafe { libc::gettid() };
+    let slot = reuse(thread).unwrap_or_else(|| add(thread));
+    SLOT.set(Some(slot));
+    Ok(slot)
+}
+
+fn reuse(thread: libc::pid_t) -> Option<&'static Slot> {
+    all().find(|slot| {
+        slot.thread
+            .compare_exchange(0, thread, SeqCst, Relaxed)
+            .is_ok()
+    })
+}
+
+fn add(thread: libc::pid_t) -> &'static Slot {
+    let slot = Box::leak(Box::new(Slot {
+        deadline: AtomicU64::new(NEVER),
+        epoch: AtomicPtr::new(ptr::null_mut()),
+        thread: AtomicI32::new(thread),
+        next: AtomicPtr::new(SLOTS.load(Relaxed)),
+    }));
+    let mut next = SLOTS.load(Relaxed);
+    loop {
+        slot.next.store(next, Relaxed);
+        match SLOTS.compare_exchange_weak(next, slot, Release, Relaxed) {
+            Ok(_) => return slot,
+            Err(now) => next = now,
+        }
+    }
+}
+
+fn all() -> impl Iterator<Item = &'static Slot> {
+    // SAFETY: I21. What is in the list was leaked, and is never removed.
+    let deref = |slot: *mut Slot| unsafe { slot.as_ref() };
+    let first = deref(SLOTS.load(Acquire));
+    core::iter::successors(first, move |slot| deref(slot.next.load(Acquire)))
+}
+
+/// Signals the OS threads whose Wasm has reached its deadline by `epoch`, which has just been
+/// incremented. May be called by a signal handler.
+pub(super) fn signal_those_due(epoch: &AtomicU64) {
+    if SLOTS.load(Acquire).is_null() {
+        // An OS thread that adds one looks at the epoch afterwards.
+        fence(SeqCst);
+        if SLOTS.load(Acquire).is_null() {
+            return;
+        }
+    }
+    // SAFETY: errno is this OS thread's own.
+    let errno = unsafe { libc::__errno_location() };
+    // SAFETY: as above.
+    let saved = unsafe { *errno };
+    let fenced = barrier();
+    let now = epoch.load(Relaxed);
+    for slot in all() {
+        let thread = slot.thread.load(Acquire);
+        if thread != 0 && (!fenced || slot.is_due(epoch, now)) {
+            os_timer::send(thread);
+        }
+    }
+    // SAFETY: as above.
+    unsafe { *errno = saved };
+}
+
+const MEMBARRIER_CMD_PRIVATE_EXPEDITED: libc::c_int = 1 << 3;
+const MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED: libc::c_int = 1 << 4;
+
+/// Lets this process use `membarrier`, where there is one, and looks after forks.
+pub(super) fn prepare() {
+    static ONCE: Once = Once::new();
+
+    extern "C" fn in_child() {
+        // This OS thread has another id, and no other is here.
+        let own = SLOT.get();
+        for slot in all() {
+            if own.is_some_and(|own| ptr::eq(own, slot)) {
+                // SAFETY: no preconditions.
+                slot.thread.store(unsafe { libc::gettid() }, Release);
+            } else {
+                slot.leave();
+                slot.thread.store(0, Release);
+            }
+        }
+        membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED);
+    }
+
+    ONCE.call_once(|| {
+        membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED);
+        // SAFETY: the handler only uses what a signal handler may.
+        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+    });
+}
+
+/// I20: a full fence on every OS thread of this process. Returns false if there is none to be
+/// had.
+fn barrier() -> bool {
+    fence(SeqCst);
+    membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED)
+}
+
+fn membarrier(command: libc::c_int) -> bool {
+    // SAFETY: the call takes no pointers.
+    unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
+}

@@ -1,0 +1,169 @@
+//! What a store whose epochs are signals keeps for the handler and for calls to the host.
+
+use super::slots::Slot;
+use crate::runtime::preempt::clock::Moment;
+use crate::runtime::preempt::source::signal::code::Code;
+use crate::runtime::preempt::source::signal::os_timer;
+use crate::runtime::preempt::source::signal::watch::RETRY;
+use crate::runtime::vm::{VMStore, VMStoreContext};
+use crate::store::StoreOpaque;
+use core::cell::Cell;
+use core::ptr::{self, NonNull};
+use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicPtr, AtomicU64};
+use std::boxed::Box;
+use std::sync::Arc;
+
+/// A store's part in the delivery of epochs by signals. `VMStoreContext::epoch_delivery` points
+/// to it.
+pub(crate) struct Delivery {
+    epoch: Arc<AtomicU64>,
+    context: NonNull<VMStoreContext>,
+    store: NonNull<dyn VMStore>,
+    /// That of the OS thread which runs the store's Wasm.
+    slot: Cell<Option<&'static Slot>>,
+    /// The store's functions. The handler reads this only while the slot says that the OS
+    /// thread is in Wasm, and it is replaced only while it is not.
+    code: AtomicPtr<Code>,
+    /// Whether a deadline is being handled: see `sealed.rs`.
+    pub(super) sealed: Cell<bool>,
+}
+
+// SAFETY: I21. It is part of its store, and is used by the OS thread that uses the store.
+unsafe impl Send for Delivery {}
+// SAFETY: as above.
+unsafe impl Sync for Delivery {}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        self.replace_code(ptr::null_mut());
+    }
+}
+
+impl Delivery {
+    /// The state of the store with this context, if it has one.
+    ///
+    /// # Safety
+    ///
+    /// I21. The store exists for as long as the result is used, on the OS thread that uses the
+    /// store.
+    #[inline(always)]
+    pub(crate) unsafe fn of<'a>(context: NonNull<VMStoreContext>) -> Option<&'a Delivery> {
+        // SAFETY: this function's own contract.
+        let address = unsafe { context.as_ref().epoch_delivery.get().read() };
+        // SAFETY: I21. The store has put its own state there.
+        unsafe { ptr::with_exposed_provenance::<Delivery>(address).as_ref() }
+    }
+
+    pub(super) fn store(&self) -> NonNull<dyn VMStore> {
+        self.store
+    }
+
+    /// Whether the deadline is reached.
+    #[inline(always)]
+    pub(super) fn is_due(&self) -> bool {
+        // SAFETY: I21.
+        let deadline = unsafe { self.context.as_ref().epoch_deadline.get().read() };
+        self.epoch.load(Relaxed) >= deadline
+    }
+
+    /// The OS thread goes on in Wasm, and may be signalled. Returns whether the deadline is
+    /// reached already: then no signal may come (I20).
+    #[inline(always)]
+    pub(super) fn enter_wasm(&self) -> bool {
+        // SAFETY: I21.
+        let deadline = unsafe { self.context.as_ref().epoch_deadline.get().read() };
+        if let Some(slot) = self.slot.get() {
+            slot.enter(&self.epoch, deadline);
+        }
+        self.epoch.load(Relaxed) >= deadline
+    }
+
+    /// The OS thread is in the host.
+    #[inline(always)]
+    pub(super) fn leave_wasm(&self) {
+        if let Some(slot) = self.slot.get() {
+            slot.leave();
+        }
+    }
+
+    /// The OS thread goes on in Wasm, even if the deadline is reached: a signal comes soon then.
+    pub(super) fn go_on(&self) {
+        if self.enter_wasm() {
+            retry();
+        }
+    }
+
+    /// The store's Wasm runs on the OS thread of `slot` from now on.
+    ///
+    /// Without a slot, as that OS thread cannot receive the signal, deadlines are seen when Wasm
+    /// is entered and when the host returns to it.
+    pub(super) fn move_to(&self, slot: Option<&'static Slot>) {
+        self.slot.set(slot);
+    }
+
+    /// The range of the function that contains `pc`. Called by the signal handler.
+    pub(super) fn function_at(&self, pc: usize) -> Option<core::ops::Range<usize>> {
+        // SAFETY: I21. Replaced only while the handler does not look.
+        let code = unsafe { self.code.load(Relaxed).as_ref() };
+        code?.function_at(pc)
+    }
+
+    fn has_code_of(&self, store: &StoreOpaque) -> bool {
+        // SAFETY: I21. This OS thread uses the store, and is the only one to replace it.
+        let code = unsafe { self.code.load(Relaxed).as_ref() };
+        code.is_some_and(|code| code.is_current(store.modules()))
+    }
+
+    fn replace_code(&self, code: *mut Code) {
+        let old = self.code.swap(code, Relaxed);
+        if !old.is_null() {
+            // SAFETY: I21. It was made by `Box::into_raw`, and nobody has it any more.
+            drop(unsafe { Box::from_raw(old) });
+        }
+    }
+}
+
+/// Has the handler look again a little later. May be called by the handler.
+pub(super) fn retry() {
+    os_timer::arm_by(Moment::now().as_nanos().saturating_add(RETRY));
+}
+
+impl StoreOpaque {
+    /// The state of this store, if its epochs are signals.
+    #[inline]
+    pub(super) fn delivery(&self) -> Option<&Delivery> {
+        // SAFETY: I21. This store has it, and is borrowed.
+        unsafe { Delivery::of(self.vm_store_context_ptr()) }
+    }
+
+    /// Makes the state of a new store whose epochs are signals.
+    pub(crate) fn deliver_epochs_by_signal(&mut self) {
+        if !self.engine().config().epochs_are_signals() {
+            return;
+        }
+        let delivery = Box::new(Delivery {
+            epoch: self.engine().shared_epoch_counter(),
+            context: self.vm_store_context_ptr(),
+            store: self.traitobj(),
+            slot: Cell::new(None),
+            code: AtomicPtr::new(ptr::null_mut()),
+            sealed: Cell::new(false),
+        });
+        let address = ptr::from_ref(&*delivery).expose_provenance();
+        *self.vm_store_context_mut().epoch_delivery.get_mut() = address;
+        *self.epoch_delivery_mut() = Some(delivery);
+    }
+
+    /// Tells the handler about the modules of this store. The OS thread is in the host.
+    #[inline]
+    pub(crate) fn deliver_epochs_to_all_modules(&self) {
+        if let Some(delivery) = self.delivery()
+            && !delivery.has_code_of(self)
+        {
+            delivery.leave_wasm();
+            let code = Box::new(Code::of_all(self.modules()));
+            delivery.replace_code(Box::into_raw(code));
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! `EpochDelivery::Signal` on machines other than x86-64 Linux: an error that says so.
+
+use crate::prelude::*;
+use crate::store::StoreOpaque;
+use crate::{Config, Engine};
+use wasmparser::WasmFeatures;
+use wasmtime_environ::Tunables;
+
+/// There is none.
+pub(crate) enum Delivery {}
+
+impl Engine {
+    pub(crate) fn deliver_epoch(&self) {}
+}
+
+pub(crate) fn ensure(_: &Config, _: &Tunables, _: WasmFeatures) -> Result<()> {
+    bail!("`EpochDelivery::Signal` works on x86-64 Linux only: use `EpochDelivery::Check`")
+}
+
+impl StoreOpaque {
+    pub(crate) fn deliver_epochs_by_signal(&mut self) {}
+
+    pub(crate) fn deliver_epochs_to_all_modules(&self) {}
+
+    pub(crate) fn go_on_in_wasm(&self) {}
+
+    pub(crate) fn ensure_unsealed(&self, _: &str) -> Result<()> {
+        Ok(())
+    }
+}
+
+pub(crate) mod calls {
+    use crate::prelude::*;
+    use crate::runtime::vm::{VMStore, VMStoreContext};
+    use core::ptr::NonNull;
+
+    pub(crate) struct InWasm;
+
+    pub(crate) fn enter(_: &mut dyn VMStore) -> Result<InWasm> {
+        Ok(InWasm)
+    }
+
+    pub(crate) struct HostCall;
+
+    impl HostCall {
+        pub(crate) unsafe fn begin(_: NonNull<VMStoreContext>) -> HostCall {
+            HostCall
+        }
+
+        pub(crate) unsafe fn end(self) {}
+    }
+
+    pub(crate) unsafe fn resumed(_: NonNull<VMStoreContext>) {}
+}
