@@ -4,7 +4,6 @@
 use crate::support::*;
 use std::future;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::thread;
@@ -38,11 +37,7 @@ fn waiters<T: Send + 'static>(
     let module = Module::new(&engine, WAITERS).unwrap();
     let mut linker = Linker::new(&engine);
     linker.func_wrap_async("", "host", host).unwrap();
-    let mut store = Store::new(&engine, data);
-    store
-        .wasm_threads()
-        .set_slice(short_slice(preemption))
-        .unwrap();
+    let store = store_with_slice(&engine, data, short_slice(preemption));
     (store, linker, module)
 }
 
@@ -230,32 +225,24 @@ fn a_run_ends_late_by_what_a_host_function_waits_for(preemption: Preemption) {
     assert_eq!(bits(&returned(store, id)), [3]);
 }
 
-/// Counts how often it was dropped.
-struct Counted(Arc<AtomicUsize>);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
 fn a_future_is_dropped_once(preemption: Preemption) {
-    let drops = Arc::new(AtomicUsize::new(0));
-    let counted = drops.clone();
+    let futures = Counter::default();
+    let count = futures.clone();
     let mut waiters = waiters(preemption, (), move |_, (n,)| {
-        let counted = Counted(counted.clone());
+        let (count, counted) = (count.clone(), count.counted());
         Box::new(async move {
+            let _counted = counted;
             yield_now().await;
-            assert_eq!(counted.0.load(Ordering::SeqCst) as i32, 10 - n);
+            assert_eq!(count.dropped() as i32, 10 - n);
             n
         })
     });
     let id = spawn_waiter(&mut waiters, "sum", &[Val::I32(10)]);
     run_all(&mut waiters.0);
     returned(&mut waiters.0, id);
-    assert_eq!(drops.load(Ordering::SeqCst), 10);
+    assert_eq!(futures.dropped(), 10);
     drop(waiters.0);
-    assert_eq!(drops.load(Ordering::SeqCst), 10);
+    assert_eq!(futures.dropped(), 10);
 }
 
 fn an_async_host_function_is_a_thread_by_itself(preemption: Preemption) {

@@ -10,18 +10,14 @@ use wasmtime::*;
 const LIMIT: u64 = 1_000_000;
 
 fn metered(preemption: Preemption) -> Store<()> {
-    let mut config = config(preemption);
-    config.consume_fuel(true);
-    let mut store = Store::new(&Engine::new(&config).unwrap(), ());
+    let mut store = Store::new(&Engine::new(&config_with_fuel(preemption)).unwrap(), ());
     store.set_fuel(1 << 40).unwrap();
     store
 }
 
 fn spawn_limited(store: &mut Store<()>, module: &Module, params: &[Val], limit: u64) -> ThreadId {
-    let instance = Instance::new(&mut *store, module, &[]).unwrap();
-    let run = instance.get_func(&mut *store, "run").unwrap();
     let options = ThreadOptions::new().fuel_limit(limit);
-    options.spawn(&mut *store, run, params).unwrap()
+    spawn_with(store, module, "run", params, options)
 }
 
 /// One for each kind of operation, on its operand, which is far too much for what it works on.
@@ -208,8 +204,7 @@ fn past_zero_and_far_beyond(units: usize) -> String {
 }
 
 fn no_operation_makes_the_counter_wrap(preemption: Preemption) {
-    let mut config = config(preemption);
-    config.consume_fuel(true);
+    let config = config_with_fuel(preemption);
     // The limit of a signal's guests is that their tables cannot grow.
     let wat = past_zero_and_far_beyond(2_000);
     let wat = match preemption {

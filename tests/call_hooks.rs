@@ -42,8 +42,7 @@ const GUEST: &str = r#"
 
 fn store(source: Preemption) -> (Store<Calls>, InstancePre<Calls>) {
     let engine = engine(source);
-    let mut store = Store::new(&engine, Calls::default());
-    store.wasm_threads().set_slice(short_slice(source)).unwrap();
+    let mut store = store_with_slice(&engine, Calls::default(), short_slice(source));
     store.call_hook(|mut store, hook| {
         let calls = store.data_mut();
         match hook {

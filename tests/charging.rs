@@ -6,9 +6,7 @@ use wasmtime::preempt::*;
 use wasmtime::*;
 
 fn metered(preemption: Preemption) -> Engine {
-    let mut config = config(preemption);
-    config.consume_fuel(true);
-    Engine::new(&config).unwrap()
+    Engine::new(&config_with_fuel(preemption)).unwrap()
 }
 
 fn store(engine: &Engine) -> Store<()> {
@@ -232,8 +230,7 @@ fn fuel_is_never_made(preemption: Preemption) {
         "(drop (memory.grow (i32.const 0)))",
         "(call $host)",
     ];
-    let mut config = config(preemption);
-    config.consume_fuel(true);
+    let mut config = config_with_fuel(preemption);
     if preemption != Preemption::Signal {
         config.wasm_gc(true);
         bodies.push("(drop (struct.new_default $s))");
@@ -290,9 +287,7 @@ fn fuel_is_never_made(preemption: Preemption) {
 
 /// What a guest is charged for does not depend on what it calls in between.
 fn a_helper_of_compiled_code_charges_for_nothing_else(preemption: Preemption) {
-    let mut config = config(preemption);
-    config.consume_fuel(true);
-    let engine = Engine::new(&config).unwrap();
+    let engine = Engine::new(&config_with_fuel(preemption)).unwrap();
     let straight = "(drop (i32.add (i32.const 1) (i32.const 2)))".repeat(200);
     let wat = format!(
         r#"(module (func $f) (elem declare func $f)

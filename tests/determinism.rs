@@ -57,8 +57,7 @@ fn events(engine: &Engine, slice: u64, time: Duration) -> (Vec<Event>, Vec<Threa
             caller.spawn_wasm_thread(talk, &params).map(drop)
         })
         .unwrap();
-    let mut store = Store::new(engine, Data::default());
-    store.wasm_threads().set_slice(Slice::Fuel(slice)).unwrap();
+    let mut store = store_with_slice(engine, Data::default(), Slice::Fuel(slice));
     let instance = linker.instantiate(&mut store, &module).unwrap();
     let talk = instance.get_func(&mut store, "talk").unwrap();
     store.data_mut().talk = Some(talk);

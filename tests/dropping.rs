@@ -1,7 +1,6 @@
 //! Dropping a store ends its threads first, wherever they are, and leaks nothing.
 
 use crate::support::*;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use wasmtime::*;
@@ -89,39 +88,26 @@ fn into_data_ends_the_threads(preemption: Preemption) {
 }
 
 fn exits_that_were_not_taken_are_dropped(preemption: Preemption) {
-    /// Counts how many there are.
     #[derive(Debug)]
-    struct Counted(Arc<AtomicUsize>);
+    struct CountedError(#[expect(dead_code, reason = "it counts")] Counted);
 
-    impl Drop for Counted {
-        fn drop(&mut self) {
-            self.0.fetch_sub(1, Ordering::SeqCst);
-        }
-    }
-
-    impl std::fmt::Display for Counted {
+    impl std::fmt::Display for CountedError {
         fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
             f.write_str("counted")
         }
     }
 
-    impl std::error::Error for Counted {}
+    impl std::error::Error for CountedError {}
 
-    let live = Arc::new(AtomicUsize::new(0));
-    let counted = {
-        let live = live.clone();
-        move || {
-            live.fetch_add(1, Ordering::SeqCst);
-            Counted(live.clone())
-        }
-    };
+    let exits = Counter::default();
     let mut store = Store::new(&engine(preemption), ());
     let fails = Func::wrap(&mut store, {
-        let counted = counted.clone();
-        move || -> Result<()> { Err(counted().into()) }
+        let exits = exits.clone();
+        move || -> Result<()> { Err(CountedError(exits.counted()).into()) }
     });
-    let returns = Func::wrap(&mut store, move |mut caller: Caller<'_, ()>| {
-        ExternRef::new(&mut caller, counted()).map(Some)
+    let returns = Func::wrap(&mut store, {
+        let exits = exits.clone();
+        move |mut caller: Caller<'_, ()>| ExternRef::new(&mut caller, exits.counted()).map(Some)
     });
     let kinds = match has_gc(preemption) {
         true => vec![fails, returns],
@@ -133,9 +119,9 @@ fn exits_that_were_not_taken_are_dropped(preemption: Preemption) {
         }
     }
     run_all(&mut store);
-    assert_eq!(live.load(Ordering::SeqCst), 5 * kinds.len());
+    assert_eq!(exits.live(), 5 * kinds.len());
     drop(store);
-    assert_eq!(live.load(Ordering::SeqCst), 0);
+    assert_eq!(exits.live(), 0);
 }
 
 fn the_engine_may_go_before_the_store(preemption: Preemption) {

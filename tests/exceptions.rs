@@ -27,11 +27,7 @@ fn throwers(preemption: Preemption) -> (Store<()>, Module) {
     config.wasm_exceptions(true);
     let engine = Engine::new(&config).unwrap();
     let module = Module::new(&engine, THROWERS).unwrap();
-    let mut store = Store::new(&engine, ());
-    store
-        .wasm_threads()
-        .set_slice(short_slice(preemption))
-        .unwrap();
+    let store = store_with_slice(&engine, (), short_slice(preemption));
     (store, module)
 }
 

@@ -1,7 +1,7 @@
 //! The hook of a thread's end: called once, in the run or the shutdown, whichever way the
 //! thread has ended.
 
-use crate::support::{GUESTS, config, ms, must_end};
+use crate::support::*;
 use std::panic::{self, AssertUnwindSafe};
 use std::time::Duration;
 use wasmtime::preempt::*;
@@ -35,11 +35,7 @@ fn log_end(mut store: StoreContextMut<'_, Ends>, id: ThreadId) {
 
 #[test]
 fn it_is_called_once_for_each_way_to_end() {
-    for source in [
-        Preemption::Fuel,
-        Preemption::Epoch,
-        Preemption::for_this_host(),
-    ] {
+    for source in sources() {
         let (engine, module) = engine(source);
         let mut store = Store::new(&engine, Ends::new());
         let limited = ThreadOptions::new().timeout(ms(20));

@@ -35,11 +35,7 @@ fn values_of_all_types_are_returned(preemption: Preemption) {
         "funcref"
     };
     let module = Module::new(&engine, ECHO.replace("DATA", data)).unwrap();
-    let mut store = Store::new(&engine, ());
-    store
-        .wasm_threads()
-        .set_slice(shortest_slice(preemption))
-        .unwrap();
+    let mut store = store_with_slice(&engine, (), shortest_slice(preemption));
     let host = Func::wrap(&mut store, |n: i32| n + 1);
     let word = match has_gc(preemption) {
         true => Val::ExternRef(Some(ExternRef::new(&mut store, "word").unwrap())),

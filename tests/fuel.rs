@@ -46,32 +46,11 @@ const CALLS: [(&str, i32); 7] = [
     ("overflow", 0),
 ];
 
-fn linker(engine: &Engine) -> Linker<()> {
-    let mut linker = Linker::new(engine);
-    linker.func_wrap("", "host", || {}).unwrap();
-    linker
-}
-
-/// What a plain call uses, on a fresh store of an engine without preemption.
-fn plain_fuel(call: (&str, i32)) -> u64 {
-    let mut config = Config::new();
-    config.consume_fuel(true);
-    let engine = Engine::new(&config).unwrap();
-    let module = Module::new(&engine, BURNERS).unwrap();
-    let mut store = Store::new(&engine, ());
-    store.set_fuel(u64::MAX).unwrap();
-    let instance = linker(&engine).instantiate(&mut store, &module).unwrap();
-    let func = instance.get_func(&mut store, call.0).unwrap();
-    let before = store.get_fuel().unwrap();
-    let _ = func.call(&mut store, &[Val::I32(call.1)], &mut [Val::I32(0)]);
-    before - store.get_fuel().unwrap()
-}
-
 /// What threads use which make these calls, and what left the store's budget.
 fn thread_fuel(config: &Config, slice: Slice, calls: &[(&str, i32)]) -> (Vec<u64>, u64) {
     let engine = Engine::new(config).unwrap();
     let module = Module::new(&engine, BURNERS).unwrap();
-    let linker = linker(&engine);
+    let linker = burners_linker(&engine);
     let mut store = Store::new(&engine, ());
     // Less than what compiled code can be given at once.
     store.set_fuel(1 << 40).unwrap();
@@ -88,7 +67,7 @@ fn thread_fuel(config: &Config, slice: Slice, calls: &[(&str, i32)]) -> (Vec<u64
 
 #[test]
 fn a_thread_uses_as_much_as_a_plain_call_whatever_its_slices() {
-    let expected = CALLS.map(plain_fuel);
+    let expected = CALLS.map(|call| plain_fuel(BURNERS, call));
     assert!(expected.iter().all(|fuel| *fuel > 0), "{expected:?}");
     for slice in [1, 2, 3, 7, 50, 1_000, 10_000_000, i64::MAX as u64] {
         let (used, left) = thread_fuel(&config(Preemption::Fuel), Slice::Fuel(slice), &CALLS);
@@ -99,9 +78,8 @@ fn a_thread_uses_as_much_as_a_plain_call_whatever_its_slices() {
 
 #[test]
 fn fuel_is_counted_under_epochs_too() {
-    let mut config = config(Preemption::Epoch);
-    config.consume_fuel(true);
-    let expected = CALLS.map(plain_fuel);
+    let config = config_with_fuel(Preemption::Epoch);
+    let expected = CALLS.map(|call| plain_fuel(BURNERS, call));
     for slice in [ms(10), std::time::Duration::from_nanos(1)] {
         let (used, left) = thread_fuel(&config, Slice::Time(slice), &CALLS);
         assert_eq!(used, expected);
@@ -114,12 +92,11 @@ const LONG_CALLS: [(&str, i32); 3] = [("loop", 3_000_000), ("fib", 25), ("loop",
 
 #[test]
 fn fuel_is_exact_where_epochs_end_slices() {
-    let mut config = config(Preemption::Epoch);
-    config.consume_fuel(true);
+    let config = config_with_fuel(Preemption::Epoch);
     let slice = Slice::Time(std::time::Duration::from_micros(100));
     for _ in 0..3 {
         let (used, left) = thread_fuel(&config, slice, &LONG_CALLS);
-        assert_eq!(used, LONG_CALLS.map(plain_fuel));
+        assert_eq!(used, LONG_CALLS.map(|call| plain_fuel(BURNERS, call)));
         assert_eq!(used.iter().sum::<u64>(), left);
     }
 }
@@ -130,7 +107,7 @@ fn fuel_is_exact_where_an_embedders_epochs_yield() {
     config.epoch_interruption(true);
     let engine = Engine::new(&config).unwrap();
     let module = Module::new(&engine, BURNERS).unwrap();
-    let linker = linker(&engine);
+    let linker = burners_linker(&engine);
     let done = Arc::new(AtomicBool::new(false));
     let ticker = thread::spawn({
         let (engine, done) = (engine.clone(), done.clone());
@@ -157,7 +134,7 @@ fn fuel_is_exact_where_an_embedders_epochs_yield() {
             }
         }
         let used = ids.map(|id| stats(&store, id).fuel_consumed);
-        assert_eq!(used, LONG_CALLS.map(plain_fuel));
+        assert_eq!(used, LONG_CALLS.map(|call| plain_fuel(BURNERS, call)));
         assert_eq!(used.iter().sum::<u64>(), before - store.get_fuel().unwrap());
         yields
     });
@@ -170,7 +147,7 @@ fn a_machine_trap_is_counted_up_to_the_last_check_at_least() {
     // Compiled code keeps its count in a register, and does not write it back
     // before an instruction that may trap, in a plain call neither. So here
     // alone the count depends on the slices, and it is never too high.
-    let all = plain_fuel(("loop", 1)); // a bound for what one turn may use
+    let all = plain_fuel(BURNERS, ("loop", 1)); // a bound for what one turn may use
     let (written_back, _) = thread_fuel(
         &config(Preemption::Fuel),
         Slice::Fuel(1),
@@ -181,7 +158,7 @@ fn a_machine_trap_is_counted_up_to_the_last_check_at_least() {
         Slice::Fuel(1_000_000),
         &[("divide", 1_000)],
     );
-    assert_eq!(unsliced, [plain_fuel(("divide", 1_000))]);
+    assert_eq!(unsliced, [plain_fuel(BURNERS, ("divide", 1_000))]);
     assert!(written_back[0] >= unsliced[0]);
     assert!(written_back[0] <= 1_000 * all);
 }
@@ -192,9 +169,7 @@ fn without_a_budget_there_is_all_the_fuel_in_the_world() {
     assert_eq!(store.get_fuel().unwrap(), u64::MAX);
     // If an embedder asked for fuel it starts as upstream says.
     for preemption in [Preemption::Fuel, Preemption::Epoch] {
-        let mut config = config(preemption);
-        config.consume_fuel(true);
-        let store = Store::new(&Engine::new(&config).unwrap(), ());
+        let store = Store::new(&Engine::new(&config_with_fuel(preemption)).unwrap(), ());
         assert_eq!(store.get_fuel().unwrap(), 0);
     }
     // And under epochs alone there is none to be had.
@@ -219,8 +194,7 @@ fn with_host<T: Send + 'static>(
     let module = Module::new(&engine, BURNERS).unwrap();
     let mut linker = Linker::new(&engine);
     linker.func_wrap("", "host", host).unwrap();
-    let mut store = Store::new(&engine, data);
-    store.wasm_threads().set_slice(Slice::Fuel(1_000)).unwrap();
+    let store = store_with_slice(&engine, data, Slice::Fuel(1_000));
     (store, linker, module)
 }
 
@@ -257,8 +231,11 @@ fn setting_fuel_in_a_host_function_changes_the_budget_and_not_the_count() {
     let b = spawn_linked(&mut store, &linker, &module, "fib", &[Val::I32(12)]);
     let run = run_all(&mut store);
     assert!(run.preemptions > 3);
-    assert_eq!(stats(&store, a).fuel_consumed, plain_fuel(calls));
-    assert_eq!(stats(&store, b).fuel_consumed, plain_fuel(("fib", 12)));
+    assert_eq!(stats(&store, a).fuel_consumed, plain_fuel(BURNERS, calls));
+    assert_eq!(
+        stats(&store, b).fuel_consumed,
+        plain_fuel(BURNERS, ("fib", 12))
+    );
     // The last call set it, and both went on afterwards.
     let left = store.get_fuel().unwrap();
     assert!((777_000_000..777_777_777).contains(&left), "{left}");
@@ -275,7 +252,7 @@ fn setting_fuel_in_a_host_function_does_not_prolong_the_slice() {
     run_all(&mut store);
     let stats = stats(&store, id);
     assert_eq!(*store.data(), 1_000);
-    assert_eq!(stats.fuel_consumed, plain_fuel(calls));
+    assert_eq!(stats.fuel_consumed, plain_fuel(BURNERS, calls));
     let slices = stats.fuel_consumed / 1_000;
     assert!(stats.preemptions + 1 >= slices - slices / 10, "{stats:?}");
 }
@@ -297,10 +274,10 @@ fn plain_calls_between_runs_are_not_counted_for_threads() {
         let before = store.get_fuel().unwrap();
         fib.call(&mut store, 12).unwrap();
         let used = before - store.get_fuel().unwrap();
-        assert_eq!(used, plain_fuel(("fib", 12)));
+        assert_eq!(used, plain_fuel(BURNERS, ("fib", 12)));
         plain += used;
     }
     let thread = stats(&store, id).fuel_consumed;
-    assert_eq!(thread, plain_fuel(("loop", 5_000)));
+    assert_eq!(thread, plain_fuel(BURNERS, ("loop", 5_000)));
     assert_eq!(store.get_fuel().unwrap(), 1_000_000 - plain - thread);
 }

@@ -5,9 +5,7 @@ use wasmtime::*;
 
 /// An engine with a budget of fuel.
 fn store(preemption: Preemption, budget: u64) -> (Store<()>, Module) {
-    let mut config = config(preemption);
-    config.consume_fuel(true);
-    let engine = Engine::new(&config).unwrap();
+    let engine = Engine::new(&config_with_fuel(preemption)).unwrap();
     let module = Module::new(&engine, GUESTS).unwrap();
     let mut store = Store::new(&engine, ());
     store.set_fuel(budget).unwrap();
@@ -16,11 +14,6 @@ fn store(preemption: Preemption, budget: u64) -> (Store<()>, Module) {
         .set_slice(short_slice(preemption))
         .unwrap();
     (store, module)
-}
-
-fn assert_out_of_fuel(store: &mut Store<()>, id: ThreadId) {
-    let error = trapped(store, id);
-    assert_eq!(error.downcast_ref(), Some(&Trap::OutOfFuel), "{error:?}");
 }
 
 for_each_preemption!(

@@ -1,8 +1,6 @@
 //! What only a suspended thread refers to is alive (rule I3).
 
 use crate::support::*;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use wasmtime::preempt::*;
 use wasmtime::*;
 
@@ -153,11 +151,7 @@ impl Holders {
                 caller.gc(None)
             })
             .unwrap();
-        let mut store = Store::new(&engine, 0);
-        store
-            .wasm_threads()
-            .set_slice(shortest_slice(preemption))
-            .unwrap();
+        let mut store = store_with_slice(&engine, 0, shortest_slice(preemption));
         let instance = linker.instantiate(&mut store, &module).unwrap();
         Holders {
             preemption,
@@ -287,25 +281,15 @@ fn a_result_lives_until_it_is_taken(preemption: Preemption) {
     }
 }
 
-/// Host data that counts how much of it there is.
-struct Counted(Arc<AtomicUsize>);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
 /// Spawns a thread with a reference to host data that nobody else has.
-fn spawn_with_host_data(holders: &mut Holders, export: &str, live: &Arc<AtomicUsize>) -> ThreadId {
+fn spawn_with_host_data(holders: &mut Holders, export: &str, count: &Counter) -> ThreadId {
     let spin = holders.spin();
     let func = holders
         .instance
         .get_func(&mut holders.store, export)
         .unwrap();
     let mut scope = RootScope::new(&mut holders.store);
-    live.fetch_add(1, Ordering::SeqCst);
-    let data = ExternRef::new(&mut scope, Counted(live.clone())).unwrap();
+    let data = ExternRef::new(&mut scope, count.counted()).unwrap();
     let params = [Val::ExternRef(Some(data)), spin];
     let mut store = scope.as_context_mut();
     store.spawn_wasm_thread(func, &params).unwrap()
@@ -313,10 +297,10 @@ fn spawn_with_host_data(holders: &mut Holders, export: &str, live: &Arc<AtomicUs
 
 fn host_data_lives_as_long_as_a_thread_holds_it(preemption: Preemption) {
     for collector in COLLECTORS {
-        let live = Arc::new(AtomicUsize::new(0));
+        let data = Counter::default();
         let mut holders = Holders::new(preemption, collector);
-        let kept = spawn_with_host_data(&mut holders, "give_back", &live);
-        let dropped = spawn_with_host_data(&mut holders, "let_go", &live);
+        let kept = spawn_with_host_data(&mut holders, "give_back", &data);
+        let dropped = spawn_with_host_data(&mut holders, "let_go", &data);
         holders.run_beside_collections();
         returned(&mut holders.store, dropped);
         {
@@ -325,21 +309,21 @@ fn host_data_lives_as_long_as_a_thread_holds_it(preemption: Preemption) {
             let Some(Exit::Returned(values)) = kept.take_exit(&mut store) else {
                 panic!("should have returned");
             };
-            let data = values[0].unwrap_extern_ref().unwrap();
-            let data = data.data(&store).unwrap().unwrap();
-            assert!(data.is::<Counted>());
+            let kept = values[0].unwrap_extern_ref().unwrap();
+            let kept = kept.data(&store).unwrap().unwrap();
+            assert!(kept.is::<Counted>());
         }
         holders.store.gc(None).unwrap();
-        assert_eq!(live.load(Ordering::SeqCst), 0, "{collector:?}");
+        assert_eq!(data.live(), 0, "{collector:?}");
     }
 }
 
 fn killed_threads_let_their_objects_go(preemption: Preemption) {
     for collector in COLLECTORS {
-        let live = Arc::new(AtomicUsize::new(0));
+        let data = Counter::default();
         let mut holders = Holders::new(preemption, collector);
         for _ in 0..2 {
-            spawn_with_host_data(&mut holders, "give_back", &live);
+            spawn_with_host_data(&mut holders, "give_back", &data);
         }
         // One of them has started.
         holders
@@ -347,7 +331,7 @@ fn killed_threads_let_their_objects_go(preemption: Preemption) {
             .run_wasm_threads_for(std::time::Duration::from_nanos(1))
             .unwrap();
         holders.store.gc(None).unwrap();
-        assert_eq!(live.load(Ordering::SeqCst), 2);
+        assert_eq!(data.live(), 2);
         let killed = holders.store.shutdown_wasm_threads();
         assert!(killed > 0);
         let ids: Vec<_> = holders.store.wasm_threads().iter().map(|t| t.id).collect();
@@ -356,7 +340,7 @@ fn killed_threads_let_their_objects_go(preemption: Preemption) {
             id.take_exit(scope.as_context_mut());
         }
         holders.store.gc(None).unwrap();
-        assert_eq!(live.load(Ordering::SeqCst), 0, "{collector:?}");
+        assert_eq!(data.live(), 0, "{collector:?}");
     }
 }
 

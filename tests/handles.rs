@@ -184,10 +184,7 @@ fn a_run_that_another_run_is_inside_of_is_interrupted_when_it_goes_on(preemption
     let id = outer.spawn_wasm_thread(run, &[]).unwrap();
     spawn_spinner(&mut outer, &module);
     let handle = id.remote(&mut outer).unwrap();
-    let killer = thread::spawn(move || {
-        thread::sleep(ms(20));
-        handle.kill();
-    });
+    let killer = kill_later(handle);
     run_until(&mut outer, |store| finished(store, id));
     killer.join().unwrap();
     assert_killed(&mut outer, id);
@@ -205,10 +202,7 @@ fn kill_while_waiting(store: &mut Store<()>, wait: Func) {
     let run = instance.get_func(&mut *store, "run").unwrap();
     let id = store.spawn_wasm_thread(run, &[]).unwrap();
     let handle = id.remote(&mut *store).unwrap();
-    let killer = thread::spawn(move || {
-        thread::sleep(ms(20));
-        handle.kill();
-    });
+    let killer = kill_later(handle);
     let run = store.run_wasm_threads_for(HANG).unwrap();
     assert_eq!(run.end, RunEnd::AllFinished);
     killer.join().unwrap();
@@ -254,9 +248,7 @@ fn a_suspended_thread_is_killed_beside_one_that_has_the_cpu_to_itself(preemption
     // Nothing else ends the spinner.
     id.on_exit(&mut store, move |_, _| other.kill()).unwrap();
     let killer = thread::spawn(move || {
-        while !spins.load(Ordering::SeqCst) {
-            thread::yield_now();
-        }
+        spin_until(|| spins.load(Ordering::SeqCst));
         handle.kill();
     });
     let run = store.run_wasm_threads_for(HANG).unwrap();

@@ -44,11 +44,7 @@ impl<T: 'static> Host<T> {
         let engine = engine(preemption);
         let mut linker = Linker::new(&engine);
         linker.func_wrap("", "host", host).unwrap();
-        let mut store = Store::new(&engine, data);
-        store
-            .wasm_threads()
-            .set_slice(short_slice(preemption))
-            .unwrap();
+        let store = store_with_slice(&engine, data, short_slice(preemption));
         Host {
             store,
             linker,

@@ -116,10 +116,7 @@ fn a_kill_from_outside_ends_one_that_calls_the_host(preemption: Preemption) {
     }
     let id = spawn_with(&mut store, &module, "calls", ThreadOptions::new());
     let handle = id.remote(&mut store).unwrap();
-    let killer = thread::spawn(move || {
-        thread::sleep(ms(20));
-        handle.kill();
-    });
+    let killer = kill_later(handle);
     let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
     killer.join().unwrap();
     assert_eq!(run.end, RunEnd::AllFinished);
@@ -168,8 +165,7 @@ fn pauses_do_not_change_a_schedule_of_fuel() {
         })
         .unwrap();
     let run = |time: Duration| {
-        let mut store = Store::new(&engine, Vec::new());
-        store.wasm_threads().set_slice(Slice::Fuel(100)).unwrap();
+        let mut store = store_with_slice(&engine, Vec::new(), Slice::Fuel(100));
         for n in 0..5 {
             spawn_linked(&mut store, &linker, &module, "run", &[Val::I32(n)]);
         }
@@ -293,9 +289,7 @@ fn a_kill_while_the_host_works_is_honoured_when_it_returns(preemption: Preemptio
     linker
         .func_wrap("", "work", move || {
             is_working.store(true, Ordering::SeqCst);
-            while !was_killed.load(Ordering::SeqCst) {
-                thread::yield_now();
-            }
+            spin_until(|| was_killed.load(Ordering::SeqCst));
         })
         .unwrap();
     linker
@@ -307,9 +301,7 @@ fn a_kill_while_the_host_works_is_honoured_when_it_returns(preemption: Preemptio
     let id = spawn_linked(&mut store, &linker, &module, "run", &[]);
     let handle = id.remote(&mut store).unwrap();
     let killer = thread::spawn(move || {
-        while !working.load(Ordering::SeqCst) {
-            thread::yield_now();
-        }
+        spin_until(|| working.load(Ordering::SeqCst));
         handle.kill();
         killed.store(true, Ordering::SeqCst);
     });
@@ -392,11 +384,7 @@ for_each_preemption!(
 fn assert_both_are_preempted(preemption: Preemption, engine: &Engine, wat: &str) {
     let module = Module::new(engine, wat).unwrap();
     let linker = nests(engine, &module);
-    let mut store = Store::new(engine, ());
-    store
-        .wasm_threads()
-        .set_slice(short_slice(preemption))
-        .unwrap();
+    let mut store = store_with_slice(engine, (), short_slice(preemption));
     let ids = [(); 2].map(|()| spawn_linked(&mut store, &linker, &module, "run", &[]));
     run_until(&mut store, |store| {
         ids.iter().all(|id| stats(store, *id).preemptions > 3)

@@ -30,11 +30,7 @@ fn pooling(preemption: Preemption, stacks: u32) -> Engine {
 fn a_pool_of_stacks_that_is_used_up_is_an_error(preemption: Preemption) {
     let engine = pooling(preemption, 3);
     let module = Module::new(&engine, GUESTS).unwrap();
-    let mut store = Store::new(&engine, ());
-    store
-        .wasm_threads()
-        .set_slice(short_slice(preemption))
-        .unwrap();
+    let mut store = store_with_slice(&engine, (), short_slice(preemption));
     let ids = [(); 3].map(|()| spawn_spinner(&mut store, &module).0);
     let instance = Instance::new(&mut store, &module, &[]).unwrap();
     let answer = instance.get_func(&mut store, "answer").unwrap();
@@ -58,11 +54,7 @@ fn a_pool_of_stacks_that_is_used_up_is_an_error(preemption: Preemption) {
 fn pooled_stacks_are_used_again(preemption: Preemption) {
     let engine = pooling(preemption, 4);
     for _ in 0..5 {
-        let mut store = Store::new(&engine, ());
-        store
-            .wasm_threads()
-            .set_slice(short_slice(preemption))
-            .unwrap();
+        let mut store = store_with_slice(&engine, (), short_slice(preemption));
         let instance = stateless(&mut store);
         for _ in 0..10 {
             let fib = spawn_in(&mut store, instance, "fib", &[Val::I32(15)]);
@@ -115,11 +107,7 @@ fn scarce(preemption: Preemption, left: usize) -> (Config, CountedStacks, Arc<At
 fn stacks_that_cannot_be_had_are_an_error(preemption: Preemption) {
     let (config, stacks, _) = scarce(preemption, 2);
     let engine = Engine::new(&config).unwrap();
-    let mut store = Store::new(&engine, ());
-    store
-        .wasm_threads()
-        .set_slice(short_slice(preemption))
-        .unwrap();
+    let mut store = store_with_slice(&engine, (), short_slice(preemption));
     let instance = stateless(&mut store);
     let fib = spawn_in(&mut store, instance, "fib", &[Val::I32(20)]);
     spawn_in(&mut store, instance, "spin", &[]);

@@ -164,11 +164,7 @@ fn the_papers_loops_keep_their_values_in_registers_beside_both() {
 fn run(config: &mut Config, preemption: Preemption, wat: &str, turns: i64) -> (String, u64, u64) {
     let engine = Engine::new(config.preemption(preemption)).unwrap();
     let module = Module::new(&engine, wat).unwrap();
-    let mut store = Store::new(&engine, ());
-    store
-        .wasm_threads()
-        .set_slice(shortest_slice(preemption))
-        .unwrap();
+    let mut store = store_with_slice(&engine, (), shortest_slice(preemption));
     let sibling = Module::new(&engine, GUESTS).unwrap();
     spawn(&mut store, &sibling, "spin", &[]);
     let id = spawn(&mut store, &module, "run", &[Val::I64(turns)]);

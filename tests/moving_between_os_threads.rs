@@ -116,11 +116,7 @@ fn host_functions_are_called_on_the_os_thread_of_the_run(preemption: Preemption)
             },
         )
         .unwrap();
-    let mut store = Store::new(&engine, None);
-    store
-        .wasm_threads()
-        .set_slice(short_slice(preemption))
-        .unwrap();
+    let mut store = store_with_slice(&engine, None, short_slice(preemption));
     for _ in 0..3 {
         spawn_linked(&mut store, &linker, &module, "call", &[]);
     }
@@ -141,11 +137,7 @@ fn stores_of_one_engine_run_on_several_os_threads_at_once(preemption: Preemption
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                let mut store = Store::new(&engine, ());
-                store
-                    .wasm_threads()
-                    .set_slice(shortest_slice(preemption))
-                    .unwrap();
+                let mut store = store_with_slice(&engine, (), shortest_slice(preemption));
                 until_preempted(10, || {
                     let sum = spawn(&mut store, &module, "sum", &[Val::I64(100_000)]);
                     let fib = spawn(&mut store, &module, "fib", &[Val::I32(20)]);

@@ -57,8 +57,7 @@ struct Nesting {
 
 impl Nesting {
     fn new(engine: &Engine, slice: Slice) -> Nesting {
-        let mut store = Store::new(engine, Data::default());
-        store.wasm_threads().set_slice(slice).unwrap();
+        let mut store = store_with_slice(engine, Data::default(), slice);
         let guests = Module::new(engine, GUESTS).unwrap();
         let (sibling, turns) = spawn_spinner(&mut store, &guests);
         store.data_mut().sibling = Some(turns);

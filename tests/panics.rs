@@ -58,11 +58,7 @@ impl<T: Send + 'static> Panickers<T> {
         let engine = stacks.engine(preemption);
         let turns = some_turns(preemption).to_string();
         let guests = Module::new(&engine, GUESTS).unwrap();
-        let mut store = Store::new(&engine, data);
-        store
-            .wasm_threads()
-            .set_slice(shortest_slice(preemption))
-            .unwrap();
+        let mut store = store_with_slice(&engine, data, shortest_slice(preemption));
         Panickers {
             spinner: spawn_spinner(&mut store, &guests).0,
             sum: spawn(&mut store, &guests, "sum", &[Val::I64(1_000)]),

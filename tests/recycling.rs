@@ -1,6 +1,6 @@
 //! Instances that are reset, to be used by another guest thread.
 
-use crate::support::config;
+use crate::support::*;
 use wasmtime::preempt::*;
 use wasmtime::*;
 
@@ -51,9 +51,7 @@ struct Guest {
 }
 
 fn engine() -> Engine {
-    let mut config = config(Preemption::Epoch);
-    config.shared_memory(true);
-    Engine::new(&config).unwrap()
+    Engine::new(&config_with_shared_memory(Preemption::Epoch)).unwrap()
 }
 
 impl Guest {

@@ -251,8 +251,7 @@ fn check(preemption: Preemption, slices: &[Slice]) -> u64 {
     let module = Module::new(&engine, kernels(preemption)).unwrap();
     let mut preemptions = 0;
     for slice in slices {
-        let mut store = Store::new(&engine, ());
-        store.wasm_threads().set_slice(*slice).unwrap();
+        let mut store = store_with_slice(&engine, (), *slice);
         let kernels = kernels_for(preemption);
         let threads: Vec<_> = kernels
             .iter()

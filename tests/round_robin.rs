@@ -25,11 +25,7 @@ fn chatters(preemption: Preemption) -> (Store<Vec<i32>>, Linker<Vec<i32>>, Modul
             caller.data_mut().push(n);
         })
         .unwrap();
-    let mut store = Store::new(&engine, Vec::new());
-    store
-        .wasm_threads()
-        .set_slice(short_slice(preemption))
-        .unwrap();
+    let mut store = store_with_slice(&engine, Vec::new(), short_slice(preemption));
     store.wasm_threads().set_trace(1 << 16).unwrap();
     (store, linker, module)
 }
@@ -159,9 +155,7 @@ fn threads_end_in_order_if_none_needs_a_second_slice(preemption: Preemption) {
 }
 
 fn a_guest_that_spins_on_a_lock_gets_it(preemption: Preemption) {
-    let mut config = config(preemption);
-    config.shared_memory(true);
-    let engine = Engine::new(&config).unwrap();
+    let engine = Engine::new(&config_with_shared_memory(preemption)).unwrap();
     let module = Module::new(
         &engine,
         r#"
@@ -185,11 +179,7 @@ fn a_guest_that_spins_on_a_lock_gets_it(preemption: Preemption) {
         "#,
     )
     .unwrap();
-    let mut store = Store::new(&engine, ());
-    store
-        .wasm_threads()
-        .set_slice(shortest_slice(preemption))
-        .unwrap();
+    let mut store = store_with_slice(&engine, (), shortest_slice(preemption));
     let memory = SharedMemory::new(&engine, MemoryType::shared(1, 1)).unwrap();
     for _ in 0..5 {
         let memory = memory.clone().into();

@@ -406,11 +406,7 @@ impl ThreadScheduler for Killer {
 
 #[test]
 fn a_kill_by_the_scheduler_itself_is_not_lost() {
-    for preemption in [
-        Preemption::Fuel,
-        Preemption::Epoch,
-        Preemption::for_this_host(),
-    ] {
+    for preemption in sources() {
         let (mut store, module) = guests(preemption);
         let (id, _) = spawn_spinner(&mut store, &module);
         let handle = id.remote(&mut store).unwrap();
@@ -431,11 +427,7 @@ fn a_kill_by_the_scheduler_itself_is_not_lost() {
 
 #[test]
 fn a_scheduler_may_panic_while_a_host_function_does() {
-    for preemption in [
-        Preemption::Fuel,
-        Preemption::Epoch,
-        Preemption::for_this_host(),
-    ] {
+    for preemption in sources() {
         let scheduler = Scripted {
             panics: Some("finished"),
             ..Scripted::default()

@@ -1,7 +1,7 @@
 //! A scheduler is told of all that happens to threads that wait, are suspended, resumed,
 //! notified and killed, in whatever order: what it knows is what is so.
 
-use crate::support::{HANG, config};
+use crate::support::*;
 use preempt_trace::check::Checker;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -19,23 +19,8 @@ enum Known {
 /// Picks anyone who is ready, and takes note of what makes no sense.
 struct Checking {
     known: HashMap<ThreadId, Known>,
-    dice: Dice,
+    dice: Random,
     wrong: Arc<Mutex<Vec<String>>>,
-}
-
-#[derive(Clone)]
-struct Dice(u64);
-
-impl Dice {
-    /// Less than `sides`.
-    fn throw(&mut self, sides: usize) -> usize {
-        // SplitMix64, of Steele, Lea and Flood, 2014.
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % sides as u64) as usize
-    }
 }
 
 impl Checking {
@@ -88,7 +73,7 @@ impl ThreadScheduler for Checking {
             return None;
         }
         ready.sort();
-        let thread = ready[self.dice.throw(ready.len())];
+        let thread = ready[self.dice.below(ready.len() as u64) as usize];
         self.go(thread, &[READY], RUNNING);
         Some(Pick {
             thread,
@@ -97,7 +82,7 @@ impl ThreadScheduler for Checking {
     }
 }
 
-const THREADS: usize = 12;
+const THREADS: u64 = 12;
 
 const GUEST: &str = r#"
 (module
@@ -135,10 +120,10 @@ const GUEST: &str = r#"
 "#;
 
 /// Does something to some thread: it may be any, finished ones included.
-fn meddle(store: &mut StoreContextMut<'_, Dice>) {
-    let id = ThreadId::from_u64(1 + store.data_mut().throw(THREADS) as u64);
+fn meddle(store: &mut StoreContextMut<'_, Random>) {
+    let id = ThreadId::from_u64(1 + store.data_mut().below(THREADS));
     // One that has finished says so.
-    let _ = match store.data_mut().throw(16) {
+    let _ = match store.data_mut().below(16) {
         0 => id.kill(&mut *store),
         1 => id.remote(&mut *store).map(|handle| handle.kill()),
         2 => id.remote(&mut *store).map(|handle| handle.preempt_now()),
@@ -149,19 +134,17 @@ fn meddle(store: &mut StoreContextMut<'_, Dice>) {
 
 fn round(source: Preemption, seed: u64) {
     let what = format!("{source}, seed {seed}");
-    let mut config = config(source);
-    config.shared_memory(true);
-    let engine = Engine::new(&config).unwrap();
+    let engine = Engine::new(&config_with_shared_memory(source)).unwrap();
     let memory = SharedMemory::new(&engine, MemoryType::shared(1, 1)).unwrap();
-    let mut store = Store::new(&engine, Dice(seed));
-    let mut linker = Linker::<Dice>::new(&engine);
+    let mut store = Store::new(&engine, Random::new(seed));
+    let mut linker = Linker::<Random>::new(&engine);
     linker.define(&store, "", "memory", memory.clone()).unwrap();
     linker
-        .func_wrap("", "choose", |mut caller: Caller<'_, Dice>| {
-            caller.data_mut().throw(6) as i32
+        .func_wrap("", "choose", |mut caller: Caller<'_, Random>| {
+            caller.data_mut().below(6) as i32
         })
         .unwrap()
-        .func_wrap("", "meddle", |mut caller: Caller<'_, Dice>| {
+        .func_wrap("", "meddle", |mut caller: Caller<'_, Random>| {
             meddle(&mut caller.as_context_mut());
         })
         .unwrap()
@@ -169,13 +152,13 @@ fn round(source: Preemption, seed: u64) {
             Box::pin(async move {
                 match how {
                     0 | 1 => {
-                        let micros = accessor.with(|mut caller| caller.data_mut().throw(2_000))?;
-                        accessor.sleep(Duration::from_micros(micros as u64)).await
+                        let micros = accessor.with(|mut caller| caller.data_mut().below(2_000))?;
+                        accessor.sleep(Duration::from_micros(micros)).await
                     }
                     2 => {
-                        let other = accessor.with(|mut caller| caller.data_mut().throw(THREADS))?;
+                        let other = accessor.with(|mut caller| caller.data_mut().below(THREADS))?;
                         // Not for itself.
-                        let _ = accessor.join(ThreadId::from_u64(1 + other as u64)).await;
+                        let _ = accessor.join(ThreadId::from_u64(1 + other)).await;
                         Ok(())
                     }
                     _ => {
@@ -197,7 +180,7 @@ fn round(source: Preemption, seed: u64) {
         .wasm_threads()
         .set_scheduler(Checking {
             known: HashMap::new(),
-            dice: Dice(!seed),
+            dice: Random::new(!seed),
             wrong: wrong.clone(),
         })
         .unwrap();
@@ -206,9 +189,9 @@ fn round(source: Preemption, seed: u64) {
         let run = instance.get_func(&mut store, "run").unwrap();
         store.spawn_wasm_thread(run, &[Val::I32(40)]).unwrap();
     }
-    let mut dice = Dice(seed ^ 0xff);
+    let mut dice = Random::new(seed ^ 0xff);
     for _ in 0..40 {
-        let time = Duration::from_micros(dice.throw(3_000) as u64);
+        let time = Duration::from_micros(dice.below(3_000));
         let run = store.run_wasm_threads_for(time).unwrap();
         let known = store.wasm_threads().scheduler_mut::<Checking>().unwrap();
         let known = known.known.clone();
@@ -235,7 +218,7 @@ fn round(source: Preemption, seed: u64) {
             "{what}: {run:?}"
         );
         assert_eq!(*wrong.lock().unwrap(), Vec::<String>::new(), "{what}");
-        match dice.throw(4) {
+        match dice.below(4) {
             0 => drop(memory.atomic_notify(0, 1).unwrap()),
             1 => meddle(&mut store.as_context_mut()),
             _ => {}
@@ -270,21 +253,19 @@ fn what_a_scheduler_is_told_is_what_happens() {
 #[test]
 fn under_fuel_threads_that_wait_for_each_other_make_the_same_trace_each_time() {
     let trace = |_| {
-        let mut config = config(Preemption::Fuel);
-        config.shared_memory(true);
-        let engine = Engine::new(&config).unwrap();
-        let mut linker = Linker::<Dice>::new(&engine);
+        let engine = Engine::new(&config_with_shared_memory(Preemption::Fuel)).unwrap();
+        let mut linker = Linker::<Random>::new(&engine);
         let memory = SharedMemory::new(&engine, MemoryType::shared(1, 1)).unwrap();
-        let mut store = Store::new(&engine, Dice(7));
+        let mut store = Store::new(&engine, Random::new(7));
         linker.define(&store, "", "memory", memory.clone()).unwrap();
         store.wasm_threads().own_memory(&memory).unwrap();
         linker
             .func_wrap_concurrent("", "wait", |accessor, ()| {
                 Box::pin(async move {
-                    let other = accessor.with(|mut caller| caller.data_mut().throw(20))?;
+                    let other = accessor.with(|mut caller| caller.data_mut().below(20))?;
                     // Only for those that are older, so that it comes to an end.
                     let me = accessor.current_thread()?.unwrap();
-                    let other = ThreadId::from_u64(1 + other as u64);
+                    let other = ThreadId::from_u64(1 + other);
                     if other < me {
                         return accessor.join(other).await;
                     }

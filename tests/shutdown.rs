@@ -21,11 +21,7 @@ fn threads_in_every_state_are_ended(preemption: Preemption) {
     let stacks = CountedStacks::default();
     let engine = stacks.engine(preemption);
     let module = Module::new(&engine, GUESTS).unwrap();
-    let mut store = Store::new(&engine, ());
-    store
-        .wasm_threads()
-        .set_slice(short_slice(preemption))
-        .unwrap();
+    let mut store = store_with_slice(&engine, (), short_slice(preemption));
     let answer = spawn(&mut store, &module, "answer", &[]);
     let trap = spawn(&mut store, &module, "trap", &[]);
     let suspended = spawn_spinner(&mut store, &module).0;
@@ -87,11 +83,7 @@ fn the_store_is_as_good_as_new_afterwards(preemption: Preemption) {
 fn a_thousand_suspended_threads_are_ended(preemption: Preemption) {
     let stacks = CountedStacks::default();
     let engine = stacks.engine(preemption);
-    let mut store = Store::new(&engine, ());
-    store
-        .wasm_threads()
-        .set_slice(shortest_slice(preemption))
-        .unwrap();
+    let mut store = store_with_slice(&engine, (), shortest_slice(preemption));
     let instance = stateless(&mut store);
     for _ in 0..1_000 {
         spawn_in(&mut store, instance, "spin", &[]);
@@ -144,11 +136,7 @@ fn a_thread_that_had_nested_calls_is_ended(preemption: Preemption) {
             work.call(&mut caller, &[], &mut [])
         })
         .unwrap();
-    let mut store = Store::new(&engine, ());
-    store
-        .wasm_threads()
-        .set_slice(shortest_slice(preemption))
-        .unwrap();
+    let mut store = store_with_slice(&engine, (), shortest_slice(preemption));
     let ids = [(); 3].map(|()| spawn_linked(&mut store, &linker, &module, "run", &[]));
     while ids.iter().any(|id| stats(&store, *id).preemptions < 2) {
         store.run_wasm_threads_for(ms(20)).unwrap();
@@ -192,11 +180,7 @@ fn a_thread_in_the_depth_of_its_stack_is_ended(preemption: Preemption) {
               (call $down (local.get 0))))"#,
     )
     .unwrap();
-    let mut store = Store::new(&engine, ());
-    store
-        .wasm_threads()
-        .set_slice(short_slice(preemption))
-        .unwrap();
+    let mut store = store_with_slice(&engine, (), short_slice(preemption));
     let ids = [1, 100, 5_000].map(|n| spawn(&mut store, &module, "down", &[Val::I32(n)]));
     run_until(&mut store, |store| {
         ids.iter().all(|id| stats(store, *id).dispatches > 1)
@@ -218,11 +202,7 @@ fn memory_does_not_grow_over_many_cycles() {
                 let engine = engine(preemption);
                 let module = Module::new(&engine, STATELESS).unwrap();
                 let cycle = |n: u64| {
-                    let mut store = Store::new(&engine, ());
-                    store
-                        .wasm_threads()
-                        .set_slice(short_slice(preemption))
-                        .unwrap();
+                    let mut store = store_with_slice(&engine, (), short_slice(preemption));
                     let instance = Instance::new(&mut store, &module, &[]).unwrap();
                     for i in 0..100 {
                         let export = ["spin", "answer", "trap", "overflow"][i % 4];

@@ -138,11 +138,7 @@ fn calls_then_spins(
     .unwrap();
     let mut linker = Linker::new(&engine);
     linker.func_wrap("", "host", host).unwrap();
-    let mut store = Store::new(&engine, ());
-    store
-        .wasm_threads()
-        .set_slice(Slice::Fuel(1_000_000))
-        .unwrap();
+    let mut store = store_with_slice(&engine, (), Slice::Fuel(1_000_000));
     let id = spawn_linked(&mut store, &linker, &module, "run", &[]);
     (store, id)
 }

@@ -24,9 +24,7 @@ const LOCKERS: &str = r#"(module
     (func (export "ends") (call $lock) (i32.store (i32.const 8) (i32.const 1)) (call $unlock)))"#;
 
 fn lockers(slice: u64, scheduler: impl FnOnce(&mut Store<()>)) -> RunEnd {
-    let mut config = config(Preemption::Fuel);
-    config.shared_memory(true);
-    let engine = Engine::new(&config).unwrap();
+    let engine = Engine::new(&config_with_shared_memory(Preemption::Fuel)).unwrap();
     let module = Module::new(&engine, LOCKERS).unwrap();
     let memory = SharedMemory::new(&engine, MemoryType::shared(1, 1)).unwrap();
     let mut linker = Linker::new(&engine);
@@ -77,8 +75,7 @@ fn a_seed_decides_by_how_much_slices_differ() {
     let engine = engine(Preemption::Fuel);
     let module = Module::new(&engine, GUESTS).unwrap();
     let slices = |seed: Option<u64>| {
-        let mut store = Store::new(&engine, ());
-        store.wasm_threads().set_slice(Slice::Fuel(1_000)).unwrap();
+        let mut store = store_with_slice(&engine, (), Slice::Fuel(1_000));
         if let Some(seed) = seed {
             store.wasm_threads().set_slice_seed(seed).unwrap();
         }

@@ -36,8 +36,7 @@ fn deep(config: &Config, slice: Slice) -> (Store<()>, Linker<()>, Module) {
     let module = Module::new(&engine, DEEP.replace("TURNS", &turns.to_string())).unwrap();
     let mut linker = Linker::new(&engine);
     linker.func_wrap("", "host", || {}).unwrap();
-    let mut store = Store::new(&engine, ());
-    store.wasm_threads().set_slice(slice).unwrap();
+    let store = store_with_slice(&engine, (), slice);
     (store, linker, module)
 }
 

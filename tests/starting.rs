@@ -2,8 +2,6 @@
 //! limited and ended like all else of a guest.
 
 use crate::support::*;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use wasmtime::preempt::*;
 use wasmtime::*;
 
@@ -35,8 +33,7 @@ const NEVER_STARTED: &str = r#"
 "#;
 
 fn store(source: Preemption) -> Store<()> {
-    let mut store = Store::new(&engine(source), ());
-    store.wasm_threads().set_slice(short_slice(source)).unwrap();
+    let store = store_with_slice(&engine(source), (), short_slice(source));
     store
 }
 
@@ -190,9 +187,10 @@ fn who_waits_in_a_memory_that_nobody_has_yet_is_in_a_deadlock() {
         (start $wait))"#;
     for source in sources() {
         for own in [false, true] {
-            let mut config = config(source);
-            config.shared_memory(true);
-            let mut store = Store::new(&Engine::new(&config).unwrap(), ());
+            let mut store = Store::new(
+                &Engine::new(&config_with_shared_memory(source)).unwrap(),
+                (),
+            );
             store.wasm_threads().set_own_all_memories(own).unwrap();
             let pre = pre(&store, module);
             ThreadOptions::new()
@@ -278,17 +276,11 @@ fn wrong_arguments_are_refused(source: Preemption) {
 }
 
 fn a_closure_that_is_not_called_is_dropped(source: Preemption) {
-    struct Counted(Arc<AtomicUsize>);
-    impl Drop for Counted {
-        fn drop(&mut self) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-    }
-    let drops = Arc::new(AtomicUsize::new(0));
+    let closures = Counter::default();
     let mut store = store(source);
     let pre = pre(&store, NEVER_STARTED);
     for started in [false, true] {
-        let counted = Counted(drops.clone());
+        let counted = closures.counted();
         let closure = move |_: StoreContextMut<'_, ()>, _| {
             let _counted = counted;
             unreachable!()
@@ -301,7 +293,7 @@ fn a_closure_that_is_not_called_is_dropped(source: Preemption) {
         }
         assert_eq!(store.shutdown_wasm_threads(), 1);
     }
-    assert_eq!(drops.load(Ordering::SeqCst), 2);
+    assert_eq!(closures.dropped(), 2);
 }
 
 fn nobody_shares_what_is_being_started(source: Preemption) {
@@ -355,11 +347,7 @@ fn the_start_function_may_wait(source: Preemption) {
 fn globals_that_are_computed_are_so_before_anybody_sees_them(source: Preemption) {
     let mut config = config(source);
     config.wasm_gc(true).wasm_function_references(true);
-    let mut store = Store::new(&Engine::new(&config).unwrap(), ());
-    store
-        .wasm_threads()
-        .set_slice(shortest_slice(source))
-        .unwrap();
+    let mut store = store_with_slice(&Engine::new(&config).unwrap(), (), shortest_slice(source));
     let module = r#"
         (module
           (type $box (struct (field i32)))

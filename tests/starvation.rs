@@ -149,9 +149,10 @@ fn limits_end_one_that_is_nearly_always_nested(source: Preemption) {
 #[test]
 fn the_fuel_of_one_that_nests_is_counted_exactly() {
     let fuel_of = |slice| {
-        let mut config = config(Preemption::Fuel);
-        config.consume_fuel(true);
-        let mut store = Store::new(&Engine::new(&config).unwrap(), ());
+        let mut store = Store::new(
+            &Engine::new(&config_with_fuel(Preemption::Fuel)).unwrap(),
+            (),
+        );
         store.set_fuel(1_000_000_000).unwrap();
         store.wasm_threads().set_slice(Slice::Fuel(slice)).unwrap();
         let module = r#"

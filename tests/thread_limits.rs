@@ -1,9 +1,9 @@
 //! What a guest thread may use in all: each limit ends its own thread only, and says
 //! so. A soft limit calls the host first.
 
+mod soft_limits;
+
 use crate::support::*;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use wasmtime::preempt::*;
 use wasmtime::*;
@@ -18,26 +18,8 @@ fn new_store(config: &Config) -> (Store<()>, Module) {
     (store, module)
 }
 
-fn metered(preemption: Preemption) -> Config {
-    let mut config = config(preemption);
-    config.consume_fuel(true);
-    config
-}
-
-fn spawn_limited(
-    store: &mut Store<()>,
-    module: &Module,
-    export: &str,
-    params: &[Val],
-    options: ThreadOptions,
-) -> ThreadId {
-    let instance = Instance::new(&mut *store, module, &[]).unwrap();
-    let func = instance.get_func(&mut *store, export).unwrap();
-    options.spawn(&mut *store, func, params).unwrap()
-}
-
 fn spin(store: &mut Store<()>, module: &Module, options: ThreadOptions) -> ThreadId {
-    spawn_limited(store, module, "spin", &[], options)
+    spawn_with(store, module, "spin", &[], options)
 }
 
 fn over(store: &mut Store<()>, id: ThreadId) -> OverLimit {
@@ -66,19 +48,15 @@ for_each_preemption!(
     a_thread_that_is_late_before_a_run_never_starts,
     fuel_ends_a_thread_at_the_first_check_beyond,
     a_group_shares_its_limits,
-    a_soft_limit_calls_the_host_once_and_the_thread_goes_on,
-    the_hook_of_a_soft_limit_can_raise_it_and_spawn_and_kill,
-    an_error_of_the_hook_ends_the_thread_only,
     limits_of_a_live_thread_can_be_changed,
     a_detached_thread_is_ended_too,
     a_guest_that_a_host_function_has_called_is_ended_when_that_returns,
     a_thread_that_is_killed_is_killed_whatever_its_group_has_used,
-    an_error_of_the_hook_is_told_even_if_the_hard_limit_is_reached,
-    a_hook_that_panics_is_called_again,
     what_was_used_before_there_was_a_limit_counts,
 );
-// Of slices of time.
-for_each_preemption!([epoch, signal]
+
+for_each_preemption!(
+    [epoch, signal]
     time_off_the_cpu_is_not_counted,
     a_limit_that_a_thread_alone_on_the_cpu_is_given_ends_it,
 );
@@ -115,13 +93,13 @@ fn siblings_of_a_thread_that_is_ended_go_on(preemption: Preemption) {
 }
 
 fn a_thread_that_keeps_within_its_limits_returns(preemption: Preemption) {
-    let (mut store, module) = new_store(&metered(preemption));
+    let (mut store, module) = new_store(&config_with_fuel(preemption));
     let limits = ThreadLimits::new()
         .cpu_time(Duration::from_secs(10))
         .fuel(1_000_000)
         .wall_time(Duration::MAX);
     let options = ThreadOptions::new().limits(limits);
-    let id = spawn_limited(&mut store, &module, "fib", &[Val::I32(15)], options);
+    let id = spawn_with(&mut store, &module, "fib", &[Val::I32(15)], options);
     assert_eq!(id.info(&store).unwrap().limits, limits);
     run_all(&mut store);
     assert_eq!(returned(&mut store, id)[0].unwrap_i32(), 610);
@@ -170,7 +148,7 @@ fn a_thread_that_is_late_before_a_run_never_starts(preemption: Preemption) {
 
 fn fuel_ends_a_thread_at_the_first_check_beyond(preemption: Preemption) {
     for limit in [1, 7, 1_000, 123_457] {
-        let (mut store, module) = new_store(&metered(preemption));
+        let (mut store, module) = new_store(&config_with_fuel(preemption));
         let options = ThreadOptions::new().fuel_limit(limit);
         let id = spin(&mut store, &module, options);
         run_all(&mut store);
@@ -186,7 +164,7 @@ fn fuel_ends_a_thread_at_the_first_check_beyond(preemption: Preemption) {
 }
 
 fn a_group_shares_its_limits(preemption: Preemption) {
-    let (mut store, module) = new_store(&metered(preemption));
+    let (mut store, module) = new_store(&config_with_fuel(preemption));
     let short = match preemption {
         Preemption::Fuel => Slice::Fuel(1_000),
         _ => Slice::Time(Duration::from_micros(500)),
@@ -239,83 +217,6 @@ fn a_group_shares_its_limits(preemption: Preemption) {
     assert!(!finished(&store, free));
 }
 
-fn a_soft_limit_calls_the_host_once_and_the_thread_goes_on(preemption: Preemption) {
-    let (mut store, module) = new_store(&metered(preemption));
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let log = told.clone();
-    store
-        .wasm_threads()
-        .set_soft_limit_hook(move |_, soft| {
-            log.lock().unwrap().push(soft);
-            Ok(())
-        })
-        .unwrap();
-    let limits = ThreadLimits::new().soft_fuel(10_000).fuel(50_000);
-    let id = spin(&mut store, &module, ThreadOptions::new().limits(limits));
-    run_all(&mut store);
-    assert!(matches!(
-        over(&mut store, id),
-        OverLimit::Fuel { limit: 50_000, .. }
-    ));
-    let told = told.lock().unwrap();
-    assert_eq!(told.len(), 1, "{told:?}");
-    assert_eq!(told[0].thread, id);
-    match told[0].limit {
-        OverLimit::Fuel { limit, used, .. } => {
-            assert!(
-                limit == 10_000 && (10_000..10_010).contains(&used),
-                "{used}"
-            );
-        }
-        limit => panic!("{limit}"),
-    }
-}
-
-fn the_hook_of_a_soft_limit_can_raise_it_and_spawn_and_kill(preemption: Preemption) {
-    let (mut store, module) = new_store(&config(preemption));
-    let sibling = spin(&mut store, &module, ThreadOptions::new());
-    let calls = Arc::new(AtomicU64::new(0));
-    let count = calls.clone();
-    let guests = module.clone();
-    store
-        .wasm_threads()
-        .set_soft_limit_hook(move |mut store, soft| {
-            let n = count.fetch_add(1, Ordering::Relaxed) + 1;
-            if n < 3 {
-                let limits = ThreadLimits::new().soft_cpu_time(ms(5) * (n as u32 + 1));
-                return soft.thread.set_limits(&mut store, limits);
-            }
-            let instance = Instance::new(&mut store, &guests, &[])?;
-            let answer = instance.get_func(&mut store, "answer").unwrap();
-            store.spawn_wasm_thread(answer, &[])?;
-            soft.thread.kill(&mut store)?;
-            sibling.kill(&mut store)
-        })
-        .unwrap();
-    let limits = ThreadLimits::new().soft_cpu_time(ms(5));
-    let id = spin(&mut store, &module, ThreadOptions::new().limits(limits));
-    assert_eq!(run_all(&mut store).end, RunEnd::AllFinished);
-    assert_eq!(calls.load(Ordering::Relaxed), 3);
-    assert_killed(&mut store, id);
-    assert_killed(&mut store, sibling);
-    let answer = ThreadId::from_u64(3);
-    assert_eq!(returned(&mut store, answer)[0].unwrap_i32(), 42);
-}
-
-fn an_error_of_the_hook_ends_the_thread_only(preemption: Preemption) {
-    let (mut store, module) = new_store(&config(preemption));
-    store
-        .wasm_threads()
-        .set_soft_limit_hook(|_, _| Err(format_err!("enough")))
-        .unwrap();
-    let limits = ThreadLimits::new().soft_cpu_time(ms(2));
-    let id = spin(&mut store, &module, ThreadOptions::new().limits(limits));
-    let fib = spawn(&mut store, &module, "fib", &[Val::I32(15)]);
-    run_all(&mut store);
-    assert_eq!(trapped(&mut store, id).to_string(), "enough");
-    assert_eq!(returned(&mut store, fib)[0].unwrap_i32(), 610);
-}
-
 fn limits_of_a_live_thread_can_be_changed(preemption: Preemption) {
     let (mut store, module) = new_store(&config(preemption));
     let id = spin(&mut store, &module, ThreadOptions::new().cpu_limit(ms(1)));
@@ -342,7 +243,7 @@ fn a_detached_thread_is_ended_too(preemption: Preemption) {
 }
 
 fn a_guest_that_a_host_function_has_called_is_ended_when_that_returns(preemption: Preemption) {
-    let (mut store, module) = new_store(&metered(preemption));
+    let (mut store, module) = new_store(&config_with_fuel(preemption));
     let instance = Instance::new(&mut store, &module, &[]).unwrap();
     let sum = instance
         .get_typed_func::<i64, i64>(&mut store, "sum")
@@ -423,7 +324,7 @@ fn limits_that_make_no_sense_are_refused() {
 }
 
 fn a_thread_that_is_killed_is_killed_whatever_its_group_has_used(preemption: Preemption) {
-    let (mut store, module) = new_store(&metered(preemption));
+    let (mut store, module) = new_store(&config_with_fuel(preemption));
     let limits = ThreadLimits::new().fuel(1_000);
     store.wasm_threads().set_group_limits(1, limits).unwrap();
     let first = spin(&mut store, &module, ThreadOptions::new().group(1));
@@ -432,41 +333,6 @@ fn a_thread_that_is_killed_is_killed_whatever_its_group_has_used(preemption: Pre
     let second = spin(&mut store, &module, ThreadOptions::new().group(1));
     second.kill(&mut store).unwrap();
     assert_killed(&mut store, second);
-}
-
-fn an_error_of_the_hook_is_told_even_if_the_hard_limit_is_reached(preemption: Preemption) {
-    let (mut store, module) = new_store(&config(preemption));
-    store
-        .wasm_threads()
-        .set_soft_limit_hook(|_, _| Err(format_err!("enough")))
-        .unwrap();
-    let limits = ThreadLimits::new().soft_cpu_time(ms(2)).cpu_time(ms(2));
-    let id = spin(&mut store, &module, ThreadOptions::new().limits(limits));
-    run_all(&mut store);
-    assert_eq!(trapped(&mut store, id).to_string(), "enough");
-}
-
-fn a_hook_that_panics_is_called_again(preemption: Preemption) {
-    let (mut store, module) = new_store(&config(preemption));
-    let calls = Arc::new(AtomicU64::new(0));
-    let count = calls.clone();
-    store
-        .wasm_threads()
-        .set_soft_limit_hook(move |_, _| {
-            assert!(count.fetch_add(1, Ordering::Relaxed) > 0);
-            Err(format_err!("enough"))
-        })
-        .unwrap();
-    let limits = ThreadLimits::new().soft_cpu_time(ms(2));
-    for _ in 0..2 {
-        spin(&mut store, &module, ThreadOptions::new().limits(limits));
-    }
-    let run = std::panic::AssertUnwindSafe(|| store.run_wasm_threads_for(Duration::MAX));
-    assert!(std::panic::catch_unwind(run).is_err());
-    run_until(&mut store, |_| calls.load(Ordering::Relaxed) > 1);
-    // And no more than that.
-    store.run_wasm_threads_for(ms(50)).unwrap();
-    assert_eq!(calls.load(Ordering::Relaxed), 2);
 }
 
 fn what_was_used_before_there_was_a_limit_counts(preemption: Preemption) {

@@ -10,21 +10,8 @@ use std::time::{Duration, Instant};
 use wasmtime::preempt::*;
 use wasmtime::*;
 
-/// Room for all events of these runs.
-const EVENTS: usize = 1 << 18;
-
-/// Round robin.
-fn checker(preemption: Preemption) -> Checker {
-    Checker::new()
-        .order(Order::RoundRobin)
-        .tolerance(tolerance(preemption))
-}
-
-fn tolerance(preemption: Preemption) -> u64 {
-    match preemption {
-        Preemption::Fuel => 100,
-        _ => LATE,
-    }
+fn round_robin(preemption: Preemption) -> Checker {
+    checker(preemption).order(Order::RoundRobin)
 }
 
 fn assert_clean(checker: &Checker, trace: &Trace) {
@@ -32,26 +19,10 @@ fn assert_clean(checker: &Checker, trace: &Trace) {
     assert!(report.is_ok(), "{report}");
 }
 
-fn take(store: &mut Store<()>) -> Trace {
-    store.wasm_threads().take_trace().unwrap()
-}
-
 /// What happened to `thread`, but for when.
 fn of(trace: &Trace, thread: ThreadId) -> Vec<Traced> {
     let events = trace.events.iter().filter(|event| event.thread == thread);
     events.map(|event| event.what).collect()
-}
-
-fn spawn_with(
-    store: &mut Store<()>,
-    module: &Module,
-    export: &str,
-    params: &[Val],
-    options: ThreadOptions,
-) -> ThreadId {
-    let instance = Instance::new(&mut *store, module, &[]).unwrap();
-    let func = instance.get_func(&mut *store, export).unwrap();
-    options.spawn(&mut *store, func, params).unwrap()
 }
 
 /// A run under fuel whose events are always the same, in a trace of this capacity.
@@ -69,7 +40,7 @@ fn small_run(capacity: usize) -> (Store<()>, Trace) {
         options,
     );
     run_all(&mut store);
-    let trace = take(&mut store);
+    let trace = take_trace(&mut store);
     (store, trace)
 }
 
@@ -81,8 +52,8 @@ fn the_events_of_a_run_are_exactly_these() {
     let end = a.fuel_consumed + b.fuel_consumed;
     assert_eq!(trace.events.last().unwrap().at, end);
     assert_eq!(Text(&trace).to_string(), EXPECTED);
-    assert_clean(&checker(Preemption::Fuel).all_finished(true), &trace);
-    assert_eq!(take(&mut store).events, []);
+    assert_clean(&round_robin(Preemption::Fuel).all_finished(true), &trace);
+    assert_eq!(take_trace(&mut store).events, []);
 }
 
 const EXPECTED: &str = "preempt-trace 1
@@ -115,9 +86,9 @@ fn the_latest_events_are_kept_and_the_others_counted() {
         assert_eq!(trace.events, all.events[lost..]);
         assert_eq!(trace.lost, lost as u64);
         assert_eq!(trace.names, all.names);
-        assert_clean(&checker(Preemption::Fuel), &trace);
+        assert_clean(&round_robin(Preemption::Fuel), &trace);
         // What was taken is not lost again.
-        assert_eq!(take(&mut store).lost, 0);
+        assert_eq!(take_trace(&mut store).lost, 0);
     }
 }
 
@@ -145,7 +116,7 @@ fn nothing_is_traced_before_it_is_asked_for_or_after_capacity_0(preemption: Pree
     run_all(&mut store);
     assert!(store.wasm_threads().take_trace().is_none());
     store.wasm_threads().set_trace(10).unwrap();
-    assert_eq!(take(&mut store).events, []);
+    assert_eq!(take_trace(&mut store).events, []);
 }
 
 #[test]
@@ -165,9 +136,9 @@ fn more_capacity_than_there_is_memory_is_an_error() {
     let id = spawn(&mut store, &module, "answer", &[]);
     store.wasm_threads().set_trace(usize::MAX).unwrap_err();
     run_all(&mut store);
-    let trace = take(&mut store);
+    let trace = take_trace(&mut store);
     assert_eq!(of(&trace, id).len(), 3);
-    assert_clean(&checker(Preemption::Fuel).all_finished(true), &trace);
+    assert_clean(&round_robin(Preemption::Fuel).all_finished(true), &trace);
 }
 
 #[test]
@@ -194,7 +165,7 @@ fn names_are_those_of_threads_that_are_still_there() {
     let mut spawn = |options| spawn_with(&mut store, &module, "answer", &[], options);
     let live = [spawn(named("twice")), spawn(named(odd))];
 
-    let trace = take(&mut store);
+    let trace = take_trace(&mut store);
     let names = [(finished, "twice"), (live[0], "twice"), (live[1], odd)];
     assert_eq!(trace.names, names.map(|(id, name)| (id, name.to_string())));
     let read = text::parse(&Text(&trace).to_string()).unwrap();
@@ -210,7 +181,7 @@ fn threads_that_are_there_when_a_trace_starts_are_in_it(preemption: Preemption) 
     suspended.suspend(&mut store).unwrap();
 
     store.wasm_threads().set_trace(EVENTS).unwrap();
-    let begin = take(&mut store);
+    let begin = take_trace(&mut store);
     assert_eq!(of(&begin, done), []);
     assert_eq!(of(&begin, ready), [Traced::Spawned]);
     assert_eq!(of(&begin, suspended), [Traced::Spawned, Traced::Parked]);
@@ -221,12 +192,12 @@ fn threads_that_are_there_when_a_trace_starts_are_in_it(preemption: Preemption) 
     store.run_wasm_threads_for(ms(2)).unwrap();
     ready.kill(&mut store).unwrap();
     suspended.kill(&mut store).unwrap();
-    let trace = take(&mut store);
+    let trace = take_trace(&mut store);
     assert_eq!(of(&trace, ready)[0], Traced::Spawned);
     let first = [Traced::Spawned, Traced::Parked, Traced::Woken];
     assert_eq!(of(&trace, suspended)[..3], first);
     // Not who of them was before whom.
-    let in_any_order = Checker::new().tolerance(tolerance(preemption));
+    let in_any_order = checker(preemption);
     let in_any_order = in_any_order.all_finished(true);
     assert_clean(&in_any_order, &trace);
 }
@@ -239,8 +210,8 @@ fn a_trace_that_a_host_function_starts_knows_who_is_running(preemption: Preempti
     store.spawn_wasm_thread(start, &[]).unwrap();
     spawn(&mut store, &module, "answer", &[]);
     run_all(&mut store);
-    let trace = take(&mut store);
-    assert_clean(&checker(preemption).all_finished(true), &trace);
+    let trace = take_trace(&mut store);
+    assert_clean(&round_robin(preemption).all_finished(true), &trace);
 }
 
 #[test]
@@ -251,14 +222,12 @@ fn a_resumed_thread_is_dispatched_after_those_that_are_ready() {
     ids[0].suspend(&mut store).unwrap();
     ids[0].resume(&mut store).unwrap();
     run_all(&mut store);
-    let trace = take(&mut store);
-    assert_clean(&checker(Preemption::Fuel).all_finished(true), &trace);
+    let trace = take_trace(&mut store);
+    assert_clean(&round_robin(Preemption::Fuel).all_finished(true), &trace);
 }
 
 fn each_exit_is_told_apart(preemption: Preemption) {
-    let mut config = config(preemption);
-    config.consume_fuel(true);
-    let engine = Engine::new(&config).unwrap();
+    let engine = Engine::new(&config_with_fuel(preemption)).unwrap();
     let module = Module::new(&engine, GUESTS).unwrap();
     let mut store = Store::new(&engine, ());
     store.set_fuel(u64::MAX).unwrap();
@@ -289,7 +258,7 @@ fn each_exit_is_told_apart(preemption: Preemption) {
     let never_ran = spawn_with(&mut store, &module, "spin", &[], new());
     assert_eq!(store.shutdown_wasm_threads(), 2);
 
-    let trace = take(&mut store);
+    let trace = take_trace(&mut store);
     assert_eq!(trace.lost, 0);
     for (id, last) in [
         (returned, Traced::Returned),
@@ -306,7 +275,7 @@ fn each_exit_is_told_apart(preemption: Preemption) {
         assert_eq!(of(&trace, id).last(), Some(&last), "{preemption}, {id}");
     }
     assert_eq!(of(&trace, never_ran), [Traced::Spawned, Traced::Killed]);
-    assert_clean(&checker(preemption).all_finished(true), &trace);
+    assert_clean(&round_robin(preemption).all_finished(true), &trace);
 }
 
 fn threads_that_host_functions_spawn_suspend_and_kill_are_traced(preemption: Preemption) {
@@ -325,7 +294,7 @@ fn threads_that_host_functions_spawn_suspend_and_kill_are_traced(preemption: Pre
     let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
     assert_eq!((run.end, run.finished), (RunEnd::AllSuspended, 3));
 
-    let trace = take(&mut store);
+    let trace = take_trace(&mut store);
     assert_eq!(of(&trace, caller).last(), Some(&Traced::Returned));
     assert_eq!(of(&trace, victim).last(), Some(&Traced::Killed));
     assert_eq!(of(&trace, parked).last(), Some(&Traced::Parked));
@@ -335,7 +304,7 @@ fn threads_that_host_functions_spawn_suspend_and_kill_are_traced(preemption: Pre
         events[..],
         [Traced::Spawned, Traced::Dispatched { .. }, Traced::Returned]
     ));
-    assert_clean(&checker(preemption), &trace);
+    assert_clean(&round_robin(preemption), &trace);
 }
 
 #[test]
@@ -350,17 +319,17 @@ fn a_trace_that_is_taken_between_two_runs_goes_on() {
         assert_eq!(run.end, RunEnd::AllSuspended);
         let mut events = Vec::new();
         if take_between {
-            events = take(&mut store).events;
-            assert!(of(&take(&mut store), b).is_empty());
+            events = take_trace(&mut store).events;
+            assert!(of(&take_trace(&mut store), b).is_empty());
         }
         a.resume(&mut store).unwrap();
         run_all(&mut store);
-        let rest = take(&mut store);
+        let rest = take_trace(&mut store);
         events.extend(&rest.events);
         Trace { events, ..rest }
     }
     let whole = run(false);
-    assert_clean(&checker(Preemption::Fuel).all_finished(true), &whole);
+    assert_clean(&round_robin(Preemption::Fuel).all_finished(true), &whole);
     assert_eq!(run(true).events, whole.events);
 }
 
@@ -388,12 +357,12 @@ fn round_robin_is_clean_for_each_source(preemption: Preemption) {
             id.kill(&mut store).unwrap();
         }
         run_all(&mut store);
-        let trace = take(&mut store);
+        let trace = take_trace(&mut store);
         assert_eq!(
             (trace.lost, trace.fuel),
             (0, preemption == Preemption::Fuel)
         );
-        assert_clean(&checker(preemption).all_finished(true), &trace);
+        assert_clean(&round_robin(preemption).all_finished(true), &trace);
         let preempted = trace.events.iter().filter(|e| e.what == Traced::Preempted);
         preempted.count() as u64
     });
@@ -410,7 +379,7 @@ fn numbers_of_a_trace_are_those_of_the_store(preemption: Preemption) {
         spawn(&mut store, &module, "sum", &[Val::I64(turns * (n + 1))]);
     }
     let run = run_all(&mut store);
-    let traced = Stats::of(&take(&mut store));
+    let traced = Stats::of(&take_trace(&mut store));
     assert_eq!(traced.slices.len(), run.dispatches);
     assert_eq!(traced.threads.len(), 3);
     for thread in &traced.threads {
@@ -440,7 +409,7 @@ fn a_trace_is_written_read_and_drawn(preemption: Preemption) {
         spawn_with(&mut store, &module, "sum", &params, options);
     }
     run_all(&mut store);
-    let trace = take(&mut store);
+    let trace = take_trace(&mut store);
 
     let written = Text(&trace).to_string();
     let read = text::parse(&written).unwrap();

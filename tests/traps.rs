@@ -75,11 +75,7 @@ impl Traps {
             .unwrap();
         let turns = some_turns(preemption).to_string();
         let module = Module::new(&engine, TRAPS.replace("TURNS", &turns)).unwrap();
-        let mut store = Store::new(&engine, ());
-        store
-            .wasm_threads()
-            .set_slice(shortest_slice(preemption))
-            .unwrap();
+        let store = store_with_slice(&engine, (), shortest_slice(preemption));
         Traps {
             store,
             linker,
@@ -200,11 +196,7 @@ fn an_uncaught_exception_ends_its_thread_only(preemption: Preemption) {
                 (unreachable))))"#;
     let turns = some_turns(preemption).to_string();
     let module = Module::new(&engine, wat.replace("TURNS", &turns)).unwrap();
-    let mut store = Store::new(&engine, ());
-    store
-        .wasm_threads()
-        .set_slice(shortest_slice(preemption))
-        .unwrap();
+    let mut store = store_with_slice(&engine, (), shortest_slice(preemption));
     let instance = Instance::new(&mut store, &module, &[]).unwrap();
     until_preempted(20, || {
         let threads: Vec<_> = (0..10)

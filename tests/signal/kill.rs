@@ -52,7 +52,7 @@ fn kill(threads: u64) -> u64 {
 
 #[test]
 fn killed_threads_leave_nothing_behind() {
-    alone(
+    in_own_process(
         module_path!(),
         "killed_threads_leave_nothing_behind",
         || {
@@ -65,13 +65,13 @@ fn killed_threads_leave_nothing_behind() {
 #[ignore = "long: cargo xtask test --full"]
 fn ten_thousand_killed_threads_leave_nothing_behind() {
     let name = "ten_thousand_killed_threads_leave_nothing_behind";
-    alone(module_path!(), name, || assert!(kill(10_000) >= 10_000));
+    in_own_process(module_path!(), name, || assert!(kill(10_000) >= 10_000));
 }
 
 #[test]
 fn threads_at_the_end_of_their_stacks_are_suspended_and_killed() {
     let name = "threads_at_the_end_of_their_stacks_are_suspended_and_killed";
-    alone(module_path!(), name, || {
+    in_own_process(module_path!(), name, || {
         // As little room below the guest's limit as is allowed.
         let mut config = config();
         config.max_wasm_stack(256 << 10);

@@ -1,12 +1,7 @@
 //! What the tests of `Preemption::Signal` share: jobs with a known outcome, and a
 //! runner that preempts them until it has been often enough.
 
-use std::process::Command;
-
 pub use crate::support::*;
-
-/// The shortest slice that there is.
-pub const SHORTEST: Slice = Slice::Time(Duration::from_micros(50));
 
 pub use std::time::{Duration, Instant};
 pub use wasmtime::*;
@@ -16,20 +11,16 @@ pub fn us(micros: u64) -> Duration {
 }
 
 pub fn config() -> Config {
-    let mut config = Config::new();
-    config.preemption(Preemption::Signal);
-    config
+    crate::support::config(Preemption::Signal)
 }
 
 pub fn engine() -> Engine {
-    Engine::new(&config()).unwrap()
+    crate::support::engine(Preemption::Signal)
 }
 
 /// A store with the shortest slice.
 pub fn store<T: 'static>(engine: &Engine, data: T) -> Store<T> {
-    let mut store = Store::new(engine, data);
-    store.wasm_threads().set_slice(SHORTEST).unwrap();
-    store
+    store_with_slice(engine, data, shortest_slice(Preemption::Signal))
 }
 
 /// Guests of every kind, each with one number as its size and one as its result.
@@ -222,50 +213,4 @@ pub fn run_until<T: 'static>(store: &mut Store<T>, jobs: &[Job], preemptions: u6
         total += run_once(store, jobs).preemptions;
     }
     total
-}
-
-/// Runs the test `name` of `module` in a process of its own, as
-/// [`in_own_process`] does, and prints what it prints.
-pub fn alone(module: &str, name: &str, test: impl FnOnce()) {
-    const ALONE: &str = "PREEMPT_SIGNAL_TEST_IS_ALONE";
-    if std::env::var_os(ALONE).is_some() {
-        return test();
-    }
-    let module = module.split_once("::").unwrap().1;
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args([&format!("{module}::{name}"), "--exact"])
-        .args(["--include-ignored", "--nocapture", "--test-threads=1"])
-        .env(ALONE, "1")
-        .output()
-        .unwrap();
-    let stdout = String::from_utf8_lossy(&output.stdout);
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success() && stdout.contains("1 passed"),
-        "{}: {stdout}{stderr}",
-        output.status,
-    );
-    for line in stdout.lines().filter(|line| line.starts_with("- ")) {
-        println!("{line}");
-    }
-}
-
-/// Numbers that look random, and are the same in every run.
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Random {
-        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
 }

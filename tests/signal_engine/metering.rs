@@ -1,11 +1,8 @@
 //! Fuel as a budget beside slices of time: what a thread used is exact once it has
 //! returned, and nothing of the budget is lost.
 
-use crate::signal::support::{Random, config, store, us};
-use crate::support::{
-    GUESTS, bits, burners, ms, returned, run_all, spawn, spawn_linked, spawn_spinner,
-};
-use crate::support::{stats, trapped};
+use crate::signal::support::{store, us};
+use crate::support::*;
 use wasmtime::*;
 
 /// How much of the budget a suspended thread may hold, as `Preemption::Signal` says.
@@ -45,27 +42,7 @@ const CALLS: [Call; 6] = [
 ];
 
 fn metered() -> Engine {
-    Engine::new(config().consume_fuel(true)).unwrap()
-}
-
-fn linker(engine: &Engine) -> Linker<()> {
-    let mut linker = Linker::new(engine);
-    linker.func_wrap("", "host", || {}).unwrap();
-    linker
-}
-
-/// What a plain call uses, on an engine without preemption.
-fn plain_fuel(call: Call) -> u64 {
-    let engine = Engine::new(Config::new().consume_fuel(true)).unwrap();
-    let module = Module::new(&engine, BURNERS).unwrap();
-    let mut store = Store::new(&engine, ());
-    store.set_fuel(u64::MAX).unwrap();
-    let instance = linker(&engine).instantiate(&mut store, &module).unwrap();
-    let func = instance.get_func(&mut store, call.0).unwrap();
-    let before = store.get_fuel().unwrap();
-    func.call(&mut store, &[Val::I32(call.1)], &mut [Val::I32(0)])
-        .unwrap();
-    before - store.get_fuel().unwrap()
+    Engine::new(&config_with_fuel(Preemption::Signal)).unwrap()
 }
 
 /// Runs `calls` beside each other in slices that `slice` makes, from a budget that
@@ -74,7 +51,7 @@ fn meter(calls: &[Call], mut slice: impl FnMut() -> Slice, run: std::time::Durat
     const BUDGET: u64 = 1 << 40;
     let engine = metered();
     let module = Module::new(&engine, BURNERS).unwrap();
-    let linker = linker(&engine);
+    let linker = burners_linker(&engine);
     let mut store = store(&engine, ());
     store.set_fuel(BUDGET).unwrap();
     let ids: Vec<_> = calls
@@ -95,7 +72,10 @@ fn meter(calls: &[Call], mut slice: impl FnMut() -> Slice, run: std::time::Durat
         .iter()
         .map(|id| stats(&store, *id).fuel_consumed)
         .collect();
-    let expected: Vec<_> = calls.iter().map(|call| plain_fuel(*call)).collect();
+    let expected: Vec<_> = calls
+        .iter()
+        .map(|call| plain_fuel(BURNERS, *call))
+        .collect();
     assert_eq!(used, expected);
     assert_eq!(before - store.get_fuel().unwrap(), used.iter().sum::<u64>());
     preemptions
@@ -141,11 +121,6 @@ fn budget(fuel: u64) -> (Store<()>, Module) {
     let mut store = store(&engine, ());
     store.set_fuel(fuel).unwrap();
     (store, module)
-}
-
-fn assert_out_of_fuel(store: &mut Store<()>, id: ThreadId) {
-    let error = trapped(store, id);
-    assert_eq!(error.downcast_ref(), Some(&Trap::OutOfFuel), "{error:?}");
 }
 
 /// What a check lets pass: a function or a turn of a loop.
@@ -263,11 +238,11 @@ fn adding_fuel_in_a_host_function_changes_the_budget_and_not_the_count() {
     for (id, call) in ids.into_iter().zip(calls) {
         assert_eq!(
             stats(&store, id).fuel_consumed,
-            plain_fuel(call),
+            plain_fuel(BURNERS, call),
             "{call:?}"
         );
     }
-    let used: u64 = calls.iter().map(|call| plain_fuel(*call)).sum();
+    let used: u64 = calls.iter().map(|call| plain_fuel(BURNERS, *call)).sum();
     let added = 50_000 * ADDED;
     assert_eq!(store.get_fuel().unwrap(), (1 << 40) + added - used);
 }

@@ -54,8 +54,7 @@ impl Host {
         slice: Duration,
         work: impl Fn(&mut Caller<'_, Data>) -> Result<()> + Send + Sync + 'static,
     ) -> Host {
-        let mut store = Store::new(engine, Data::default());
-        store.wasm_threads().set_slice(Slice::Time(slice)).unwrap();
+        let mut store = store_with_slice(engine, Data::default(), Slice::Time(slice));
         let guests = Module::new(engine, GUESTS).unwrap();
         store.data_mut().sibling = Some(spawn_spinner(&mut store, &guests).1);
         let mut linker = Linker::new(engine);
@@ -306,7 +305,7 @@ fn kill_a_host_function(mut store: impl AsContextMut<Data = ()>) {
 #[test]
 fn a_host_function_that_is_a_thread_is_killed_after_its_slice() {
     let name = "a_host_function_that_is_a_thread_is_killed_after_its_slice";
-    alone(module_path!(), name, || {
+    in_own_process(module_path!(), name, || {
         for _ in 0..10 {
             kill_a_host_function(store(&engine(), ()));
         }
@@ -316,7 +315,7 @@ fn a_host_function_that_is_a_thread_is_killed_after_its_slice() {
 #[test]
 fn a_host_function_that_is_a_thread_is_killed_beneath_a_plain_call() {
     let name = "a_host_function_that_is_a_thread_is_killed_beneath_a_plain_call";
-    alone(module_path!(), name, || {
+    in_own_process(module_path!(), name, || {
         let engine = engine();
         let mut store = store(&engine, ());
         let module = Module::new(

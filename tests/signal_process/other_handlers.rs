@@ -1,18 +1,13 @@
 //! Other users of signals in the process, and what signals usually break, go on as
 //! if there were no timers. What is the whole process's is tested in one of its own.
 
+mod system_calls;
+
 use super::flood::{Flood, Target};
 use super::*;
-use std::io::Write;
 use std::mem;
-use std::os::fd::AsRawFd;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 use std::ptr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
-use std::thread;
-use wasmtime::preempt::ThreadState;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 
 type InfoHandler = extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void);
 
@@ -64,7 +59,9 @@ fn preempt_some() -> u64 {
 }
 
 static CALLS: AtomicU64 = AtomicU64::new(0);
+
 static OLDER_CALLS: AtomicU64 = AtomicU64::new(0);
+
 static TIMER_CALLS: AtomicU64 = AtomicU64::new(0);
 
 extern "C" fn plain(signal: i32) {
@@ -110,7 +107,7 @@ fn gets_stray_signals_only<T>(install: impl FnOnce() -> T) {
 #[test]
 fn a_handler_with_info_from_before_gets_all_stray_signals_and_no_other() {
     let name = "a_handler_with_info_from_before_gets_all_stray_signals_and_no_other";
-    alone(module_path!(), name, || {
+    in_own_process(module_path!(), name, || {
         gets_stray_signals_only(|| install_with_info(with_info));
     });
 }
@@ -118,7 +115,7 @@ fn a_handler_with_info_from_before_gets_all_stray_signals_and_no_other() {
 #[test]
 fn a_plain_handler_from_before_gets_all_stray_signals_and_no_other() {
     let name = "a_plain_handler_from_before_gets_all_stray_signals_and_no_other";
-    alone(module_path!(), name, || {
+    in_own_process(module_path!(), name, || {
         gets_stray_signals_only(|| install_plain(plain));
     });
 }
@@ -126,7 +123,7 @@ fn a_plain_handler_from_before_gets_all_stray_signals_and_no_other() {
 #[test]
 fn a_handler_that_replaces_ours_is_chained_from_the_next_run_on() {
     let name = "a_handler_that_replaces_ours_is_chained_from_the_next_run_on";
-    alone(module_path!(), name, || {
+    in_own_process(module_path!(), name, || {
         preempt_some();
         let ours = install_plain(plain);
         assert_ne!(ours.sa_sigaction, libc::SIG_DFL);
@@ -163,7 +160,7 @@ fn install_chaining() {
 #[test]
 fn handlers_that_chain_to_each_other_come_to_an_end() {
     let name = "handlers_that_chain_to_each_other_come_to_an_end";
-    alone(module_path!(), name, || {
+    in_own_process(module_path!(), name, || {
         preempt_some();
         install_chaining();
         // Now ours chains to it, and it to ours.
@@ -177,7 +174,7 @@ fn handlers_that_chain_to_each_other_come_to_an_end() {
 #[test]
 fn a_handler_from_before_is_still_chained_when_a_later_one_chains_to_ours() {
     let name = "a_handler_from_before_is_still_chained_when_a_later_one_chains_to_ours";
-    alone(module_path!(), name, || {
+    in_own_process(module_path!(), name, || {
         install_plain(older);
         preempt_some();
         install_chaining();
@@ -191,7 +188,7 @@ fn a_handler_from_before_is_still_chained_when_a_later_one_chains_to_ours() {
 #[test]
 fn a_handler_that_is_installed_during_a_run_and_chains_lets_slices_end() {
     let name = "a_handler_that_is_installed_during_a_run_and_chains_lets_slices_end";
-    alone(module_path!(), name, || {
+    in_own_process(module_path!(), name, || {
         let engine = engine();
         let module = Module::new(&engine, GUESTS).unwrap();
         let mut store = store(&engine, ());
@@ -205,7 +202,7 @@ fn a_handler_that_is_installed_during_a_run_and_chains_lets_slices_end() {
 
 #[test]
 fn no_signal_comes_when_no_run_is_on() {
-    alone(module_path!(), "no_signal_comes_when_no_run_is_on", || {
+    in_own_process(module_path!(), "no_signal_comes_when_no_run_is_on", || {
         let engine = engine();
         let module = Module::new(&engine, GUESTS).unwrap();
         let mut stores = [(); 2].map(|()| store(&engine, ()));
@@ -335,7 +332,7 @@ extern "C" fn sample(_: i32) {
 #[test]
 fn a_profiler_samples_beside_slices_and_traps() {
     let name = "a_profiler_samples_beside_slices_and_traps";
-    alone(module_path!(), name, || {
+    in_own_process(module_path!(), name, || {
         install(libc::SIGPROF, sample as extern "C" fn(i32) as usize, 0);
         let time = libc::timeval {
             tv_sec: 0,
@@ -359,171 +356,5 @@ fn a_profiler_samples_beside_slices_and_traps() {
             run_until(&mut store, &jobs, 100);
             fault(1);
         }
-    });
-}
-
-/// A program that does nothing, started by `posix_spawn` or by `fork`.
-fn start_a_program(fork: bool) {
-    let mut command = Command::new("true");
-    if fork {
-        // SAFETY: nothing happens between `fork` and `exec`.
-        unsafe { command.pre_exec(|| Ok(())) };
-    }
-    assert!(command.status().unwrap().success());
-}
-
-#[test]
-fn programs_start_beside_runs_and_in_their_host_functions() {
-    let stop = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let others = [false, true].map(|fork| {
-            let stop = &stop;
-            scope.spawn(move || {
-                let mut programs = 0;
-                while !stop.load(SeqCst) {
-                    start_a_program(fork);
-                    programs += 1;
-                }
-                programs
-            })
-        });
-        let engine = engine();
-        let mut store = store(&engine, ());
-        let mut jobs = jobs(&mut store);
-        let func = Func::wrap(&mut store, |fork: i32| start_a_program(fork != 0));
-        jobs.extend([0, 1].map(|fork| Job {
-            func,
-            params: vec![Val::I32(fork)],
-            outcome: Outcome::Returned(vec![]),
-        }));
-        run_until(&mut store, &jobs, 400);
-        stop.store(true, SeqCst);
-        for other in others {
-            assert!(other.join().unwrap() > 0);
-        }
-    });
-}
-
-/// Sets this OS thread's mask, and returns what it was.
-fn set_mask(mask: Option<libc::sigset_t>) -> libc::sigset_t {
-    // SAFETY: the pointers are to locals.
-    unsafe {
-        let mut set = mem::zeroed();
-        libc::sigfillset(&mut set);
-        let mut previous = mem::zeroed();
-        let set = mask.unwrap_or(set);
-        assert_eq!(
-            libc::pthread_sigmask(libc::SIG_SETMASK, &set, &mut previous),
-            0
-        );
-        previous
-    }
-}
-
-#[test]
-fn an_os_thread_that_blocks_signals_gets_an_error_and_loses_nothing() {
-    let engine = engine();
-    let mut store = store(&engine, ());
-    let jobs = jobs(&mut store);
-    let ids: Vec<_> = jobs
-        .iter()
-        .map(|job| store.spawn_wasm_thread(job.func, &job.params).unwrap())
-        .collect();
-    // Both before they have started, and when they are under way.
-    for _ in 0..2 {
-        let mask = set_mask(None);
-        let error = store.run_wasm_threads_for(ms(10)).unwrap_err();
-        set_mask(Some(mask));
-        let text = error.to_string();
-        assert!(text.contains("SIGURG is blocked"), "{text}");
-        assert!(
-            text.contains("`pthread_sigmask`") && text.contains("`Preemption::Epoch`"),
-            "{text}"
-        );
-        assert_eq!(store.wasm_threads().iter().count(), jobs.len());
-        store.run_wasm_threads_for(us(100)).unwrap();
-    }
-    run_all(&mut store);
-    for (id, job) in ids.into_iter().zip(&jobs) {
-        assert_eq!(Outcome::of_thread(&mut store, id), job.outcome);
-    }
-}
-
-#[test]
-fn system_calls_of_host_functions_are_not_interrupted() {
-    let engine = engine();
-    let module = Module::new(&engine, GUESTS).unwrap();
-    let mut store = store(&engine, ());
-    let (reader, mut writer) = std::io::pipe().unwrap();
-    let reads = Arc::new(AtomicBool::new(false));
-    let begins = reads.clone();
-    let host = Func::wrap(&mut store, move || {
-        let mut byte = 0u8;
-        begins.store(true, SeqCst);
-        // SAFETY: the pointer is to a local of that size.
-        let result = unsafe { libc::read(reader.as_raw_fd(), (&raw mut byte).cast(), 1) };
-        (result as i32, i32::from(byte))
-    });
-    let (_, turns) = spawn_spinner(&mut store, &module);
-    Flood::here(|flood| {
-        for n in 1..=5 {
-            let id = store.spawn_wasm_thread(host, &[]).unwrap();
-            reads.store(false, SeqCst);
-            thread::scope(|scope| {
-                scope.spawn(|| {
-                    while !reads.load(SeqCst) {
-                        thread::yield_now();
-                    }
-                    // Most of them come while it reads.
-                    let before = flood.sent();
-                    while flood.sent() <= before + 20 {
-                        thread::yield_now();
-                    }
-                    writer.write_all(&[n]).unwrap();
-                });
-                while id.info(&store).unwrap().state != ThreadState::Finished {
-                    store.run_wasm_threads_for(ms(1)).unwrap();
-                }
-            });
-            assert_eq!(bits(&returned(&mut store, id)), [1, u128::from(n)]);
-        }
-    });
-    assert!(turns.get(&mut store).unwrap_i64() > 0);
-}
-
-extern "C" fn clobber_errno(_: i32) {
-    // SAFETY: errno is this OS thread's own.
-    unsafe { *libc::__errno_location() = libc::ENOTTY };
-    CALLS.fetch_add(1, SeqCst);
-}
-
-#[test]
-fn errno_stays_as_a_host_function_has_set_it() {
-    let name = "errno_stays_as_a_host_function_has_set_it";
-    alone(module_path!(), name, || {
-        install_plain(clobber_errno);
-        let engine = engine();
-        let module = Module::new(&engine, GUESTS).unwrap();
-        let mut store = store(&engine, ());
-        let host = Func::wrap(&mut store, || {
-            let (mut changed, mut n) = (0, 1_000);
-            while CALLS.load(SeqCst) < 300 {
-                // SAFETY: errno is this OS thread's own.
-                unsafe { libc::__errno_location().write_volatile(n) };
-                busy_for(us(200));
-                // SAFETY: as above.
-                changed += i32::from(unsafe { libc::__errno_location().read_volatile() } != n);
-                n += 1;
-            }
-            changed
-        });
-        let id = store.spawn_wasm_thread(host, &[]).unwrap();
-        spawn_spinner(&mut store, &module);
-        Flood::here(|_| {
-            while id.info(&store).unwrap().state != ThreadState::Finished {
-                store.run_wasm_threads_for(ms(1)).unwrap();
-            }
-        });
-        assert_eq!(bits(&returned(&mut store, id)), [0]);
     });
 }

@@ -60,7 +60,7 @@ fn receive(signals: u64) {
 
 #[test]
 fn stray_signals_change_no_result() {
-    alone(module_path!(), "stray_signals_change_no_result", || {
+    in_own_process(module_path!(), "stray_signals_change_no_result", || {
         receive(5_000)
     });
 }
@@ -68,7 +68,7 @@ fn stray_signals_change_no_result() {
 #[test]
 #[ignore = "long: cargo xtask test --full"]
 fn a_million_stray_signals_change_no_result() {
-    alone(
+    in_own_process(
         module_path!(),
         "a_million_stray_signals_change_no_result",
         || {
@@ -202,7 +202,7 @@ fn an_os_thread_that_runs_no_guest_threads_is_not_disturbed() {
 
 #[test]
 fn forged_signals_are_not_taken_for_a_timers() {
-    alone(
+    in_own_process(
         module_path!(),
         "forged_signals_are_not_taken_for_a_timers",
         || {
