@@ -20,6 +20,7 @@
 //! A live thread's hook owns the [`Guest`]. `thread-spawn` only has a weak reference, since
 //! the `pre` that a guest is instantiated from owns that function.
 
+use crate::abi::REFUSED;
 use crate::instances::{Found, Lease, Place};
 use crate::process::{Outcome, Shared};
 use crate::table::Tid;
@@ -28,14 +29,6 @@ use wasmtime::{
     AsContextMut, Caller, Exit, Instance, InstancePre, Result, StoreContextMut, ThreadId, Val,
     format_err,
 };
-
-/// The import that starts a thread.
-pub(crate) const THREAD_SPAWN: (&str, &str) = ("wasi", "thread-spawn");
-/// The export that a thread starts with.
-pub(crate) const THREAD_START: &str = "wasi_thread_start";
-
-/// What `thread-spawn` returns if it cannot start a thread: minus WASI's `EAGAIN`.
-pub const REFUSED: i32 = -6;
 
 /// A process: the part that depends on the type of its store.
 pub(crate) struct Guest<T: 'static> {

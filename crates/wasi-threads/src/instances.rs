@@ -1,6 +1,6 @@
 //! The instances of a process: reused where possible, made where not.
 
-use crate::guest::THREAD_START;
+use crate::abi::THREAD_START;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use wasmtime::preempt::InstanceSnapshot;
 use wasmtime::{Func, Instance, Result, StoreContextMut, bail};

@@ -103,6 +103,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod abi;
 mod guest;
 mod instances;
 mod options;
@@ -110,7 +111,7 @@ mod process;
 mod program;
 mod table;
 
-pub use guest::REFUSED;
+pub use abi::REFUSED;
 pub use options::ProcessOptions;
 pub use process::{Outcome, Process, Stats};
 pub use program::Program;

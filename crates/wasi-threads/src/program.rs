@@ -1,6 +1,7 @@
 //! Programs: checked modules that processes are made from.
 
-use crate::guest::{self, Guest};
+use crate::abi::{REFUSED, THREAD_SPAWN, THREAD_START};
+use crate::guest::Guest;
 use crate::options::ProcessOptions;
 use crate::process::{Process, Shared};
 use std::fmt;
@@ -79,7 +80,7 @@ impl<T: 'static> Program<T> {
 
         let spawn = module
             .imports()
-            .find(|import| (import.module(), import.name()) == guest::THREAD_SPAWN);
+            .find(|import| (import.module(), import.name()) == THREAD_SPAWN);
         let has_threads = spawn.is_some();
         let memories: Vec<Import> = module
             .imports()
@@ -108,7 +109,7 @@ impl<T: 'static> Program<T> {
                  --shared-memory`"
             );
             let ty = function(&[i32.clone(), i32], &[]);
-            ensure_export(module, guest::THREAD_START, &ty)
+            ensure_export(module, THREAD_START, &ty)
                 .context("the module imports `wasi.thread-spawn`")?;
         }
         Ok(Program {
@@ -165,12 +166,12 @@ impl<T: 'static> Program<T> {
         }
         let shared = Arc::new(Shared::new(options, memories));
         let guest = Guest::new(shared.clone(), |weak| {
-            let (module, name) = guest::THREAD_SPAWN;
+            let (module, name) = THREAD_SPAWN;
             if self.has_threads {
                 linker.func_wrap(module, name, move |caller: Caller<'_, T>, argument: i32| {
                     match weak.upgrade() {
                         Some(guest) => Guest::thread_spawn(&guest, caller, argument),
-                        None => guest::REFUSED,
+                        None => REFUSED,
                     }
                 })?;
             }

@@ -18,6 +18,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ("crates/policies/src", &["crate"]),
     ("crates/trace/src", &["crate"]),
     ("crates/wasi/src", &["crate"]),
+    ("crates/wasi-threads/src", &["crate"]),
     ("xtask/src", &["crate"]),
 ];
 
