@@ -8,7 +8,8 @@ fn main() -> wasmtime::Result<()> {
     use std::path::Path;
 
     let pictures = Path::new(env!("CARGO_TARGET_TMPDIR")).join("signal");
-    signal::run(&signal::Args::parse(), &pictures)
+    let paper = Path::new(env!("CARGO_BIN_EXE_bench-paper"));
+    signal::run(&signal::Args::parse(), &pictures, paper)
 }
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu")))]

@@ -7,6 +7,7 @@
 
 use crate::paired::{Effort, Spread, Subject, measure};
 use crate::piped::Piped;
+use crate::report::{Beside, Row};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -27,14 +28,33 @@ pub const CASES: &[(&str, &str)] = &[
     ("host_call_epoch", "host call, epoch"),
 ];
 
-/// One case. The times are nanoseconds, medians over the pairs of processes.
-#[derive(Clone, Copy, Debug)]
-pub struct Comparison {
-    pub what: &'static str,
-    pub ours: f64,
-    pub stock: f64,
-    /// Ours to stock, one figure for each pair of processes.
-    pub ratio: Spread,
+/// How to start this build's program, and the published one's. The number is of the pair.
+pub struct Programs {
+    pub ours: Box<dyn Fn(usize) -> Command>,
+    pub stock: Option<Box<dyn Fn(usize) -> Command>>,
+}
+
+/// A process of each.
+pub struct Pair {
+    pub ours: Piped,
+    pub stock: Option<Piped>,
+}
+
+/// Measures in so many pairs of processes, one after the other.
+pub fn in_pairs(
+    programs: &Programs,
+    pairs: usize,
+    mut measure: impl FnMut(&mut Pair) -> Result<()>,
+) -> Result<()> {
+    for number in 0..pairs {
+        let stock = programs.stock.as_ref();
+        let stock = stock.map(|program| Piped::start(&mut program(number)));
+        measure(&mut Pair {
+            ours: Piped::start(&mut (programs.ours)(number))?,
+            stock: stock.transpose()?,
+        })?;
+    }
+    Ok(())
 }
 
 /// Builds `stock/`, beside the directory that `ours` is in, and returns its program
@@ -67,22 +87,27 @@ pub fn build(ours: &Path, name: &str) -> Result<PathBuf> {
     Ok(programs.join(name))
 }
 
-/// Measures all cases in `processes` pairs of processes.
+/// Rows of all cases, measured in `pairs` of processes. The ratios are a figure for each pair.
 pub fn compare(
     ours: &Path,
     stock: &Path,
-    processes: usize,
+    pairs: usize,
     effort: Effort,
-) -> Result<Vec<Comparison>> {
+    aim: f64,
+) -> Result<Vec<Row>> {
+    let (ours, stock) = (ours.to_path_buf(), stock.to_path_buf());
+    let programs = Programs {
+        ours: Box::new(move |_| Command::new(&ours)),
+        stock: Some(Box::new(move |_| Command::new(&stock))),
+    };
     let mut figures = vec![[const { Vec::new() }; 3]; CASES.len()];
-    for _ in 0..processes {
-        let mut ours = Piped::start(&mut Command::new(ours))?;
-        let mut stock = Piped::start(&mut Command::new(stock))?;
+    in_pairs(&programs, pairs, |Pair { ours, stock }| {
+        let stock = stock.as_mut().context("there is no stock Wasmtime")?;
         for ((case, _), figures) in CASES.iter().zip(&mut figures) {
             let samples = measure(
                 &mut [
-                    Subject::new("ours", |times| ask(&mut ours, case, times)),
-                    Subject::new("stock", |times| ask(&mut stock, case, times)),
+                    Subject::new("ours", |times| ask(ours, case, times)),
+                    Subject::new("stock", |times| ask(stock, case, times)),
                 ],
                 effort,
             )?;
@@ -90,16 +115,19 @@ pub fn compare(
             figures[1].push(samples[1].median());
             figures[2].push(samples[0].ratio(&samples[1]).median);
         }
-    }
-    let comparisons = CASES.iter().zip(figures);
-    Ok(comparisons
-        .map(|((_, what), [ours, stock, ratio])| Comparison {
-            what,
-            ours: Spread::of(ours).median,
-            stock: Spread::of(stock).median,
+        Ok(())
+    })?;
+    let rows = CASES.iter().zip(figures);
+    let rows = rows.map(|((_, what), [ours, stock, ratio])| {
+        let beside = Beside {
+            what: "stock".into(),
+            figure: Spread::of(stock).median,
             ratio: Spread::of(ratio),
-        })
-        .collect())
+        };
+        let ours = (Spread::of(ours).median, "ns");
+        Row::new("no guest thread", what, ours, Some(beside), Some(aim))
+    });
+    Ok(rows.collect())
 }
 
 fn ask(process: &mut Piped, case: &str, times: u64) -> Result<Duration> {

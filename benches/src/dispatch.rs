@@ -10,8 +10,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use wasmtime::{
-    Engine, Func, Module, Preemption, Result, RunEnd, Slice, Store, ThreadOptions, TypedFunc,
-    UpdateDeadline, ensure,
+    Engine, Func, Module, Preemption, Result, Slice, Store, TypedFunc, UpdateDeadline, ensure,
 };
 use wasmtime_internal_fiber::{Fiber, FiberStack, Suspend};
 
@@ -53,13 +52,13 @@ pub fn subjects() -> Result<Vec<Subject<'static>>> {
 }
 
 /// Guest threads with the smallest slices of fuel.
-pub struct Spinners {
+struct Spinners {
     store: Store<()>,
     runs: Vec<TypedFunc<i64, ()>>,
 }
 
 impl Spinners {
-    pub fn new(threads: usize, stacks: Stacks) -> Result<Spinners> {
+    fn new(threads: usize, stacks: Stacks) -> Result<Spinners> {
         let engine = guest::engine(Preemption::Fuel, stacks)?;
         let mut store = Store::new(&engine, ());
         let module = Module::new(&engine, guest::COUNT)?;
@@ -71,37 +70,42 @@ impl Spinners {
         Ok(Spinners { store, runs })
     }
 
-    pub fn dispatches(&mut self, times: u64) -> Result<Duration> {
+    fn dispatches(&mut self, times: u64) -> Result<Duration> {
         let rounds = times.div_ceil(self.runs.len() as u64);
-        let (own, _) = self.run(rounds, Slice::Fuel(i64::MAX as u64))?;
-        let (took, dispatches) = self.run(rounds, Slice::Fuel(1))?;
-        ensure!(
-            dispatches >= times,
-            "{dispatches} dispatches where each of {times} rounds should have had one"
-        );
-        Ok(took
-            .saturating_sub(own)
-            .mul_f64(times as f64 / dispatches as f64))
-    }
-
-    fn run(&mut self, rounds: u64, slice: Slice) -> Result<(Duration, u64)> {
-        self.store.wasm_threads().set_slice(slice)?;
-        for run in &self.runs {
-            let detached = ThreadOptions::new().detached(true);
-            detached.spawn_typed(&mut self.store, run, rounds as i64)?;
-        }
-        run_all(&mut self.store)
+        beyond_own_work(times, |preempted| {
+            let slice = Slice::Fuel(if preempted { 1 } else { i64::MAX as u64 });
+            self.store.wasm_threads().set_slice(slice)?;
+            run_all(&mut self.store, &self.runs, rounds)
+        })
     }
 }
 
-/// Returns how long that took, and how many dispatches it was.
-fn run_all(store: &mut Store<()>) -> Result<(Duration, u64)> {
-    let (took, run) = timed(|| store.run_wasm_threads_for(Duration::MAX))?;
+fn run_all(
+    store: &mut Store<()>,
+    runs: &[TypedFunc<i64, ()>],
+    rounds: u64,
+) -> Result<(Duration, u64)> {
+    for run in runs {
+        guest::spawn(store, run, rounds as i64)?;
+    }
+    guest::finish(store)
+}
+
+/// How long `times` dispatches take. `run` is told whether there are to be any, and returns
+/// how long all of it took, and how many there were.
+fn beyond_own_work(
+    times: u64,
+    mut run: impl FnMut(bool) -> Result<(Duration, u64)>,
+) -> Result<Duration> {
+    let (own, _) = run(false)?;
+    let (took, dispatches) = run(true)?;
     ensure!(
-        run.end == RunEnd::AllFinished,
-        "the run has ended as {run:?}"
+        dispatches >= times,
+        "{dispatches} dispatches where each of {times} rounds should have had one"
     );
-    Ok((took, run.dispatches))
+    Ok(took
+        .saturating_sub(own)
+        .mul_f64(times as f64 / dispatches as f64))
 }
 
 /// Guest threads under epochs that are preempted without the timer: in each
@@ -145,28 +149,14 @@ impl Ticked {
     }
 
     fn dispatches(&mut self, times: u64) -> Result<Duration> {
-        let rounds = times.div_ceil(2);
-        let (own, _) = Self::run(&mut self.store, &self.unticked, rounds)?;
-        let (took, dispatches) = Self::run(&mut self.store, &self.ticked, rounds)?;
-        ensure!(
-            dispatches >= times,
-            "{dispatches} dispatches where each of {times} rounds should have had one"
-        );
-        Ok(took
-            .saturating_sub(own)
-            .mul_f64(times as f64 / dispatches as f64))
-    }
-
-    fn run(
-        store: &mut Store<()>,
-        guests: &[TypedFunc<i64, ()>],
-        rounds: u64,
-    ) -> Result<(Duration, u64)> {
-        for guest in guests {
-            let detached = ThreadOptions::new().detached(true);
-            detached.spawn_typed(&mut *store, guest, rounds as i64)?;
-        }
-        run_all(store)
+        beyond_own_work(times, |preempted| {
+            let runs = if preempted {
+                &self.ticked
+            } else {
+                &self.unticked
+            };
+            run_all(&mut self.store, runs, times.div_ceil(2))
+        })
     }
 }
 
@@ -328,11 +318,10 @@ impl Yielders {
 
     fn yields(&mut self, times: u64) -> Result<Duration> {
         let rounds = times.div_ceil(2);
-        let own = self.run(rounds, None)?;
-        let took = self.run(rounds, Some(1))?;
-        Ok(took
-            .saturating_sub(own)
-            .mul_f64(times as f64 / (2 * rounds) as f64))
+        beyond_own_work(times, |yields| {
+            let took = self.run(rounds, yields.then_some(1))?;
+            Ok((took, 2 * rounds))
+        })
     }
 
     fn run(&mut self, rounds: u64, interval: Option<u64>) -> Result<Duration> {

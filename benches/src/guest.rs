@@ -1,8 +1,11 @@
 //! Engines and guests that several benchmarks use.
 
+use crate::os::timed;
+use std::time::Duration;
 use wasmtime::{
     Config, Engine, Func, Instance, InstanceAllocationStrategy, Module, PoolingAllocationConfig,
-    Preemption, Result, Store, TypedFunc, WasmParams, WasmResults,
+    Preemption, Result, RunEnd, RunSummary, Store, ThreadOptions, TypedFunc, WasmParams,
+    WasmResults, ensure,
 };
 
 /// Does nothing.
@@ -89,4 +92,30 @@ pub fn func_of(
     let instance = Instance::new(&mut *store, module, imports)?;
     let run = instance.get_func(&mut *store, "run");
     run.ok_or_else(|| wasmtime::format_err!("the guest does not export a function `run`"))
+}
+
+/// Spawns a guest thread whose end nobody asks for.
+pub fn spawn<P: WasmParams, R: WasmResults>(
+    store: &mut Store<()>,
+    run: &TypedFunc<P, R>,
+    params: P,
+) -> Result<()> {
+    let detached = ThreadOptions::new().detached(true);
+    detached.spawn_typed(store, run, params)?;
+    Ok(())
+}
+
+/// Runs all guest threads to their ends. Returns the CPU time, and the number of dispatches.
+pub fn finish(store: &mut Store<()>) -> Result<(Duration, u64)> {
+    let (took, run) = timed(|| store.run_wasm_threads_for(Duration::MAX))?;
+    ensure_finished(&run)?;
+    Ok((took, run.dispatches))
+}
+
+pub fn ensure_finished(run: &RunSummary) -> Result<()> {
+    ensure!(
+        run.end == RunEnd::AllFinished,
+        "the run has ended as {run:?}"
+    );
+    Ok(())
 }

@@ -5,9 +5,7 @@ use crate::guest::{self, Stacks};
 use crate::os::timed;
 use crate::paired::Subject;
 use std::time::Duration;
-use wasmtime::{
-    Func, Module, Preemption, Result, RunEnd, Slice, Store, ThreadOptions, TypedFunc, ensure,
-};
+use wasmtime::{Func, Module, Preemption, Result, Slice, Store, TypedFunc};
 
 /// An operation of which a guest does one in each round of a loop.
 struct Operation {
@@ -103,15 +101,8 @@ impl Caller {
     }
 
     fn thread(&mut self, times: u64) -> Result<Duration> {
-        let detached = ThreadOptions::new().detached(true);
-        let params = (times as i64, -1);
-        detached.spawn_typed(&mut self.store, &self.run, params)?;
-        let (took, run) = timed(|| self.store.run_wasm_threads_for(Duration::MAX))?;
-        ensure!(
-            run.end == RunEnd::AllFinished,
-            "the run has ended as {run:?}"
-        );
-        Ok(took)
+        guest::spawn(&mut self.store, &self.run, (times as i64, -1))?;
+        Ok(guest::finish(&mut self.store)?.0)
     }
 
     fn plain(&mut self, times: u64) -> Result<Duration> {

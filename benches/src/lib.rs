@@ -2,25 +2,28 @@
 //!
 //! ```text
 //!  benches/dispatch, spawn     criterion, one figure per subject
-//!  benches/memory, unthreaded  figures of the binaries in src/bin
-//!  benches/summary             all of these: ratios, aims, Markdown, JSON
-//!  benches/waiting             a table too: parking, atomics, executors, latency
+//!  benches/memory, unthreaded, host_calls, waiting, summary
+//!                              tables with ratios and aims: summary.rs
+//!  benches/signal              switches and slices: signal.rs
+//!  src/bin/paper               `cargo xtask paper`: paper.rs
 //!        |
-//!  dispatch.rs spawn.rs        subjects of this process      paired.rs  in turns
-//!  waiting.rs latency.rs
-//!  memory.rs beside_stock.rs   subjects that are processes   report.rs  the table
+//!  dispatch.rs spawn.rs waiting.rs latency.rs host_calls.rs
+//!                              subjects of this process         paired.rs  in turns
+//!  memory.rs beside_stock.rs   subjects that are processes
+//!  overhead.rs                 workloads, interrupted or not
 //!        |
-//!  src/bin/*, stock/           unthreaded.rs, paper/server.rs and workloads.rs are
-//!                              compiled into both builds
-//! ```
+//!  report.rs  a row            table.rs  Markdown               chart.rs  SVG
 //!
-//! `cargo xtask paper` is by itself: paper.rs.
+//!  src/bin/*, stock/           served.rs, unthreaded.rs, workloads.rs and overhead/server.rs
+//!                              are compiled into both builds
+//! ```
 //!
 //! A figure of one machine at one hour says little, so what is compared is
 //! ratios: the two sides run in turns, a few milliseconds each, and the ratio is
 //! the median over such pairs.
 
 pub mod beside_stock;
+pub mod chart;
 pub mod cli;
 pub mod dispatch;
 pub mod guest;
@@ -28,13 +31,16 @@ pub mod host_calls;
 pub mod latency;
 pub mod memory;
 pub mod os;
+pub mod overhead;
 pub mod paired;
 pub mod paper;
 pub mod piped;
 pub mod report;
+pub mod served;
 #[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
 pub mod signal;
 pub mod spawn;
 pub mod summary;
+pub mod table;
 pub mod waiting;
 pub mod workloads;

@@ -3,8 +3,9 @@
 //! What happens on one OS thread is timed by the CPU time of that thread, which
 //! stands still while another process has the core.
 
+pub use crate::served::cpu_time;
+
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-use rustix::time::{ClockId, clock_gettime};
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Barrier, OnceLock};
@@ -13,10 +14,11 @@ use std::time::{Duration, Instant};
 use wasmtime::error::Context as _;
 use wasmtime::{Result, bail};
 
-/// The CPU time that the calling OS thread has used so far.
-pub fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
+/// How often the OS has taken the core away from the calling OS thread.
+pub fn taken_off_core() -> Result<i64> {
+    use nix::sys::resource::{UsageWho, getrusage};
+    let usage = getrusage(UsageWho::RUSAGE_THREAD).context("cannot ask what this thread uses")?;
+    Ok(usage.involuntary_context_switches())
 }
 
 /// How much CPU time of the calling OS thread `run` takes.

@@ -6,6 +6,7 @@
 //! figure; and the median over the rounds drops the rounds that were hit in the
 //! middle.
 
+use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 use wasmtime::{Result, ensure};
 
@@ -59,7 +60,7 @@ impl Samples {
 }
 
 /// The middle of some figures, and where the middle half of them lies.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Spread {
     pub low: f64,
     pub median: f64,

@@ -2,38 +2,34 @@
 //! Wasmtime, and a broader set of workloads.
 //!
 //! ```text
-//!  turns.rs     the measurement: two processes that are told in turns what to do
+//!  paper.rs     what to measure; overhead.rs measures it
 //!    |
-//!  server.rs    their end, compiled into both builds     ours.rs, stock/
-//!  layout.rs    other layouts of the guests' code
-//!    |
-//!  rows.rs      figures, aims, JSON                      machine.rs
+//!  report.rs    figures, aims, JSON                      machine.rs
 //!    |
 //!  table.rs     Markdown tables      picture.rs  SVG     doc.rs  docs/paper.md
 //! ```
 
 use crate::beside_stock;
+use crate::overhead::case::{Build, Case, Set};
+use crate::overhead::turns::{self, Chain, Plan};
+use crate::overhead::{self, ours};
+use crate::served::Mode;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use wasmtime::Result;
 use wasmtime::error::Context as _;
+use wasmtime::{Preemption, Result};
 
 mod doc;
-mod layout;
 mod machine;
-mod ours;
 mod picture;
-mod rows;
-mod server;
+mod report;
 mod table;
-mod turns;
 
 use self::machine::Machine;
-use self::rows::{Report, Set};
-use self::turns::{Effort, Programs};
+use self::report::Report;
 
 /// Measure the paper's workloads and a broader set: uninstrumented, under fuel, epochs
 /// and signals, beside stock Wasmtime. Writes docs/paper.md and docs/img/paper.svg.
@@ -78,21 +74,42 @@ pub struct Args {
     layout: u32,
 }
 
-const QUICK: Effort = Effort {
-    layouts: 2,
-    rounds: (1, 1),
-    budget: Duration::from_millis(700),
-    sample: Duration::from_millis(22),
-    threads: (&[1, 2], &[2]),
-};
+fn plan(quick: bool) -> Plan {
+    let threads: &[usize] = if quick { &[1, 2] } else { &[1, 2, 4] };
+    Plan {
+        layouts: if quick { 2 } else { 8 },
+        rounds: if quick { (1, 1) } else { (2, 3) },
+        budget: Duration::from_millis(if quick { 700 } else { 6_000 }),
+        sample: Duration::from_millis(if quick { 22 } else { 25 }),
+        paper: chains(threads),
+        broad: chains(&[2]),
+        aim: report::aim,
+    }
+}
 
-const FULL: Effort = Effort {
-    layouts: 8,
-    rounds: (2, 3),
-    budget: Duration::from_secs(6),
-    sample: Duration::from_millis(25),
-    threads: (&[1, 2, 4], &[2]),
-};
+/// Calls with checks that never fire, in both builds, and guest threads that are preempted.
+fn chains(threads: &[usize]) -> Vec<Chain> {
+    let calls = [Build::Stock, Build::Ours].map(|build| Chain {
+        cases: vec![
+            Case::calls(build, Mode::Fuel, 1),
+            Case::calls(build, Mode::Epoch, 1),
+        ],
+        every: 1,
+    });
+    let mut modes = vec![Mode::Fuel, Mode::Epoch];
+    if Preemption::for_this_host() == Preemption::Signal {
+        modes.push(Mode::Signal);
+    }
+    let threads = threads.iter().map(|count| Chain {
+        cases: modes
+            .iter()
+            .map(|mode| Case::threads(*mode, *count, 10))
+            .collect(),
+        // They take long, and there are many of them.
+        every: 2,
+    });
+    calls.into_iter().chain(threads).collect()
+}
 
 /// Measures and prints. `root` is where docs/ is, and `this` is the program that calls
 /// this function.
@@ -119,19 +136,16 @@ pub fn run(args: &Args, this: &Path, root: &Path) -> Result<()> {
 fn measure(args: &Args, this: &Path) -> Result<Report> {
     let workloads = turns::select(args.only, args.workload.as_deref())?;
     let stock = (!args.no_stock).then(|| {
-        beside_stock::build(this, "stock-paper")
+        beside_stock::build(this, "stock-workloads")
             .context("there is no stock Wasmtime to measure; `--no-stock` leaves it out")
     });
-    let programs = Programs {
-        ours: this.into(),
-        stock: stock.transpose()?,
-    };
-    let effort = if args.quick { QUICK } else { FULL };
-    let progress = ProgressBar::new(turns::steps(workloads.len(), &effort));
+    let programs = overhead::programs(this, stock.transpose()?);
+    let plan = plan(args.quick);
+    let progress = ProgressBar::new(turns::steps(workloads.len(), &plan));
     progress.set_style(ProgressStyle::with_template(
         "{bar:40} {percent:>3} %  {elapsed} passed, {eta} to go: {msg}",
     )?);
-    let rows = turns::measure(&workloads, &programs, &effort, &progress);
+    let rows = turns::measure(&workloads, &programs, &plan, &progress);
     progress.finish_and_clear();
     Ok(Report {
         machine: Machine::this(),
@@ -178,7 +192,7 @@ mod tests {
         let root = std::env::temp_dir().join(format!("preempt-paper-{}", std::process::id()));
         fs::create_dir_all(&root)?;
         let json = root.join("figures.json");
-        rows::tests::sample().write(&json)?;
+        report::tests::sample().write(&json)?;
         let args = Args::try_parse_from(["paper".as_ref(), "--from".as_ref(), json.as_os_str()])?;
         run(&args, Path::new("nowhere"), &root)?;
         let page = fs::read_to_string(root.join("docs/paper.md"))?;

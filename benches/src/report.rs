@@ -1,141 +1,108 @@
 //! Rows of figures with aims, as Markdown and as JSON.
 
-use crate::beside_stock::Comparison;
-use crate::memory::Figures;
+use crate::overhead::case::Overhead;
 use crate::paired::{Samples, Spread, named};
-use comfy_table::{CellAlignment, Table, presets};
-use serde::Serialize;
+use crate::table::{Table, or_empty, verdict, with_unit};
+use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::Path;
 use wasmtime::Result;
 use wasmtime::error::Context as _;
 
 /// Something that was measured.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Row {
-    pub group: &'static str,
+    pub group: String,
     pub what: String,
     /// Its figure, in `unit`.
     pub figure: f64,
-    pub unit: &'static str,
-    /// What it is compared with, and the figure of that.
+    pub unit: String,
+    /// What it is compared with.
     pub beside: Option<Beside>,
     /// What `figure`, or its ratio where there is one, should not be above.
     pub aim: Option<f64>,
     pub met: Option<bool>,
+    /// If it is of a workload.
+    #[serde(flatten)]
+    pub overhead: Option<Overhead>,
 }
 
 /// The other side of a comparison.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Beside {
     pub what: String,
     pub figure: f64,
-    /// The median of the ratios, and the quartiles.
-    pub ratio: f64,
-    pub ratio_low: f64,
-    pub ratio_high: f64,
+    pub ratio: Spread,
 }
 
 impl Row {
-    fn new(
-        group: &'static str,
+    pub fn new(
+        group: &str,
         what: &str,
-        (figure, unit): (f64, &'static str),
+        (figure, unit): (f64, &str),
         beside: Option<Beside>,
         aim: Option<f64>,
     ) -> Row {
-        let judged = beside.as_ref().map_or(figure, |beside| beside.ratio);
+        let judged = beside.as_ref().map_or(figure, |beside| beside.ratio.median);
         Row {
-            group,
+            group: group.into(),
             what: what.into(),
             figure,
-            unit,
+            unit: unit.into(),
             beside,
             aim,
             met: aim.map(|aim| judged <= aim),
+            overhead: None,
         }
     }
 
     /// One subject beside another.
     pub fn pair(
-        group: &'static str,
+        group: &str,
         samples: &[Samples],
         what: &str,
         beside: &str,
         aim: Option<f64>,
     ) -> Result<Row> {
         let (this, other) = (named(samples, what)?, named(samples, beside)?);
-        let beside = Beside::new(beside, other.median(), this.ratio(other));
-        let figure = (this.median(), "ns");
-        Ok(Row::new(group, what, figure, Some(beside), aim))
-    }
-
-    /// A figure that no subject has.
-    pub fn figure(
-        group: &'static str,
-        what: &str,
-        figure: f64,
-        unit: &'static str,
-        aim: Option<f64>,
-    ) -> Row {
-        Row::new(group, what, (figure, unit), None, aim)
+        let beside = Beside {
+            what: beside.into(),
+            figure: other.median(),
+            ratio: this.ratio(other),
+        };
+        Ok(Row::new(
+            group,
+            what,
+            (this.median(), "ns"),
+            Some(beside),
+            aim,
+        ))
     }
 
     /// One subject by itself.
-    pub fn alone(group: &'static str, samples: &[Samples], what: &str) -> Result<Row> {
+    pub fn alone(group: &str, samples: &[Samples], what: &str) -> Result<Row> {
         let figure = (named(samples, what)?.median(), "ns");
         Ok(Row::new(group, what, figure, None, None))
-    }
-
-    /// This build beside stock Wasmtime.
-    pub fn stock(comparison: &Comparison, aim: f64) -> Row {
-        let beside = Beside::new("stock", comparison.stock, comparison.ratio);
-        let figure = (comparison.ours, "ns");
-        let group = "no guest thread";
-        Row::new(group, comparison.what, figure, Some(beside), Some(aim))
-    }
-
-    /// What a suspended thread holds.
-    pub fn memory(what: &str, figures: &Figures, aim: Option<f64>) -> [Row; 3] {
-        let group = "suspended thread";
-        let row = |figure: &str, value, aim| {
-            Row::new(group, &format!("{figure}, {what}"), value, None, aim)
-        };
-        [
-            row("resident", (figures.resident / 1024.0, "KiB"), aim),
-            row("page tables", (figures.page_tables / 1024.0, "KiB"), None),
-            row("shutdown", (figures.shutdown, "ns"), None),
-        ]
-    }
-}
-
-impl Beside {
-    fn new(what: &str, figure: f64, ratio: Spread) -> Beside {
-        Beside {
-            what: what.into(),
-            figure,
-            ratio: ratio.median,
-            ratio_low: ratio.low,
-            ratio_high: ratio.high,
-        }
     }
 }
 
 /// Prints `rows` as Markdown, and writes them to `json` if it is given.
 pub fn publish(rows: &[Row], json: Option<&Path>) -> Result<()> {
     println!("{}", markdown(rows));
-    if let Some(path) = json {
-        let text = serde_json::to_string_pretty(&serde_json::json!({ "rows": rows }))?;
-        fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+    match json {
+        Some(path) => write_json(path, &serde_json::json!({ "rows": rows })),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value)? + "\n";
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// All rows as one Markdown table.
 pub fn markdown(rows: &[Row]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN);
-    table.set_header([
+    let header = [
         "",
         "what",
         "figure",
@@ -144,46 +111,37 @@ pub fn markdown(rows: &[Row]) -> String {
         "ratio",
         "quartiles",
         "aim",
-        "met",
-    ]);
-    for column in [2, 4, 5, 7] {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    let mut group = "";
+        "",
+    ];
+    let mut table = Table::new(header, 1, &[0, 1, 3, 6, 8]);
     for row in rows {
-        let beside = row.beside.as_ref();
-        let cell = |f: &dyn Fn(&Beside) -> String| beside.map(f).unwrap_or_default();
-        table.add_row([
-            if row.group == group { "" } else { row.group }.to_string(),
+        let figure = |figure| with_unit(figure, &row.unit);
+        let [what, its, ratio, quartiles] = match &row.beside {
+            Some(Beside {
+                what,
+                figure: its,
+                ratio,
+            }) => [
+                what.clone(),
+                figure(*its),
+                format!("{:.2}", ratio.median),
+                format!("{:.2} to {:.2}", ratio.low, ratio.high),
+            ],
+            None => Default::default(),
+        };
+        table.add([
+            row.group.clone(),
             row.what.clone(),
-            with_unit(row.figure, row.unit),
-            cell(&|beside| beside.what.clone()),
-            cell(&|beside| with_unit(beside.figure, row.unit)),
-            cell(&|beside| format!("{:.2}", beside.ratio)),
-            cell(&|beside| format!("{:.2} to {:.2}", beside.ratio_low, beside.ratio_high)),
-            row.aim.map(|aim| format!("{aim}")).unwrap_or_default(),
-            match row.met {
-                Some(true) => "yes",
-                Some(false) => "NO",
-                None => "",
-            }
-            .into(),
+            figure(row.figure),
+            what,
+            its,
+            ratio,
+            quartiles,
+            or_empty(row.aim, |aim| aim.to_string()),
+            or_empty(row.met, verdict),
         ]);
-        group = row.group;
     }
     table.to_string()
-}
-
-fn with_unit(figure: f64, unit: &str) -> String {
-    match unit {
-        "ns" if figure >= 1e6 => format!("{:.2} ms", figure / 1e6),
-        "ns" if figure >= 1e4 => format!("{:.1} us", figure / 1e3),
-        "ns" if figure < 100.0 => format!("{figure:.1} ns"),
-        "ns" => format!("{figure:.0} ns"),
-        _ => format!("{figure:.2} {unit}"),
-    }
 }
 
 #[cfg(test)]
@@ -220,7 +178,10 @@ mod tests {
         ];
         let text = markdown(&rows);
         assert_eq!(text.lines().count(), 4, "{text}");
-        assert!(text.contains("12.3 us") && text.contains("NO"), "{text}");
+        assert!(
+            text.contains("12.3 us") && text.contains("NOT met"),
+            "{text}"
+        );
         Ok(())
     }
 }

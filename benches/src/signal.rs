@@ -10,10 +10,10 @@
 //!  runtime_timer.rs  when the timer will expire
 //!  bare.rs        what a timer and a signal take without a runtime
 //!       |
-//!  distribution.rs  histograms     picture.rs  drawn     table.rs  Markdown
+//!  distribution.rs  histograms     render.rs  printed and drawn
 //! ```
 
-use crate::os;
+use crate::report;
 use clap::Parser;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,12 +23,11 @@ use wasmtime::error::Context as _;
 
 mod bare;
 mod distribution;
-mod picture;
+mod render;
 mod runtime_timer;
 mod slices;
 mod spinner;
 mod switch;
-mod table;
 mod workloads;
 
 /// The command line.
@@ -62,68 +61,33 @@ impl Args {
 }
 
 /// Measures and prints. `pictures` is where they go if the command line does not
-/// say.
-pub fn run(args: &Args, pictures: &Path) -> Result<()> {
+/// say, and `paper` is `bench-paper`.
+pub fn run(args: &Args, pictures: &Path, paper: &Path) -> Result<()> {
     let pictures = args.svg.as_deref().unwrap_or(pictures);
     fs::create_dir_all(pictures)
         .with_context(|| format!("cannot make the directory {}", pictures.display()))?;
     let mut json = serde_json::Map::new();
 
     if args.wants("workloads") {
-        let mut rows = Vec::new();
-        for workload in &crate::workloads::PAPER {
-            rows.extend(workloads::measure(workload, &effort(args.quick))?);
-        }
-        println!("{}\n", table::workloads(&rows));
+        let rows = workloads::measure(paper, args.quick)?;
+        println!("{}\n", workloads::table(&rows));
         json.insert("workloads".into(), serde_json::to_value(&rows)?);
     }
     if args.wants("switch") {
         let switch = switch::measure(if args.quick { 2_000 } else { 20_000 })?;
-        println!("{}", table::switch(&switch));
+        println!("{}", render::switch(&switch));
         json.insert("switch".into(), serde_json::to_value(switch.figures())?);
-        picture::switch(&pictures.join("switch.svg"), &switch)?;
+        render::draw_switch(&pictures.join("switch.svg"), &switch)?;
     }
     if args.wants("slices") {
         let slices = slices::measure(Duration::from_secs(if args.quick { 2 } else { 20 }))?;
-        println!("{}", table::slices(&slices));
+        println!("{}", render::slices(&slices));
         let figures: Vec<_> = slices.iter().map(slices::Slices::figures).collect();
         json.insert("slices".into(), serde_json::to_value(figures)?);
-        picture::slices(&pictures.join("slices.svg"), &slices)?;
+        render::draw_slices(&pictures.join("slices.svg"), &slices)?;
     }
-    if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&json)? + "\n";
-        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    match &args.json {
+        Some(path) => report::write_json(path, &json),
+        None => Ok(()),
     }
-    Ok(())
-}
-
-fn effort(quick: bool) -> workloads::Effort {
-    workloads::Effort {
-        layouts: if quick { 1 } else { 3 },
-        rounds: if quick { 3 } else { 7 },
-        sample: Duration::from_millis(if quick { 100 } else { 200 }),
-        quick,
-    }
-}
-
-/// How often the OS has taken the core away from the calling OS thread.
-fn taken_off_core() -> Result<i64> {
-    use nix::sys::resource::{UsageWho, getrusage};
-    let usage = getrusage(UsageWho::RUSAGE_THREAD).context("cannot ask what this thread uses")?;
-    Ok(usage.involuntary_context_switches())
-}
-
-/// What something took on both clocks.
-#[derive(Clone, Copy, Debug)]
-struct Took {
-    /// Of this OS thread.
-    cpu: Duration,
-    wall: Duration,
-}
-
-fn timed<R>(run: impl FnOnce() -> Result<R>) -> Result<(Took, R)> {
-    let start = std::time::Instant::now();
-    let (cpu, result) = os::timed(run)?;
-    let wall = start.elapsed();
-    Ok((Took { cpu, wall }, result))
 }

@@ -59,7 +59,7 @@ pub fn subjects() -> Result<Vec<Subject<'static>>> {
             let mut tasks = Vec::new();
             timed(|| {
                 tokio_batch.block_on(async {
-                    for batch in batches(times) {
+                    for batch in batches(times, BATCH) {
                         tasks.extend((0..batch).map(|_| tokio::spawn(async {})));
                         for task in tasks.drain(..) {
                             task.await?;
@@ -84,8 +84,9 @@ fn timed(run: impl FnOnce() -> Result<()>) -> Result<Duration> {
     Ok(os::timed(run)?.0)
 }
 
-fn batches(times: u64) -> impl Iterator<Item = u64> {
-    (0..times.div_ceil(BATCH)).map(move |i| BATCH.min(times - i * BATCH))
+/// The sizes of batches that come to `times`.
+fn batches(times: u64, size: u64) -> impl Iterator<Item = u64> {
+    (0..times.div_ceil(size)).map(move |i| size.min(times - i * size))
 }
 
 fn guests(
@@ -100,57 +101,31 @@ fn guests(
 }
 
 /// An empty guest. Its store has a stack at hand, from the call before.
-pub struct Guests {
+struct Guests {
     store: Store<()>,
     func: Func,
     typed: TypedFunc<(), ()>,
 }
 
 impl Guests {
-    pub fn new(engine: &Engine) -> Result<Guests> {
+    fn new(engine: &Engine) -> Result<Guests> {
         let mut store = Store::new(engine, ());
         let func = guest::func(&mut store, guest::EMPTY)?;
         let typed = func.typed(&store)?;
         Ok(Guests { store, func, typed })
     }
 
-    pub fn threads(&mut self, times: u64) -> Result<()> {
-        for _ in 0..times {
-            let id = self.store.spawn_wasm_thread(self.func, &[])?;
-            self.store.run_wasm_threads_for(Duration::MAX)?;
-            match id.take_exit(&mut self.store) {
-                Some(Exit::Returned(_)) => {}
-                exit => bail!("an empty guest has ended as {exit:?}"),
-            }
-        }
-        Ok(())
+    fn threads(&mut self, times: u64) -> Result<()> {
+        self.in_batches(times, 1)
     }
 
-    pub fn typed_threads(&mut self, times: u64) -> Result<()> {
-        for _ in 0..times {
-            let id = ThreadOptions::new().spawn_typed(&mut self.store, &self.typed, ())?;
-            self.store.run_wasm_threads_for(Duration::MAX)?;
-            match id.take_exit(&mut self.store) {
-                Some(TypedExit::Returned(())) => {}
-                exit => bail!("an empty guest has ended as {exit:?}"),
-            }
-        }
-        Ok(())
+    fn batches(&mut self, times: u64) -> Result<()> {
+        self.in_batches(times, BATCH)
     }
 
-    pub fn detached_threads(&mut self, times: u64) -> Result<()> {
-        for _ in 0..times {
-            let detached = ThreadOptions::new().detached(true);
-            detached.spawn(&mut self.store, self.func, &[])?;
-            let run = self.store.run_wasm_threads_for(Duration::MAX)?;
-            ensure!(run.finished == 1, "an empty guest has not ended: {run:?}");
-        }
-        Ok(())
-    }
-
-    pub fn batches(&mut self, times: u64) -> Result<()> {
+    fn in_batches(&mut self, times: u64, size: u64) -> Result<()> {
         let mut ids = Vec::new();
-        for batch in batches(times) {
+        for batch in batches(times, size) {
             for _ in 0..batch {
                 ids.push(self.store.spawn_wasm_thread(self.func, &[])?);
             }
@@ -165,14 +140,36 @@ impl Guests {
         Ok(())
     }
 
-    pub fn calls(&mut self, times: u64) -> Result<()> {
+    fn typed_threads(&mut self, times: u64) -> Result<()> {
+        for _ in 0..times {
+            let id = ThreadOptions::new().spawn_typed(&mut self.store, &self.typed, ())?;
+            self.store.run_wasm_threads_for(Duration::MAX)?;
+            match id.take_exit(&mut self.store) {
+                Some(TypedExit::Returned(())) => {}
+                exit => bail!("an empty guest has ended as {exit:?}"),
+            }
+        }
+        Ok(())
+    }
+
+    fn detached_threads(&mut self, times: u64) -> Result<()> {
+        for _ in 0..times {
+            let detached = ThreadOptions::new().detached(true);
+            detached.spawn(&mut self.store, self.func, &[])?;
+            let run = self.store.run_wasm_threads_for(Duration::MAX)?;
+            ensure!(run.finished == 1, "an empty guest has not ended: {run:?}");
+        }
+        Ok(())
+    }
+
+    fn calls(&mut self, times: u64) -> Result<()> {
         for _ in 0..times {
             ready(self.func.call_async(&mut self.store, &[], &mut []))?;
         }
         Ok(())
     }
 
-    pub fn typed_calls(&mut self, times: u64) -> Result<()> {
+    fn typed_calls(&mut self, times: u64) -> Result<()> {
         for _ in 0..times {
             ready(self.typed.call_async(&mut self.store, ()))?;
         }

@@ -64,7 +64,15 @@ pub fn memory(exe: &Path, quick: bool) -> Result<Vec<Row>> {
         }
         // Memory is the same each time; only the shutdown may be disturbed.
         all.sort_by(|a, b| a.shutdown.total_cmp(&b.shutdown));
-        rows.extend(Row::memory(what, &all[all.len() / 2], aim));
+        let figures = &all[all.len() / 2];
+        for (name, figure, aim) in [
+            ("resident", (figures.resident / 1024.0, "KiB"), aim),
+            ("page tables", (figures.page_tables / 1024.0, "KiB"), None),
+            ("shutdown", (figures.shutdown, "ns"), None),
+        ] {
+            let what = format!("{name}, {what}");
+            rows.push(Row::new("suspended thread", &what, figure, None, aim));
+        }
     }
     Ok(rows)
 }
@@ -102,13 +110,8 @@ pub fn waiting(quick: bool) -> Result<Vec<Row>> {
     ];
     let time = Duration::from_millis(if quick { 500 } else { 3_000 });
     let cpu = sleepers(THREADS, time)?;
-    rows.push(Row::figure(
-        "waiting",
-        "CPU of 10,000 sleepers",
-        cpu,
-        "%",
-        Some(0.1),
-    ));
+    let what = "CPU of 10,000 sleepers";
+    rows.push(Row::new("waiting", what, (cpu, "%"), None, Some(0.1)));
     let effort = Effort {
         rounds: if quick { 5 } else { 21 },
         sample: Duration::from_millis(20),
@@ -140,16 +143,10 @@ pub fn latency(quick: bool) -> Result<Vec<Row>> {
     ] {
         let times = latency::measure(beside, 100, time)?;
         for (name, quantile) in [("median", 0.5), ("p99", 0.99)] {
-            let figure = times.value_at_quantile(quantile) as f64;
+            let figure = (times.value_at_quantile(quantile) as f64, "ns");
             let what = format!("{name}, {what}, {} requests", times.len());
             let aim = aim.filter(|_| quantile > 0.9);
-            rows.push(Row::figure(
-                "latency of a request",
-                &what,
-                figure,
-                "ns",
-                aim,
-            ));
+            rows.push(Row::new("latency of a request", &what, figure, None, aim));
         }
     }
     Ok(rows)
@@ -162,9 +159,8 @@ pub fn unthreaded(exe: &Path, quick: bool) -> Result<Vec<Row>> {
         rounds: if quick { 5 } else { 15 },
         sample: Duration::from_millis(4),
     };
-    let processes = if quick { 11 } else { 21 };
-    let comparisons = beside_stock::compare(exe, &stock, processes, effort)?;
-    Ok(comparisons.iter().map(|c| Row::stock(c, 1.05)).collect())
+    let pairs = if quick { 11 } else { 21 };
+    beside_stock::compare(exe, &stock, pairs, effort, 1.05)
 }
 
 fn effort(quick: bool) -> Effort {

@@ -6,71 +6,54 @@
 //! is answered by a line with the nanoseconds of CPU time that it took to do it so
 //! often.
 
-use rustix::time::{ClockId, clock_gettime};
+use super::served::{self, Build, Mode, cpu_time};
 use std::collections::HashMap;
-use std::io::{BufRead, Write, stdin, stdout};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+use wasmtime::error::Context as _;
 use wasmtime::{
     Config, Engine, Func, Instance, InstancePre, Linker, Module, Result, Store, TypedFunc, bail,
 };
-
-/// How this build of Wasmtime is told to interrupt guests.
-pub struct Build {
-    pub fuel: fn(&mut Config),
-    pub epoch: fn(&mut Config),
-    /// Lets plain calls run for as long as they want.
-    pub unlimited: fn(&mut Store<()>) -> Result<()>,
-}
 
 type Case = Box<dyn FnMut(u64) -> Result<Duration>>;
 
 /// Answers lines until there are no more.
 pub fn serve(build: &Build) -> Result<()> {
     let mut cases: HashMap<String, Case> = HashMap::new();
-    for line in stdin().lock().lines() {
-        let line = line?;
+    served::serve(|line| {
         let Some((name, times)) = line.split_once(' ') else {
             bail!("`{line}` is not the name of a case and a number");
         };
-        let times = times.parse()?;
+        let times = times.parse::<u64>().with_context(|| format!("`{line}`"))?;
         let case = match cases.get_mut(name) {
             Some(case) => case,
             None => cases.entry(name.into()).or_insert(new(build, name)?),
         };
-        let took = case(times)?;
-        writeln!(stdout(), "{}", took.as_nanos())?;
-    }
-    Ok(())
+        Ok(case(times)?.as_nanos().to_string())
+    })
 }
 
 fn new(build: &Build, name: &str) -> Result<Case> {
-    let plain = |_: &mut Config| {};
     match name {
-        "guest_call" => guest_call(plain),
-        "host_call" => host_call(plain),
-        "call_async" => call_async(plain),
-        "store" => store(),
-        "instantiate" => instantiate(),
-        "fib_plain" => fib(build, plain),
-        "fib_fuel" => fib(build, build.fuel),
-        "fib_epoch" => fib(build, build.epoch),
-        "host_call_fuel" => host_call_unlimited(build, build.fuel),
-        "host_call_epoch" => host_call_unlimited(build, build.epoch),
+        "guest_call" => guest_call(build),
+        "host_call" => host_call(build, Mode::Baseline),
+        "call_async" => call_async(build),
+        "store" => store(build),
+        "instantiate" => instantiate(build),
+        "fib_plain" => fib(build, Mode::Baseline),
+        "fib_fuel" => fib(build, Mode::Fuel),
+        "fib_epoch" => fib(build, Mode::Epoch),
+        "host_call_fuel" => host_call(build, Mode::Fuel),
+        "host_call_epoch" => host_call(build, Mode::Epoch),
         _ => bail!("there is no case `{name}`"),
     }
 }
 
-fn engine(configure: impl Fn(&mut Config)) -> Result<Engine> {
+fn engine(build: &Build, mode: Mode) -> Result<Engine> {
     let mut config = Config::new();
-    configure(&mut config);
+    (build.configure)(mode, &mut config)?;
     Engine::new(&config)
-}
-
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }
 
 fn timed(run: impl FnOnce() -> Result<()>) -> Result<Duration> {
@@ -81,17 +64,18 @@ fn timed(run: impl FnOnce() -> Result<()>) -> Result<Duration> {
 
 const EMPTY: &str = r#"(module (func (export "run")))"#;
 
-fn empty(engine: &Engine) -> Result<(Store<()>, TypedFunc<(), ()>)> {
-    let mut store = Store::new(engine, ());
-    let module = Module::new(engine, EMPTY)?;
+fn empty(build: &Build) -> Result<(Store<()>, TypedFunc<(), ()>)> {
+    let engine = engine(build, Mode::Baseline)?;
+    let mut store = Store::new(&engine, ());
+    let module = Module::new(&engine, EMPTY)?;
     let instance = Instance::new(&mut store, &module, &[])?;
     let run = instance.get_typed_func(&mut store, "run")?;
     Ok((store, run))
 }
 
 /// A call of an empty guest.
-fn guest_call(configure: impl Fn(&mut Config)) -> Result<Case> {
-    let (mut store, run) = empty(&engine(configure)?)?;
+fn guest_call(build: &Build) -> Result<Case> {
+    let (mut store, run) = empty(build)?;
     Ok(Box::new(move |times| {
         timed(|| {
             for _ in 0..times {
@@ -103,8 +87,8 @@ fn guest_call(configure: impl Fn(&mut Config)) -> Result<Case> {
 }
 
 /// The same on a fiber.
-fn call_async(configure: impl Fn(&mut Config)) -> Result<Case> {
-    let (mut store, run) = empty(&engine(configure)?)?;
+fn call_async(build: &Build) -> Result<Case> {
+    let (mut store, run) = empty(build)?;
     Ok(Box::new(move |times| {
         timed(|| {
             for _ in 0..times {
@@ -120,17 +104,9 @@ fn call_async(configure: impl Fn(&mut Config)) -> Result<Case> {
 }
 
 /// A guest's call of an empty host function, in a loop.
-fn host_call(configure: impl Fn(&mut Config)) -> Result<Case> {
-    host_call_in(Store::new(&engine(configure)?, ()))
-}
-
-fn host_call_unlimited(build: &Build, configure: fn(&mut Config)) -> Result<Case> {
-    let mut store = Store::new(&engine(configure)?, ());
+fn host_call(build: &Build, mode: Mode) -> Result<Case> {
+    let mut store = Store::new(&engine(build, mode)?, ());
     (build.unlimited)(&mut store)?;
-    host_call_in(store)
-}
-
-fn host_call_in(mut store: Store<()>) -> Result<Case> {
     let module = Module::new(
         store.engine(),
         r#"(module
@@ -150,8 +126,8 @@ fn host_call_in(mut store: Store<()>) -> Result<Case> {
 }
 
 /// Making and dropping a store.
-fn store() -> Result<Case> {
-    let engine = engine(|_| {})?;
+fn store(build: &Build) -> Result<Case> {
+    let engine = engine(build, Mode::Baseline)?;
     Ok(Box::new(move |times| {
         timed(|| {
             for _ in 0..times {
@@ -163,8 +139,8 @@ fn store() -> Result<Case> {
 }
 
 /// Making an instance, with a memory, in a store that has some.
-fn instantiate() -> Result<Case> {
-    let engine = engine(|_| {})?;
+fn instantiate(build: &Build) -> Result<Case> {
+    let engine = engine(build, Mode::Baseline)?;
     let module = Module::new(
         &engine,
         r#"(module (memory 1) (func (export "run")) (global (mut i32) i32.const 1))"#,
@@ -190,8 +166,8 @@ fn instantiate() -> Result<Case> {
 }
 
 /// Recursion, where every call is a check.
-fn fib(build: &Build, configure: impl Fn(&mut Config)) -> Result<Case> {
-    let engine = engine(configure)?;
+fn fib(build: &Build, mode: Mode) -> Result<Case> {
+    let engine = engine(build, mode)?;
     let mut store = Store::new(&engine, ());
     let module = Module::new(
         &engine,

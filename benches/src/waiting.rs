@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 use wasmtime::{
-    Config, Engine, Func, Instance, Linker, MemoryType, Module, Preemption, Result, RunEnd,
-    SharedMemory, Slice, Store, ThreadOptions, TypedFunc, ensure,
+    Config, Engine, Func, Instance, Linker, MemoryType, Module, Preemption, Result, SharedMemory,
+    Slice, Store, ThreadOptions, TypedFunc, ensure,
 };
 
 pub const PARK: &str = "park and wake itself";
@@ -79,24 +79,13 @@ impl Parks {
     }
 
     fn run(&mut self, times: u64) -> Result<Duration> {
-        let mut took = |run: &TypedFunc<i64, ()>| {
-            let detached = ThreadOptions::new().detached(true);
-            let spawned = detached.spawn_typed(&mut self.store, run, times as i64);
-            spawned?;
-            timed(|| finish(&mut self.store)).map(|(took, _)| took)
+        let mut took = |run: &TypedFunc<i64, ()>| -> Result<Duration> {
+            guest::spawn(&mut self.store, run, times as i64)?;
+            Ok(guest::finish(&mut self.store)?.0)
         };
         let own = took(&self.ready)?;
         Ok(took(&self.pending)?.saturating_sub(own))
     }
-}
-
-fn finish<T>(store: &mut Store<T>) -> Result<()> {
-    let run = store.run_wasm_threads_for(Duration::MAX)?;
-    ensure!(
-        run.end == RunEnd::AllFinished,
-        "the run has ended as {run:?}"
-    );
-    Ok(())
 }
 
 /// The same with a host function that borrows the store, in a call on tokio.
@@ -192,12 +181,10 @@ impl PingPong {
     fn guest_threads(&mut self, times: u64) -> Result<Duration> {
         let (store, players) = &mut self.stores[0];
         for (me, player) in (0..).zip(&*players) {
-            let detached = ThreadOptions::new().detached(true);
-            let rounds = times.div_ceil(2) as i64;
-            detached.spawn_typed(&mut *store, player, (me, rounds))?;
+            guest::spawn(store, player, (me, times.div_ceil(2) as i64))?;
         }
         let start = Instant::now();
-        finish(store)?;
+        guest::finish(store)?;
         Ok(start.elapsed())
     }
 
@@ -255,26 +242,21 @@ impl Runs {
 
     fn spawn(&mut self, times: u64) -> Result<()> {
         for run in &self.runs {
-            let detached = ThreadOptions::new().detached(true);
-            let turns = TURNS * times as i64;
-            detached.spawn_typed(&mut self.store, run, turns)?;
+            guest::spawn(&mut self.store, run, TURNS * times as i64)?;
         }
         Ok(())
     }
 
     fn sync(&mut self, times: u64) -> Result<Duration> {
         self.spawn(times)?;
-        timed(|| finish(&mut self.store)).map(|(took, ())| took)
+        Ok(guest::finish(&mut self.store)?.0)
     }
 
     fn tokio(&mut self, times: u64) -> Result<Duration> {
         self.spawn(times)?;
         let run = self.store.run_wasm_threads_async(Duration::MAX);
         let (took, run) = timed(|| self.runtime.block_on(run))?;
-        ensure!(
-            run.end == RunEnd::AllFinished,
-            "the run has ended as {run:?}"
-        );
+        guest::ensure_finished(&run)?;
         Ok(took)
     }
 }

@@ -1,8 +1,9 @@
 //! docs/paper.md, all of it, from the figures.
 
-use super::rows::{Build, Report, Set, paper};
-use super::server::Mode;
+use super::report::{Report, paper};
 use super::table;
+use crate::overhead::case::{Build, Set};
+use crate::served::Mode;
 use std::fmt::Write as _;
 
 /// The text, with lines of at most 120 columns where they are not of tables.
@@ -90,9 +91,10 @@ const METHOD: &str = "
 ## How it is measured
 
 Each build runs in its own process, and the processes are given work in turns. Each sample is taken between two samples
-of the uninstrumented guest in the same process, and its ratio is to the mean of those two. The figures are medians of
-such ratios over eight pairs of processes, each with a different layout of the code. What is measured is the CPU time of
-the OS thread that runs the guests.
+of the uninstrumented guest in the same process, and its ratio is to the mean of those two. Under signals, these are
+calls of the same instances, whose code is verified to be the uninstrumented guest's. The figures are medians of such
+ratios over eight pairs of processes, each with a different layout of the code. What is measured is the CPU time of the
+OS thread that runs the guests.
 
 Every result is checked. The paper's workloads are compared bit by bit with what Rust computes, and the broader set with
 the result of the same computation outside of WebAssembly. Fuel is checked too: stock, ours, and ours in guest threads
@@ -112,25 +114,25 @@ fn found(report: &Report) -> String {
     for (workload, what) in report.workloads(Set::Paper) {
         let _ = writeln!(text, "- {what}");
         for mode in [Mode::Fuel, Mode::Epoch] {
-            let row = |build| report.row(workload, build, mode, 0);
+            let line = |build| report.line(workload, build, mode, 0);
             if let (Some(stock), Some(ours), Some(paper)) =
-                (row(Build::Stock), row(Build::Ours), paper(workload, mode))
+                (line(Build::Stock), line(Build::Ours), paper(workload, mode))
             {
                 let verdict = table::verdict(&table::ours(report, workload, mode));
                 let _ = writeln!(
                     text,
                     "  - {mode} costs {}, in stock {}, in the paper {}; aim: {verdict}",
-                    percent(ours.ratio),
-                    percent(stock.ratio),
+                    percent(ours.ratio.median),
+                    percent(stock.ratio.median),
                     percent(paper)
                 );
             }
         }
-        if let Some(row) = report.row(workload, Build::Ours, Mode::Signal, 2) {
+        if let Some(line) = report.line(workload, Build::Ours, Mode::Signal, 2) {
             let _ = writeln!(
                 text,
                 "  - two threads under signals cost {}",
-                percent(row.ratio)
+                percent(line.ratio.median)
             );
         }
     }
@@ -148,7 +150,7 @@ fn percent(ratio: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rows::tests::sample;
+    use super::super::report::tests::sample;
     use super::*;
 
     #[test]

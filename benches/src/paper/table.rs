@@ -1,9 +1,10 @@
 //! What was measured, as Markdown tables.
 
-use super::rows::{BesideStock, Build, Report, Row, SHARE_OF_STOCK, Set, geometric_mean, paper};
-use super::server::Mode;
+use super::report::{BesideStock, Line, Report, SHARE_OF_STOCK, geometric_mean, paper};
+use crate::overhead::case::{Build, Set};
 use crate::paired::Spread;
-use comfy_table::{CellAlignment, Table, presets};
+use crate::served::Mode;
+use crate::table::{self, Table, or_empty};
 
 const MODES: [Mode; 3] = [Mode::Fuel, Mode::Epoch, Mode::Signal];
 
@@ -30,58 +31,59 @@ pub fn papers(report: &Report) -> Table {
         _ => format!("{count} threads"),
     }));
     header.extend(["aim", ""].map(String::from));
-    let mut table = table(&header, 2);
+    let mut table = Table::new(header, 1, &[0, 1]);
 
     for (workload, what) in report.workloads(Set::Paper) {
-        let mut first = what;
         for mode in MODES {
-            let row = |build, threads| report.row(workload, build, mode, threads);
-            let rows = ours(report, workload, mode);
-            if rows.is_empty() {
+            let line = |build, threads| report.line(workload, build, mode, threads);
+            let ours = ours(report, workload, mode);
+            if ours.is_empty() {
                 continue;
             }
             let mut cells = vec![
-                std::mem::take(&mut first).into(),
+                what.to_string(),
                 mode.to_string(),
-                paper(workload, mode).map_or(String::new(), |ratio| format!("{ratio:.2}")),
-                ratio(row(Build::Stock, 0)),
-                ratio(row(Build::Ours, 0)),
+                or_empty(paper(workload, mode), |ratio| format!("{ratio:.2}")),
+                ratio(line(Build::Stock, 0)),
+                ratio(line(Build::Ours, 0)),
             ];
-            cells.extend(threads.iter().map(|count| ratio(row(Build::Ours, *count))));
-            let aim = rows[0].aim;
-            cells.push(aim.map_or(String::new(), |aim| format!("{aim:.2}")));
-            cells.push(verdict(&rows));
-            table.add_row(cells);
+            cells.extend(threads.iter().map(|count| ratio(line(Build::Ours, *count))));
+            cells.push(or_empty(ours[0].row.aim, |aim| format!("{aim:.2}")));
+            cells.push(verdict(&ours));
+            table.add(cells);
         }
     }
     table
 }
 
 /// What was measured of this build: calls, and numbers of threads.
-pub fn ours<'a>(report: &'a Report, workload: &str, mode: Mode) -> Vec<&'a Row> {
+pub fn ours<'a>(report: &'a Report, workload: &str, mode: Mode) -> Vec<Line<'a>> {
     let threads = report.thread_counts(Set::Paper);
     let counts = [0].into_iter().chain(threads);
     counts
-        .filter_map(|count| report.row(workload, Build::Ours, mode, count))
+        .filter_map(|count| report.line(workload, Build::Ours, mode, count))
         .collect()
 }
 
 /// Whether all of a line meet their aim, and which do not.
-pub fn verdict(rows: &[&Row]) -> String {
-    let missed: Vec<String> = rows
+pub fn verdict(lines: &[Line<'_>]) -> String {
+    let missed: Vec<String> = lines
         .iter()
-        .filter(|row| row.met == Some(false))
-        .map(|row| match row.threads {
+        .filter(|line| line.row.met == Some(false))
+        .map(|line| match line.of.case.thread_count() {
             0 => "calls".into(),
             1 => "1 thread".into(),
             count => format!("{count} threads"),
         })
         .collect();
-    match (rows.iter().any(|row| row.met.is_some()), missed.is_empty()) {
+    match (
+        lines.iter().any(|line| line.row.met.is_some()),
+        missed.len(),
+    ) {
         (false, _) => String::new(),
-        (true, true) => "met".into(),
-        (true, false) if missed.len() == rows.len() => "NOT met".into(),
-        (true, false) => format!("NOT met: {}", missed.join(", ")),
+        (true, 0) => table::verdict(true),
+        (true, count) if count == lines.len() => table::verdict(false),
+        (true, _) => format!("{}: {}", table::verdict(false), missed.join(", ")),
     }
 }
 
@@ -105,21 +107,21 @@ pub fn broad(report: &Report) -> Table {
         .into_iter()
         .chain(names)
         .collect();
-    let mut table = table(&header, 2);
+    let mut table = Table::new(header, 1, &[0, 1]);
     for (workload, what) in report.workloads(Set::Broad) {
         let rows = columns
             .iter()
-            .map(|(_, build, mode, threads)| ratio(report.row(workload, *build, *mode, *threads)));
+            .map(|(_, build, mode, threads)| ratio(report.line(workload, *build, *mode, *threads)));
         let first = [workload.to_string(), what.to_string()];
-        table.add_row(first.into_iter().chain(rows));
+        table.add(first.into_iter().chain(rows));
     }
     let mut add = |name: &str, figure: &dyn Fn(&[f64]) -> Option<f64>| {
         let cells = columns.iter().map(|(_, build, mode, threads)| {
-            figure(&report.broad(*build, *mode, *threads))
-                .map_or(String::new(), |figure| format!("{figure:.2}"))
+            let figure = figure(&report.broad(*build, *mode, *threads));
+            or_empty(figure, |figure| format!("{figure:.2}"))
         });
         let first = [name.to_string(), String::new()];
-        table.add_row(first.into_iter().chain(cells));
+        table.add(first.into_iter().chain(cells));
     };
     add("geometric mean", &geometric_mean);
     add("worst", &|ratios| ratios.iter().copied().reduce(f64::max));
@@ -156,15 +158,16 @@ fn share(beside: &BesideStock) -> String {
     format!(
         "{:.2} of it, {} (aim: {SHARE_OF_STOCK})",
         beside.share(),
-        if beside.met() { "met" } else { "NOT met" }
+        table::verdict(beside.met())
     )
 }
 
 /// What the method makes of no difference.
 pub fn noise(report: &Report) -> String {
-    let baselines = report.rows.iter().filter(|row| row.mode == Mode::Baseline);
+    let lines = report.lines();
+    let baselines = lines.filter(|line| line.of.case.mode == Mode::Baseline);
     let (ratios, widths): (Vec<f64>, Vec<f64>) = baselines
-        .map(|row| (row.ratio, row.spread[1] - row.spread[0]))
+        .map(|line| (line.ratio.median, line.ratio.high - line.ratio.low))
         .unzip();
     let Some(mean) = geometric_mean(&ratios) else {
         return String::new();
@@ -178,29 +181,16 @@ pub fn noise(report: &Report) -> String {
 }
 
 /// The median, and the quartiles.
-fn ratio(row: Option<&Row>) -> String {
-    row.map_or(String::new(), |row| {
-        let [low, high] = row.spread;
-        format!("{:.2} ({low:.2} to {high:.2})", row.ratio)
+fn ratio(line: Option<Line<'_>>) -> String {
+    or_empty(line, |line| {
+        let Spread { low, median, high } = line.ratio;
+        format!("{median:.2} ({low:.2} to {high:.2})")
     })
-}
-
-/// The columns from `figures` on are aligned to the right.
-fn table(header: &[String], figures: usize) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN);
-    table.set_header(header);
-    for column in figures..header.len() {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::rows::tests::{row, sample};
+    use super::super::report::tests::{of, row, sample};
     use super::*;
 
     #[test]
@@ -227,18 +217,20 @@ mod tests {
 
     #[test]
     fn verdict_names_what_is_missed() {
-        let rows = |calls, threads| {
-            [(0, calls), (2, threads)]
-                .map(|(threads, ratio)| row("fib", Build::Ours, Mode::Fuel, threads, ratio))
+        let verdict = |workload, ratios: [(usize, f64); 2]| {
+            let rows = ratios
+                .map(|(threads, ratio)| row(workload, Build::Ours, Mode::Fuel, threads, ratio));
+            let report = Report {
+                rows: rows.into(),
+                ..sample()
+            };
+            let text = verdict(&report.lines().collect::<Vec<_>>());
+            text
         };
-        let text = |rows: [Row; 2]| verdict(&rows.iter().collect::<Vec<_>>());
-        assert_eq!(text(rows(1.2, 1.2)), "met");
-        assert_eq!(text(rows(1.2, 1.4)), "NOT met: 2 threads");
-        assert_eq!(text(rows(1.4, 1.4)), "NOT met");
-        assert_eq!(
-            verdict(&[&row("sort", Build::Ours, Mode::Fuel, 0, 2.0)]),
-            ""
-        );
+        assert_eq!(verdict("fib", [(0, 1.2), (2, 1.2)]), "met");
+        assert_eq!(verdict("fib", [(0, 1.2), (2, 1.4)]), "NOT met: 2 threads");
+        assert_eq!(verdict("fib", [(0, 1.4), (2, 1.4)]), "NOT met");
+        assert_eq!(verdict("sort", [(0, 2.0), (2, 2.0)]), "");
     }
 
     #[test]
@@ -265,7 +257,7 @@ mod tests {
         let mut report = sample();
         report
             .rows
-            .retain(|row| row.build == Build::Ours && row.set == Set::Paper);
+            .retain(|row| of(row).case.build == Build::Ours && of(row).set == Set::Paper);
         let printed = text(&report);
         assert!(
             !printed.contains("worst") && !printed.contains("1.60"),

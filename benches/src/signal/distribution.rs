@@ -1,5 +1,6 @@
 //! Many times of one kind.
 
+use crate::table::{nanos, with_unit};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -113,27 +114,18 @@ impl Distribution {
             };
             // Writing to a string does not fail.
             if left < 0.001 {
-                let range = format!("up to {}", nanos(self.undisturbed.max() as f64));
+                let range = format!("up to {}", nanos(self.undisturbed.max()));
                 let _ = writeln!(text, "  {range:<22} {:>7.3} %", left * 100.0);
                 break;
             }
             left -= share;
             if *share > 0.0 {
                 let bar = "#".repeat((share / most * 50.0).ceil() as usize);
-                let range = format!("{} to {}", nanos(*begin), nanos(*end));
+                let range = format!("{} to {}", with_unit(*begin, "ns"), with_unit(*end, "ns"));
                 let _ = writeln!(text, "  {range:<22} {:>7.3} %  {bar}", share * 100.0);
             }
         }
         text
-    }
-}
-
-/// With a unit that suits it.
-pub fn nanos(nanos: f64) -> String {
-    match nanos {
-        ..1e3 => format!("{nanos:.0} ns"),
-        1e3..1e6 => format!("{:.2} us", nanos / 1e3),
-        _ => format!("{:.2} ms", nanos / 1e6),
     }
 }
 

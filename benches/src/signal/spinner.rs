@@ -8,8 +8,8 @@
 //! first one.
 
 use super::runtime_timer::{Expiry, RuntimeTimer};
-use super::taken_off_core;
 use crate::guest::{self, Stacks};
+use crate::os::taken_off_core;
 use std::time::{Duration, Instant};
 use wasmtime::{
     Caller, Extern, Func, Instance, Memory, Module, Preemption, Result, RunSummary, Slice, Store,

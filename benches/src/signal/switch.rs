@@ -20,7 +20,7 @@ use super::bare::BareTimer;
 use super::distribution::{Distribution, Figures};
 use super::runtime_timer::Expiry;
 use super::spinner::{Spinners, Work};
-use super::taken_off_core;
+use crate::os::taken_off_core;
 use serde::Serialize;
 use std::time::{Duration, Instant};
 use wasmtime::{Preemption, Result, bail, ensure};

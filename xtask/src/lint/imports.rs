@@ -19,6 +19,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ("crates/trace/src", &["crate"]),
     ("crates/wasi/src", &["crate"]),
     ("crates/wasi-threads/src", &["crate"]),
+    ("benches/src", &["crate"]),
     ("xtask/src", &["crate"]),
 ];
 

@@ -1,13 +1,13 @@
-//! The workloads with the patched Wasmtime.
+//! The patched Wasmtime's end of the measurements.
 
-use super::server::{Build, Mode, Ran, serve};
+use super::server::{Ran, serve};
+use crate::served::{Build, Mode};
 use std::time::Duration;
 use wasmtime::{Exit, Func, Preemption, Result, Slice, Store, Val, bail};
 
 /// Answers lines of standard input until there are no more.
 pub fn run(layout: u32) -> Result<()> {
-    serve(&Build {
-        layout,
+    let build = Build {
         configure: |mode, config| {
             let preemption = match mode {
                 Mode::Baseline => return Ok(()),
@@ -20,14 +20,20 @@ pub fn run(layout: u32) -> Result<()> {
         },
         // A store starts like that.
         unlimited: |_| Ok(()),
-        threads,
-    })
+    };
+    serve(&build, threads, layout)
 }
 
-fn threads(store: &mut Store<()>, mode: Mode, runs: &[Func], times: Val) -> Result<Ran> {
+fn threads(
+    store: &mut Store<()>,
+    mode: Mode,
+    slice: u64,
+    runs: &[Func],
+    times: Val,
+) -> Result<Ran> {
     store.wasm_threads().set_slice(match mode {
-        Mode::Fuel => Slice::Fuel(10_000_000),
-        _ => Slice::Time(Duration::from_millis(10)),
+        Mode::Fuel => Slice::Fuel(slice),
+        _ => Slice::Time(Duration::from_nanos(slice)),
     })?;
     let mut ids = Vec::new();
     for run in runs {

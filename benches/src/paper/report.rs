@@ -1,10 +1,11 @@
-//! What was measured, in figures, and what they should be.
+//! What was measured, and what it should be.
 
 use super::machine::Machine;
-use super::server::Mode;
+use crate::overhead::case::{Build, Case, Overhead, Set};
 use crate::paired::Spread;
-use clap::ValueEnum;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use crate::report::{Row, write_json};
+use crate::served::Mode;
+use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::Path;
 use wasmtime::error::Context as _;
@@ -19,59 +20,18 @@ pub struct Report {
     pub rows: Vec<Row>,
 }
 
-/// One workload in one mode of one build. All times are CPU time.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Row {
-    pub workload: String,
-    pub what: String,
-    pub set: Set,
-    pub mode: Mode,
-    pub build: Build,
-    /// 0 if it is called.
-    pub threads: usize,
-    /// For all threads to do the work once.
-    pub median_ms: f64,
-    /// To as many calls of code without checks. The baseline's is to the baselines
-    /// before and after it: what the method makes of no difference.
-    pub ratio: f64,
-    /// Its quartiles.
-    pub spread: [f64; 2],
-    /// Of elapsed time.
-    pub wall_ratio: f64,
-    pub samples: usize,
-    /// Per second of CPU time.
-    pub preemptions: f64,
-    /// What one call consumes that does the work once.
-    pub fuel: Option<u64>,
-    /// What the ratio should not be above.
-    pub aim: Option<f64>,
-    pub met: Option<bool>,
+/// A row of a workload.
+#[derive(Clone, Copy, Debug)]
+pub struct Line<'a> {
+    pub row: &'a Row,
+    pub of: &'a Overhead,
+    pub ratio: Spread,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Set {
-    Paper,
-    Broad,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Build {
-    Stock,
-    Ours,
-}
-
-impl Serialize for Mode {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'a> Deserialize<'a> for Mode {
-    fn deserialize<D: Deserializer<'a>>(deserializer: D) -> Result<Mode, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        name.parse().map_err(serde::de::Error::custom)
+impl Line<'_> {
+    fn is(&self, build: Build, mode: Mode, threads: usize) -> bool {
+        let case = self.of.case;
+        (case.build, case.mode, case.thread_count()) == (build, mode, threads)
     }
 }
 
@@ -89,8 +49,11 @@ pub fn paper(workload: &str, mode: Mode) -> Option<f64> {
 }
 
 /// What this build's ratio should not be above.
-pub fn aim(workload: &str, mode: Mode) -> Option<f64> {
-    Some(match (workload, mode) {
+pub fn aim(workload: &str, case: &Case) -> Option<f64> {
+    if case.build == Build::Stock {
+        return None;
+    }
+    Some(match (workload, case.mode) {
         ("fib", Mode::Fuel) => 1.30,
         ("fib", Mode::Epoch) => 1.10,
         ("dot", Mode::Fuel) => 1.12,
@@ -114,22 +77,41 @@ impl Report {
     }
 
     pub fn write(&self, path: &Path) -> Result<()> {
-        let text = serde_json::to_string_pretty(self)? + "\n";
-        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+        write_json(path, self)
     }
 
-    pub fn row(&self, workload: &str, build: Build, mode: Mode, threads: usize) -> Option<&Row> {
-        self.rows.iter().find(|row| {
-            row.workload == workload && (row.build, row.mode, row.threads) == (build, mode, threads)
+    pub fn lines(&self) -> impl Iterator<Item = Line<'_>> {
+        self.rows.iter().filter_map(|row| {
+            Some(Line {
+                row,
+                of: row.overhead.as_ref()?,
+                ratio: row.beside.as_ref()?.ratio,
+            })
         })
+    }
+
+    fn set(&self, set: Set) -> impl Iterator<Item = Line<'_>> {
+        self.lines().filter(move |line| line.of.set == set)
+    }
+
+    /// `threads` is 0 for calls.
+    pub fn line(
+        &self,
+        workload: &str,
+        build: Build,
+        mode: Mode,
+        threads: usize,
+    ) -> Option<Line<'_>> {
+        self.lines()
+            .find(|line| line.of.workload == workload && line.is(build, mode, threads))
     }
 
     /// The workloads of a set, and what they are.
     pub fn workloads(&self, set: Set) -> Vec<(&str, &str)> {
         let mut workloads: Vec<(&str, &str)> = Vec::new();
-        for row in self.rows.iter().filter(|row| row.set == set) {
-            if workloads.iter().all(|(name, _)| *name != row.workload) {
-                workloads.push((&row.workload, &row.what));
+        for line in self.set(set) {
+            if workloads.iter().all(|(name, _)| *name != line.of.workload) {
+                workloads.push((&line.of.workload, &line.row.what));
             }
         }
         workloads
@@ -137,8 +119,8 @@ impl Report {
 
     /// How many threads there were in a set.
     pub fn thread_counts(&self, set: Set) -> Vec<usize> {
-        let rows = self.rows.iter().filter(|row| row.set == set);
-        let mut counts: Vec<usize> = rows.map(|row| row.threads).filter(|n| *n > 0).collect();
+        let counts = self.set(set).map(|line| line.of.case.thread_count());
+        let mut counts: Vec<usize> = counts.filter(|count| *count > 0).collect();
         counts.sort_unstable();
         counts.dedup();
         counts
@@ -146,10 +128,9 @@ impl Report {
 
     /// The ratios of the broader set in such a mode.
     pub fn broad(&self, build: Build, mode: Mode, threads: usize) -> Vec<f64> {
-        let rows = self.rows.iter().filter(|row| {
-            row.set == Set::Broad && (row.build, row.mode, row.threads) == (build, mode, threads)
-        });
-        rows.map(|row| row.ratio).collect()
+        let lines = self.set(Set::Broad);
+        let lines = lines.filter(|line| line.is(build, mode, threads));
+        lines.map(|line| line.ratio.median).collect()
     }
 
     /// How the broader set fares in `mode`, called, in both builds. `None` if one of
@@ -161,14 +142,14 @@ impl Report {
             .workloads(Set::Broad)
             .into_iter()
             .filter_map(|(name, _)| {
-                let row = |build| self.row(name, build, mode, 0);
-                let (ours, stock) = (row(Build::Ours)?, row(Build::Stock)?);
+                let ratio = |build| self.line(name, build, mode, 0).map(|line| line.ratio);
+                let (ours, stock) = (ratio(Build::Ours)?, ratio(Build::Stock)?);
                 let slower = Slower {
                     workload: name.into(),
-                    ours: ours.ratio,
-                    stock: stock.ratio,
+                    ours: ours.median,
+                    stock: stock.median,
                 };
-                (ours.spread[0] > stock.spread[1]).then_some(slower)
+                (ours.low > stock.high).then_some(slower)
             });
         Some(BesideStock {
             stock,
@@ -188,9 +169,7 @@ impl Report {
         for set in [Set::Paper, Set::Broad] {
             for build in [Build::Stock, Build::Ours] {
                 ensure!(
-                    self.rows
-                        .iter()
-                        .any(|row| (row.set, row.build) == (set, build)),
+                    self.set(set).any(|line| line.of.case.build == build),
                     "docs/paper.md needs the figures of all workloads in both builds"
                 );
             }
@@ -234,85 +213,45 @@ pub fn geometric_mean(figures: &[f64]) -> Option<f64> {
     (!figures.is_empty()).then(|| (logs / figures.len() as f64).exp())
 }
 
-/// What was measured of one row, a figure per sample.
-#[derive(Clone, Debug, Default)]
-pub struct Figures {
-    millis: Vec<f64>,
-    ratio: Vec<f64>,
-    wall_ratio: Vec<f64>,
-    preemptions: Vec<f64>,
-}
-
-/// What one request took.
-#[derive(Clone, Copy, Debug)]
-pub struct Sample {
-    /// In nanoseconds.
-    pub cpu: f64,
-    pub wall: f64,
-    pub preemptions: f64,
-    pub fuel: u64,
-}
-
-impl Figures {
-    /// `before` and `after` are baselines. All did the work `times` times.
-    pub fn add(&mut self, before: Sample, sample: Sample, after: Sample, times: u32) {
-        let ratio = |of: fn(&Sample) -> f64| 2.0 * of(&sample) / (of(&before) + of(&after));
-        self.ratio.push(ratio(|sample| sample.cpu));
-        self.wall_ratio.push(ratio(|sample| sample.wall));
-        self.millis.push(sample.cpu / 1e6 / f64::from(times));
-        self.preemptions.push(sample.preemptions / sample.cpu * 1e9);
-    }
-
-    /// Whether there were any preemptions.
-    pub fn preempted(&self) -> bool {
-        self.preemptions.iter().any(|rate| *rate > 0.0)
-    }
-
-    /// Puts the figures into `row`, to so many digits that they say what they can.
-    pub fn put(&self, row: &mut Row) {
-        let digits = |figure: f64, digits: i32| {
-            let scale = 10f64.powi(digits);
-            (figure * scale).round() / scale
-        };
-        let median = |figures: &[f64]| Spread::of(figures.to_vec()).median;
-        let ratio = Spread::of(self.ratio.clone());
-        row.median_ms = digits(median(&self.millis), 3);
-        row.ratio = digits(ratio.median, 4);
-        row.spread = [digits(ratio.low, 4), digits(ratio.high, 4)];
-        row.wall_ratio = digits(median(&self.wall_ratio), 4);
-        row.samples = self.ratio.len();
-        row.preemptions = digits(median(&self.preemptions), 1);
-        row.met = row.aim.map(|aim| ratio.median <= aim);
-    }
-}
-
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use crate::report::Beside;
 
     pub fn row(workload: &str, build: Build, mode: Mode, threads: usize, ratio: f64) -> Row {
         let set = match workload {
             "fib" | "dot" | "matmul" => Set::Paper,
             _ => Set::Broad,
         };
-        let aim = aim(workload, mode).filter(|_| build == Build::Ours);
-        Row {
+        let case = match threads {
+            0 => Case::calls(build, mode, 1),
+            _ => Case::threads(mode, threads, 10),
+        };
+        let beside = Beside {
+            what: "calls".into(),
+            figure: 10.0,
+            ratio: Spread {
+                low: ratio - 0.01,
+                median: ratio,
+                high: ratio + 0.01,
+            },
+        };
+        let (what, figure) = (format!("{workload}, in words"), (10.0 * ratio, "ms"));
+        let mut row = Row::new("", &what, figure, Some(beside), aim(workload, &case));
+        row.overhead = Some(Overhead {
             workload: workload.into(),
-            what: format!("{workload}, in words"),
             set,
-            mode,
-            build,
-            threads,
-            median_ms: 10.0 * ratio,
-            ratio,
-            spread: [ratio - 0.01, ratio + 0.01],
+            case,
             wall_ratio: ratio,
             samples: 25,
             preemptions: if threads > 0 { 100.0 } else { 0.0 },
             fuel: (mode == Mode::Fuel).then_some(1000),
-            aim,
-            met: aim.map(|aim| ratio <= aim),
-        }
+        });
+        row
+    }
+
+    pub fn of(row: &Row) -> &Overhead {
+        row.overhead.as_ref().expect("it is of a workload")
     }
 
     /// A report with all that one can have.
@@ -345,28 +284,6 @@ pub mod tests {
         }
     }
 
-    fn took(nanos: f64) -> Sample {
-        Sample {
-            cpu: nanos,
-            wall: 2.0 * nanos,
-            preemptions: 3.0,
-            fuel: 0,
-        }
-    }
-
-    #[test]
-    fn ratio_is_to_the_mean_of_the_neighbours() {
-        let mut figures = Figures::default();
-        figures.add(took(10e6), took(30e6), took(20e6), 3);
-        figures.add(took(20e6), took(40e6), took(20e6), 4);
-        figures.add(took(20e6), took(60e6), took(20e6), 6);
-        let mut row = row("fib", Build::Ours, Mode::Fuel, 2, 0.0);
-        figures.put(&mut row);
-        assert_eq!((row.ratio, row.spread), (2.0, [2.0, 2.5]));
-        assert_eq!((row.median_ms, row.wall_ratio, row.samples), (10.0, 2.0, 3));
-        assert_eq!((row.preemptions, row.met), (75.0, Some(false)));
-    }
-
     #[test]
     fn geometric_mean_is_of_ratios() {
         let mean = geometric_mean(&[1.0, 4.0]).expect("there are figures");
@@ -392,9 +309,10 @@ pub mod tests {
             report.beside_stock(Mode::Epoch).map(|beside| beside.slower),
             Some(Vec::new())
         );
-        for row in &mut report.rows {
-            if row.build == Build::Ours && row.workload == "hash" && row.mode == Mode::Epoch {
-                (row.ratio, row.spread) = (1.23, [1.22, 1.24]);
+        for known in &mut report.rows {
+            let Overhead { workload, case, .. } = of(known);
+            if (workload.as_str(), case.build, case.mode) == ("hash", Build::Ours, Mode::Epoch) {
+                *known = row("hash", Build::Ours, Mode::Epoch, 0, 1.23);
             }
         }
         let beside = report.beside_stock(Mode::Epoch).expect("it is there");
@@ -404,7 +322,7 @@ pub mod tests {
             stock: 1.2,
         };
         assert_eq!(beside.slower, [hash]);
-        report.rows.retain(|row| row.build == Build::Ours);
+        report.rows.retain(|row| of(row).case.build == Build::Ours);
         assert!(report.beside_stock(Mode::Epoch).is_none());
     }
 
@@ -415,7 +333,7 @@ pub mod tests {
         report.quick = true;
         assert!(report.ensure_complete().is_err());
         report.quick = false;
-        report.rows.retain(|row| row.build == Build::Ours);
+        report.rows.retain(|row| of(row).case.build == Build::Ours);
         assert!(report.ensure_complete().is_err());
     }
 
@@ -428,7 +346,7 @@ pub mod tests {
             (&row["mode"], &row["build"]),
             (&"fuel".into(), &"stock".into())
         );
-        assert!(row["spread"].is_array() && row["threads"].is_u64());
+        assert!(row["beside"]["ratio"]["low"].is_f64() && row["count"].is_u64());
         let again: Report = serde_json::from_value(json)?;
         assert_eq!(again.rows.len(), sample().rows.len());
         Ok(())

@@ -2,46 +2,27 @@
 //! Wasmtime, one with the published one. See `turns.rs` for the other end of the
 //! pipe.
 //!
-//! Each line of standard input is the name of a workload, a mode, `calls` or
-//! `threads`, how many of them, and how often each does the work. It is answered by
-//! a line of nanoseconds of CPU time, nanoseconds of elapsed time, the number of
-//! preemptions and the fuel consumed. Results are checked each time, and a wrong one
-//! ends the process.
+//! Each line of standard input is the name of a workload, a mode, how many calls, how often
+//! each does the work, and the length of a slice: nanoseconds or fuel, or 0 for plain calls
+//! in place of guest threads. It is answered by a line of nanoseconds of CPU time,
+//! nanoseconds of elapsed time, the number of preemptions and the fuel consumed. Results are
+//! checked each time, and a wrong one ends the process.
 //!
 //! All that belongs to one workload is kept until another one is asked for: an
 //! engine and a store per mode, and as many instances as were needed at once. So
 //! what is compared runs in turns, and on the same instances each time.
 
 use super::layout::laid_out;
+use crate::served::{self, Build, Mode, cpu_time};
 use crate::workloads::{Answer, BROAD, PAPER, Workload};
-use rustix::time::{ClockId, clock_gettime};
 use std::collections::HashMap;
 use std::fmt;
-use std::io::{Write, stdin, stdout};
 use std::time::{Duration, Instant};
 use wasmtime::error::Context as _;
-use wasmtime::{Config, Engine, Func, Instance, Memory, Module, Result, Store, Val, bail};
+use wasmtime::{Config, Engine, Func, Instance, Memory, Module, Result, Store, Val, bail, ensure};
 
-/// What can interrupt the guests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Mode {
-    /// Nothing: no checks in compiled code.
-    Baseline,
-    Fuel,
-    Epoch,
-    Signal,
-}
-
-/// What there is to measure in this build of Wasmtime.
-pub struct Build {
-    /// Which [layout](super::layout) of the guests' code.
-    pub layout: u32,
-    pub configure: fn(Mode, &mut Config) -> Result<()>,
-    /// Lets plain calls run for as long as they want.
-    pub unlimited: fn(&mut Store<()>) -> Result<()>,
-    /// Runs these functions as guest threads with this parameter.
-    pub threads: fn(&mut Store<()>, Mode, &[Func], Val) -> Result<Ran>,
-}
+/// Runs functions as guest threads with this parameter, in slices of this length.
+pub type Threads = fn(&mut Store<()>, Mode, u64, &[Func], Val) -> Result<Ran>;
 
 /// What came of them.
 pub struct Ran {
@@ -54,17 +35,17 @@ pub struct Ran {
 struct Request<'a> {
     workload: &'a str,
     mode: Mode,
-    threads: bool,
     count: usize,
     times: i32,
+    slice: u64,
 }
 
-/// Answers lines until there are no more.
-pub fn serve(build: &Build) -> Result<()> {
+/// Answers lines until there are no more. `layout` is which [layout](super::layout) of the
+/// guests' code.
+pub fn serve(build: &Build, threads: Threads, layout: u32) -> Result<()> {
     let mut current: Option<Current> = None;
-    for line in stdin().lines() {
-        let line = line?;
-        let request = Request::parse(&line)?;
+    served::serve(|line| {
+        let request = Request::parse(line)?;
         // First this: some have much memory.
         drop(current.take_if(|kept| kept.workload.name != request.workload));
         let guests = match &mut current {
@@ -73,29 +54,24 @@ pub fn serve(build: &Build) -> Result<()> {
         };
         let what = guests.workload.what;
         let sample = guests
-            .run(build, &request)
+            .run(build, threads, layout, &request)
             .with_context(|| format!("{what}: `{line}`"))?;
-        writeln!(stdout(), "{sample}")?;
-    }
-    Ok(())
+        Ok(sample.to_string())
+    })
 }
 
 impl Request<'_> {
     fn parse(line: &str) -> Result<Request<'_>> {
         let words: Vec<&str> = line.split(' ').collect();
-        let [workload, mode, how, count, times] = words[..] else {
-            bail!("`{line}` is not WORKLOAD MODE calls|threads COUNT TIMES");
+        let [workload, mode, count, times, slice] = words[..] else {
+            bail!("`{line}` is not WORKLOAD MODE COUNT TIMES SLICE");
         };
         Ok(Request {
             workload,
             mode: mode.parse()?,
-            threads: match how {
-                "calls" => false,
-                "threads" => true,
-                _ => bail!("`{how}` is neither `calls` nor `threads`"),
-            },
             count: count.parse()?,
             times: times.parse()?,
+            slice: slice.parse()?,
         })
     }
 }
@@ -136,23 +112,34 @@ impl Current {
         })
     }
 
-    fn run(&mut self, build: &Build, request: &Request<'_>) -> Result<Sample> {
-        let guests = match self.modes.get_mut(&request.mode) {
-            Some(guests) => guests,
-            None => {
-                let mut config = Config::new();
-                (build.configure)(request.mode, &mut config)?;
-                let guest = laid_out(self.workload.guest, build.layout)?;
-                let guests = Guests::new(&config, &guest)?;
-                self.modes.entry(request.mode).or_insert(guests)
-            }
+    fn run(
+        &mut self,
+        build: &Build,
+        threads: Threads,
+        layout: u32,
+        request: &Request<'_>,
+    ) -> Result<Sample> {
+        if !self.modes.contains_key(&request.mode) {
+            let mut config = Config::new();
+            (build.configure)(request.mode, &mut config)?;
+            let guests = Guests::new(&config, &laid_out(self.workload.guest, layout)?)?;
+            let baseline = self.modes.get(&Mode::Baseline);
+            ensure!(
+                request.mode != Mode::Signal
+                    || baseline.is_none_or(|other| other.module.text() == guests.module.text()),
+                "under signals, the code is not the same as without preemption"
+            );
+            self.modes.insert(request.mode, guests);
+        }
+        let Some(guests) = self.modes.get_mut(&request.mode) else {
+            bail!("there are no guests for the mode `{}`", request.mode);
         };
         while guests.runs.len() < request.count {
             (build.unlimited)(&mut guests.store)?;
             guests.add()?;
         }
         guests.forget(&self.answer);
-        let (sample, results) = guests.timed(build, request)?;
+        let (sample, results) = guests.timed(build, threads, request)?;
         for result in results {
             self.answer.check(&result)?;
         }
@@ -184,13 +171,18 @@ impl Guests {
         Ok(())
     }
 
-    fn timed(&mut self, build: &Build, request: &Request<'_>) -> Result<(Sample, Vec<Val>)> {
+    fn timed(
+        &mut self,
+        build: &Build,
+        threads: Threads,
+        request: &Request<'_>,
+    ) -> Result<(Sample, Vec<Val>)> {
         (build.unlimited)(&mut self.store)?;
         let (runs, times) = (&self.runs[..request.count], Val::I32(request.times));
         let fuel = self.store.get_fuel();
         let (wall, cpu) = (Instant::now(), cpu_time());
-        let ran = if request.threads {
-            (build.threads)(&mut self.store, request.mode, runs, times)?
+        let ran = if request.slice > 0 {
+            threads(&mut self.store, request.mode, request.slice, runs, times)?
         } else {
             let mut results = vec![Val::null_any_ref(); runs.len()];
             for (run, result) in runs.iter().zip(&mut results) {
@@ -240,40 +232,44 @@ impl Guests {
     }
 }
 
-/// The CPU time that the calling OS thread has used so far.
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
-}
-
-const MODES: [(Mode, &str); 4] = [
-    (Mode::Baseline, "baseline"),
-    (Mode::Fuel, "fuel"),
-    (Mode::Epoch, "epoch"),
-    (Mode::Signal, "signal"),
-];
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = MODES.iter().find(|(mode, _)| mode == self);
-        f.pad(name.map_or("", |(_, name)| *name))
-    }
-}
-
-impl std::str::FromStr for Mode {
-    type Err = wasmtime::Error;
-
-    fn from_str(text: &str) -> Result<Mode> {
-        match MODES.iter().find(|(_, name)| *name == text) {
-            Some((mode, _)) => Ok(*mode),
-            None => bail!("there is no mode `{text}`"),
-        }
-    }
-}
-
 impl fmt::Display for Sample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (cpu, wall) = (self.cpu.as_nanos(), self.wall.as_nanos());
         write!(f, "{cpu} {wall} {} {}", self.preemptions, self.fuel)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Calls two instances of the workload.
+    fn call(current: &mut Current) -> Result<Sample> {
+        let build = Build {
+            configure: |_, _| Ok(()),
+            unlimited: |_| Ok(()),
+        };
+        let line = format!("{} baseline 2 1 0", current.workload.name);
+        let no_threads: Threads = |_, _, _, _, _| bail!("only calls are asked for");
+        current.run(&build, no_threads, 0, &Request::parse(&line)?)
+    }
+
+    #[test]
+    fn each_guest_computes_what_rust_does() -> Result<()> {
+        for workload in &PAPER {
+            let mut current = Current::new(workload.name)?;
+            call(&mut current)?;
+            current.answer.result ^= 1;
+            assert!(call(&mut current).is_err(), "{}", workload.name);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_wrong_element_is_found() -> Result<()> {
+        let mut current = Current::new("matmul")?;
+        current.answer.memory.as_mut().expect("it is in memory").1[4711] ^= 1;
+        assert!(call(&mut current).is_err());
+        Ok(())
     }
 }
