@@ -6,8 +6,8 @@ use crate::files;
 use crate::guest::{self, GuestSpec};
 use crate::mode::Mode;
 use crate::names;
+use crate::refused;
 use crate::shared;
-use crate::stoppable;
 use crate::values;
 use crate::wasi;
 use preempt_wasi_threads::Program;
@@ -115,18 +115,15 @@ impl<'a> Loader<'a> {
         if bytes.is_empty() {
             bail!("cannot run {shown}: the file is empty");
         }
-        let not_a_module = || format!("{shown} is not a WebAssembly module that can be run");
+        let cannot_run = || format!("cannot run {shown}");
         let binary = wat::Parser::new()
             .parse_bytes(Some(file), &bytes)
-            .with_context(not_a_module)?;
-        if self.mode == Mode::Signal {
-            stoppable::ensure(self.engine, &binary)
-                .with_context(|| format!("cannot run {shown}"))?;
-        }
-        let changed =
-            shared::capped(&binary, memory).with_context(|| format!("cannot run {shown}"))?;
+            .with_context(cannot_run)?;
+        let changed = shared::capped(&binary, memory).with_context(cannot_run)?;
         let binary = changed.as_deref().unwrap_or(&binary);
-        let module = Module::new(self.engine, binary).with_context(not_a_module)?;
+        let module = Module::new(self.engine, binary)
+            .map_err(|error| refused::by_engine(self.mode, binary, error))
+            .with_context(cannot_run)?;
         self.modules.insert(key, module.clone());
         Ok(module)
     }

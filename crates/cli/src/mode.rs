@@ -10,8 +10,7 @@ use wasmtime::{Preemption, Result, Slice, bail};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
     /// A timer signal, after a time: compiled code runs at full speed. Only on x86-64
-    /// Linux, and not for modules with GC types, exceptions, tables that can grow, or
-    /// passive element segments
+    /// Linux, and only for modules that can be stopped at any instruction
     Signal,
     /// Checks in compiled code, after a time
     Epoch,

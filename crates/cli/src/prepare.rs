@@ -40,11 +40,11 @@ pub struct Setup<'a> {
     pub interrupt: Interrupt,
 }
 
-/// Guests that passed all checks, and the Store they will run in.
+/// Guests that passed all checks and have their threads, in the Store where they will run.
 pub struct Prepared<'a> {
     args: &'a RunArgs,
     store: Store<Host>,
-    guests: Vec<(Guest, Linker<Host>)>,
+    guests: Vec<Started>,
     slice: Slice,
     policy: Policy,
     limits: Vec<GuestLimits>,
@@ -121,7 +121,8 @@ impl<'a> Setup<'a> {
         guests.chain(replay).chain(stdin).collect()
     }
 
-    /// Does the remaining checks. None of any guest has run after it.
+    /// Does the remaining checks, and gives each guest a thread, and the thread its instance.
+    /// None of them has run after it.
     ///
     /// # Errors
     ///
@@ -166,13 +167,27 @@ impl<'a> Setup<'a> {
                 .set_trace(events)
                 .with_context(|| format!("--trace-events {events}"))?;
         }
+        let mut policy = Policy::of(args, self.slice, seed)?;
+        let limits = &self.limits;
+        // Also while a guest starts, when nobody else can reach its memory.
+        store.wasm_threads().set_own_all_memories(true)?;
+        let mut started = Vec::new();
+        let given = guests.into_iter().zip(policy.guests.drain(..));
+        for (index, ((guest, linker), options)) in given.enumerate() {
+            let options = match limits[index].of_group() {
+                Some(_) if guest.is_process => options.group(group(index)),
+                _ => options,
+            };
+            let limit = limits[index].memory;
+            started.push(Started::start(&mut store, guest, &linker, options, limit)?);
+        }
         Ok(Prepared {
             args,
             store,
-            guests,
+            guests: started,
             slice: self.slice,
-            policy: Policy::of(args, self.slice, seed)?,
-            limits: self.limits.clone(),
+            policy,
+            limits: limits.clone(),
             console,
             interrupt: self.interrupt.clone(),
         })
@@ -239,26 +254,14 @@ fn check_imports(store: &mut Store<Host>, guest: &Guest, linker: &Linker<Host>) 
 }
 
 impl<'a> Prepared<'a> {
-    /// Gives each guest a thread, and the thread its instance. None of them runs yet.
+    /// Starts the clocks, and from now on handles Ctrl-C.
     ///
     /// # Errors
     ///
-    /// If a guest cannot be started for lack of memory, which is not its own fault.
+    /// If the OS cannot provide what this takes.
     pub fn start(mut self) -> Result<Run<'a>> {
         self.interrupt.listen()?;
-        // Also while a guest starts, when nobody else can reach its memory.
-        self.store.wasm_threads().set_own_all_memories(true)?;
-        let mut guests = Vec::new();
-        let given = self.guests.into_iter().zip(self.policy.guests.drain(..));
-        for (index, ((guest, linker), options)) in given.enumerate() {
-            let options = match self.limits[index].of_group() {
-                Some(_) if guest.is_process => options.group(group(index)),
-                _ => options,
-            };
-            let limit = self.limits[index].memory;
-            let started = Started::start(&mut self.store, guest, &linker, options, limit)?;
-            guests.push(started);
-        }
+        let guests = self.guests;
         let (policy, seed) = (self.policy.name, self.policy.seed);
         if let (Some(seed), None) = (seed, self.args.schedule.seed)
             && self.args.schedule.search.is_none()

@@ -4,6 +4,7 @@ use crate::live::Row;
 use crate::load::Guest;
 use crate::names;
 use crate::outcome::Outcome;
+use crate::refused;
 use crate::report::{Other, Which};
 use crate::wasi::Host;
 use indicatif::BinaryBytes;
@@ -63,7 +64,7 @@ impl Started {
                     "the guest may have {} of memory; --memory-limit gives it more",
                     BinaryBytes(memory_limit)
                 )),
-                false => error,
+                false => refused::by_store(error),
             };
             error.context(format!("cannot start guest `{guest}`"))
         })?;

@@ -20,7 +20,7 @@ fn help_documents_guests_and_exit_statuses() {
         let at = |line: &str| line == heading;
         assert_eq!(ran.stdout.lines().filter(|line| at(line)).count(), 1);
     }
-    for part in ["passive element segments", "gigabytes", "--memory-limit"] {
+    for part in ["x86-64 Linux", "gigabytes", "--memory-limit"] {
         let words = ran.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(words.contains(part), "{part} in {words}");
     }
@@ -80,7 +80,7 @@ fn invalid_modules_are_named_with_the_reason() {
     let types = file("types.wat", "(module (func (export \"f\") (result i32)))");
     bad_usage(&[&types], &[&types, "type mismatch"]);
     let junk = file("junk.wasm", b"\0asm\x01\0\0\0\xff\xff");
-    bad_usage(&[&junk], &[&junk, "not a WebAssembly module"]);
+    bad_usage(&[&junk], &[&junk, "not a valid WebAssembly module"]);
     let component = file("component.wat", "(component)");
     bad_usage(&[&component], &[&component, "component"]);
 }
@@ -273,27 +273,27 @@ fn guests_that_no_signal_may_stop_are_refused_and_run_with_epochs() {
         (
             "gc.wat",
             "(type $t (struct)) (func (export \"run\") (drop (struct.new $t)))",
-            "no garbage-collected references",
+            "gc",
         ),
         (
             "reference.wat",
             "(func (export \"run\") (result externref) (ref.null extern))",
-            "no garbage-collected references",
+            "gc",
         ),
         (
             "growable.wat",
             "(table 1 funcref) (func (export \"run\"))",
-            "table 0 can",
+            "table 0 can grow",
         ),
         (
             "growable-to.wat",
             "(table 1 1 funcref) (table 2 3 funcref) (func (export \"run\"))",
-            "table 1 can",
+            "table 1 can grow",
         ),
         (
             "passive.wat",
             "(func $run (export \"run\")) (elem func $run)",
-            "element segment 0 is passive",
+            "a passive element segment",
         ),
     ] {
         let guest = file(name, format!("(module {content})"));
@@ -307,7 +307,13 @@ fn guests_that_no_signal_may_stop_are_refused_and_run_with_epochs() {
             &format!("start-{name}"),
             format!("(module {content} (func $start unreachable) (start $start))"),
         );
-        bad_usage(&["--preemption=signal", &start], &[&start, why]);
+        // ... and no file has been written over.
+        let report = file("refused.json", "of another run");
+        bad_usage(
+            &["--preemption=signal", "--json-file", &report, &start],
+            &[&start, why],
+        );
+        assert_eq!(common::read(&report), "of another run");
 
         run(&["--preemption=epoch", "primes.wasm(1000)", &guest]).expect(0);
     }
