@@ -26,8 +26,30 @@ fourth is a C program that prints how far it has got.
 /// What `preempt` reports about the run.
 #[derive(Deserialize)]
 struct Report {
-    interleaving_step_ms: f64,
+    #[serde(flatten)]
+    step: Step,
     threads: Vec<Thread>,
+}
+
+/// The width of a column of `interleaving`.
+#[derive(Deserialize)]
+enum Step {
+    #[serde(rename = "interleaving_step_ms")]
+    Time(f64),
+    #[serde(rename = "interleaving_step_fuel")]
+    Fuel(f64),
+}
+
+impl Step {
+    /// How far `columns` of this width reach.
+    fn times(&self, columns: usize) -> String {
+        match self {
+            Step::Time(ms) => format!("{:.0} ms", columns as f64 * ms),
+            Step::Fuel(units) => {
+                format!("{:.0} million units of fuel", columns as f64 * units / 1e6)
+            }
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -160,9 +182,9 @@ fn seen(report: &Report) -> Result<String> {
     );
     writeln!(
         text,
-        "- The trap hurt no one. {TRAP} trapped about {:.0} ms into the run; after that\n  \
+        "- The trap hurt no one. {TRAP} trapped about {} into the run; after that\n  \
          {} ran on.",
-        after as f64 * report.interleaving_step_ms,
+        report.step.times(after),
         survivors.join(", ")
     )?;
     writeln!(
@@ -190,7 +212,7 @@ mod tests {
 
     fn good() -> Report {
         Report {
-            interleaving_step_ms: 40.0,
+            step: Step::Time(40.0),
             threads: vec![
                 thread(SPIN, "stopped", [0.25, 0.3, 0.5]),
                 thread(FIB, "returned", [0.25, 0.3, 0.0]),

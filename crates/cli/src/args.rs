@@ -59,20 +59,6 @@ pub struct RunArgs {
     )]
     pub time: Option<Duration>,
 
-    /// Show how the guests took turns: each one's share of the CPU time in each STEP of the
-    /// run (10ms if none is given)
-    ///
-    /// The end of a step also ends the slice of the running guest.
-    #[arg(
-        long,
-        value_name = "STEP",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "10ms",
-        value_parser = run_time
-    )]
-    pub interleaving: Option<Duration>,
-
     /// Set an environment variable for one WASI guest, or for all of them
     ///
     /// GUEST is a guest's name or its number, as in the table. May be repeated. Guests do

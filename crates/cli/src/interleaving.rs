@@ -1,256 +1,185 @@
-//! How the guests interleaved: each one's share of the CPU time in each step of the run, as
-//! a row of blocks. A run of many steps is shown twice: the whole run in wider columns, and
-//! the first steps in the original ones.
+//! How the guests interleaved: each one's share of the CPU in each step of the run, from its
+//! trace. A run of many steps is shown twice: the whole run in wider columns, and the first
+//! steps in the original ones.
 
-use crate::names;
-use std::fmt::Write;
+use crate::chart::Chart;
+use preempt_trace::turns::Turns;
+use std::collections::HashMap;
 use std::time::Duration;
+use wasmtime::preempt::Trace;
+use wasmtime::{Slice, ThreadId};
 
-/// At this many columns (an even number), every two of them are merged.
+/// Before there are more columns than this, every two of them are merged.
 const MOST_COLUMNS: usize = 64;
 
 pub struct Interleaving {
-    /// The width of a column.
-    step: Duration,
-    /// The first columns and their width, once columns have been merged.
-    first: Option<(Duration, Vec<Vec<Duration>>)>,
-    /// For each whole column, the CPU time of each thread in it.
-    columns: Vec<Vec<Duration>>,
-    /// The column being filled, and how much of it is filled.
-    column: Vec<Duration>,
-    filled: Duration,
-    /// The CPU time of each thread at the last sample.
-    last: Vec<Duration>,
+    pub whole: Chart,
+    /// The first steps, if the whole run has wider columns.
+    pub first: Option<Chart>,
 }
 
 impl Interleaving {
-    pub fn new(step: Duration, threads: usize) -> Self {
+    /// The turns in `trace`, in steps of `step` ticks. `guests` are the indices of the guests
+    /// whose threads these are; threads that these have spawned belong to the same guest.
+    pub fn of(trace: &Trace, step: u64, mut guests: HashMap<ThreadId, usize>) -> Interleaving {
+        let found = Turns::of(trace);
+        for spawn in &found.spawns {
+            if let Some(guest) = guests.get(&spawn.by).copied() {
+                guests.entry(spawn.thread).or_insert(guest);
+            }
+        }
+        let count = guests.values().max().map_or(0, |last| last + 1);
+        let mut columns = Columns::new(step, count);
+        let run = found.run.unwrap_or_default();
+        let since_start = |at: u64| at.saturating_sub(run.start);
+        for turn in &found.turns {
+            // Unknown only if the trace has lost who spawned it.
+            if let Some(guest) = guests.get(&turn.thread) {
+                columns.add(*guest, since_start(turn.from), since_start(turn.to));
+            }
+        }
+        columns.extend(since_start(run.end));
+        let chart = |step, columns: &[Vec<u64>]| Chart {
+            step: match trace.fuel {
+                true => Slice::Fuel(step),
+                false => Slice::Time(Duration::from_nanos(step)),
+            },
+            guests: (0..count).map(|guest| shares(columns, guest)).collect(),
+        };
         Interleaving {
-            step,
-            first: None,
-            columns: Vec::new(),
-            column: vec![Duration::ZERO; threads],
-            filled: Duration::ZERO,
-            last: vec![Duration::ZERO; threads],
+            whole: chart(columns.step, &columns.columns),
+            first: columns.first.map(|first| chart(step, &first)),
         }
-    }
-
-    /// How long to run until the next sample.
-    pub fn step(&self) -> Duration {
-        self.step.saturating_sub(self.filled)
-    }
-
-    /// Takes the threads' CPU times after `elapsed` more of the run. If that spans several
-    /// columns, who ran when is unknown, so the times are spread evenly.
-    pub fn sample(&mut self, elapsed: Duration, cpu: impl IntoIterator<Item = Duration>) {
-        let mut used: Vec<Duration> = Vec::new();
-        for (last, now) in self.last.iter_mut().zip(cpu) {
-            used.push(now.saturating_sub(*last));
-            *last = now;
-        }
-        let mut left = elapsed;
-        loop {
-            let part = left.min(self.step.saturating_sub(self.filled));
-            for (column, used) in self.column.iter_mut().zip(&mut used) {
-                // The last part takes all that remains, so that nothing is lost.
-                let share = match part == left {
-                    true => *used,
-                    false => used.mul_f64(part.div_duration_f64(left)),
-                };
-                *column += share;
-                *used = used.saturating_sub(share);
-            }
-            left -= part;
-            self.filled += part;
-            if self.filled >= self.step {
-                self.end_column();
-            }
-            if left.is_zero() {
-                break;
-            }
-        }
-    }
-
-    /// Ends the last column, full or not.
-    pub fn finish(&mut self) {
-        if !self.filled.is_zero() {
-            self.end_column();
-        }
-    }
-
-    fn end_column(&mut self) {
-        let empty = vec![Duration::ZERO; self.column.len()];
-        self.columns
-            .push(std::mem::replace(&mut self.column, empty));
-        self.filled = Duration::ZERO;
-        if self.columns.len() == MOST_COLUMNS {
-            self.first
-                .get_or_insert_with(|| (self.step, self.columns.clone()));
-            self.step *= 2;
-            self.columns = self.columns.chunks(2).map(sum).collect();
-        }
-    }
-
-    /// The width of a column, and each thread's share of the CPU time in each column.
-    pub fn whole(&self) -> Shares {
-        shares(self.step, &self.columns)
-    }
-
-    /// The same for the first steps, if the whole run has wider columns.
-    pub fn first(&self) -> Option<Shares> {
-        let (step, columns) = self.first.as_ref()?;
-        Some(shares(*step, columns))
     }
 }
 
-/// Each thread's share of the CPU time in each column.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Shares {
+struct Columns {
     /// The width of a column.
-    pub step: Duration,
-    pub threads: Vec<Vec<f64>>,
+    step: u64,
+    /// For each column, what each guest has used in it.
+    columns: Vec<Vec<u64>>,
+    /// The first columns, once columns have been merged.
+    first: Option<Vec<Vec<u64>>>,
+    guests: usize,
 }
 
-fn shares(step: Duration, columns: &[Vec<Duration>]) -> Shares {
-    let totals: Vec<Duration> = columns.iter().map(|c| c.iter().sum()).collect();
-    let threads = columns.first().map_or(0, Vec::len);
-    let of = |thread: usize| {
-        let columns = columns.iter().zip(&totals);
-        columns
-            .map(|(column, total)| share(column[thread], *total))
-            .collect()
+impl Columns {
+    fn new(step: u64, guests: usize) -> Columns {
+        Columns {
+            step,
+            columns: Vec::new(),
+            first: None,
+            guests,
+        }
+    }
+
+    /// Makes columns up to `end`.
+    fn extend(&mut self, end: u64) {
+        let columns = loop {
+            match usize::try_from(end.div_ceil(self.step)) {
+                Ok(columns @ ..=MOST_COLUMNS) => break columns,
+                _ => self.merge(),
+            }
+        };
+        if columns > self.columns.len() {
+            self.columns.resize(columns, vec![0; self.guests]);
+        }
+    }
+
+    /// The guest was on the CPU. What happened earlier has been added before.
+    fn add(&mut self, guest: usize, mut from: u64, to: u64) {
+        while from < to {
+            self.extend(from + 1);
+            let index = from / self.step;
+            let end = (index + 1).saturating_mul(self.step).min(to);
+            self.columns[index as usize][guest] += end - from;
+            from = end;
+        }
+    }
+
+    fn merge(&mut self) {
+        self.columns.resize(MOST_COLUMNS, vec![0; self.guests]);
+        let merged = self.columns.chunks(2).map(|pair| {
+            let sums = pair[0].iter().zip(&pair[1]);
+            sums.map(|(a, b)| a.saturating_add(*b)).collect()
+        });
+        let merged = merged.collect();
+        let columns = std::mem::replace(&mut self.columns, merged);
+        self.first.get_or_insert(columns);
+        self.step = self.step.saturating_mul(2);
+    }
+}
+
+/// The guest's share in each column; zero where nobody was on the CPU.
+fn shares(columns: &[Vec<u64>], guest: usize) -> Vec<f64> {
+    let share = |column: &Vec<u64>| match column.iter().sum::<u64>() {
+        0 => 0.0,
+        total => column[guest] as f64 / total as f64,
     };
-    Shares {
-        step,
-        threads: (0..threads).map(of).collect(),
-    }
-}
-
-fn sum(columns: &[Vec<Duration>]) -> Vec<Duration> {
-    let mut sums = columns[0].clone();
-    for column in &columns[1..] {
-        for (sum, time) in sums.iter_mut().zip(column) {
-            *sum += *time;
-        }
-    }
-    sums
-}
-
-/// `part` of `total`; zero if `total` is zero.
-pub fn share(part: Duration, total: Duration) -> f64 {
-    match total.is_zero() {
-        true => 0.0,
-        false => part.as_nanos() as f64 / total.as_nanos() as f64,
-    }
-}
-
-/// One row of blocks. Their heights are eighths, and only a zero is blank.
-pub fn blocks(shares: &[f64]) -> String {
-    const BLOCKS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    shares
-        .iter()
-        .map(|share| BLOCKS[((share * 8.0).ceil() as usize).min(8)])
-        .collect()
-}
-
-impl Shares {
-    /// The title `what`, then a labelled row for each thread. Labels are cut to a third of
-    /// `width`.
-    pub fn chart(&self, what: &str, labels: &[String], width: usize) -> String {
-        let mut text = format!(
-            "{what} (a column is {}, its height the share of the CPU time in it)\n",
-            humantime::format_duration(self.step)
-        );
-        for (label, shares) in names::column(labels, width / 3).iter().zip(&self.threads) {
-            writeln!(text, "  {label}  {}", blocks(shares).trim_end())
-                .expect("writing to a string cannot fail");
-        }
-        text
-    }
+    columns.iter().map(share).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use preempt_trace::text;
 
-    fn ms(ms: u64) -> Duration {
-        Duration::from_millis(ms)
+    /// What each guest has used in each column. Thread 1 is the first guest's, 2 the second's.
+    fn of(step: u64, events: &str) -> Interleaving {
+        let count = events.lines().count();
+        let trace = format!("preempt-trace 1\nclock fuel\nlost 0\nevents {count}\n{events}");
+        let guests = [(ThreadId::from_u64(1), 0), (ThreadId::from_u64(2), 1)];
+        Interleaving::of(&text::parse(&trace).unwrap(), step, guests.into())
     }
 
     #[test]
     fn columns_hold_the_shares_of_their_step() {
-        let mut it = Interleaving::new(ms(100), 2);
-        it.sample(ms(100), [ms(75), ms(25)]);
-        it.sample(ms(100), [ms(75), ms(125)]);
-        it.finish();
-        assert_eq!(it.whole().threads, [[0.75, 0.0], [0.25, 1.0]]);
-        assert_eq!(it.first(), None);
+        let it = of(
+            100,
+            "50 0 run-started\n50 1 dispatched 9\n125 1 preempted\n125 2 dispatched 9\n\
+             225 2 preempted\n225 1 dispatched 9\n250 1 preempted\n380 0 run-ended\n",
+        );
+        assert_eq!(it.whole.step, Slice::Fuel(100));
+        let expected = [[0.75, 0.25, 0.0, 0.0], [0.25, 0.75, 0.0, 0.0]];
+        assert_eq!(it.whole.guests, expected);
+        assert_eq!(it.first, None);
     }
 
     #[test]
-    fn short_samples_fill_one_column() {
-        let mut it = Interleaving::new(ms(100), 1);
-        it.sample(ms(60), [ms(60)]);
-        assert_eq!(it.step(), ms(40));
-        it.sample(ms(40), [ms(100)]);
-        it.sample(ms(5), [ms(105)]);
-        it.finish();
-        it.finish();
-        assert_eq!(it.whole().threads, [[1.0, 1.0]]);
+    fn threads_that_a_guest_spawns_are_its_own() {
+        let it = of(
+            10,
+            "0 0 run-started\n0 1 dispatched 9\n0 2 dispatched 9\n2 3 spawned\n\
+             2 3 dispatched 9\n4 4 spawned\n4 1 dispatched 9\n6 4 dispatched 9\n\
+             10 4 returned\n10 0 run-ended\n",
+        );
+        assert_eq!(it.whole.guests, [[0.2], [0.8]]);
     }
 
     #[test]
-    fn samples_longer_than_a_column_are_spread() {
-        let mut it = Interleaving::new(ms(10), 2);
-        it.sample(ms(5), [ms(5), ms(0)]);
-        it.sample(ms(30), [ms(20), ms(15)]);
-        it.finish();
-        let whole = it.whole();
-        assert_eq!(whole.threads[0], [0.75, 0.5, 0.5, 0.5]);
-        assert_eq!(whole.step, ms(10));
-
-        // A run of 2 s has as many columns as steps.
-        let mut it = Interleaving::new(ms(10), 1);
-        for sample in 1..=20 {
-            it.sample(ms(100), [ms(sample * 100)]);
-        }
-        it.finish();
-        let whole = it.whole();
-        assert_eq!(whole.step * whole.threads[0].len() as u32, ms(2000));
-        assert_eq!(it.columns.iter().flatten().sum::<Duration>(), ms(2000));
+    fn long_runs_get_wider_columns_and_keep_the_first_ones() {
+        let turns = (0..1000).map(|n| {
+            let (at, then, thread) = (n * 4, n * 4 + 4, n % 2 + 1);
+            format!("{at} {thread} dispatched 4\n{then} {thread} preempted\n")
+        });
+        let events: String = turns.collect();
+        let it = of(4, &format!("0 0 run-started\n{events}4000 0 run-ended\n"));
+        let first = it.first.unwrap();
+        assert_eq!(first.step, Slice::Fuel(4));
+        let [a, b] = [[1.0, 0.0], [0.0, 1.0]].map(|turns| turns.repeat(MOST_COLUMNS / 2));
+        assert_eq!(first.guests, [a, b]);
+        assert_eq!(it.whole.step, Slice::Fuel(64));
+        assert_eq!(it.whole.guests, [[0.5; 63], [0.5; 63]]);
     }
 
     #[test]
-    fn long_runs_get_wider_columns_and_lose_no_time() {
-        let mut it = Interleaving::new(ms(10), 2);
-        for step in 1..=1000 {
-            it.sample(it.step(), [ms(step * 4), ms(step * 12)]);
-        }
-        it.finish();
-        let (whole, first) = (it.whole(), it.first().unwrap());
-        assert!(whole.threads[0].len() < MOST_COLUMNS);
-        assert!(whole.step > ms(10));
-        assert_eq!((first.step, first.threads[0].len()), (ms(10), MOST_COLUMNS));
-        let total: Duration = it.columns.iter().flatten().sum();
-        assert_eq!(total, ms(16_000));
-        assert!(whole.threads[0].iter().all(|share| *share == 0.25));
-    }
-
-    #[test]
-    fn blocks_show_every_share_above_nothing() {
-        assert_eq!(blocks(&[0.0, 0.01, 0.125, 0.5, 0.99, 1.0]), " ▁▁▄██");
-    }
-
-    #[test]
-    fn idle_columns_are_blank() {
-        assert_eq!(share(ms(0), ms(0)), 0.0);
-        let shares = Shares {
-            step: ms(100),
-            threads: vec![vec![1.0, 0.0], vec![0.0, 1.0]],
-        };
-        let chart = shares.chart("the run", &["1 a".to_string(), "2 bb".to_string()], 80);
-        let (head, rows) = chart.split_once('\n').unwrap();
-        assert!(head.starts_with("the run (a column is 100ms"), "{head}");
-        assert_eq!(rows, "  1 a   █\n  2 bb   █\n");
+    fn no_step_is_too_short_for_a_run() {
+        let end = u64::MAX;
+        let it = of(
+            1,
+            &format!("0 0 run-started\n0 1 dispatched 9\n{end} 1 returned\n{end} 0 run-ended\n"),
+        );
+        assert_eq!(it.whole.guests[0], [1.0; MOST_COLUMNS]);
+        assert_eq!(it.whole.guests[1], [0.0; MOST_COLUMNS]);
     }
 }

@@ -1,6 +1,7 @@
 //! The `preempt` command: runs guests side by side in one Store.
 
 mod args;
+mod chart;
 mod console;
 mod end;
 mod files;

@@ -4,8 +4,7 @@
 use crate::memory;
 use crate::mode::{Mode, units};
 use crate::settings::{self, Setting};
-use crate::times;
-use crate::values::milliseconds;
+use crate::times::{self, milliseconds};
 use clap::Args;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 use std::fmt;

@@ -3,8 +3,8 @@
 //! All lines are the message of a single progress bar, so that they are drawn together.
 //! With many bars, indicatif would skip some to draw less often.
 
-use crate::interleaving::share;
 use crate::names;
+use crate::times::share;
 use console::{Term, truncate_str};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::time::Duration;

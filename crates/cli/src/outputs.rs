@@ -2,6 +2,7 @@
 
 use crate::args::RunArgs;
 use crate::files::Identity;
+use crate::mode::{Amount, Mode, ticks};
 use crate::names;
 use crate::run::Ran;
 use clap::Args;
@@ -28,6 +29,13 @@ pub struct OutputArgs {
     #[arg(long)]
     pub json: bool,
 
+    /// Show how the guests took turns: each one's share of the CPU in each STEP of the run
+    ///
+    /// STEP is a duration or a number of units of fuel, as for --slice. The default is 10ms,
+    /// or 10000000 units.
+    #[arg(long, value_name = "STEP", num_args = 0..=1, require_equals = true)]
+    pub interleaving: Option<Option<String>>,
+
     /// Also write the JSON object to FILE
     #[arg(long, value_name = "FILE")]
     pub json_file: Option<PathBuf>,
@@ -44,8 +52,8 @@ pub struct OutputArgs {
     #[arg(long, value_name = "FILE")]
     pub timeline: Option<PathBuf>,
 
-    /// How many events --trace and --timeline keep before dropping the oldest. The default
-    /// is 1000000
+    /// How many events --trace, --timeline and --interleaving keep before dropping the
+    /// oldest. The default is 1000000
     #[arg(long, value_name = "N", value_parser = event_count)]
     pub trace_events: Option<usize>,
 
@@ -93,14 +101,33 @@ impl OutputArgs {
     ///
     /// If room was asked for, but no trace.
     pub fn trace_events(&self) -> Result<Option<usize>> {
-        let wanted = !self.trace.is_empty() || self.timeline.is_some();
+        let shown = self.timeline.is_some() || self.interleaving.is_some();
+        let wanted = !self.trace.is_empty() || shown;
         match (wanted, self.trace_events) {
             (false, None) => Ok(None),
             (false, Some(count)) => bail!(
-                "--trace-events {count} needs a trace: give --trace FILE or --timeline FILE as well"
+                "--trace-events {count} needs a trace: give --trace FILE, --timeline FILE or \
+                 --interleaving as well"
             ),
             (true, count) => Ok(Some(count.unwrap_or(DEFAULT_EVENTS))),
         }
+    }
+}
+
+const INTERLEAVING: Amount = Amount {
+    option: "--interleaving",
+    what: "a step",
+    zero: "would never end",
+};
+
+impl OutputArgs {
+    /// The step of `--interleaving`, in ticks.
+    pub fn step(&self, mode: Mode) -> Result<Option<u64>> {
+        let step = self.interleaving.as_ref().map(|step| match step {
+            Some(step) => mode.parse_ticks(&INTERLEAVING, step, step),
+            None => Ok(ticks(mode.default_slice())),
+        });
+        step.transpose()
     }
 }
 

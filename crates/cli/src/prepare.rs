@@ -34,6 +34,7 @@ pub struct Setup<'a> {
     slice: Slice,
     limits: Vec<GuestLimits>,
     trace_events: Option<usize>,
+    step: Option<u64>,
     count_fuel: bool,
     /// The seeds with which `--search` runs the guests.
     pub seeds: Option<RangeInclusive<u64>>,
@@ -48,6 +49,7 @@ pub struct Prepared<'a> {
     slice: Slice,
     policy: Policy,
     limits: Vec<GuestLimits>,
+    step: Option<u64>,
     pub console: Console,
     interrupt: Interrupt,
 }
@@ -77,6 +79,7 @@ pub fn set_up(args: &RunArgs) -> Result<Setup<'_>> {
     let seeds = args.schedule.seeds(args.preemption)?;
     let limits = args.limits.of(&args.guests)?;
     let trace_events = args.outputs.trace_events()?;
+    let step = args.outputs.step(args.preemption)?;
     let count_fuel = args.limits.need_fuel(args.preemption);
     if count_fuel {
         config.consume_fuel(true);
@@ -106,6 +109,7 @@ pub fn set_up(args: &RunArgs) -> Result<Setup<'_>> {
         slice,
         limits,
         trace_events,
+        step,
         count_fuel,
         seeds,
         interrupt: Interrupt::default(),
@@ -188,6 +192,7 @@ impl<'a> Setup<'a> {
             slice: self.slice,
             policy,
             limits: limits.clone(),
+            step: self.step,
             console,
             interrupt: self.interrupt.clone(),
         })
@@ -297,6 +302,7 @@ impl<'a> Prepared<'a> {
             store: self.store,
             guests,
             slice: self.slice,
+            step: self.step,
             policy: policy.to_string(),
             seed,
             ask,

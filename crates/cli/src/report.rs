@@ -6,7 +6,7 @@ use crate::names;
 use crate::outcome::Outcome;
 use crate::policy::Replayed;
 use crate::table::table;
-use crate::values::milliseconds as in_milliseconds;
+use crate::times::milliseconds as in_milliseconds;
 use console::Term;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -47,14 +47,9 @@ pub struct Report {
     pub cpu_time: Duration,
     pub slices: u64,
     pub preemptions: u64,
-    /// The width of a column of the threads' `interleaving`.
-    #[serde(
-        rename = "interleaving_step_ms",
-        serialize_with = "optional_milliseconds",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub interleaving_step: Option<Duration>,
-    #[serde(skip)]
+    /// The width of a column of the threads' `interleaving`: `interleaving_step_ms` or
+    /// `interleaving_step_fuel`.
+    #[serde(flatten, serialize_with = "step")]
     pub interleaving: Option<Interleaving>,
     pub threads: Vec<Thread>,
 }
@@ -232,11 +227,11 @@ impl Report {
         let label = |thread: &Thread| format!("{} {}", thread.thread, names::name(&thread.guest));
         let labels: Vec<String> = self.threads.iter().map(label).collect();
         let width = width.map_or(usize::MAX, usize::from);
-        if let Some(first) = interleaving.first() {
-            write!(text, "\n{}", first.chart("the first steps", &labels, width))?;
+        if let Some(first) = &interleaving.first {
+            write!(text, "\n{}", first.text("the first steps", &labels, width))?;
         }
-        let whole = interleaving.whole();
-        write!(text, "\n{}", whole.chart("the whole run", &labels, width))
+        let whole = &interleaving.whole;
+        write!(text, "\n{}", whole.text("the whole run", &labels, width))
     }
 
     /// What `--search` found.
@@ -325,10 +320,26 @@ impl Thread {
 }
 
 fn slice<S: Serializer>(slice: &Slice, serializer: S) -> Result<S::Ok, S::Error> {
-    let mut fields = serializer.serialize_map(Some(1))?;
+    in_own_unit("slice", Some(*slice), serializer)
+}
+
+fn step<S: Serializer>(of: &Option<Interleaving>, serializer: S) -> Result<S::Ok, S::Error> {
+    let step = of.as_ref().map(|interleaving| interleaving.whole.step);
+    in_own_unit("interleaving_step", step, serializer)
+}
+
+/// A field whose name ends with its unit.
+fn in_own_unit<S: Serializer>(
+    name: &str,
+    slice: Option<Slice>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut fields = serializer.serialize_map(None)?;
     match slice {
-        Slice::Time(time) => fields.serialize_entry("slice_ms", &in_milliseconds(*time))?,
-        Slice::Fuel(fuel) => fields.serialize_entry("slice_fuel", fuel)?,
+        Some(Slice::Time(time)) => {
+            fields.serialize_entry(&format!("{name}_ms"), &in_milliseconds(time))?;
+        }
+        Some(Slice::Fuel(fuel)) => fields.serialize_entry(&format!("{name}_fuel"), &fuel)?,
         _ => {}
     }
     fields.end()
@@ -336,13 +347,6 @@ fn slice<S: Serializer>(slice: &Slice, serializer: S) -> Result<S::Ok, S::Error>
 
 fn milliseconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(in_milliseconds(*time))
-}
-
-fn optional_milliseconds<S: Serializer>(
-    time: &Option<Duration>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    milliseconds(&time.unwrap_or_default(), serializer)
 }
 
 #[cfg(test)]
@@ -386,7 +390,6 @@ mod tests {
             cpu_time: Duration::from_millis(6),
             slices: 16,
             preemptions: 12,
-            interleaving_step: None,
             interleaving: None,
             threads: threads.map(|(o, id)| thread(id, o)).collect(),
         }

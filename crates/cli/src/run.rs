@@ -1,8 +1,8 @@
-//! The run itself, in steps if somebody needs to look at it in between, and its outcome.
+//! The run itself, and its outcome.
 
 use crate::args::RunArgs;
 use crate::console::{Console, Target};
-use crate::interleaving::{Interleaving, share};
+use crate::interleaving::Interleaving;
 use crate::interrupt::Interrupt;
 use crate::live::{Live, Row};
 use crate::mode::{self, Mode};
@@ -10,6 +10,7 @@ use crate::outcome::Outcome;
 use crate::policy::{Ask, Made};
 use crate::report::{Report, Thread, Traced};
 use crate::started::Started;
+use crate::times::share;
 use crate::wasi::Host;
 use preempt_policies::Schedule;
 use std::time::{Duration, Instant};
@@ -38,6 +39,8 @@ pub struct Run<'a> {
     pub store: Store<Host>,
     pub guests: Vec<Started>,
     pub slice: Slice,
+    /// The step of `--interleaving`, in ticks.
+    pub step: Option<u64>,
     pub policy: String,
     pub seed: Option<u64>,
     pub ask: Ask,
@@ -60,6 +63,14 @@ impl Run<'_> {
             trace.names.sort_unstable_by_key(|(id, _)| *id);
             trace.names.dedup_by_key(|(id, _)| *id);
         }
+        let interleaving = self.step.zip(trace.as_ref()).map(|(step, trace)| {
+            let guests = self.guests.iter().enumerate();
+            let threads = guests.flat_map(|(index, guest)| {
+                let threads = guest.threads().into_iter();
+                threads.map(move |(id, _)| (id, index))
+            });
+            Interleaving::of(trace, step, threads.collect())
+        });
         let Made { schedule, replayed } = (self.ask)(&mut self.store);
         let (mode, policy) = (self.args.preemption, &self.policy);
         let slice = mode::show(self.slice);
@@ -69,7 +80,7 @@ impl Run<'_> {
             report: totals.map(|totals| Report {
                 replayed,
                 traced: trace.as_ref().map(Traced::of),
-                ..self.report(totals)
+                ..self.report(totals, interleaving)
             }),
             trace,
             schedule,
@@ -83,22 +94,13 @@ impl Run<'_> {
         if let Some(live) = &live {
             self.console.attach(live.view());
         }
-        let step = self.args.interleaving;
-        let mut interleaving = step.map(|step| Interleaving::new(step, names.len()));
-        let ran = self.run_in_steps(live.as_ref(), interleaving.as_mut());
+        let ran = self.run_in_steps(live.as_ref());
         self.console.finish();
-        Ok(Totals {
-            interleaving,
-            ..ran?
-        })
+        ran
     }
 
-    /// Runs all threads, in steps if somebody needs to look at them in between.
-    fn run_in_steps(
-        &mut self,
-        live: Option<&Live>,
-        mut interleaving: Option<&mut Interleaving>,
-    ) -> Result<Totals> {
+    /// Runs all threads, in steps if somebody watches.
+    fn run_in_steps(&mut self, live: Option<&Live>) -> Result<Totals> {
         let mut totals = Totals::default();
         let started = Instant::now();
         let left = || match self.args.time {
@@ -115,18 +117,10 @@ impl Run<'_> {
             if live.is_some() {
                 step = step.min(redraw);
             }
-            if let Some(interleaving) = &interleaving {
-                step = step.min(interleaving.step());
-            }
             let summary = self.store.run_wasm_threads_for(step)?;
             totals.add(&summary);
             for guest in &mut self.guests {
                 guest.update(&mut self.store);
-            }
-
-            if let Some(interleaving) = &mut interleaving {
-                let cpu_times = self.guests.iter().map(|guest| guest.stats.cpu_time);
-                interleaving.sample(summary.elapsed, cpu_times);
             }
             if let Some(live) = live {
                 let rows: Vec<Row> = self.guests.iter().map(Started::row).collect();
@@ -137,18 +131,13 @@ impl Run<'_> {
             }
         }
         totals.elapsed = started.elapsed();
-        if let Some(interleaving) = interleaving {
-            interleaving.finish();
-        }
         Ok(totals)
     }
 
-    fn report(self, totals: Totals) -> Report {
-        let interleaving = totals.interleaving;
+    fn report(self, totals: Totals, interleaving: Option<Interleaving>) -> Report {
         let cpu_time = self.guests.iter().map(|guest| guest.stats.cpu_time).sum();
-        let shares = interleaving.as_ref().map(Interleaving::whole);
-        let interleaving_step = shares.as_ref().map(|shares| shares.step);
-        let mut columns = shares.map(|shares| shares.threads.into_iter());
+        let rows = interleaving.as_ref().map(|it| &it.whole.guests);
+        let mut rows = rows.map(|rows| rows.iter());
         let counts_fuel = !self.args.limits.fuel_limit.is_empty();
         let counts_fuel = counts_fuel || self.args.preemption == Mode::Fuel;
         let threads: Vec<Thread> = self
@@ -170,7 +159,7 @@ impl Run<'_> {
                 preemptions: guest.stats.preemptions,
                 share: share(guest.stats.cpu_time, cpu_time),
                 fuel: counts_fuel.then_some(guest.stats.fuel_consumed),
-                interleaving: columns.as_mut().and_then(Iterator::next),
+                interleaving: rows.as_mut().and_then(Iterator::next).cloned(),
             })
             .collect();
         let stopped = |thread: &Thread| matches!(thread.outcome, Outcome::Stopped);
@@ -192,7 +181,6 @@ impl Run<'_> {
             replayed: None,
             traced: None,
             searched: None,
-            interleaving_step,
             interleaving,
             threads,
         }
@@ -207,7 +195,6 @@ struct Totals {
     /// The last step ended because nothing could wake anybody.
     deadlock: bool,
     elapsed: Duration,
-    interleaving: Option<Interleaving>,
 }
 
 impl Totals {

@@ -1,4 +1,4 @@
-//! Durations on the command line.
+//! Durations: on the command line, and in figures.
 
 use std::time::Duration;
 use wasmtime::{Result, format_err};
@@ -32,6 +32,19 @@ pub fn parse_or_say(text: &str, zero: &str, example: &str) -> Result<Duration> {
     })
 }
 
+/// A duration in the JSON object's unit.
+pub fn milliseconds(time: Duration) -> f64 {
+    time.as_nanos() as f64 / 1e6
+}
+
+/// `part` of `total`; zero if `total` is zero.
+pub fn share(part: Duration, total: Duration) -> f64 {
+    match total.is_zero() {
+        true => 0.0,
+        false => part.as_nanos() as f64 / total.as_nanos() as f64,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,6 +56,13 @@ mod tests {
         for text in ["", "2", "soon", "-1s", "ms"] {
             assert!(matches!(parse(text), Err(Wrong::NoTime(_))), "{text}");
         }
+    }
+
+    #[test]
+    fn share_of_nothing_is_zero() {
+        assert_eq!(share(Duration::ZERO, Duration::ZERO), 0.0);
+        let ms = Duration::from_millis;
+        assert_eq!(share(ms(1), ms(4)), 0.25);
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use crate::guest;
 use std::fmt::{Display, Write};
 use std::ops::RangeInclusive;
-use std::time::Duration;
 use wasmtime::{FuncType, Result, Val, ValType, bail, format_err};
 
 /// Parses `text` as a value of type `ty`.
@@ -128,11 +127,6 @@ pub fn list(values: &[Val], most: usize) -> String {
         0 => shown,
         more => format!("{shown}, … and {more} more"),
     }
-}
-
-/// A duration in the JSON object's unit.
-pub fn milliseconds(time: Duration) -> f64 {
-    time.as_nanos() as f64 / 1e6
 }
 
 /// A result as JSON: a number if JSON can hold it, else a string.

@@ -88,22 +88,6 @@ fn round_robin_gives_each_its_turn() {
 }
 
 #[test]
-fn run_in_steps_keeps_the_order() {
-    for mode in each_mode() {
-        let path = out(&format!("steps-{}.txt", mode.name));
-        let trace = format!("--trace={path}");
-        let options = ["--for=500ms", "--interleaving=15ms", &trace];
-        mode.run(&[&options[..], &["spin.wat"; 3]].concat())
-            .expect(1);
-        let trace = read_trace(&path);
-        let runs = trace.events.iter().filter(|e| e.what == Traced::RunStarted);
-        assert!(runs.count() > 1);
-        let checker = Checker::new().tolerance(mode.tolerance());
-        check(checker.order(Order::RoundRobin), &trace);
-    }
-}
-
-#[test]
 fn recorded_round_robin_is_the_same_round_robin() {
     let (_, plain) = three("plain", &[]);
     let record = format!("--record={}", out("round-robin.schedule"));

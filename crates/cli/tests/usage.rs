@@ -233,7 +233,7 @@ fn times_must_be_above_zero_and_have_a_unit() {
     bad_usage(&["spin.wat", "--for", "2"], &["--for", "'2'", "such as 2s"]);
     bad_usage(
         &["spin.wat", "--interleaving=0ms"],
-        &["--interleaving", "above zero"],
+        &["--interleaving 0ms", "above zero"],
     );
     bad_usage(&["--slice", "-1", "spin.wat"], &["--slice -1 is not"]);
     for option in ["--for", "--timeout", "--cpu-limit"] {

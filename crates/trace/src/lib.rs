@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`check`] | a proof that the schedule kept its promises, or a list of every violation |
 //! | [`stats`] | CPU and waiting time, latencies, fairness |
+//! | [`turns`] | who was on the CPU when, and who spawned whom |
 //! | [`timeline`] | an SVG picture of who ran when |
 //! | [`perfetto`] | JSON for the Perfetto UI and `chrome://tracing` |
 //! | [`text`] | lines of text to store, and to compare byte for byte |
@@ -61,3 +62,4 @@ pub mod stats;
 pub mod text;
 mod ticks;
 pub mod timeline;
+pub mod turns;

@@ -102,6 +102,11 @@ impl Spans {
         self.now
     }
 
+    /// The thread on the CPU now.
+    pub fn running(&self) -> Option<ThreadId> {
+        self.running
+    }
+
     /// How many threads are ready now.
     pub fn ready(&self) -> usize {
         self.ready

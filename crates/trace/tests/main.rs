@@ -13,4 +13,5 @@ mod perfetto;
 mod statistics;
 mod text;
 mod timeline;
+mod turns;
 mod valid_schedules;
