@@ -1,10 +1,11 @@
 //! The command line.
 
 use crate::limits::LimitArgs;
-use crate::mode::Mode;
+use crate::mode::SliceArgs;
 use crate::outputs::OutputArgs;
 use crate::schedule::ScheduleArgs;
 use crate::times;
+use crate::wasi::WasiArgs;
 use clap::{Args, Parser, Subcommand};
 use std::time::Duration;
 use wasmtime::Result;
@@ -29,19 +30,8 @@ pub enum Command {
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = AFTER_HELP)]
 pub struct RunArgs {
-    /// What ends a slice: a timer (signal, epoch), or a count of executed instructions
-    /// (fuel)
-    ///
-    /// The default is signal where it works, and epoch elsewhere.
-    #[arg(long, value_enum, default_value_t = Mode::for_this_host())]
-    pub preemption: Mode,
-
-    /// How long a guest may run before another one's turn: a duration such as 10ms (signal:
-    /// at least 50us; epoch), or a number of units of fuel such as 100000 (fuel)
-    ///
-    /// The default is 10ms, or 10000000 units.
-    #[arg(long, value_name = "10ms|100000", allow_hyphen_values = true)]
-    pub slice: Option<String>,
+    #[command(flatten)]
+    pub slice: SliceArgs,
 
     /// Stop the guests that have not finished after this time
     ///
@@ -59,21 +49,10 @@ pub struct RunArgs {
     )]
     pub time: Option<Duration>,
 
-    /// Set an environment variable for one WASI guest, or for all of them
-    ///
-    /// GUEST is a guest's name or its number, as in the table. May be repeated. Guests do
-    /// not see the environment of this process.
-    #[arg(long, value_name = "[GUEST=]KEY=VALUE")]
-    pub env: Vec<String>,
+    #[command(flatten)]
+    pub wasi: WasiArgs,
 
-    /// Give one WASI guest, or each of them, this file as its standard input
-    ///
-    /// GUEST is a guest's name or its number, as in the table. May be repeated. Guests
-    /// without a file share the standard input of this process.
-    #[arg(long, value_name = "[GUEST=]FILE")]
-    pub stdin: Vec<String>,
-
-    // Before the flattened options: a heading applies to everything after it.
+    // Before the options with a heading, which applies to everything after it.
     /// FILE[:EXPORT][(ARG,...)], for example 'fib.wat:fib(30)'
     #[arg(value_name = "GUEST", required = true)]
     pub guests: Vec<String>,

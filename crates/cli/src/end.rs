@@ -1,7 +1,6 @@
 //! The end of the command: writes the files first, whether or not anybody reads the output,
 //! and then prints what is left.
 
-use crate::args::RunArgs;
 use crate::console::Target;
 use crate::interrupt::Interrupt;
 use crate::outputs::Outputs;
@@ -18,7 +17,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// How long to try to print a note about that: nobody may read that either.
 const NOTE: Duration = Duration::from_millis(200);
 
-/// Reports a run. Returns whether all guests returned.
+/// Reports a run, in JSON if `json`. Returns whether all guests returned.
 ///
 /// Like any command, this waits for the readers of its output as long as they like, except
 /// after the end of `--for` or a Ctrl-C.
@@ -26,10 +25,10 @@ const NOTE: Duration = Duration::from_millis(200);
 /// # Errors
 ///
 /// The run's error, or one because not everything could be written.
-pub fn end(args: &RunArgs, ran: Ran, outputs: Outputs, interrupt: &Interrupt) -> Result<bool> {
+pub fn end(json: bool, ran: Ran, outputs: Outputs, interrupt: &Interrupt) -> Result<bool> {
     let written = outputs.write(&ran);
     let shown = match &ran.report {
-        Ok(report) => report.shown(args.outputs.json),
+        Ok(report) => report.shown(json),
         Err(_) => Ok(String::new()),
     };
     if let Ok(text) = &shown {

@@ -4,8 +4,10 @@ mod args;
 mod chart;
 mod console;
 mod end;
+mod exports;
 mod files;
 mod guest;
+mod imports;
 mod interleaving;
 mod interrupt;
 mod limits;
@@ -16,6 +18,7 @@ mod mode;
 mod names;
 mod outcome;
 mod outputs;
+mod picks;
 mod policy;
 mod prepare;
 mod refused;
@@ -24,9 +27,11 @@ mod run;
 mod schedule;
 mod search;
 mod settings;
+mod setup;
 mod shared;
 mod started;
 mod table;
+mod thread;
 mod times;
 mod values;
 mod wasi;
@@ -35,6 +40,8 @@ use args::{Cli, Command, RunArgs};
 use clap::Parser;
 use clap::error::ErrorKind;
 use outputs::Outputs;
+use prepare::Prepared;
+use setup::Setup;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -84,13 +91,13 @@ fn usage(error: &clap::Error) -> ExitCode {
 
 /// Returns whether all guests returned.
 fn run(args: &RunArgs) -> wasmtime::Result<bool> {
-    let setup = prepare::set_up(args)?;
+    let setup = Setup::of(args)?;
     if let Some(seeds) = setup.seeds.clone() {
-        return search::run(args, &setup, seeds);
+        return search::run(&setup, seeds);
     }
-    let prepared = setup.prepare(args.schedule.seed)?;
+    let prepared = Prepared::of(&setup, args.schedule.seed)?;
     // Before any guest has run for nothing.
-    let outputs = Outputs::create(args, &setup.inputs())?;
+    let outputs = Outputs::create(&args.outputs, &setup.inputs())?;
     let ran = prepared.start()?.run();
-    end::end(args, ran, outputs, &setup.interrupt)
+    end::end(args.outputs.json, ran, outputs, &setup.interrupt)
 }

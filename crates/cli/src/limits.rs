@@ -2,7 +2,7 @@
 //! exceeded.
 
 use crate::memory;
-use crate::mode::{Mode, units};
+use crate::mode::units;
 use crate::settings::{self, Setting};
 use crate::times::{self, milliseconds};
 use clap::Args;
@@ -47,11 +47,6 @@ pub struct LimitArgs {
 }
 
 impl LimitArgs {
-    /// Whether compiled code must count fuel even though slices are not fuel.
-    pub fn need_fuel(&self, mode: Mode) -> bool {
-        mode != Mode::Fuel && !self.fuel_limit.is_empty()
-    }
-
     /// The limits of each guest.
     pub fn of(&self, guests: &[String]) -> Result<Vec<GuestLimits>> {
         let cpu = settings::for_each("--cpu-limit", &self.cpu_limit, guests)?;

@@ -1,10 +1,37 @@
-//! `--preemption`, and the slices it accepts.
+//! `--preemption` and `--slice`.
 
 use crate::times::{self, Wrong};
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use std::fmt;
 use std::time::Duration;
 use wasmtime::{Preemption, Result, Slice, bail};
+
+#[derive(Args, Clone, Debug)]
+pub struct SliceArgs {
+    /// What ends a slice: a timer (signal, epoch), or a count of executed instructions
+    /// (fuel)
+    ///
+    /// The default is signal where it works, and epoch elsewhere.
+    #[arg(long, value_enum, default_value_t = Mode::for_this_host())]
+    pub preemption: Mode,
+
+    /// How long a guest may run before another one's turn: a duration such as 10ms (signal:
+    /// at least 50us; epoch), or a number of units of fuel such as 100000 (fuel)
+    ///
+    /// The default is 10ms, or 10000000 units.
+    #[arg(long, value_name = "10ms|100000", allow_hyphen_values = true)]
+    pub slice: Option<String>,
+}
+
+impl SliceArgs {
+    /// The slice of each guest.
+    pub fn slice(&self) -> Result<Slice> {
+        match &self.slice {
+            Some(text) => self.preemption.parse_slice(text),
+            None => Ok(self.preemption.default_slice()),
+        }
+    }
+}
 
 /// What ends a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -1,17 +1,16 @@
 //! Which guest comes next: the policies of `preempt_policies`, and their results.
 
-use crate::args::RunArgs;
 use crate::files;
 use crate::memory::Noted;
-use crate::mode::ticks;
+use crate::mode::{Mode, ticks};
 use crate::names;
-use crate::schedule::Name;
+use crate::picks::{Made, Replayed};
+use crate::schedule::{Name, ScheduleArgs};
 use crate::wasi::Host;
 use preempt_policies::{
-    Divergence, EarliestDeadlineFirst, Pct, Priority, Random, Recorder, Replay, RoundRobin,
-    Schedule, WeightedFair,
+    EarliestDeadlineFirst, Pct, Priority, Random, Recorder, Replay, RoundRobin, Schedule,
+    WeightedFair,
 };
-use serde::{Serialize, Serializer};
 use std::any::Any;
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
@@ -35,11 +34,18 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// The policy for `guests`. `seed` replaces `--seed`.
+    ///
     /// # Errors
     ///
     /// If the options make no sense, or the schedule to replay cannot be read.
-    pub fn of(args: &RunArgs, slice: Slice, seed: Option<u64>) -> Result<Policy> {
-        let given = &args.schedule;
+    pub fn of(
+        given: &ScheduleArgs,
+        guests: &[String],
+        mode: Mode,
+        slice: Slice,
+        seed: Option<u64>,
+    ) -> Result<Policy> {
         let name = given.name()?;
         given.check(name)?;
         let replay = given.replay.as_deref().map(read_schedule).transpose()?;
@@ -49,10 +55,10 @@ impl Policy {
                 Name::Random | Name::Pct => Some(seed.unwrap_or_else(any_seed)),
                 _ => None,
             },
-            guests: given.options(args)?,
+            guests: given.options(guests, mode)?,
             slice: ticks(slice),
-            threads: args.guests.len() as u64,
-            patience: given.patience(args.preemption)?,
+            threads: guests.len() as u64,
+            patience: given.patience(mode)?,
             steps: given.steps.unwrap_or(1000),
             depth: given.depth.unwrap_or(3),
             replay: replay.unwrap_or_default(),
@@ -94,33 +100,6 @@ fn read_schedule(path: &Path) -> Result<Schedule> {
     let text = files::read(path).context("--replay")?;
     let text = String::from_utf8(text).with_context(not_recorded)?;
     text.parse::<Schedule>().with_context(not_recorded)
-}
-
-/// The results of a policy.
-#[derive(Default)]
-pub struct Made {
-    pub schedule: Option<Schedule>,
-    pub replayed: Option<Replayed>,
-}
-
-/// How far the guests followed the schedule.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Replayed {
-    /// Where they left it, and why.
-    #[serde(serialize_with = "divergence")]
-    pub divergence: Option<Divergence>,
-    /// How many picks are left.
-    #[serde(rename = "picks_left")]
-    pub left: u64,
-}
-
-fn divergence<S: Serializer>(
-    divergence: &Option<Divergence>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    divergence
-        .map(|divergence| divergence.to_string())
-        .serialize(serializer)
 }
 
 /// Asks the policy of a Store for its results.

@@ -1,15 +1,16 @@
 //! The run itself, and its outcome.
 
-use crate::args::RunArgs;
 use crate::console::{Console, Target};
 use crate::interleaving::Interleaving;
 use crate::interrupt::Interrupt;
 use crate::live::{Live, Row};
 use crate::mode::{self, Mode};
 use crate::outcome::Outcome;
-use crate::policy::{Ask, Made};
-use crate::report::{Report, Thread, Traced};
+use crate::picks::Made;
+use crate::policy::Ask;
+use crate::report::{Report, Traced};
 use crate::started::Started;
+use crate::thread::Thread;
 use crate::times::share;
 use crate::wasi::Host;
 use preempt_policies::Schedule;
@@ -33,14 +34,33 @@ pub struct Ran {
     pub console: Console,
 }
 
-/// Guests that have been started.
-pub struct Run<'a> {
-    pub args: &'a RunArgs,
-    pub store: Store<Host>,
-    pub guests: Vec<Started>,
+/// How to run the guests.
+#[derive(Clone, Copy)]
+pub struct Plan {
+    pub mode: Mode,
     pub slice: Slice,
+    /// The time of `--for`.
+    pub time: Option<Duration>,
     /// The step of `--interleaving`, in ticks.
     pub step: Option<u64>,
+    /// Whether compiled code counts fuel.
+    pub counts_fuel: bool,
+    /// Whether to show a live view, if there is a terminal.
+    pub may_be_watched: bool,
+}
+
+impl Plan {
+    /// Whether compiled code counts fuel although slices are not fuel.
+    pub fn counts_fuel_for_limits(&self) -> bool {
+        self.counts_fuel && self.mode != Mode::Fuel
+    }
+}
+
+/// Guests that have been started.
+pub struct Run {
+    pub store: Store<Host>,
+    pub guests: Vec<Started>,
+    pub plan: Plan,
     pub policy: String,
     pub seed: Option<u64>,
     pub ask: Ask,
@@ -48,7 +68,7 @@ pub struct Run<'a> {
     pub interrupt: Interrupt,
 }
 
-impl Run<'_> {
+impl Run {
     /// Runs the guests until all have finished, the time is up, there is a Ctrl-C, or they
     /// wait for each other.
     pub fn run(mut self) -> Ran {
@@ -63,7 +83,7 @@ impl Run<'_> {
             trace.names.sort_unstable_by_key(|(id, _)| *id);
             trace.names.dedup_by_key(|(id, _)| *id);
         }
-        let interleaving = self.step.zip(trace.as_ref()).map(|(step, trace)| {
+        let interleaving = self.plan.step.zip(trace.as_ref()).map(|(step, trace)| {
             let guests = self.guests.iter().enumerate();
             let threads = guests.flat_map(|(index, guest)| {
                 let threads = guest.threads().into_iter();
@@ -72,8 +92,8 @@ impl Run<'_> {
             Interleaving::of(trace, step, threads.collect())
         });
         let Made { schedule, replayed } = (self.ask)(&mut self.store);
-        let (mode, policy) = (self.args.preemption, &self.policy);
-        let slice = mode::show(self.slice);
+        let (mode, policy) = (self.plan.mode, &self.policy);
+        let slice = mode::show(self.plan.slice);
         Ran {
             console: self.console.clone(),
             title: format!("{mode} preemption, slices of {slice}, policy {policy}"),
@@ -89,8 +109,8 @@ impl Run<'_> {
 
     fn run_in_view(&mut self) -> Result<Totals> {
         let names: Vec<String> = self.guests.iter().map(Started::name).collect();
-        let is_watched = !self.args.outputs.json && self.args.schedule.search.is_none();
-        let live = (is_watched && Target::Stdout.is_terminal()).then(|| Live::new(&names));
+        let is_watched = self.plan.may_be_watched && Target::Stdout.is_terminal();
+        let live = is_watched.then(|| Live::new(&names));
         if let Some(live) = &live {
             self.console.attach(live.view());
         }
@@ -103,12 +123,12 @@ impl Run<'_> {
     fn run_in_steps(&mut self, live: Option<&Live>) -> Result<Totals> {
         let mut totals = Totals::default();
         let started = Instant::now();
-        let left = || match self.args.time {
+        let left = || match self.plan.time {
             Some(time) => time.saturating_sub(started.elapsed()),
             None => Duration::MAX,
         };
         // The end of a step ends a slice, so a step is at least a slice long.
-        let redraw = REDRAW.max(match self.slice {
+        let redraw = REDRAW.max(match self.plan.slice {
             Slice::Time(slice) => slice,
             _ => Duration::ZERO,
         });
@@ -138,8 +158,6 @@ impl Run<'_> {
         let cpu_time = self.guests.iter().map(|guest| guest.stats.cpu_time).sum();
         let rows = interleaving.as_ref().map(|it| &it.whole.guests);
         let mut rows = rows.map(|rows| rows.iter());
-        let counts_fuel = !self.args.limits.fuel_limit.is_empty();
-        let counts_fuel = counts_fuel || self.args.preemption == Mode::Fuel;
         let threads: Vec<Thread> = self
             .guests
             .into_iter()
@@ -158,14 +176,14 @@ impl Run<'_> {
                 slices: guest.stats.dispatches,
                 preemptions: guest.stats.preemptions,
                 share: share(guest.stats.cpu_time, cpu_time),
-                fuel: counts_fuel.then_some(guest.stats.fuel_consumed),
+                fuel: self.plan.counts_fuel.then_some(guest.stats.fuel_consumed),
                 interleaving: rows.as_mut().and_then(Iterator::next).cloned(),
             })
             .collect();
         let stopped = |thread: &Thread| matches!(thread.outcome, Outcome::Stopped);
         Report {
-            preemption: self.args.preemption.to_string(),
-            slice: self.slice,
+            preemption: self.plan.mode.to_string(),
+            slice: self.plan.slice,
             end: match threads.iter().any(stopped) {
                 true if self.interrupt.happened() => "interrupted",
                 true if totals.deadlock => "deadlock",

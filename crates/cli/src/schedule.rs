@@ -1,6 +1,5 @@
 //! The options that decide which guest comes next, and what the policy knows of each.
 
-use crate::args::RunArgs;
 use crate::mode::{Amount, Mode};
 use crate::names;
 use crate::settings::{self, Setting};
@@ -251,8 +250,7 @@ impl ScheduleArgs {
     }
 
     /// What the policy is told about each guest.
-    pub fn options(&self, args: &RunArgs) -> Result<Vec<ThreadOptions>> {
-        let guests = &args.guests;
+    pub fn options(&self, guests: &[String], mode: Mode) -> Result<Vec<ThreadOptions>> {
         let weights = settings::for_each("--weight", &self.weight, guests)?;
         let groups = settings::for_each("--group", &self.group, guests)?;
         let priorities = settings::for_each("--priority", &self.priority, guests)?;
@@ -263,7 +261,7 @@ impl ScheduleArgs {
                 let (given, value) = (&setting.text, &setting.value);
                 Ok(Setting {
                     guest: setting.guest.clone(),
-                    value: args.preemption.parse_ticks(&DEADLINE, given, value)?,
+                    value: mode.parse_ticks(&DEADLINE, given, value)?,
                     text: given.clone(),
                 })
             })

@@ -1,10 +1,10 @@
 //! Runs the guests with one seed after another, until something goes wrong.
 
-use crate::args::RunArgs;
 use crate::end;
 use crate::outputs::Outputs;
-use crate::prepare::Setup;
+use crate::prepare::Prepared;
 use crate::report::{Report, Searched};
+use crate::setup::Setup;
 use std::ops::RangeInclusive;
 use wasmtime::Result;
 
@@ -14,18 +14,18 @@ use wasmtime::Result;
 /// # Errors
 ///
 /// Bad usage, or a guest that cannot be run.
-pub fn run(args: &RunArgs, setup: &Setup<'_>, seeds: RangeInclusive<u64>) -> Result<bool> {
+pub fn run(setup: &Setup<'_>, seeds: RangeInclusive<u64>) -> Result<bool> {
     let (first_seed, last) = (*seeds.start(), *seeds.end());
     let mut seed = first_seed;
-    let mut prepared = setup.prepare(Some(seed))?;
+    let mut prepared = Prepared::of(setup, Some(seed))?;
     // Before any guest has run for nothing.
-    let outputs = Outputs::create(args, &setup.inputs())?;
+    let outputs = Outputs::create(&setup.args.outputs, &setup.inputs())?;
     loop {
         let mut ran = prepared.start()?.run();
         let went_well = ran.report.as_ref().is_ok_and(Report::all_returned);
         if went_well && seed < last && !setup.interrupt.happened() {
             seed += 1;
-            prepared = setup.prepare(Some(seed))?;
+            prepared = Prepared::of(setup, Some(seed))?;
             continue;
         }
 
@@ -39,7 +39,7 @@ pub fn run(args: &RunArgs, setup: &Setup<'_>, seeds: RangeInclusive<u64>) -> Res
                 found: (!went_well && !setup.interrupt.happened()).then_some(seed),
             });
         }
-        end::end(args, ran, outputs, &setup.interrupt)?;
+        end::end(setup.args.outputs.json, ran, outputs, &setup.interrupt)?;
         return Ok(went_well && seed == last);
     }
 }

@@ -5,7 +5,7 @@ use crate::load::Guest;
 use crate::names;
 use crate::outcome::Outcome;
 use crate::refused;
-use crate::report::{Other, Which};
+use crate::thread::{Other, Which};
 use crate::wasi::Host;
 use indicatif::BinaryBytes;
 use preempt_wasi_threads::{Process, ProcessOptions, Program, Tid};
@@ -44,7 +44,7 @@ impl Started {
     /// If there is no room for it. None of the guest has run.
     pub fn start(
         store: &mut Store<Host>,
-        guest: Guest,
+        guest: &Guest,
         linker: &Linker<Host>,
         options: ThreadOptions,
         memory_limit: u64,
@@ -52,10 +52,10 @@ impl Started {
         let memory = store.data().memory.clone();
         memory.add(memory_limit);
         let spawned = if guest.is_process {
-            spawn_process(store, &guest, linker, options, memory_limit)
+            spawn_process(store, guest, linker, options, memory_limit)
                 .map(|process| (process.main(), Some(process)))
         } else {
-            spawn(store, &guest, linker, options).map(|thread| (thread, None))
+            spawn(store, guest, linker, options).map(|thread| (thread, None))
         };
         let (thread, process) = spawned.map_err(|error| {
             let guest = names::name(&guest.spec.text);
@@ -70,7 +70,7 @@ impl Started {
         })?;
         memory.started(thread);
         Ok(Started {
-            text: guest.spec.text,
+            text: guest.spec.text.clone(),
             thread,
             process,
             stats: ThreadStats::default(),

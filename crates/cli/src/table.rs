@@ -2,7 +2,7 @@
 
 use crate::names;
 use crate::outcome::Outcome;
-use crate::report::Thread;
+use crate::thread::Thread;
 use crate::values;
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use console::{measure_text_width, truncate_str};
@@ -154,5 +154,77 @@ impl Column {
         for cell in &mut self.cells {
             *cell = truncate_str(cell, width, "…").into_owned();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Report;
+    use crate::report::samples::{every_outcome, report};
+
+    #[test]
+    fn table_has_a_line_for_each_thread() {
+        let text = every_outcome().text(None);
+        let line = |guest: &str| text.lines().find(|line| line.contains(guest)).unwrap();
+        let words = |guest| line(guest).split_whitespace().collect::<Vec<_>>();
+        let figures = ["0.002", "s", "4", "3", "25.0", "%"];
+        assert_eq!(
+            words("guest1"),
+            [
+                &["1", "guest1.wat:run", "returned", "-1,", "0.5"],
+                &figures[..]
+            ]
+            .concat()
+        );
+        assert_eq!(
+            words("guest2"),
+            [&["2", "guest2.wat:run", "exited", "3"], &figures[..]].concat()
+        );
+        assert!(line("guest3").contains("trapped"));
+        assert!(line("guest4").contains("stopped"));
+        assert!(line("guest5").contains(" over its fuel limit of 1000 units "));
+    }
+
+    #[test]
+    fn table_fits_the_terminal_and_stays_readable() {
+        let mut report = every_outcome();
+        report.threads[0].guest = "a/long/path/to/a/guest.wat:with_an_export(1, 2)".to_string();
+        report.threads[1].guest = "素数".repeat(20);
+        let table = |report: &Report, width| {
+            let table = table(&report.threads, Some(width)).trim_fmt();
+            table.lines().map(str::to_string).collect::<Vec<_>>()
+        };
+        for width in [200, 100, 80, 60, 40, 36] {
+            let lines = table(&report, width);
+            // One line per thread, the header and the rule.
+            assert_eq!(lines.len(), 2 + report.threads.len(), "{lines:#?}");
+            for line in &lines {
+                assert!(
+                    measure_text_width(line) <= width.into(),
+                    "{width}: {lines:#?}"
+                );
+            }
+            assert!(lines[0].starts_with("thread  guest "), "{lines:#?}");
+            assert!(lines[3].contains("  exited 3"), "{lines:#?}");
+        }
+        assert!(table(&report, 80)[0].contains("CPU time"));
+        assert!(table(&report, 80)[2].contains("…"));
+        // It gets no narrower than this.
+        assert_eq!(table(&report, 1), table(&report, 36));
+    }
+
+    #[test]
+    fn columns_that_say_nothing_are_left_out() {
+        let header = |report: &Report| {
+            let table = table(&report.threads, None).trim_fmt();
+            table.lines().next().unwrap().to_string()
+        };
+        assert!(header(&every_outcome()).contains("results"));
+        let mut report = report(vec![Outcome::Stopped, Outcome::Returned(vec![])]);
+        assert!(!header(&report).contains("results"));
+        assert!(!header(&report).contains("threads"));
+        report.threads[0].threads = Some(1);
+        assert!(header(&report).contains("  threads  "));
     }
 }

@@ -1,5 +1,6 @@
 //! Durations: on the command line, and in figures.
 
+use serde::Serializer;
 use std::time::Duration;
 use wasmtime::{Result, format_err};
 
@@ -35,6 +36,11 @@ pub fn parse_or_say(text: &str, zero: &str, example: &str) -> Result<Duration> {
 /// A duration in the JSON object's unit.
 pub fn milliseconds(time: Duration) -> f64 {
     time.as_nanos() as f64 / 1e6
+}
+
+/// For `serialize_with`: [`milliseconds`].
+pub fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(milliseconds(*time))
 }
 
 /// `part` of `total`; zero if `total` is zero.

@@ -15,6 +15,7 @@ use syn::{ItemMod, ItemUse, UseTree};
 /// The folders whose files are looked at, and the path of the module that they are in.
 const FOLDERS: &[(&str, &[&str])] = &[
     ("overlay/crates/wasmtime/src/runtime", &["crate", "runtime"]),
+    ("crates/cli/src", &["crate"]),
     ("crates/policies/src", &["crate"]),
     ("crates/trace/src", &["crate"]),
     ("crates/wasi/src", &["crate"]),

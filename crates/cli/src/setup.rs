@@ -1,0 +1,122 @@
+//! Reads the command's inputs, and finds out what is wrong with them.
+
+use crate::args::RunArgs;
+use crate::guest::GuestSpec;
+use crate::interrupt::Interrupt;
+use crate::limits::GuestLimits;
+use crate::load::{Guest, Loader};
+use crate::mode::Mode;
+use crate::names;
+use crate::policy::Policy;
+use crate::run::Plan;
+use crate::schedule::{Name, ScheduleArgs};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use wasmtime::error::Context as _;
+use wasmtime::{Config, DEFAULT_INSTANCE_LIMIT, Engine, Result, bail};
+
+/// What all runs share.
+pub struct Setup<'a> {
+    pub args: &'a RunArgs,
+    pub engine: Engine,
+    pub guests: Vec<Guest>,
+    /// What each guest may use.
+    pub limits: Vec<GuestLimits>,
+    pub plan: Plan,
+    /// How many events the trace has room for; `None` for no trace.
+    pub trace_events: Option<usize>,
+    /// The seeds with which `--search` runs the guests.
+    pub seeds: Option<RangeInclusive<u64>>,
+    pub interrupt: Interrupt,
+}
+
+impl<'a> Setup<'a> {
+    /// # Errors
+    ///
+    /// Bad usage, or a guest that cannot be run.
+    pub fn of(args: &'a RunArgs) -> Result<Setup<'a>> {
+        if args.guests.len() > DEFAULT_INSTANCE_LIMIT {
+            bail!(
+                "{} guests are too many: a Store holds {DEFAULT_INSTANCE_LIMIT} instances at most",
+                args.guests.len()
+            );
+        }
+        let mode = args.slice.preemption;
+        let slice = args.slice.slice()?;
+        // Only to find out what is wrong with it.
+        let policy = Policy::of(&args.schedule, &args.guests, mode, slice, None)?;
+        let seeds = args.schedule.seeds(mode)?;
+        let limits = args.limits.of(&args.guests)?;
+        let trace_events = args.outputs.trace_events()?;
+        let plan = Plan {
+            mode,
+            slice,
+            time: args.time,
+            step: args.outputs.step(mode)?,
+            counts_fuel: mode == Mode::Fuel || !args.limits.fuel_limit.is_empty(),
+            may_be_watched: !args.outputs.json && seeds.is_none(),
+        };
+        let engine = engine(plan)?;
+        let mut loader = Loader::new(&engine, mode);
+        let guests = args
+            .guests
+            .iter()
+            .zip(&limits)
+            .map(|(text, limits)| {
+                let spec = GuestSpec::parse(text, |path| Path::new(path).exists())?;
+                loader.load(spec, limits.memory)
+            })
+            .collect::<Result<Vec<Guest>>>()?;
+        if policy.name == Name::Fair {
+            check_groups(&args.schedule, &guests, &limits)?;
+        }
+        Ok(Setup {
+            args,
+            engine,
+            guests,
+            limits,
+            plan,
+            trace_events,
+            seeds,
+            interrupt: Interrupt::default(),
+        })
+    }
+
+    /// The files to be read.
+    pub fn inputs(&self) -> Vec<PathBuf> {
+        let guests = self.guests.iter().map(|guest| guest.spec.file.clone());
+        let replay = self.args.schedule.replay.clone();
+        let stdin = self.args.wasi.stdin_files(&self.args.guests);
+        guests.chain(replay).chain(stdin).collect()
+    }
+}
+
+fn engine(plan: Plan) -> Result<Engine> {
+    let mut config = Config::new();
+    config.preemption(plan.mode.into()).shared_memory(true);
+    if plan.counts_fuel_for_limits() {
+        config.consume_fuel(true);
+    }
+    Engine::new(&config).with_context(|| match plan.mode {
+        Mode::Signal => "--preemption signal does not work here; use --preemption epoch".into(),
+        mode => format!("--preemption {mode} does not work here"),
+    })
+}
+
+/// Limits on all threads of a guest make the threads a group, and groups are what
+/// `--policy fair` shares the CPU by.
+fn check_groups(given: &ScheduleArgs, guests: &[Guest], limits: &[GuestLimits]) -> Result<()> {
+    for (guest, limits) in guests.iter().zip(limits) {
+        let option = given.weight.first().map(|_| "--weight");
+        let option = option.or(given.group.first().map(|_| "--group"));
+        if let (true, Some(_), Some(option)) = (guest.is_process, limits.of_group(), option) {
+            bail!(
+                "{option}: guest `{}` has threads of its own, and with --cpu-limit or \
+                 --fuel-limit they are a group of their own under --policy fair; give only \
+                 one of the two",
+                names::name(&guest.spec.text)
+            );
+        }
+    }
+    Ok(())
+}
