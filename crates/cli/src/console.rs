@@ -15,146 +15,27 @@
 //! Under a live view, lines wait until it is redrawn, because it must leave the screen
 //! while they are written.
 
+mod sinks;
+mod state;
 mod stream;
+mod target;
 mod writer;
 
 pub use stream::{Refused, Stream};
+pub use target::{Closed, Target};
 
 use indicatif::ProgressBar;
-use std::collections::VecDeque;
-use std::error::Error;
-use std::fmt;
-use std::io::{self, IsTerminal};
-use std::mem;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use state::{Chunk, Held, Lines, MOST_HELD_FOR_RELEASE, Shared, changes_terminal};
+use std::io;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
-use writer::Sinks;
-
-/// How many bytes of a stream may wait, including its unfinished line.
-const ROOM: usize = 64 * 1024;
-
-/// A longer line is written in parts.
-const LONGEST_LINE: usize = ROOM / 2;
-
-/// The most bytes to hold back for [`Console::release`].
-const MOST_HELD_FOR_RELEASE: usize = 1024 * 1024;
 
 /// How often [`Console::drain`] asks whether to give up.
 const ASK: Duration = Duration::from_millis(50);
 
-/// Undoes what a guest may have done to a terminal: a control string, the alternate screen,
-/// margins, colours, a hidden cursor, another character set.
-const RESET: &[u8] = b"\x1b\\\x1b[?1047l\x1b[!p\x1b[0m\x1b[?25h\x1b[?7h\x1b(B\x0f";
-
-/// One of this process's streams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    Stdout,
-    Stderr,
-}
-
-impl Target {
-    pub fn is_terminal(self) -> bool {
-        match self {
-            Target::Stdout => io::stdout().is_terminal(),
-            Target::Stderr => io::stderr().is_terminal(),
-        }
-    }
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Target::Stdout => "stdout",
-            Target::Stderr => "stderr",
-        })
-    }
-}
-
-/// The error that ends a guest which prints to a stream that nobody reads any more.
-#[derive(Clone, Copy, Debug)]
-pub struct Closed(pub Target);
-
-impl fmt::Display for Closed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is closed", self.0)
-    }
-}
-
-impl Error for Closed {}
-
 /// The console that all guests share. Clones are the same console.
 #[derive(Clone, Default)]
 pub struct Console(Arc<Shared>);
-
-#[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
-    /// Signalled when there is something to write, or when it has been written.
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    /// Where to write, until a writer starts and takes them.
-    sinks: Option<Sinks>,
-    has_writer: bool,
-    /// Whether the writer is writing.
-    is_writing: bool,
-    /// How many pieces it has written.
-    pieces: u64,
-    view: Option<ProgressBar>,
-    /// A view to be taken off the screen.
-    cleared: Option<ProgressBar>,
-    /// What the view should show next.
-    shown: Option<String>,
-    /// Whether to write the lines even though a view is on the screen.
-    flush: bool,
-    streams: Vec<Lines>,
-    /// In the order in which the chunks were printed.
-    queue: VecDeque<Chunk>,
-    stdout: Health,
-    stderr: Health,
-    /// Output that is held back, perhaps forever.
-    held: Option<Held>,
-}
-
-/// One stream of a guest.
-struct Lines {
-    target: Target,
-    unfinished: Vec<u8>,
-    /// How many of its bytes are in the queue.
-    waiting: usize,
-    /// Whoever is waiting for room.
-    wakers: Vec<Waker>,
-}
-
-/// A piece of output to be written.
-struct Chunk {
-    target: Target,
-    bytes: Vec<u8>,
-    /// The index of its stream.
-    stream: Option<usize>,
-}
-
-/// What is known about a [`Target`].
-#[derive(Default)]
-struct Health {
-    is_closed: bool,
-    /// The last error that no guest has been told about.
-    failed: Option<io::Error>,
-    /// The first error ever.
-    first: Option<io::Error>,
-    /// Whether a guest may have changed the state of a terminal.
-    is_changed: bool,
-}
-
-#[derive(Default)]
-struct Held {
-    chunks: Vec<Chunk>,
-    bytes: usize,
-}
 
 impl Console {
     /// A console that writes none of the guests' output before [`Console::release`]. If
@@ -211,7 +92,7 @@ impl Console {
             waiting: 0,
             wakers: Vec::new(),
         });
-        Stream::new(self.clone(), state.streams.len() - 1, target)
+        Stream::new(self.0.clone(), state.streams.len() - 1, target)
     }
 
     /// Prints `text` on behalf of the command, not of a guest.
@@ -268,92 +149,14 @@ impl Console {
     }
 }
 
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn health(&mut self, target: Target) -> &mut Health {
-        match target {
-            Target::Stdout => &mut self.stdout,
-            Target::Stderr => &mut self.stderr,
-        }
-    }
-
-    /// Whether the writer has something to do.
-    fn has_work(&self) -> bool {
-        let waits_for_view = self.view.is_some() && !self.flush;
-        self.shown.is_some()
-            || self.cleared.is_some()
-            || (!self.queue.is_empty() && !waits_for_view)
-    }
-
-    fn push(&mut self, mut chunk: Chunk) {
-        if let (Some(held), Some(_)) = (&mut self.held, chunk.stream) {
-            held.bytes = held.bytes.saturating_add(chunk.bytes.len());
-            if held.bytes <= MOST_HELD_FOR_RELEASE {
-                held.chunks.push(chunk);
-            }
-            return;
-        }
-        let is_closed = self.health(chunk.target).is_closed;
-        if is_closed {
-            return;
-        }
-        let changes = chunk.stream.is_some() && changes_terminal(&chunk.bytes);
-        if changes && self.view.is_some() && chunk.target.is_terminal() {
-            // The view is drawn after this chunk.
-            chunk.bytes.extend_from_slice(RESET);
-        } else if changes {
-            self.health(chunk.target).is_changed = true;
-        }
-        if let Some(index) = chunk.stream {
-            self.streams[index].waiting += chunk.bytes.len();
-        }
-        self.queue.push_back(chunk);
-    }
-
-    /// Resets terminals that guests' output may have changed.
-    fn reset_terminals(&mut self) {
-        for target in [Target::Stdout, Target::Stderr] {
-            if mem::take(&mut self.health(target).is_changed) && target.is_terminal() {
-                self.push(Chunk {
-                    target,
-                    bytes: RESET.to_vec(),
-                    stream: None,
-                });
-            }
-        }
-    }
-}
-
-/// Whether `bytes` contain an escape sequence or a shift to another character set.
-fn changes_terminal(bytes: &[u8]) -> bool {
-    bytes.iter().any(|byte| [0x1b, 0x0e].contains(byte))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::sinks::Sinks;
+    use super::state::ROOM;
     use super::*;
     use std::io::Write;
     use std::sync::mpsc::{Receiver, Sender, channel};
-    use std::task::Context;
-
-    /// A console with a view, so that lines wait.
-    fn console() -> Console {
-        let console = Console::default();
-        console.attach(ProgressBar::hidden());
-        console
-    }
-
-    fn waiting(console: &Console) -> Vec<(Target, String)> {
-        let text = |bytes: &Vec<u8>| String::from_utf8(bytes.clone()).unwrap();
-        let state = console.0.state();
-        let chunks = state.queue.iter();
-        chunks.map(|c| (c.target, text(&c.bytes))).collect()
-    }
+    use std::task::{Context, Waker};
 
     /// Waits for leave before each write, and passes on what was written.
     struct Sink {
@@ -399,53 +202,6 @@ mod tests {
 
     fn idle_for(limit: u64) -> impl Fn(Duration) -> bool {
         move |idle| idle >= Duration::from_millis(limit)
-    }
-
-    #[test]
-    fn lines_of_two_guests_never_mix() {
-        let console = console();
-        let (a, b) = (
-            console.stream(Target::Stdout),
-            console.stream(Target::Stdout),
-        );
-        for (stream, text) in [(&a, "one "), (&b, "two\nth"), (&a, "line\n"), (&b, "ree\n")] {
-            stream.write(text.as_bytes()).unwrap();
-        }
-        let lines = waiting(&console).into_iter().map(|(_, line)| line);
-        assert!(lines.eq(["two\n", "one line\n", "three\n"]));
-    }
-
-    #[test]
-    fn order_of_stdout_and_stderr_is_kept() {
-        let console = console();
-        let (out, err) = (
-            console.stream(Target::Stdout),
-            console.stream(Target::Stderr),
-        );
-        out.write(b"a\n").unwrap();
-        err.write(b"b\n").unwrap();
-        out.write(b"c\n").unwrap();
-        let line = |to, text: &str| (to, text.to_string());
-        assert_eq!(
-            waiting(&console),
-            [
-                line(Target::Stdout, "a\n"),
-                line(Target::Stderr, "b\n"),
-                line(Target::Stdout, "c\n")
-            ]
-        );
-    }
-
-    #[test]
-    fn endless_line_is_not_held_back_for_ever() {
-        let console = console();
-        let stream = console.stream(Target::Stderr);
-        for _ in 0..LONGEST_LINE {
-            stream.write(b"x").unwrap();
-        }
-        assert!(waiting(&console).is_empty());
-        stream.write(b"x").unwrap();
-        assert_eq!(waiting(&console)[0].1.len(), LONGEST_LINE + 1);
     }
 
     #[test]

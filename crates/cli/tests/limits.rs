@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{bad_usage, each_mode, out, read_trace, run};
+use common::{ENDLESS, bad_usage, each_mode, out, read_trace, rows, run};
 use preempt_trace::check::{Checker, Order};
 use serde_json::{Value, json};
 use wasmtime::preempt::Traced;
@@ -195,4 +195,53 @@ fn limits_that_make_no_sense_are_errors() {
     bad("spin.wat=0", "before it starts");
     bad("10ms", "such as 100000");
     bad("18446744073709551616", "such as 100000");
+}
+
+#[test]
+fn limits_hold_for_all_threads_together() {
+    for mode in each_mode() {
+        for (limit, name) in [
+            ("--cpu-limit=1=200ms", "cpu_limit"),
+            ("--fuel-limit=1=3_000_000", "fuel_limit"),
+            ("--timeout=1=100ms", "timeout"),
+        ] {
+            let slice = match mode.name {
+                "fuel" => "--slice=100000",
+                _ => "--slice=2ms",
+            };
+            let guests = [ENDLESS, "threads/hello.wasm"];
+            let ran = mode
+                .run(&[&["--json", slice, limit], &guests[..]].concat())
+                .expect(1);
+            let json = ran.json();
+            assert_eq!(json["end"], "all_finished");
+            let row = &rows(&json)[0];
+            assert_eq!(row["exit"], "over_limit", "{} {limit}", mode.name);
+            assert_eq!(row["limit"]["name"], name);
+            assert!(row["threads"].as_u64().unwrap() > 1, "{row}");
+            match name {
+                // Not so much for each of them.
+                "cpu_limit" => {
+                    let each = 200.0 * row["threads"].as_f64().unwrap();
+                    assert!(row["cpu_time_ms"].as_f64().unwrap() < each, "{row}");
+                }
+                "fuel_limit" => assert!(row["fuel"].as_u64().unwrap() < 20_000_000, "{row}"),
+                _ => {}
+            }
+            assert_eq!(rows(&json)[1]["exit"], "returned");
+        }
+    }
+}
+
+#[test]
+fn limit_and_group_of_threads_do_not_go_together() {
+    let args = ["--policy=fair", "--cpu-limit=1s", "threads/hello.wasm"];
+    bad_usage(
+        &[&["--weight=2"], &args[..]].concat(),
+        &["--weight", "`threads/hello.wasm` has threads of its own"],
+    );
+    run(&args).expect(0);
+    // Of other guests they do.
+    let args = ["--policy=fair", "--cpu-limit=2=1s", "--weight=2=3"];
+    run(&[&args[..], &["threads/hello.wasm", "fib.wat:fib(5)"]].concat()).expect(0);
 }

@@ -1,14 +1,16 @@
 //! One stream of one guest, and waiting for room in it.
 
-use super::{Chunk, Closed, Console, LONGEST_LINE, ROOM, State, Target};
+use super::state::{Chunk, LONGEST_LINE, ROOM, Shared, State};
+use super::target::{Closed, Target};
 use std::io;
 use std::mem;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// One stream of one guest. Clones are the same stream.
 #[derive(Clone)]
 pub struct Stream {
-    console: Console,
+    shared: Arc<Shared>,
     index: usize,
     pub target: Target,
 }
@@ -22,9 +24,9 @@ pub enum Refused {
 }
 
 impl Stream {
-    pub(super) fn new(console: Console, index: usize, target: Target) -> Stream {
+    pub(super) fn new(shared: Arc<Shared>, index: usize, target: Target) -> Stream {
         Stream {
-            console,
+            shared,
             index,
             target,
         }
@@ -36,12 +38,12 @@ impl Stream {
     ///
     /// If an earlier write failed. Each error is reported once.
     pub fn room(&self) -> Result<usize, Refused> {
-        self.console.0.state().room(self.index)
+        self.shared.state().room(self.index)
     }
 
     /// Waits for room, or for an error.
     pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.console.0.state();
+        let mut state = self.shared.state();
         let health = state.health(self.target);
         if health.is_closed || health.failed.is_some() || state.left(self.index) > 0 {
             return Poll::Ready(());
@@ -52,7 +54,7 @@ impl Stream {
         }
         // Somebody is waiting, so do not wait for the view to be redrawn.
         state.flush = true;
-        self.console.0.notify(&mut state);
+        self.shared.notify(&mut state);
         Poll::Pending
     }
 
@@ -62,17 +64,17 @@ impl Stream {
     ///
     /// As for [`Stream::room`].
     pub fn write(&self, bytes: &[u8]) -> Result<usize, Refused> {
-        let mut state = self.console.0.state();
+        let mut state = self.shared.state();
         let room = state.room(self.index)?;
         let bytes = &bytes[..bytes.len().min(room)];
         state.write(self.index, bytes);
-        self.console.0.notify(&mut state);
+        self.shared.notify(&mut state);
         Ok(bytes.len())
     }
 
     /// Writes the unfinished line: somebody may have to read it before the guest can go on.
     pub fn prompt(&self) {
-        let mut state = self.console.0.state();
+        let mut state = self.shared.state();
         let is_viewed = state.view.is_some();
         let line = &mut state.streams[self.index].unfinished;
         if is_viewed && !line.is_empty() {
@@ -80,7 +82,7 @@ impl Stream {
         }
         state.push_unfinished(self.index, usize::MAX);
         state.flush = true;
-        self.console.0.notify(&mut state);
+        self.shared.notify(&mut state);
     }
 }
 
@@ -130,5 +132,73 @@ impl State {
             bytes,
             stream: Some(index),
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::console::Console;
+    use indicatif::ProgressBar;
+
+    /// A console with a view, so that lines wait.
+    fn console() -> Console {
+        let console = Console::default();
+        console.attach(ProgressBar::hidden());
+        console
+    }
+
+    fn waiting(console: &Console) -> Vec<(Target, String)> {
+        let text = |bytes: &Vec<u8>| String::from_utf8(bytes.clone()).unwrap();
+        let state = console.0.state();
+        let chunks = state.queue.iter();
+        chunks.map(|c| (c.target, text(&c.bytes))).collect()
+    }
+
+    #[test]
+    fn lines_of_two_guests_never_mix() {
+        let console = console();
+        let (a, b) = (
+            console.stream(Target::Stdout),
+            console.stream(Target::Stdout),
+        );
+        for (stream, text) in [(&a, "one "), (&b, "two\nth"), (&a, "line\n"), (&b, "ree\n")] {
+            stream.write(text.as_bytes()).unwrap();
+        }
+        let lines = waiting(&console).into_iter().map(|(_, line)| line);
+        assert!(lines.eq(["two\n", "one line\n", "three\n"]));
+    }
+
+    #[test]
+    fn order_of_stdout_and_stderr_is_kept() {
+        let console = console();
+        let (out, err) = (
+            console.stream(Target::Stdout),
+            console.stream(Target::Stderr),
+        );
+        out.write(b"a\n").unwrap();
+        err.write(b"b\n").unwrap();
+        out.write(b"c\n").unwrap();
+        let line = |to, text: &str| (to, text.to_string());
+        assert_eq!(
+            waiting(&console),
+            [
+                line(Target::Stdout, "a\n"),
+                line(Target::Stderr, "b\n"),
+                line(Target::Stdout, "c\n")
+            ]
+        );
+    }
+
+    #[test]
+    fn endless_line_is_not_held_back_for_ever() {
+        let console = console();
+        let stream = console.stream(Target::Stderr);
+        for _ in 0..LONGEST_LINE {
+            stream.write(b"x").unwrap();
+        }
+        assert!(waiting(&console).is_empty());
+        stream.write(b"x").unwrap();
+        assert_eq!(waiting(&console)[0].1.len(), LONGEST_LINE + 1);
     }
 }

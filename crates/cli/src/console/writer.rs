@@ -1,10 +1,12 @@
 //! The OS thread that writes what was printed: the only thread that a slow reader or a
 //! stopped terminal holds up.
 
-use super::{Chunk, Shared, State, Target};
+use super::sinks::Sinks;
+use super::state::{Chunk, Shared, State};
+use super::target::Target;
 use indicatif::ProgressBar;
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::mem;
 use std::sync::{Arc, PoisonError};
 use std::task::Waker;
@@ -13,32 +15,6 @@ use std::thread;
 /// How much to write at once. Small, so that a slow reader is not mistaken for one that
 /// does not read at all.
 const PIECE: usize = 4096;
-
-/// Where to write.
-pub struct Sinks {
-    pub stdout: Box<dyn Write + Send>,
-    pub stderr: Box<dyn Write + Send>,
-}
-
-impl Default for Sinks {
-    fn default() -> Sinks {
-        Sinks {
-            stdout: Box::new(io::stdout()),
-            stderr: Box::new(io::stderr()),
-        }
-    }
-}
-
-impl Sinks {
-    fn write(&mut self, target: Target, bytes: &[u8]) -> io::Result<()> {
-        let sink = match target {
-            Target::Stdout => &mut self.stdout,
-            Target::Stderr => &mut self.stderr,
-        };
-        sink.write_all(bytes)?;
-        sink.flush()
-    }
-}
 
 /// What to do next.
 struct Work {

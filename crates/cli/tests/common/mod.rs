@@ -180,3 +180,16 @@ pub fn read(path: &str) -> String {
 pub fn read_trace(path: &str) -> Trace {
     text::parse(&read(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
+
+/// A guest with threads that takes much longer than any test does.
+pub const ENDLESS: &str = "threads/spin.wasm(60,10000000)";
+
+/// The guests in what `--json` printed.
+pub fn rows(json: &Value) -> &Vec<Value> {
+    json["threads"].as_array().unwrap()
+}
+
+/// What guests have printed, under `--json`, at last.
+pub fn last_line(ran: &Ran) -> &str {
+    ran.stderr.lines().last().unwrap_or_default()
+}
