@@ -22,11 +22,11 @@ pub enum Command {
     Run(RunArgs),
 }
 
-/// Run guests side by side in one Store, each as a preempted thread
+/// Run guests side by side in one Store, each as a preemptible thread
 ///
-/// Each GUEST gets its own instance, and a thread that runs until its slice is used up.
-/// Then it is another guest's turn. No guest has to yield. Guests may start threads of
-/// their own, which take turns with all the others.
+/// Each GUEST gets its own instance and its own thread. A thread runs until its slice is
+/// used up, and then it is another guest's turn. No guest has to yield. Guests may start
+/// threads of their own, which take turns with all the others.
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = AFTER_HELP)]
 pub struct RunArgs {
@@ -35,12 +35,11 @@ pub struct RunArgs {
 
     /// Stop the guests that have not finished after this time
     ///
-    /// By default, the run goes on until all guests have finished. The modules' start
-    /// functions are part of the run. The run may take longer than this: a guest in a host
-    /// function is stopped when the function returns, one in a single instruction that
-    /// fills or copies gigabytes of memory when the instruction is done, and one under
-    /// --preemption fuel at the end of its slice. A reader that stops reading the output
-    /// gets two more seconds.
+    /// By default, the run lasts until all guests have finished. Start functions are part of
+    /// it. A guest may run over: in a host function, it is stopped when the function
+    /// returns; in a single instruction that fills or copies gigabytes of memory, when the
+    /// instruction is done; under --preemption fuel, at the end of its slice. If the output
+    /// goes to a reader that has stopped reading, the command waits for another two seconds.
     #[arg(
         long = "for",
         value_name = "DURATION",
@@ -72,19 +71,19 @@ Guests:
   spin.wat                  A module, text or binary. Runs `_start` if it is
                             exported, else the only function that is
   spin.wat:run              Runs the export `run`
-  'fib.wat:fib(30)'         Passes arguments, by the types of the function:
+  'fib.wat:fib(30)'         Passes arguments of the types that the function takes:
                             i32 and i64 in decimal or hex, f32 and f64
   'primes.wasm(5000, a b)'  A WASI preview 1 command: the arguments are strings,
                             and follow the file's name in `argv`
 
   The quotes keep the shell from interpreting the parentheses. Spaces around an
-  argument are dropped. A `\\` takes the character after it literally, in EXPORT and
-  in arguments: `(one\\, two)`, `min\\(int)`.
+  argument are dropped. A `\\` escapes the character after it, in EXPORT and in
+  arguments: `(one\\, two)`, `min\\(int)`.
 
   WASI guests get no directories and no network. What guests print comes out in
   whole lines. A guest that sleeps, waits for input, or waits for its output to be
-  read stops no other. Guests that know of each other can import `preempt`: yield(),
-  sleep(i64 nanoseconds), current() -> i64, join(i64 thread).
+  read does not hold up the others. Guests that cooperate can import `preempt`:
+  yield(), sleep(i64 nanoseconds), current() -> i64, join(i64 thread).
 
   A WASI command that imports `wasi.thread-spawn` (clang's wasm32-wasip1-threads)
   is a process: its threads share its memory and end with it, when `_start` returns,
@@ -92,11 +91,11 @@ Guests:
   threads together; a weight or a priority applies to each of them.
 
 Exit status:
-  0  all guests returned, with --search in every run
+  0  all guests returned; with --search, in every run
   1  a guest trapped, exited with a status other than 0, exceeded a limit, or was
      stopped: by --for, by Ctrl-C or SIGTERM, because guests wait for each other, or
      because it printed to a stdout that is closed. The report and all files are
-     written even so; a second Ctrl-C ends the command at once, with 130
+     still written; a second Ctrl-C ends the command at once, with 130
   2  bad usage, or a guest that cannot be run";
 
 fn run_time(text: &str) -> Result<Duration> {

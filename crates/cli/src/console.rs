@@ -63,7 +63,7 @@ impl Console {
         if held.bytes > MOST_HELD_FOR_RELEASE {
             state.push(Chunk {
                 target: Target::Stderr,
-                bytes: b"[the rest is left out]\n".to_vec(),
+                bytes: b"[the rest was dropped]\n".to_vec(),
                 stream: None,
             });
         }

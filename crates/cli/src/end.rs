@@ -41,7 +41,7 @@ pub fn end(json: bool, ran: Ran, outputs: Outputs, interrupt: &Interrupt) -> Res
     let gives_up = |idle| idle >= GRACE && (time_is_up || interrupt.happened());
     let printed = ran.console.drain(gives_up);
     if let Ok(false) = printed {
-        note("the rest of the output is left out, as nobody is reading it");
+        note("the rest of the output was dropped: nobody is reading it");
     }
     let report = ran.report?;
     shown?;

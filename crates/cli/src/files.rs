@@ -27,9 +27,7 @@ fn read_up_to(path: &Path, most: u64) -> Result<Vec<u8>> {
         bail!("it is a directory");
     }
     if !(kind.is_file() || is_pipe(kind) && is_given(path)) {
-        bail!(
-            "it is neither a regular file nor a pipe that this process was given, such as /dev/stdin"
-        );
+        bail!("it is neither a regular file nor a pipe passed to this process, such as /dev/stdin");
     }
     let mut bytes = Vec::new();
     File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;

@@ -70,7 +70,7 @@ fn parse_export<'a>(guest: &str, text: &'a str) -> Result<(String, &'a str)> {
             '\\' => match chars.next() {
                 Some((_, c)) => export.push(c),
                 None => bail!(
-                    "guest `{}` ends with a `\\`, which takes the next character as it is; \
+                    "guest `{}` ends with a `\\`, which escapes the next character; \
                      write `\\\\` for a backslash",
                     names::name(guest)
                 ),

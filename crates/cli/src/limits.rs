@@ -15,33 +15,33 @@ use wasmtime::{Result, bail};
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitArgs {
-    /// End a guest that has used this much CPU time, such as 50ms, over all its threads
+    /// End a guest when its threads have used this much CPU time in all, such as 50ms
     ///
-    /// Without GUEST=, the value applies to every guest, as for all options of this form.
-    /// GUEST is a guest's name or its number, as in the table. The option may be repeated;
-    /// the last value given for a guest counts. Under --preemption fuel, this is checked at
-    /// the end of each slice.
+    /// Without GUEST=, the value is for all guests, as with every option of this form. GUEST
+    /// is a guest's name or number, as in the table. The option may be repeated; the last
+    /// value given for a guest counts. Under --preemption fuel, this is checked at the end of
+    /// each slice.
     #[arg(long, value_name = "[GUEST=]DURATION", value_parser = time, allow_hyphen_values = true)]
     pub cpu_limit: Vec<Setting<Duration>>,
 
-    /// End a guest that has used this many units of fuel, over all its threads
+    /// End a guest when its threads have used this many units of fuel in all
     ///
-    /// This makes compiled code count fuel under any --preemption.
+    /// This makes compiled code count fuel under every --preemption.
     #[arg(long, value_name = "[GUEST=]UNITS", value_parser = fuel, allow_hyphen_values = true)]
     pub fuel_limit: Vec<Setting<u64>>,
 
     /// End a guest that has not finished after this time, whether it was running or waiting
     ///
-    /// The modules' start functions are part of it.
+    /// Start functions are included.
     #[arg(long, value_name = "[GUEST=]DURATION", value_parser = time, allow_hyphen_values = true)]
     pub timeout: Vec<Setting<Duration>>,
 
-    /// How many bytes the memories and tables of a guest may have in all, such as 512M. K,
-    /// M and G stand for KiB, MiB and GiB. The default is 1G
+    /// How large the memories and tables of a guest may be in all, such as 512M. K, M and G
+    /// stand for KiB, MiB and GiB. The default is 1G
     ///
-    /// Beyond that, the guest's `memory.grow` and `table.grow` fail and return -1. A guest
-    /// that starts with more is an error. A memory that the threads of a process share has
-    /// this limit to itself.
+    /// Beyond that, `memory.grow` and `table.grow` fail and return -1. A guest that needs more
+    /// from the start is refused. A memory that the threads of a process share may be this
+    /// large by itself.
     #[arg(long, value_name = "[GUEST=]SIZE", value_parser = size, allow_hyphen_values = true)]
     pub memory_limit: Vec<Setting<u64>>,
 }

@@ -134,7 +134,7 @@ fn typed(spec: &GuestSpec, export: &str, ty: &FuncType, given: &[String]) -> Res
     if given.len() != takes {
         let s = if takes == 1 { "" } else { "s" };
         bail!(
-            "guest `{guest}` gives {} argument{} to {signature}, which takes {takes}; \
+            "guest `{guest}` passes {} argument{} to {signature}, which takes {takes}; \
              write `{}:{}({})` with {takes} value{s}",
             given.len(),
             if given.len() == 1 { "" } else { "s" },

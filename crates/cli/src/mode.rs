@@ -8,17 +8,16 @@ use wasmtime::{Preemption, Result, Slice, bail};
 
 #[derive(Args, Clone, Debug)]
 pub struct SliceArgs {
-    /// What ends a slice: a timer (signal, epoch), or a count of executed instructions
-    /// (fuel)
+    /// What ends a slice: a timer (signal, epoch) or a count of executed instructions (fuel)
     ///
-    /// The default is signal where it works, and epoch elsewhere.
+    /// The default is signal where it works and epoch elsewhere.
     #[arg(long, value_enum, default_value_t = Mode::for_this_host())]
     pub preemption: Mode,
 
-    /// How long a guest may run before another one's turn: a duration such as 10ms (signal:
-    /// at least 50us; epoch), or a number of units of fuel such as 100000 (fuel)
+    /// How long a guest may run before it is another one's turn: a duration such as 10ms
+    /// (signal, from 50us up; epoch), or units of fuel such as 100000 (fuel)
     ///
-    /// The default is 10ms, or 10000000 units.
+    /// The default is 10ms or 10000000 units.
     #[arg(long, value_name = "10ms|100000", allow_hyphen_values = true)]
     pub slice: Option<String>,
 }
@@ -36,13 +35,13 @@ impl SliceArgs {
 /// What ends a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
-    /// A timer signal, after a time: compiled code runs at full speed. Only on x86-64
-    /// Linux, and only for modules that can be stopped at any instruction
+    /// A timer signal: compiled code runs at full speed. Only on x86-64 Linux, and only for
+    /// modules that can be stopped at any instruction
     Signal,
-    /// Checks in compiled code, after a time
+    /// A timer that compiled code checks
     Epoch,
-    /// Checks in compiled code, after a number of units of fuel, about one per instruction:
-    /// the schedule is the same for every run
+    /// Fuel that compiled code counts, about one unit per instruction: every run has the
+    /// same schedule
     Fuel,
 }
 
@@ -102,30 +101,29 @@ impl Mode {
             Mode::Signal | Mode::Epoch => match (duration, number) {
                 (Ok(time), _) => Ok(Slice::Time(time)),
                 (_, Ok(1..)) => bail!(
-                    "{option} {given} has no unit; with --preemption {self} {what} is a time \
-                     such as 10ms (or use fuel: --preemption fuel)"
+                    "{option} {given} has no unit; with --preemption {self}, {what} is a time \
+                     such as 10ms (for units of fuel, use --preemption fuel)"
                 ),
                 (Err(Wrong::Zero), _) | (_, Ok(0)) => {
                     bail!("{option} {given} {zero}; give a time above zero, such as 10ms")
                 }
                 (Err(Wrong::NoTime(_)), Err(_)) => bail!(
-                    "{option} {given} is not a time; with --preemption {self} \
+                    "{option} {given} is not a time; with --preemption {self}, \
                      give one such as 10ms or 500us"
                 ),
             },
             Mode::Fuel => match (number, duration) {
                 (Ok(fuel @ 1..), _) => Ok(Slice::Fuel(fuel)),
-                (Ok(0), _) => bail!(
-                    "{option} {given} {zero}; \
-                     give a number of units of fuel above zero, such as 100000"
-                ),
+                (Ok(0), _) => {
+                    bail!("{option} {given} {zero}; give units of fuel above zero, such as 100000")
+                }
                 (Err(_), Ok(_) | Err(Wrong::Zero)) => bail!(
-                    "{option} {given} is a time; with --preemption fuel {what} is a number of \
-                     units of fuel such as 100000 (or use time: --preemption {})",
+                    "{option} {given} is a time; with --preemption fuel, {what} is a number of \
+                     units of fuel such as 100000 (for a time, use --preemption {})",
                     Mode::for_this_host()
                 ),
                 (Err(_), Err(Wrong::NoTime(_))) => bail!(
-                    "{option} {given} is not a number of units of fuel; with --preemption fuel \
+                    "{option} {given} is not a number of units of fuel; with --preemption fuel, \
                      give one from 1 to {}, such as 100000",
                     i64::MAX
                 ),

@@ -125,7 +125,7 @@ impl Prepared {
         let guests = self.guests;
         let (policy, seed) = (self.policy.name, self.policy.seed);
         if let (Some(seed), true) = (seed, self.tells_seed) {
-            let note = format!("--policy {policy}: --seed {seed} makes the same picks again\n");
+            let note = format!("--policy {policy}: --seed {seed} repeats these picks\n");
             self.console.print(Target::Stderr, note);
         }
         // Not earlier: clocks start when all guests are there.

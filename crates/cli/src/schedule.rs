@@ -12,7 +12,7 @@ use wasmtime::{Result, ThreadOptions, bail};
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Scheduling")]
 pub struct ScheduleArgs {
-    /// Which guest comes next
+    /// Which guest runs next
     ///
     /// The default is round-robin, or replay with --replay.
     #[arg(long, value_enum)]
@@ -20,14 +20,14 @@ pub struct ScheduleArgs {
 
     /// A guest's share of the CPU, relative to the others' (fair). The default is 1
     ///
-    /// Without GUEST=, the value applies to every guest, as for all options of this form.
-    /// GUEST is a guest's name or its number, as in the table. The option may be repeated;
-    /// the last value given for a guest counts.
+    /// Without GUEST=, the value is for all guests, as with every option of this form. GUEST
+    /// is a guest's name or number, as in the table. The option may be repeated; the last
+    /// value given for a guest counts.
     #[arg(long, value_name = "[GUEST=]N", value_parser = weight, allow_hyphen_values = true)]
     pub weight: Vec<Setting<u32>>,
 
-    /// The number of the group that a guest belongs to, 0 for none (fair). A group competes
-    /// for the CPU like a single guest of weight 1
+    /// The number of a guest's group, or 0 for none (fair). A group gets the share of a
+    /// single guest of weight 1
     #[arg(long, value_name = "[GUEST=]N", value_parser = group, allow_hyphen_values = true)]
     pub group: Vec<Setting<u64>>,
 
@@ -40,37 +40,37 @@ pub struct ScheduleArgs {
     )]
     pub priority: Vec<Setting<i32>>,
 
-    /// Give a slice to guests that have waited longer than this, whatever their priority
+    /// Let guests that have waited longer than this run for a slice, whatever their priority
     /// (priority)
     ///
-    /// A duration or a number of units of fuel, as for --slice. By default, they wait until
-    /// all guests of higher priority have finished.
+    /// A duration or units of fuel, as for --slice. By default, they wait until all guests of
+    /// higher priority have finished.
     #[arg(long, value_name = "500ms|1000000", allow_hyphen_values = true)]
     pub patience: Option<String>,
 
-    /// How soon after its start a guest should have finished (deadline)
+    /// How soon after its start a guest should finish (deadline)
     ///
-    /// A duration or a number of units of fuel, as for --slice. Guests without a deadline
-    /// run when all others have finished. A guest that misses its deadline is not stopped;
-    /// --timeout does that.
+    /// A duration or units of fuel, as for --slice. Guests without a deadline run when all
+    /// others have finished. A guest that misses its deadline is not stopped; to stop it, use
+    /// --timeout.
     #[arg(long, value_name = "[GUEST=]500ms|1000000", value_parser = text, allow_hyphen_values = true)]
     pub deadline: Vec<Setting<String>>,
 
-    /// The seed of the random numbers: the same seed makes the same picks (random, pct)
+    /// The seed of the random picks: the same seed makes the same picks (random, pct)
     ///
-    /// By default a seed is drawn and shown, so that the run can be repeated.
+    /// By default, a random seed is used, and shown so that the run can be repeated.
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
 
-    /// Look for a seed that makes something go wrong: run the guests with up to N seeds,
-    /// counting up from --seed or 0, until a guest does not return (random, pct)
+    /// Search for a seed that makes something go wrong: run the guests with up to N seeds,
+    /// counting up from --seed or 0, until a guest fails to return (random, pct)
     ///
-    /// A guest does not return if it traps, exits with a status other than 0, waits
-    /// forever, exceeds a limit, or is stopped by --for. Only the last run is reported and
-    /// written to files, and what its guests printed is shown only if it went wrong. To see
-    /// that run again, give its seed as --seed and leave all other options unchanged. Needs
-    /// --preemption fuel; a short --slice finds more. Give guests that read input a
-    /// --stdin, because the standard input of this process can be read only once.
+    /// A guest fails to return if it traps, exits with a status other than 0, waits forever,
+    /// exceeds a limit, or is stopped by --for. Only the last run is reported and written to
+    /// files, and what its guests printed is shown only if it went wrong. To see that run
+    /// again, give its seed as --seed and leave all other options unchanged. Needs
+    /// --preemption fuel; a short --slice finds more. Guests that read input need --stdin,
+    /// because the standard input of this process can be read only once.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub search: Option<u64>,
 
@@ -87,7 +87,7 @@ pub struct ScheduleArgs {
     /// Repeat the picks of the run that --record wrote to FILE
     ///
     /// With the same guests and input, --preemption fuel and the same --slice, this repeats
-    /// the run. If a guest behaves differently, that is reported, and the guests take turns
+    /// the run. If a guest behaves differently, the report says so, and the guests take turns
     /// from there on.
     #[arg(long, value_name = "FILE")]
     pub replay: Option<PathBuf>,
@@ -107,7 +107,7 @@ fn weight(text: &str) -> Result<Setting<u32>> {
 fn group(text: &str) -> Result<Setting<u64>> {
     settings::parse(text, |value| match value.parse() {
         Ok(group) => Ok(group),
-        Err(_) => bail!("a group is a number from 0, which is none, to {}", u64::MAX),
+        Err(_) => bail!("a group is a number from 0 (no group) to {}", u64::MAX),
     })
 }
 
@@ -125,20 +125,20 @@ fn text(text: &str) -> Result<Setting<String>> {
 /// The values of `--policy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Name {
-    /// Each in turn
+    /// Guests take turns
     RoundRobin,
-    /// Shares by --weight and --group, within about a slice
+    /// Guests share the CPU by --weight and --group, to within about a slice
     Fair,
     /// The guest with the highest --priority; equals take turns
     Priority,
     /// The guest with the earliest --deadline
     Deadline,
-    /// A random guest for a random part of a slice, by --seed: finds races
+    /// A random guest for a random part of a slice, from --seed: finds races
     Random,
-    /// Probabilistic concurrency testing, by --seed, --steps and --depth: finds races of a
+    /// Probabilistic concurrency testing, from --seed, --steps and --depth: finds races of a
     /// given depth with a known probability
     Pct,
-    /// As recorded in the file given by --replay
+    /// The picks recorded in the file given by --replay
     Replay,
 }
 
@@ -159,7 +159,7 @@ impl fmt::Display for Name {
 const DEADLINE: Amount = Amount {
     option: "--deadline",
     what: "a deadline",
-    zero: "is over before the guest starts",
+    zero: "passes before the guest starts",
 };
 
 const PATIENCE: Amount = Amount {
@@ -227,8 +227,8 @@ impl ScheduleArgs {
         };
         if mode != Mode::Fuel {
             bail!(
-                "--search {count}: with --preemption {mode}, a seed does not make the same run each \
-                 time; use --preemption fuel"
+                "--search {count}: with --preemption {mode}, a seed does not repeat a run; \
+                 use --preemption fuel"
             );
         }
         let first = self.seed.unwrap_or(0);

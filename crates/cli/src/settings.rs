@@ -80,7 +80,7 @@ impl<V> Setting<V> {
                 let found = find(name, guests);
                 if found.is_empty() {
                     bail!(
-                        "{option} {}: there is no guest `{}`; there are {}",
+                        "{option} {}: there is no guest `{}`; the guests are {}",
                         names::name(&self.text),
                         names::name(name),
                         list(guests)
@@ -191,7 +191,7 @@ mod tests {
                 error,
                 format!(
                     "--weight {unknown}=1: there is no guest `{unknown}`; \
-                     there are 1 (`a`), 2 (`b`)"
+                     the guests are 1 (`a`), 2 (`b`)"
                 )
             );
         }

@@ -31,8 +31,8 @@ pub fn capped(binary: &[u8], limit: u64) -> Result<Option<Vec<u8>>> {
     let least = least.fold(0, u64::saturating_add);
     let Some(left) = limit.checked_sub(least) else {
         bail!(
-            "its shared memory has at least {}, and the guest may have {} of memory; \
-             --memory-limit gives it more",
+            "its shared memory needs {}, and the guest is limited to {} of memory; \
+             use --memory-limit to allow more",
             BinaryBytes(least),
             BinaryBytes(limit)
         );

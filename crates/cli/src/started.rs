@@ -61,7 +61,7 @@ impl Started {
             let guest = names::name(&guest.spec.text);
             let error = match memory.refused() {
                 true => error.context(format!(
-                    "the guest may have {} of memory; --memory-limit gives it more",
+                    "the guest is limited to {} of memory; use --memory-limit to allow more",
                     BinaryBytes(memory_limit)
                 )),
                 false => refused::by_store(error),

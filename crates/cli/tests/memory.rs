@@ -88,7 +88,7 @@ fn threads_of_a_program_share_its_limit() {
         &["--memory-limit=1K", "threads/hello.wasm"],
         &[
             "cannot start guest `threads/hello.wasm`",
-            "may have 1024 bytes",
+            "limited to 1024 bytes",
         ],
     );
 }

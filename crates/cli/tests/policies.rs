@@ -334,7 +334,7 @@ fn unknown_guests_are_errors_that_list_those_there_are() {
                 &[&policy[..], &[&arg, "primes.wasm(1000)", "spin.wat"]].concat(),
                 &[
                     &format!("{option} {given}: there is no guest `{unknown}`"),
-                    "there are 1 (`primes.wasm(1000)`), 2 (`spin.wat`)",
+                    "the guests are 1 (`primes.wasm(1000)`), 2 (`spin.wat`)",
                 ],
             );
         }

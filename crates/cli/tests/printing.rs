@@ -104,7 +104,7 @@ fn reader_who_does_not_read_holds_up_no_sibling_and_no_end() {
         let (status, stderr) = ended(child);
         drop(stdout);
         assert_eq!(status, 1, "{stderr}");
-        assert!(stderr.contains("left out"), "{stderr}");
+        assert!(stderr.contains("was dropped"), "{stderr}");
         let json = json(&report);
         assert_eq!(json["end"], "time_up");
         let waits = &json["threads"][0]["waits_for"];

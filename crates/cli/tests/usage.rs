@@ -123,14 +123,14 @@ fn arguments_must_fit_the_signature() {
     bad_usage(
         &["fib.wat"],
         &[
-            "gives 0 arguments to fib(i32) -> i32, which takes 1",
+            "passes 0 arguments to fib(i32) -> i32, which takes 1",
             "`fib.wat:fib(i32)`",
         ],
     );
-    bad_usage(&["fib.wat:fib(1,2)"], &["gives 2 arguments", "takes 1"]);
+    bad_usage(&["fib.wat:fib(1,2)"], &["passes 2 arguments", "takes 1"]);
     bad_usage(
         &["spin.wat:run(7)"],
-        &["gives 1 argument to run()", "takes 0"],
+        &["passes 1 argument to run()", "takes 0"],
     );
     bad_usage(
         &["fib.wat:fib(ten)"],

@@ -20,8 +20,8 @@ pub struct OutputArgs {
 
     /// Show how the guests took turns: each one's share of the CPU in each STEP of the run
     ///
-    /// STEP is a duration or a number of units of fuel, as for --slice. The default is 10ms,
-    /// or 10000000 units.
+    /// STEP is a duration or units of fuel, as for --slice. The default is 10ms or 10000000
+    /// units.
     #[arg(long, value_name = "STEP", num_args = 0..=1, require_equals = true)]
     pub interleaving: Option<Option<String>>,
 
@@ -29,15 +29,14 @@ pub struct OutputArgs {
     #[arg(long, value_name = "FILE")]
     pub json_file: Option<PathBuf>,
 
-    /// Write what happened and when to FILE: as .json for the Perfetto UI (ui.perfetto.dev)
-    /// or chrome://tracing, or as .txt for lines of text
+    /// Write a trace of the schedule to FILE: .json for the Perfetto UI (ui.perfetto.dev) or
+    /// chrome://tracing, .txt for lines of text
     ///
-    /// May be repeated. The text holds only the schedule: under --preemption fuel it is the
-    /// same for every run.
+    /// May be repeated. Under --preemption fuel, every run writes the same text.
     #[arg(long, value_name = "FILE", value_parser = PathBufValueParser::new().try_map(trace_file))]
     pub trace: Vec<TraceFile>,
 
-    /// Write a picture of which guest ran when to FILE, as SVG
+    /// Draw which guest ran when, as SVG, in FILE
     #[arg(long, value_name = "FILE")]
     pub timeline: Option<PathBuf>,
 
@@ -46,7 +45,7 @@ pub struct OutputArgs {
     #[arg(long, value_name = "N", value_parser = event_count)]
     pub trace_events: Option<usize>,
 
-    /// Write which guest was picked at each turn to FILE, for --replay
+    /// Write the policy's picks to FILE, for --replay
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
 }
@@ -69,7 +68,7 @@ fn trace_file(path: PathBuf) -> Result<TraceFile> {
         Some("json") => Format::Perfetto,
         Some("txt") => Format::Text,
         _ => bail!(
-            "the extension tells the format; use .json for the Perfetto UI, or .txt for lines of text"
+            "the extension sets the format; use .json for the Perfetto UI, or .txt for lines of text"
         ),
     };
     Ok(TraceFile { format, path })
@@ -106,7 +105,7 @@ impl OutputArgs {
 const INTERLEAVING: Amount = Amount {
     option: "--interleaving",
     what: "a step",
-    zero: "would never end",
+    zero: "has no length",
 };
 
 impl OutputArgs {

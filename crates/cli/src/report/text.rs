@@ -48,7 +48,7 @@ impl Report {
 
     fn summary(&self, text: &mut String) -> std::fmt::Result {
         let end = match self.end {
-            "time_up" => "the time was up",
+            "time_up" => "time up",
             "interrupted" => "interrupted",
             "deadlock" => "deadlock",
             _ => "all finished",
@@ -126,8 +126,8 @@ impl Report {
         };
         let nth = match runs {
             1 => "the first seed".to_string(),
-            2 => "after one with which all returned".to_string(),
-            _ => format!("after {} with which all returned", runs - 1),
+            2 => "after 1 seed with which all returned".to_string(),
+            _ => format!("after {} seeds with which all returned", runs - 1),
         };
         writeln!(
             text,
@@ -153,7 +153,7 @@ mod tests {
             report.text(None)
         };
         let text = search(Outcome::Exited(3), Some(7));
-        let expected = "\nseed 7: guest2.wat:run exited 3 (after 2 with which all returned); \
+        let expected = "\nseed 7: guest2.wat:run exited 3 (after 2 seeds with which all returned); \
             --seed 7 without --search repeats this run\n";
         assert!(text.ends_with(expected), "{text}");
         let text = search(Outcome::Returned(vec![]), None);

@@ -18,15 +18,15 @@ use wasmtime_wasi::p1::WasiP1Ctx;
 pub struct WasiArgs {
     /// Set an environment variable for one WASI guest, or for all of them
     ///
-    /// GUEST is a guest's name or its number, as in the table. May be repeated. Guests do
-    /// not see the environment of this process.
+    /// GUEST is a guest's name or number, as in the table. May be repeated. Guests do not see
+    /// the environment of this process.
     #[arg(long, value_name = "[GUEST=]KEY=VALUE")]
     env: Vec<String>,
 
-    /// Give one WASI guest, or each of them, this file as its standard input
+    /// Use this file as the standard input of one WASI guest, or of each of them
     ///
-    /// GUEST is a guest's name or its number, as in the table. May be repeated. Guests
-    /// without a file share the standard input of this process.
+    /// GUEST is a guest's name or number, as in the table. May be repeated. Guests without a
+    /// file share the standard input of this process.
     #[arg(long, value_name = "[GUEST=]FILE")]
     stdin: Vec<String>,
 }
@@ -68,7 +68,10 @@ impl WasiArgs {
         for text in &self.stdin {
             let stdin = settings::split(text, guests, |_| true);
             if stdin.value.is_empty() {
-                bail!("--stdin: write FILE, or GUEST=FILE for one guest");
+                bail!(
+                    "--stdin {}: write FILE, or GUEST=FILE for one guest",
+                    names::name(text)
+                );
             }
             for index in takers("--stdin", &stdin, guests, argvs)? {
                 given[index].stdin = Some(PathBuf::from(&stdin.value));
@@ -112,10 +115,10 @@ fn takers(
         let text = names::name(&setting.text);
         match &setting.guest {
             Some(guest) => bail!(
-                "{option} {text}: guest `{}` does not import WASI, and so cannot see it",
+                "{option} {text}: guest `{}` does not import WASI, so it would never see this",
                 names::name(guest)
             ),
-            None => bail!("{option} {text}: no guest imports WASI, and so none can see it"),
+            None => bail!("{option} {text}: no guest imports WASI, so none would ever see this"),
         }
     }
     Ok(takers)
