@@ -105,6 +105,8 @@ mod spawn;
 mod stacks;
 mod starting;
 pub(crate) mod suspend;
+mod sync;
+mod thread_waker;
 mod threads;
 mod trace;
 mod typed;

@@ -20,15 +20,11 @@
 
 use super::clock::Moment;
 use super::id::ThreadId;
-use super::remote::Remote;
 use super::suspend::{self, Leave, Suspension, Taken, preemptive_yield};
 use crate::prelude::*;
 use crate::runtime::vm::VMStore;
 use core::fmt;
-use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::Waker;
-use std::sync::Arc;
-use std::task::Wake;
 use std::time::Instant;
 
 /// What a guest thread waits for: see [`ThreadInfo::waits_for`](crate::preempt::ThreadInfo::waits_for).
@@ -65,46 +61,6 @@ pub(super) struct Park {
     pub(super) joins: Vec<ThreadId>,
     /// The atomic's address, and whether anyone but this store's guest threads may notify it.
     pub(super) atomic: Option<(u64, bool)>,
-}
-
-/// The waker of a guest thread.
-pub(super) struct ThreadWaker {
-    id: ThreadId,
-    remote: Arc<Remote>,
-    /// Whether it was woken since the last check.
-    woken: AtomicBool,
-}
-
-impl ThreadWaker {
-    pub(super) fn new(id: ThreadId, remote: Arc<Remote>) -> Arc<ThreadWaker> {
-        Arc::new(ThreadWaker {
-            id,
-            remote,
-            woken: AtomicBool::new(false),
-        })
-    }
-
-    /// Forgets earlier wakes: the thread is about to check what they reported.
-    pub(super) fn reset(&self) {
-        // `swap` acquires: everything the waker did before is visible.
-        self.woken.swap(false, Ordering::SeqCst);
-    }
-
-    pub(super) fn is_woken(&self) -> bool {
-        self.woken.load(Ordering::SeqCst)
-    }
-}
-
-impl Wake for ThreadWaker {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if !self.woken.swap(true, Ordering::SeqCst) {
-            self.remote.wake(self.id);
-        }
-    }
 }
 
 /// The waker of the running thread, with earlier wakes forgotten. A nested entry keeps them,

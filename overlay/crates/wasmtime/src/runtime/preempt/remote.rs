@@ -17,13 +17,13 @@
 use super::id::ThreadId;
 use super::slice::Preemption;
 use super::source::interrupt::Interrupt;
+use super::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering};
 use super::wait;
 use crate::prelude::*;
 use core::fmt;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::task::Waker;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 /// A guest thread's handle for any OS thread: see [`ThreadId::remote`].
 ///

@@ -22,6 +22,7 @@ use super::clock::Moment;
 use crate::prelude::*;
 use crate::store::StoreOpaque;
 
+pub(super) mod attention;
 pub(crate) mod epoch;
 pub(crate) mod epoch_timer;
 pub(crate) mod fuel;

@@ -23,7 +23,7 @@ use super::policy::{Policy, RoundRobin};
 use super::remote::Remote;
 use super::sharing::Sharing;
 use super::slice::{Preemption, Slice};
-use super::source::host_call::Attention;
+use super::source::attention::Attention;
 use super::source::interrupt::Interrupt;
 use super::source::jitter::Jitter;
 use super::stacks::IdleStacks;

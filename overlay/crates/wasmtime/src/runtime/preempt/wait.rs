@@ -2,15 +2,15 @@
 //! host future keeps the store, or all threads are parked.
 
 use super::clock::Moment;
+use super::sync::thread::{self, Thread};
+use super::sync::{AtomicBool, Ordering, thread_local};
 use core::cell::Cell;
 use core::mem;
 use core::ops::Deref;
-use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::Waker;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::task::Wake;
-use std::thread::{self, Thread};
 
 /// Something that an OS thread can sleep on until its waker is woken.
 pub(super) struct Waiter {
@@ -72,7 +72,7 @@ impl Waiter {
     }
 }
 
-std::thread_local! {
+thread_local! {
     static IDLE: Cell<Option<Waiter>> = const { Cell::new(None) };
 }
 

@@ -3,7 +3,7 @@
 use super::slots::Slot;
 use crate::runtime::preempt::clock::Moment;
 use crate::runtime::preempt::source::signal::code::Code;
-use crate::runtime::preempt::source::signal::os_timer;
+use crate::runtime::preempt::source::signal::armed;
 use crate::runtime::preempt::source::signal::watch::RETRY;
 use crate::runtime::vm::{VMStore, VMStoreContext};
 use crate::store::StoreOpaque;
@@ -126,7 +126,7 @@ impl Delivery {
 
 /// Has the handler look again a little later. May be called by the handler.
 pub(super) fn retry() {
-    os_timer::arm_by(Moment::now().as_nanos().saturating_add(RETRY));
+    armed::arm_by(Moment::now().as_nanos().saturating_add(RETRY));
 }
 
 impl StoreOpaque {

@@ -17,12 +17,10 @@
 //! store's slot has fired. If a tick was meant for another store, this store's slot has not
 //! fired, and `new_epoch` moves the deadline again.
 //!
-//! The epoch is read before the slot, and the timer marks the slot before it advances the
-//! epoch. So an expired slice is either seen in the slot, or the deadline is one that the
-//! epoch has yet to reach: no tick is lost.
+//! No tick is lost: see [`EpochTimer::deadline`](super::epoch_timer::EpochTimer::deadline).
 
-use super::epoch_timer::Slot;
-use super::host_call::Attention;
+use super::attention::Attention;
+use super::epoch_timer::{NO_DEADLINE, Slot};
 use super::interrupt::Interrupt;
 use crate::prelude::*;
 use crate::runtime::preempt::clock::Moment;
@@ -31,9 +29,6 @@ use crate::runtime::preempt::suspend::{self, Suspension, preemptive_yield};
 use crate::runtime::vm::VMStore;
 use crate::store::StoreOpaque;
 use std::sync::Arc;
-
-/// `new_epoch` returns the deadline, where `u64::MAX` means a trap.
-const NO_DEADLINE: u64 = u64::MAX - 1;
 
 #[derive(Default)]
 pub(crate) struct EpochState {
@@ -82,19 +77,10 @@ impl StoreOpaque {
     /// Derives the deadline that compiled code sees.
     fn arm_epoch_deadline(&mut self) {
         let timer = self.engine().epoch_timer();
-        let (epoch, embedder) = match self.embedder_deadline() {
-            None => (timer.epoch(), NO_DEADLINE),
-            Some(deadline) => {
-                let (epoch, ticks) = timer.epoch_and_ticks();
-                (epoch, deadline.saturating_add(ticks).min(NO_DEADLINE))
-            }
-        };
-        let slice = match self.running_thread() {
-            Some(_) if self.epoch_slice_is_over() => epoch,
-            Some(_) => epoch + 1,
-            None => NO_DEADLINE,
-        };
-        *self.vm_store_context_mut().epoch_deadline.get_mut() = embedder.min(slice);
+        let is_running = self.running_thread().is_some();
+        let is_over = is_running.then_some(|| self.epoch_slice_is_over());
+        let deadline = timer.deadline(self.embedder_deadline(), is_over);
+        *self.vm_store_context_mut().epoch_deadline.get_mut() = deadline;
     }
 
     /// A run begins, which should end at `end`.
@@ -177,11 +163,7 @@ impl StoreOpaque {
                 timer.end_now(slot);
                 return;
             }
-            timer.arm(slot, end);
-            // This may have overwritten a request to end the slice.
-            if threads.remote.is_kicked() {
-                timer.end_now(slot);
-            }
+            timer.arm_unless_ended(slot, end, || threads.remote.is_kicked());
         }
     }
 

@@ -7,18 +7,21 @@
 //! wake-up.
 //!
 //! A tick marks its slots as fired and then advances the epoch, in this order: see
-//! `epoch.rs`.
+//! [`EpochTimer::deadline`].
 //!
 //! Rejected: ticking at a fixed rate. It wakes an idle machine, and a slice that starts
 //! between two ticks is too short or too long by up to a period.
 
-use super::host_call::Attention;
+use super::attention::Attention;
 use crate::prelude::*;
 use crate::runtime::preempt::clock::Moment;
-use core::sync::atomic::{AtomicU64, Ordering};
+use crate::runtime::preempt::sync::thread::{self, JoinHandle};
+use crate::runtime::preempt::sync::{AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
 use core::time::Duration;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, PoisonError};
+
+/// `new_epoch` returns the deadline, where `u64::MAX` means a trap.
+pub(super) const NO_DEADLINE: u64 = u64::MAX - 1;
 
 /// When a run next wants its thread checked.
 pub(in crate::runtime::preempt) struct Slot {
@@ -147,6 +150,45 @@ impl EpochTimer {
         if time < slot.pending() {
             self.arm(slot, time);
         }
+    }
+
+    /// Like [`arm`](Self::arm), for a slice that other OS threads may end: they set what
+    /// `is_ended` reads, and then fire the slot, which this may overwrite.
+    pub(in crate::runtime::preempt) fn arm_unless_ended(
+        &self,
+        slot: &Slot,
+        time: u64,
+        is_ended: impl FnOnce() -> bool,
+    ) {
+        self.arm(slot, time);
+        if is_ended() {
+            self.end_now(slot);
+        }
+    }
+
+    /// The deadline for compiled code: `embedder`, which is in the embedder's epoch, or the end
+    /// of the running thread's slice, of which `is_over` says whether it has come.
+    ///
+    /// The epoch is read before the slot, and a tick fires the slot before it advances the
+    /// epoch. So the end of a slice is seen in the slot, or else the epoch has yet to reach the
+    /// deadline.
+    pub(in crate::runtime::preempt) fn deadline(
+        &self,
+        embedder: Option<u64>,
+        is_over: Option<impl FnOnce() -> bool>,
+    ) -> u64 {
+        let (epoch, embedder) = match embedder {
+            None => (self.epoch(), NO_DEADLINE),
+            Some(deadline) => {
+                let (epoch, ticks) = self.epoch_and_ticks();
+                (epoch, deadline.saturating_add(ticks).min(NO_DEADLINE))
+            }
+        };
+        let slice = match is_over {
+            Some(is_over) => epoch + u64::from(!is_over()),
+            None => NO_DEADLINE,
+        };
+        embedder.min(slice)
     }
 
     /// Asks for a tick at `time`, replacing the slot's previous time.

@@ -30,8 +30,8 @@
 //! An engine whose embedder did not ask for fuel has no budget: its stores start with plenty,
 //! and get more when it is used up.
 
+use super::attention::Attention;
 use super::epoch_timer::Slot;
-use super::host_call::Attention;
 use crate::Trap;
 use crate::prelude::*;
 use crate::runtime::preempt::clock::Moment;

@@ -1,52 +1,19 @@
 //! Calls from compiled code to the host, and the state that tells whether a check is needed
 //! when they end.
 //!
-//! Comparing two words of the `VMStoreContext` tells whether a check is needed. `attention`
-//! has three values:
-//!
-//! | value | when | the comparison is true |
-//! |---|---|---|
-//! | [`NOTHING`] | fuel is not counted, or no guest thread has run | never |
-//! | [`OUT_OF_FUEL`] | a guest thread has run, and fuel is counted | once the injected fuel is used up, by the guest's code or as the host has charged it |
-//! | [`LOOK`] | it was [raised](Attention::raise) | always |
-//!
-//! Everything that ends a slice raises it: the signal handler, the timer's OS thread, an OS
-//! thread that asks for a thread's end, a check in a guest called by a host function (I1). It
-//! is a hint: the state changed beforehand says what is due.
-//!
-//! Rejected: a thread-local or a process-wide counter of reasons to check. The former is a
-//! call, the latter makes each store pay for the others.
+//! `attention.rs` has the word that they compare.
 
+use super::attention::Attention;
 use crate::runtime::vm::{Instance, VMContext, VMStoreContext};
 use crate::store::StoreOpaque;
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+use core::sync::atomic::Ordering::SeqCst;
 use core::sync::atomic::{AtomicI64, compiler_fence};
-
-/// No check is needed, whatever the fuel counter is.
-pub(super) const NOTHING: i64 = i64::MAX;
 
 const _: () = assert!(
     core::mem::offset_of!(VMStoreContext, attention).is_multiple_of(align_of::<AtomicI64>()),
     "an atomic has its size's alignment"
 );
-
-/// A check is needed once the fuel counter is no longer negative.
-pub(super) const OUT_OF_FUEL: i64 = 0;
-
-/// A check is needed.
-const LOOK: i64 = i64::MIN;
-
-/// A store's `VMStoreContext::attention`, for code that has the store or, by I19, must not
-/// have it.
-#[derive(Clone, Copy)]
-pub(in crate::runtime::preempt) struct Attention(NonNull<AtomicI64>);
-
-// SAFETY: I19. It is an atomic, and whoever uses it on another OS thread holds the lock that
-// the end of the run takes before the store can go.
-unsafe impl Send for Attention {}
-// SAFETY: as above.
-unsafe impl Sync for Attention {}
 
 impl Attention {
     /// The attention of `store`, at a fixed address for as long as the store exists.
@@ -57,28 +24,8 @@ impl Attention {
     fn in_context(context: NonNull<VMStoreContext>) -> Attention {
         // SAFETY: a store's context is there as long as the store.
         let word = unsafe { &raw const (*context.as_ptr()).attention };
-        // SAFETY: a field is not null.
-        Attention(unsafe { NonNull::new_unchecked(word.cast_mut().cast()) })
-    }
-
-    fn word(&self) -> &AtomicI64 {
-        // SAFETY: I19.
-        unsafe { self.0.as_ref() }
-    }
-
-    /// Makes the guest check on its return from the host. May be called by a signal handler.
-    pub(in crate::runtime::preempt) fn raise(&self) {
-        self.word().store(LOOK, SeqCst);
-    }
-
-    /// Whether only the use of fuel raises it.
-    #[inline]
-    pub(super) fn waits_for_fuel(&self) -> bool {
-        self.word().load(Relaxed) == OUT_OF_FUEL
-    }
-
-    pub(super) fn rest(&self, value: i64) {
-        self.word().store(value, SeqCst);
+        // SAFETY: I19. A field is not null, and this one is only used as an atomic.
+        unsafe { Attention::new(NonNull::new_unchecked(word.cast_mut().cast())) }
     }
 }
 
@@ -202,7 +149,7 @@ impl HostCall {
         // First the guest leaves the host. An earlier signal has raised the attention checked
         // here; a later one finds the guest out of the host and comes again.
         compiler_fence(SeqCst);
-        if fuel >= Attention::in_context(context).word().load(Relaxed) {
+        if Attention::in_context(context).is_due(fuel) {
             look();
         }
     }

@@ -17,7 +17,8 @@
 //! libcalls, compiled code's next check suspends it instead. Under signals, which have no
 //! checks, code holds no such values, and the thread is suspended here anyway.
 
-use super::host_call::{Attention, End, NOTHING, OUT_OF_FUEL};
+use super::attention::{Attention, NOTHING, OUT_OF_FUEL};
+use super::host_call::End;
 use super::host_results::Roots;
 use crate::ValRaw;
 use crate::prelude::*;

@@ -1,7 +1,7 @@
 //! How another OS thread interrupts the thread on the CPU.
 
+use super::attention::Attention;
 use super::epoch_timer::Kick;
-use super::host_call::Attention;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 use super::signal::os_timer;
 

@@ -37,7 +37,7 @@
 //!   plus a TLB shootdown for each preemption.
 //! * Patching a trap into the code: it stops all threads that run that code, in all stores.
 
-use super::host_call::Attention;
+use super::attention::Attention;
 use super::interrupt::Interrupt;
 use crate::Module;
 use crate::prelude::*;
@@ -49,6 +49,7 @@ use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use core::sync::atomic::{AtomicPtr, AtomicU64, compiler_fence};
 
+pub(in crate::runtime::preempt) mod armed;
 pub(in crate::runtime::preempt) mod code;
 mod handler;
 pub(crate) mod host;
@@ -93,7 +94,7 @@ impl Default for SignalState {
 /// If it cannot.
 pub(in crate::runtime::preempt) fn prepare_this_thread() -> Result<()> {
     handler::ensure_installed()?;
-    os_timer::ensure_timer()
+    armed::ensure_timer()
 }
 
 impl StoreOpaque {
@@ -186,7 +187,7 @@ impl StoreOpaque {
         };
         if started {
             if suspend::is_outermost() {
-                os_timer::disarm();
+                armed::disarm();
             }
         }
     }

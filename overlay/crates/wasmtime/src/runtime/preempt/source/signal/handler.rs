@@ -1,7 +1,7 @@
 //! The signal handler (I5).
 
-use super::os_timer::{self, NEVER, SIGNAL, token};
-use super::watch::RETRY;
+use super::armed;
+use super::os_timer::{NEVER, SIGNAL, token};
 use super::x86_64::frame::Interrupted;
 use crate::prelude::*;
 use crate::runtime::preempt::clock::Moment;
@@ -115,8 +115,8 @@ unsafe extern "C" fn handle(
     let saved = unsafe { *errno };
     // The kernel drops a timer's signal if another is pending, which then stands for both.
     let kicked = suspend::take_kicks();
-    if ours || kicked || os_timer::is_due() {
-        os_timer::fired();
+    if ours || kicked || armed::is_due() {
+        armed::fired();
         // SAFETY: I5. This is what the kernel gave to this handler.
         let mut interrupted = unsafe { Interrupted::new(context) };
         // SAFETY: I5. This is the handler.
@@ -131,30 +131,15 @@ unsafe extern "C" fn handle(
     unsafe { *errno = saved };
 }
 
-/// The OS thread's timer has fired. It may be early or late (I7).
+/// The OS thread's timer has fired.
 fn on_timer(interrupted: &mut Interrupted<'_>) {
     suspend::with_dispatch(|dispatch| {
-        let watch = &dispatch.watch;
-        let end = watch.slice_end();
         let now = Moment::now().as_nanos();
-        if end == NEVER {
-            return;
-        }
-        if now < end {
-            os_timer::arm_by(end);
-            return;
-        }
         // SAFETY: I5. This is the handler, and `interrupted` is what it stopped.
-        if unsafe { preempt(dispatch, interrupted) } {
-            return;
-        }
-        if let Some(attention) = &watch.attention {
-            attention.raise();
-        }
-        // The end of a host call checks. Anything else takes a few instructions.
-        if !dispatch.is_in_host() {
-            os_timer::arm_by(now.saturating_add(RETRY));
-        }
+        let preempt = || unsafe { preempt(dispatch, interrupted) };
+        dispatch
+            .watch
+            .on_signal(now, preempt, || dispatch.is_in_host());
     });
 }
 

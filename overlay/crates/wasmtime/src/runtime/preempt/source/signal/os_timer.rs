@@ -1,11 +1,9 @@
-//! An OS thread's timer, and what the handler needs to set it.
+//! An OS thread's timer: system calls.
 //!
 //! The timer is created by the OS thread's first run, and deleted when the OS thread ends. It
-//! is left set between dispatches. Nearly every dispatch postpones the end of a slice, which
-//! takes no system call: the handler re-arms a timer that fires too early.
+//! is left set between dispatches: see `armed.rs`.
 
 use crate::prelude::*;
-use crate::runtime::preempt::clock::Moment;
 use core::cell::Cell;
 use core::mem::{self, MaybeUninit};
 use core::ptr;
@@ -25,7 +23,6 @@ std::thread_local! {
     /// The process that created it: `fork` copies these, but no timers.
     static OWNER: Cell<libc::pid_t> = const { Cell::new(0) };
     static THREAD: Cell<libc::pid_t> = const { Cell::new(0) };
-    static ARMED: Cell<u64> = const { Cell::new(NEVER) };
     // Initialized after `TIMER` and `OWNER`, to delete what they name.
     static DELETE: DeleteTimer = const { DeleteTimer };
 }
@@ -45,12 +42,12 @@ impl Drop for DeleteTimer {
     }
 }
 
-/// Makes sure that this OS thread has a timer.
-pub(super) fn ensure_timer() -> Result<()> {
+/// Makes sure that this OS thread has a timer. Returns whether it is a new one, not yet set.
+pub(super) fn ensure() -> Result<bool> {
     // SAFETY: no preconditions.
     let process = unsafe { libc::getpid() };
     if TIMER.get().is_some() && OWNER.get() == process {
-        return Ok(());
+        return Ok(false);
     }
     ensure!(
         DELETE.try_with(|_| {}).is_ok(),
@@ -75,11 +72,10 @@ pub(super) fn ensure_timer() -> Result<()> {
     TIMER.set(Some(unsafe { timer.assume_init() }));
     OWNER.set(process);
     THREAD.set(event.sigev_notify_thread_id);
-    ARMED.set(NEVER);
-    Ok(())
+    Ok(true)
 }
 
-/// The OS thread that called `ensure_timer`.
+/// The OS thread that called `ensure`.
 pub(super) fn thread() -> libc::pid_t {
     THREAD.get()
 }
@@ -129,38 +125,11 @@ pub(super) fn token() -> *mut libc::c_void {
     ptr::from_ref(&TOKEN).cast_mut().cast()
 }
 
-/// Makes the signal come at `time` or earlier, which the handler sorts out.
-pub(in crate::runtime::preempt) fn arm_by(time: u64) {
-    if time < ARMED.get() {
-        set(time);
-    }
-}
-
-/// Stops signals, except for one already on its way.
-pub(super) fn disarm() {
-    if ARMED.get() != NEVER {
-        set(NEVER);
-    }
-}
-
-/// Whether the signal should have come by now.
-pub(super) fn is_due() -> bool {
-    ARMED.get() <= Moment::now().as_nanos()
-}
-
-/// The signal has come: the timer is no longer set.
-pub(super) fn fired() {
-    ARMED.set(NEVER);
-}
-
-fn set(time: u64) {
+/// Sets the timer of this OS thread, if it has one. Async-signal-safe.
+pub(super) fn set(time: u64) {
     let Some(timer) = TIMER.get() else {
         return;
     };
-    // In this order, as the signal may come in between: if the timer is set and `ARMED` is
-    // not, the handler finds nothing to do. A setting made by the handler in between is lost:
-    // `Watch::arm` sets it again.
-    ARMED.set(time);
     let value = if time == NEVER { 0 } else { time.max(1) };
     let zero = libc::timespec {
         tv_sec: 0,

@@ -1,12 +1,14 @@
 //! What the signal handler reads while a guest thread is on the CPU.
 
+use super::armed;
 use super::code::Code;
-use super::os_timer::{self, NEVER};
-use crate::runtime::preempt::source::host_call::Attention;
+use super::os_timer::NEVER;
+use crate::runtime::preempt::source::attention::Attention;
+use crate::runtime::preempt::sync::{AtomicBool, AtomicU64};
 use crate::runtime::vm::VMStore;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, compiler_fence};
+use core::sync::atomic::{AtomicPtr, compiler_fence};
 
 /// What the handler reads while a guest thread is on the CPU. Part of its `Dispatch`.
 pub(in crate::runtime::preempt) struct Watch {
@@ -67,13 +69,41 @@ impl Watch {
         }
         loop {
             let end = self.slice_end();
-            os_timer::arm_by(end);
+            armed::arm_by(end);
             compiler_fence(SeqCst);
             // Meanwhile a handler may have ended the slice and set the timer, and `arm_by`
             // has overwritten that.
             if self.slice_end() == end {
                 return;
             }
+        }
+    }
+
+    /// The OS thread's signal has come, early, late or in time (I7). If the slice is over, ends
+    /// it with `preempt`, or sees to it that it ends soon.
+    pub(super) fn on_signal(
+        &self,
+        now: u64,
+        preempt: impl FnOnce() -> bool,
+        is_in_host: impl FnOnce() -> bool,
+    ) {
+        let end = self.slice_end();
+        if end == NEVER {
+            return;
+        }
+        if now < end {
+            armed::arm_by(end);
+            return;
+        }
+        if preempt() {
+            return;
+        }
+        if let Some(attention) = &self.attention {
+            attention.raise();
+        }
+        // The end of a host call checks. Anything else takes a few instructions.
+        if !is_in_host() {
+            armed::arm_by(now.saturating_add(RETRY));
         }
     }
 }

@@ -1,0 +1,57 @@
+//! When an OS thread's timer will send its signal, as far as its runs and its handler know.
+//!
+//! Nearly every dispatch postpones the end of a slice, which takes no system call: the handler
+//! sets a timer again that has fired too early. So the timer may be set for an earlier time
+//! than anybody wants, and never for a later one. `Watch::arm` sees to that where the handler
+//! comes in between.
+
+use super::os_timer::{self, NEVER};
+use crate::prelude::*;
+use crate::runtime::preempt::clock::Moment;
+use crate::runtime::preempt::sync::thread_local;
+use core::cell::Cell;
+
+thread_local! {
+    // The handler reads this: no destructor, and a constant initializer.
+    static ARMED: Cell<u64> = const { Cell::new(NEVER) };
+}
+
+/// Makes sure that this OS thread has a timer.
+pub(super) fn ensure_timer() -> Result<()> {
+    if os_timer::ensure()? {
+        ARMED.set(NEVER);
+    }
+    Ok(())
+}
+
+/// Makes the signal come at `time` or earlier, which the handler sorts out.
+pub(in crate::runtime::preempt) fn arm_by(time: u64) {
+    if time < ARMED.get() {
+        set(time);
+    }
+}
+
+/// Stops signals, except for one already on its way.
+pub(super) fn disarm() {
+    if ARMED.get() != NEVER {
+        set(NEVER);
+    }
+}
+
+/// Whether the signal should have come by now.
+pub(super) fn is_due() -> bool {
+    ARMED.get() <= Moment::now().as_nanos()
+}
+
+/// The signal has come: the timer is no longer set.
+pub(super) fn fired() {
+    ARMED.set(NEVER);
+}
+
+fn set(time: u64) {
+    // In this order, as the signal may come in between: if the timer is set and `ARMED` is
+    // not, the handler finds nothing to do. A setting made by the handler in between is lost:
+    // `Watch::arm` sets it again.
+    ARMED.set(time);
+    os_timer::set(time);
+}
