@@ -37,3 +37,26 @@ impl Drop for Busy {
         BUSY.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // One test, because there is one count.
+    #[test]
+    fn busy_futures_divide_the_latency_and_the_count_of_them_is_exact() {
+        let all: Vec<Busy> = (0..4).map(|_| Busy::new()).collect();
+        assert_eq!(Busy::budget(), LATENCY / 4);
+        let many: Vec<Busy> = (0..10_000).map(|_| Busy::new()).collect();
+        assert_eq!(Busy::budget(), GRANULARITY);
+        drop((all, many));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..10_000).for_each(|_| drop(Busy::new())));
+            }
+        });
+        assert_eq!(Busy::budget(), LATENCY);
+        let _one = Busy::new();
+        assert_eq!(Busy::budget(), LATENCY);
+    }
+}

@@ -105,3 +105,36 @@ fn clock() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
     nanos(START.get_or_init(Instant::now).elapsed())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_clocks_agree_to_a_microsecond() {
+        for _ in 0..1_000 {
+            let instant = Instant::now();
+            let after = Moment::now();
+            assert!(Moment::from_instant(instant).since(after) < 1_000);
+            for away in [Duration::ZERO, Duration::from_secs(3_600)] {
+                for instant in [instant + away, instant - away] {
+                    let moment = Moment::from_instant(instant);
+                    assert_eq!(moment.to_instant(), instant);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_clock_saturates() {
+        let now = Moment::now();
+        assert_eq!(now.checked_add(Duration::MAX), None);
+        assert_eq!(now.checked_add(Duration::from_nanos(u64::MAX)), None);
+        let end = now.saturating_add(Duration::MAX);
+        assert_eq!(end.as_nanos(), u64::MAX);
+        assert_eq!(now.since(end), 0);
+        assert_eq!(now.left(end), Duration::ZERO);
+        assert_eq!(end.left(now).as_nanos(), u128::from(u64::MAX - now.0));
+        assert_eq!(nanos(Duration::MAX), u64::MAX);
+    }
+}

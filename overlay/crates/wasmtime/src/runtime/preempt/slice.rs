@@ -177,3 +177,53 @@ impl fmt::Display for Slice {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Preemption; 3] = [Preemption::Fuel, Preemption::Epoch, Preemption::Signal];
+
+    #[test]
+    fn the_nearest_slice_is_one_that_can_end() {
+        for preemption in ALL {
+            Slice::default_for(preemption).validate(preemption).unwrap();
+            for ticks in [0, 1, 49_999, 50_000, i64::MAX as u64, u64::MAX] {
+                let slice = Slice::nearest(ticks, preemption);
+                slice.validate(preemption).unwrap();
+                let given = match slice {
+                    Slice::Fuel(fuel) => fuel,
+                    Slice::Time(time) => time.as_nanos() as u64,
+                };
+                if Slice::Time(Duration::from_nanos(ticks))
+                    .validate(preemption)
+                    .is_ok()
+                {
+                    assert_eq!(given, ticks, "{preemption:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_slice_that_cannot_end_is_refused_with_its_length() {
+        let too_long = Slice::MAX_TIME + Duration::from_nanos(1);
+        for (slice, preemption) in [
+            (Slice::Fuel(0), Preemption::Fuel),
+            (Slice::Fuel(i64::MAX as u64 + 1), Preemption::Fuel),
+            (Slice::Fuel(7), Preemption::Epoch),
+            (Slice::Fuel(7), Preemption::Signal),
+            (Slice::Time(Duration::ZERO), Preemption::Epoch),
+            (Slice::Time(too_long), Preemption::Epoch),
+            (Slice::Time(too_long), Preemption::Signal),
+            (
+                Slice::Time(Duration::from_nanos(49_999)),
+                Preemption::Signal,
+            ),
+            (Slice::Time(Duration::from_secs(1)), Preemption::Fuel),
+        ] {
+            let error = slice.validate(preemption).unwrap_err().to_string();
+            assert!(error.contains(&format!("a slice of {slice}")), "{error}");
+        }
+    }
+}

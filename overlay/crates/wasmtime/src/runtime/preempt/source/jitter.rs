@@ -88,4 +88,37 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn short_slices_get_every_length_and_long_ones_vary_by_an_eighth() {
+        let mut jitter = Jitter::new(1);
+        let mut lengths = |fuel| -> Vec<u64> {
+            let mut lengths: Vec<u64> = (0..2_000)
+                .map(|_| match jitter.apply(Slice::Fuel(fuel)) {
+                    Slice::Fuel(given) => given,
+                    Slice::Time(_) => panic!("another kind of slice"),
+                })
+                .collect();
+            lengths.sort_unstable();
+            lengths.dedup();
+            lengths
+        };
+        assert_eq!(lengths(1), [1]);
+        assert_eq!(lengths(5), [1, 2, 3, 4, 5]);
+        assert_eq!(lengths(40), (24..=40).collect::<Vec<_>>());
+        let long = lengths(8_000_000);
+        assert!(long[0] < 7_010_000 && long[long.len() - 1] > 7_990_000);
+    }
+
+    #[test]
+    fn a_schedule_depends_on_the_seed_alone() {
+        let slices = |seed| {
+            let mut jitter = Jitter::new(seed);
+            core::array::from_fn::<_, 20, _>(|_| jitter.apply(Slice::Fuel(1_000)))
+        };
+        assert_eq!(slices(3), slices(3));
+        assert_ne!(slices(3), slices(4));
+        let time = Slice::Time(core::time::Duration::from_millis(1));
+        assert_eq!(Jitter::new(3).apply(time), time);
+    }
 }
