@@ -38,9 +38,10 @@ pub fn fetch(dir: &Path, whose: &str) -> Result<Fetched> {
 }
 
 /// The workspaces to build besides upstream's, and whose they are.
-const WORKSPACES: [(&str, &str); 2] = [
+const WORKSPACES: [(&str, &str); 3] = [
     ("", "the workspace's"),
     ("benches/stock", "benches/stock's"),
+    ("tests/kernel", "tests/kernel's"),
 ];
 
 /// Downloads what our own workspaces need, once per change of their lock files. They can be

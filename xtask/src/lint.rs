@@ -47,6 +47,16 @@ pub fn lint(root: &Root) -> Result<()> {
         .args(["--", "--deny", "warnings"]);
     run(&mut clippy, "clippy of xtask")?;
 
+    eprintln!("lint: tests/kernel");
+    let mut clippy = cargo(&root.path);
+    clippy
+        .args(["clippy", "--quiet", "--all-targets", "--manifest-path"])
+        .arg(root.kernel_tests().join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(scope.target_dir().join("kernel"))
+        .args(["--", "--deny", "warnings"]);
+    run(&mut clippy, "clippy of tests/kernel")?;
+
     let mut findings = Findings::default();
     eprintln!(
         "lint: the workspace and Wasmtime (the first time, this compiles everything \

@@ -69,9 +69,9 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Run all tests: the workspace's, xtask's, and `patches check`.
+    /// Run all tests: the workspace's, those of tests/kernel, xtask's, and `patches check`.
     Test {
-        /// Run the ignored (long) tests too and, unless filtered, `lint`.
+        /// Run the ignored (long) tests and the model checker too and, unless filtered, `lint`.
         #[arg(long)]
         full: bool,
         /// Run them beside eight processes that take all the CPU time they can get.

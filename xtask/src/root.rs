@@ -57,6 +57,11 @@ impl Root {
         self.path.join("patches")
     }
 
+    /// A workspace of its own, with tests of overlay files.
+    pub fn kernel_tests(&self) -> PathBuf {
+        self.path.join("tests/kernel")
+    }
+
     pub fn xtask_manifest(&self) -> PathBuf {
         self.path.join("xtask/Cargo.toml")
     }

@@ -65,6 +65,9 @@ pub fn test(root: &Root, tests: Tests<'_>) -> Result<()> {
         run_command(&mut hooks, "`cargo test --features call-hook`")?;
     }
 
+    eprintln!("test: the kernel without Wasmtime");
+    run_command(&mut kernel(root, tests)?, "`cargo test` of tests/kernel")?;
+
     eprintln!("test: xtask");
     let mut xtask = cargo(&root.path);
     xtask
@@ -125,6 +128,21 @@ fn workspace(root: &Root) -> Result<Command> {
     // Makes tests/docs.rs strict about the commands that it runs.
     workspace.env("XTASK_TEST", "1");
     Ok(workspace)
+}
+
+/// The tests of overlay files that need nothing of Wasmtime; with `--full`, all of them.
+fn kernel(root: &Root, tests: Tests<'_>) -> Result<Command> {
+    let mut kernel = cargo(&root.path);
+    kernel
+        .args(["test", "--quiet", "--manifest-path"])
+        .arg(root.kernel_tests().join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(root.target()?.join("kernel"));
+    if !tests.full {
+        kernel.args(["--test", "units", "--test", "interrupts"]);
+    }
+    kernel.args(tests.filter);
+    Ok(kernel)
 }
 
 pub fn bench(root: &Root, args: &[String]) -> Result<()> {

@@ -1,0 +1,5 @@
+pub mod preempt;
+
+pub mod vm {
+    pub trait VMStore {}
+}

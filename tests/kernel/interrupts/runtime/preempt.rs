@@ -1,0 +1,6 @@
+//! The files under test, and what stands in for others.
+
+mod clock;
+mod machine;
+mod source;
+mod sync;

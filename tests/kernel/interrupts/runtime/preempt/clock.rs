@@ -1,0 +1,15 @@
+//! The machine's clock.
+
+use super::machine;
+
+pub struct Moment(u64);
+
+impl Moment {
+    pub fn now() -> Moment {
+        Moment(machine::now())
+    }
+
+    pub fn as_nanos(self) -> u64 {
+        self.0
+    }
+}

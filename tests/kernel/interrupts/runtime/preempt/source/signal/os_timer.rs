@@ -1,0 +1,15 @@
+//! The machine's timer.
+
+use crate::prelude::*;
+use crate::runtime::preempt::machine;
+
+pub const NEVER: u64 = u64::MAX;
+
+pub fn ensure() -> Result<bool> {
+    Ok(machine::is_new())
+}
+
+pub fn set(time: u64) {
+    machine::step();
+    machine::set_timer(time);
+}

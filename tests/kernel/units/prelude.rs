@@ -1,0 +1,3 @@
+//! Stands in for Wasmtime's prelude.
+
+pub use anyhow::{Context, Result, bail, ensure};

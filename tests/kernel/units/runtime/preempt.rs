@@ -1,0 +1,20 @@
+//! The files under test.
+
+#[path = "../../../../overlay/crates/wasmtime/src/runtime/preempt/budget.rs"]
+mod budget;
+#[path = "../../../../overlay/crates/wasmtime/src/runtime/preempt/clock.rs"]
+mod clock;
+#[path = "../../../../overlay/crates/wasmtime/src/runtime/preempt/id.rs"]
+mod id;
+#[path = "../../../../overlay/crates/wasmtime/src/runtime/preempt/limits.rs"]
+mod limits;
+#[path = "../../../../overlay/crates/wasmtime/src/runtime/preempt/slice.rs"]
+mod slice;
+mod source;
+#[path = "../../../../overlay/crates/wasmtime/src/runtime/preempt/sync.rs"]
+mod sync;
+#[path = "../../../../overlay/crates/wasmtime/src/runtime/preempt/wait.rs"]
+mod wait;
+
+mod limiting;
+mod waiting;
