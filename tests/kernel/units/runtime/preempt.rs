@@ -16,5 +16,7 @@ mod sync;
 #[path = "../../../../overlay/crates/wasmtime/src/runtime/preempt/wait.rs"]
 mod wait;
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod frames;
 mod limiting;
 mod waiting;

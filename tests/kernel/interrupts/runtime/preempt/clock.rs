@@ -2,6 +2,7 @@
 
 use super::machine;
 
+#[derive(Clone, Copy)]
 pub struct Moment(u64);
 
 impl Moment {
