@@ -38,7 +38,7 @@ pub fn fetch(dir: &Path, whose: &str) -> Result<Fetched> {
 }
 
 /// The workspaces to build besides upstream's, and whose they are.
-const WORKSPACES: [(&str, &str); 3] = [
+pub const WORKSPACES: [(&str, &str); 3] = [
     ("", "the workspace's"),
     ("benches/stock", "benches/stock's"),
     ("tests/kernel", "tests/kernel's"),

@@ -9,11 +9,13 @@ mod foreign;
 mod git;
 mod lint;
 mod local_work;
+mod manifest;
 mod overlay;
 mod patches;
 mod pin;
 mod preempt;
 mod published;
+mod release;
 mod root;
 mod series;
 mod stamp;
@@ -21,6 +23,7 @@ mod summary;
 mod tamper;
 mod tasks;
 mod text;
+mod update;
 mod upstream;
 mod vendor;
 
@@ -46,7 +49,7 @@ enum Command {
     /// Does nothing if it is up to date.
     Vendor {
         /// Verify every file in it; change nothing.
-        #[arg(long, conflicts_with_all = ["force", "repin"])]
+        #[arg(long, conflicts_with_all = ["force", "repin", "update"])]
         check: bool,
         /// Replace local edits and commits; they stay reachable in
         /// vendor/wasmtime as refs/xtask/replaced-1, and so on.
@@ -56,7 +59,14 @@ enum Command {
         /// vendor/upstream/pin.toml.
         #[arg(long)]
         repin: bool,
+        /// Move to a newer patch release of the pinned Wasmtime, by default the newest one. A
+        /// failure changes nothing; with `--repin`, a series that does not apply is no failure,
+        /// but left to be rebased.
+        #[arg(long, value_name = "VERSION", num_args = 0..=1)]
+        update: Option<Option<String>>,
     },
+    /// Fail if the crate registry has a newer patch release of the pinned Wasmtime.
+    Outdated,
     /// Keep patches/ and overlay/ in step with vendor/wasmtime.
     Patches {
         #[command(subcommand)]
@@ -144,9 +154,21 @@ fn run(cli: Cli) -> Result<()> {
     };
     match cli.command {
         Command::Vendor { check: true, .. } => vendor::check(&root),
+        Command::Vendor {
+            force,
+            repin,
+            update: Some(version),
+            ..
+        } => update::update(&root, version.as_deref(), update::Options { force, repin }),
         Command::Vendor { force, repin, .. } => {
-            vendor::ensure_with(&root, vendor::Options { force, repin })
+            let options = vendor::Options {
+                force,
+                repin,
+                ..Default::default()
+            };
+            vendor::ensure_with(&root, options)
         }
+        Command::Outdated => update::outdated(&root),
         Command::Patches { command } => match command {
             PatchesCommand::Save { force } => patches::save(&root, force),
             PatchesCommand::Check => patches::check(&root),

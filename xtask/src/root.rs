@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 pub struct Root {
     pub path: PathBuf,
+    upstream: PathBuf,
 }
 
 impl Root {
@@ -27,7 +28,8 @@ impl Root {
                 path.display()
             );
         }
-        let root = Root { path };
+        let upstream = path.join("vendor/upstream");
+        let root = Root { path, upstream };
         if !root.upstream().join("Cargo.toml").is_file() {
             bail!(
                 "{} is not a checkout of this project: it has no vendor/upstream/Cargo.toml",
@@ -41,8 +43,17 @@ impl Root {
         self.path.join("vendor")
     }
 
+    /// What is pinned.
     pub fn upstream(&self) -> PathBuf {
-        self.path.join("vendor/upstream")
+        self.upstream.clone()
+    }
+
+    /// This repository with what is pinned in `upstream` instead.
+    pub fn pinning(&self, upstream: &Path) -> Root {
+        Root {
+            path: self.path.clone(),
+            upstream: upstream.to_path_buf(),
+        }
     }
 
     pub fn wasmtime(&self) -> PathBuf {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// The package at the root of upstream's repository. All the others must be of the same
 /// commit.
-const ROOT_CRATE: &str = "wasmtime-cli";
+pub const ROOT_CRATE: &str = "wasmtime-cli";
 
 pub struct Upstream {
     pub version: String,

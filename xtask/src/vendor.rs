@@ -35,7 +35,10 @@ use tempfile::TempDir;
 #[derive(Default, Clone, Copy)]
 pub struct Options {
     pub force: bool,
+    /// Take other files than the pinned ones, and pin them.
     pub repin: bool,
+    /// Pin nothing that the series does not apply to.
+    pub only_if_patched: bool,
 }
 
 /// Allows one run at a time. The lock ends with the process.
@@ -68,7 +71,8 @@ pub fn ensure_with(root: &Root, options: Options) -> Result<()> {
         .map_err(explain_full_disk)
 }
 
-fn ensure_locked(root: &Root, options: Options) -> Result<()> {
+/// Makes `vendor/wasmtime`, without what our own workspaces need. The caller holds the lock.
+pub fn ensure_locked(root: &Root, options: Options) -> Result<()> {
     scratch::remove_leftovers(root)?;
     let patches = series::read(root)?;
     let old = completed(root)?;
@@ -97,7 +101,7 @@ fn ensure_locked(root: &Root, options: Options) -> Result<()> {
         eprintln!("vendor: applying {} patches", patches.len());
     }
     if let Err(error) = series::apply(&git, &patches, &root.patches()) {
-        if options.repin {
+        if options.repin && !options.only_if_patched {
             return Err(offer_rebase(root, &git, old.as_ref(), pin, error)?);
         }
         return Err(error);

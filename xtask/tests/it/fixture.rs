@@ -51,18 +51,11 @@ impl Fixture {
     pub fn unpinned() -> Fixture {
         let registry = Registry::start();
         publish(&registry, "1.0.0", COMMIT, "line 20\n");
-        registry.publish(&Package {
-            name: "thirdparty",
-            version: "1.0.0",
-            commit: OTHER_COMMIT,
-            path: "",
-            dependencies: &[],
-            files: vec![file("src/lib.rs", "")],
-        });
         let fixture = Fixture {
             dir: tempfile::tempdir().unwrap(),
             registry,
         };
+        fixture.publish_astray("thirdparty", "1.0.0");
         for dir in ["root/vendor/upstream/src", "root/patches", "cargo", "home"] {
             fs::create_dir_all(fixture.dir.path().join(dir)).unwrap();
         }
@@ -74,7 +67,24 @@ impl Fixture {
 
     /// Makes the registry offer 1.0.1, in which `line` is the 20th of `LIB`.
     pub fn publish_next(&self, line: &str) {
-        publish(&self.registry, "1.0.1", NEXT_COMMIT, line);
+        self.publish_release("1.0.1", line);
+    }
+
+    /// Makes the registry offer a release of all of upstream's crates.
+    pub fn publish_release(&self, version: &str, line: &str) {
+        publish(&self.registry, version, NEXT_COMMIT, line);
+    }
+
+    /// Makes the registry offer a crate that is made from another commit than upstream's.
+    pub fn publish_astray(&self, name: &str, version: &str) {
+        self.registry.publish(&Package {
+            name,
+            version,
+            commit: OTHER_COMMIT,
+            path: "",
+            dependencies: &[],
+            files: vec![file("src/lib.rs", "")],
+        });
     }
 
     pub fn pin_version(&self, version: &str) {
@@ -96,14 +106,7 @@ impl Fixture {
     /// A package at the root, as ours is, that depends on a crate of the
     /// registry which upstream does not use.
     pub fn add_workspace(&self) {
-        self.registry.publish(&Package {
-            name: "elsewhere",
-            version: "1.0.0",
-            commit: OTHER_COMMIT,
-            path: "",
-            dependencies: &[],
-            files: vec![file("src/lib.rs", "")],
-        });
+        self.publish_astray("elsewhere", "1.0.0");
         self.write(
             "Cargo.toml",
             "[workspace]\nexclude = [\"vendor\"]\n[package]\nname = \"ours\"\n\

@@ -7,6 +7,7 @@ mod failures;
 mod fixture;
 mod layout;
 mod local_work;
+mod moves;
 mod patches;
 mod registry;
 mod repository;
