@@ -105,7 +105,11 @@ fn all_that_names_upstreams_version_names_the_same() {
     for name in ["wasm-encoder", "wasmparser", "wat"] {
         assert_eq!(stock[name], workspace[name], "{name}");
     }
-    for file in ["README.md", "benches/src/paper/doc.rs"] {
+    for file in [
+        "README.md",
+        "benches/src/paper/doc.rs",
+        "docs/advisories.md",
+    ] {
         assert!(read(file).contains(&version), "{file}");
     }
 }
