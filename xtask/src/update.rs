@@ -106,8 +106,20 @@ fn move_to(root: &Root, from: Release, to: Release, options: Options) -> Result<
         .tempdir_in(root.upstream())
         .context("cannot create a directory in vendor/upstream")?;
     let pinned = stage(root, staged.path(), from, to)?;
-    let there = root.pinning(staged.path());
+    let mut batch = Batch::default();
+    for (dir, _) in WORKSPACES {
+        let path = root.path.join(dir).join("Cargo.toml");
+        if path.is_file() {
+            let changed = change_versions(&read(&path)?, |name, version| {
+                let same = pinned.get(name).filter(|(old, _)| old == version);
+                Ok(same.map(|(_, new)| new.clone()))
+            });
+            let changed = changed.with_context(|| format!("in {}", path.display()))?;
+            batch.write(&path, changed.as_bytes())?;
+        }
+    }
 
+    let there = root.pinning(staged.path());
     let made = vendor::ensure_locked(
         &there,
         vendor::Options {
@@ -118,22 +130,9 @@ fn move_to(root: &Root, from: Release, to: Release, options: Options) -> Result<
     );
     // The pin is written last, and with `--repin` also before an error that asks for a rebase.
     if Pin::read(&there)?.version == to.to_string() {
-        let mut batch = Batch::default();
         for file in PINNING {
             let bytes = read(&staged.path().join(file))?;
             batch.write(&root.upstream().join(file), bytes.as_bytes())?;
-        }
-        for (dir, _) in WORKSPACES {
-            let path = root.path.join(dir).join("Cargo.toml");
-            if !path.is_file() {
-                continue;
-            }
-            let changed = change_versions(&read(&path)?, |name, version| {
-                let same = pinned.get(name).filter(|(old, _)| old == version);
-                Ok(same.map(|(_, new)| new.clone()))
-            });
-            let changed = changed.with_context(|| format!("in {}", path.display()))?;
-            batch.write(&path, changed.as_bytes())?;
         }
         batch.commit()?;
     }
