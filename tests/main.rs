@@ -70,7 +70,8 @@ mod typed;
 mod upstream_interruption;
 
 /// The tests that go upstream with the patches.
-#[path = "../overlay/tests/all/loop_checks.rs"]
-mod upstream_loop_checks;
-#[path = "../overlay/tests/all/preemptive_threads.rs"]
-mod upstream_preemptive_threads;
+#[path = "../overlay/tests/all"]
+mod upstream {
+    mod loop_checks;
+    mod preemptive_threads;
+}

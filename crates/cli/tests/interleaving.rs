@@ -82,7 +82,8 @@ fn threads_of_a_program_count_as_the_program() {
         let [program, other] = &shares(&json)[..] else {
             panic!("{json}")
         };
-        assert!(used(program) > used(other), "{json}");
+        // The other guest uses more fuel, and less time.
+        assert_eq!(used(program) > used(other), mode.name != "fuel", "{json}");
     }
 }
 

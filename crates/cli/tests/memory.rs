@@ -88,7 +88,7 @@ fn threads_of_a_program_share_its_limit() {
         &["--memory-limit=1K", "threads/hello.wasm"],
         &[
             "cannot start guest `threads/hello.wasm`",
-            "limited to 1024 bytes",
+            "may have 1024 bytes",
         ],
     );
 }
@@ -103,7 +103,7 @@ fn guest_that_starts_with_more_is_an_error() {
     let shared = taker("large-shared.wat", "(memory 20 20 shared)");
     bad_usage(
         &["--memory-limit=1M", &shared],
-        &["at least 1.25 MiB", "1.00 MiB", "--memory-limit"],
+        &["needs 1.25 MiB", "1.00 MiB", "--memory-limit"],
     );
 }
 
