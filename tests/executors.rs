@@ -50,7 +50,7 @@ for_each_preemption!(
 );
 
 fn a_future_runs_all_threads_to_their_end(source: Preemption) {
-    let engine = Engine::new(&config(source)).unwrap();
+    let engine = engine(source);
     let module = Module::new(&engine, GUESTS).unwrap();
     let calls: [(&str, &[Val]); 2] = [("answer", &[]), ("sum", &[Val::I64(5_000_000)])];
     let (mut store, ids) = store(&engine, &module, &calls);
@@ -67,7 +67,7 @@ fn a_future_runs_all_threads_to_their_end(source: Preemption) {
 }
 
 fn other_tasks_get_their_turn_beside_one_that_never_yields(source: Preemption) {
-    let engine = Engine::new(&config(source)).unwrap();
+    let engine = engine(source);
     let module = Module::new(&engine, GUESTS).unwrap();
     let (mut store, _) = store(&engine, &module, &[("spin", &[])]);
     let run = one_worker().block_on(async {
@@ -93,7 +93,7 @@ fn other_tasks_get_their_turn_beside_one_that_never_yields(source: Preemption) {
 }
 
 fn threads_sleep_without_an_executor_that_has_timers(source: Preemption) {
-    let engine = Engine::new(&config(source)).unwrap();
+    let engine = engine(source);
     let mut linker = Linker::<()>::new(&engine);
     linker
         .func_wrap_concurrent("host", "f", |accessor, ()| {
@@ -130,7 +130,7 @@ const WORK: [(&str, &[Val]); 2] = [
 ];
 
 fn stores_share_the_workers_of_a_runtime(source: Preemption) {
-    let engine = Engine::new(&config(source)).unwrap();
+    let engine = engine(source);
     let module = Module::new(&engine, GUESTS).unwrap();
     let runtime = Builder::new_multi_thread()
         .worker_threads(4)
@@ -150,7 +150,7 @@ fn stores_share_the_workers_of_a_runtime(source: Preemption) {
 }
 
 fn each_poll_may_be_on_another_os_thread(source: Preemption) {
-    let engine = Engine::new(&config(source)).unwrap();
+    let engine = engine(source);
     let module = Module::new(&engine, GUESTS).unwrap();
     let (mut store, _) = store(&engine, &module, &WORK);
     let mut run = Box::pin(store.run_wasm_threads_async(Duration::MAX));
@@ -175,7 +175,7 @@ fn each_poll_may_be_on_another_os_thread(source: Preemption) {
 
 #[test]
 fn a_time_of_zero_runs_nothing() {
-    let engine = Engine::new(&config(Preemption::Fuel)).unwrap();
+    let engine = engine(Preemption::Fuel);
     let module = Module::new(&engine, GUESTS).unwrap();
     let (mut store, _) = store(&engine, &module, &[("spin", &[])]);
     let mut cx = Context::from_waker(Waker::noop());
@@ -200,7 +200,7 @@ async fn go_to_the_back() {
 }
 
 fn a_store_goes_to_the_back_of_a_workers_queue(source: Preemption) {
-    let engine = Engine::new(&config(source)).unwrap();
+    let engine = engine(source);
     let module = Module::new(&engine, GUESTS).unwrap();
     let (mut store, _) = store(&engine, &module, &[("spin", &[])]);
     let runtime = Builder::new_multi_thread()
@@ -237,7 +237,7 @@ fn a_store_goes_to_the_back_of_a_workers_queue(source: Preemption) {
 }
 
 fn what_others_do_while_a_thread_keeps_the_store_is_not_its_cpu_time(source: Preemption) {
-    let engine = Engine::new(&config(source)).unwrap();
+    let engine = engine(source);
     let mut linker = Linker::<()>::new(&engine);
     linker
         .func_wrap_async("host", "f", |_: Caller<'_, ()>, ()| Box::new(after(ms(5))))
@@ -279,7 +279,7 @@ fn what_others_do_while_a_thread_keeps_the_store_is_not_its_cpu_time(source: Pre
 }
 
 fn a_guest_may_run_another_store_to_its_end(source: Preemption) {
-    let engine = Engine::new(&config(source)).unwrap();
+    let engine = engine(source);
     let guests = Module::new(&engine, GUESTS).unwrap();
     let mut linker = Linker::<()>::new(&engine);
     let inner = engine.clone();

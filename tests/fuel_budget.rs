@@ -85,13 +85,7 @@ fn beside_a_spinner(
 ) -> (Store<()>, [ThreadId; 2]) {
     let (mut store, guests) = store(preemption, budget);
     let engine = store.engine().clone();
-    let module = Module::new(
-        &engine,
-        r#"(module
-            (import "" "host" (func $host))
-            (func (export "run") (call $host) (loop br 0)))"#,
-    )
-    .unwrap();
+    let module = Module::new(&engine, CALLS_THEN_SPINS).unwrap();
     let mut linker = Linker::new(&engine);
     linker.func_wrap("", "host", host).unwrap();
     let spinner = spawn_spinner(&mut store, &guests).0;

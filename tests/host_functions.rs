@@ -53,6 +53,13 @@ impl<T: 'static> Host<T> {
         }
     }
 
+    /// To call from the host.
+    fn once(&mut self) -> TypedFunc<i32, ()> {
+        let instance = self.linker.instantiate(&mut self.store, &self.module);
+        let once = instance.unwrap().get_typed_func(&mut self.store, "once");
+        once.unwrap()
+    }
+
     fn spawn(&mut self, export: &str, params: &[Val]) -> ThreadId {
         spawn_linked(&mut self.store, &self.linker, &self.module, export, params)
     }
@@ -100,13 +107,7 @@ fn a_host_function_knows_its_thread(preemption: Preemption) {
     let a = host.spawn("once", &[Val::I32(1)]);
     let b = host.spawn("once", &[Val::I32(2)]);
     run_all(&mut host.store);
-    let plain = host
-        .linker
-        .instantiate(&mut host.store, &host.module)
-        .unwrap();
-    let plain = plain
-        .get_typed_func::<i32, ()>(&mut host.store, "once")
-        .unwrap();
+    let plain = host.once();
     plain.call(&mut host.store, 3).unwrap();
     assert_eq!(*host.store.data(), [(1, Some(a)), (2, Some(b)), (3, None)]);
 }
@@ -175,13 +176,7 @@ fn a_thread_that_was_alone_is_preempted_once_it_has_spawned_another(preemption: 
 
 fn a_host_function_spawns_from_a_plain_call(preemption: Preemption) {
     let mut host = spawns(preemption);
-    let plain = host
-        .linker
-        .instantiate(&mut host.store, &host.module)
-        .unwrap();
-    let plain = plain
-        .get_typed_func::<i32, ()>(&mut host.store, "once")
-        .unwrap();
+    let plain = host.once();
     plain.call(&mut host.store, 2).unwrap();
     assert_eq!(host.store.wasm_threads().iter().count(), 2);
     assert_eq!(run_all(&mut host.store).finished, 2);

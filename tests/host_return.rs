@@ -25,6 +25,18 @@ fn straight(engine: &Engine) -> Module {
     Module::new(engine, wat).unwrap()
 }
 
+/// Them, with slices that no run of these tests gets to the end of where they are fuel.
+fn straight_in_long_slices(preemption: Preemption) -> (Store<u32>, Module) {
+    let engine = engine(preemption);
+    let module = straight(&engine);
+    let mut store = Store::new(&engine, 0);
+    if preemption == Preemption::Fuel {
+        let slice = Slice::Fuel(i64::MAX as u64);
+        store.wasm_threads().set_slice(slice).unwrap();
+    }
+    (store, module)
+}
+
 /// Counts the calls of a host function that takes as long as a slice.
 fn linker(engine: &Engine) -> Linker<u32> {
     let mut linker = Linker::new(engine);
@@ -86,15 +98,7 @@ fn a_run_ends_when_a_host_function_returns(preemption: Preemption) {
 }
 
 fn a_run_ends_when_a_libcall_returns(preemption: Preemption) {
-    let engine = engine(preemption);
-    let module = straight(&engine);
-    let mut store = Store::new(&engine, 0);
-    if preemption == Preemption::Fuel {
-        store
-            .wasm_threads()
-            .set_slice(Slice::Fuel(i64::MAX as u64))
-            .unwrap();
-    }
+    let (mut store, module) = straight_in_long_slices(preemption);
     let id = spawn_with(&mut store, &module, "copies", ThreadOptions::new());
     // All of the fills take a second or so, and then it spins: that no slice of this length
     // would end.
@@ -105,15 +109,7 @@ fn a_run_ends_when_a_libcall_returns(preemption: Preemption) {
 }
 
 fn a_kill_from_outside_ends_one_that_calls_the_host(preemption: Preemption) {
-    let engine = engine(preemption);
-    let module = straight(&engine);
-    let mut store = Store::new(&engine, 0);
-    if preemption == Preemption::Fuel {
-        store
-            .wasm_threads()
-            .set_slice(Slice::Fuel(i64::MAX as u64))
-            .unwrap();
-    }
+    let (mut store, module) = straight_in_long_slices(preemption);
     let id = spawn_with(&mut store, &module, "calls", ThreadOptions::new());
     let handle = id.remote(&mut store).unwrap();
     let killer = kill_later(handle);

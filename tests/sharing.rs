@@ -109,6 +109,30 @@ fn a_constant_that_refers_to_what_changes_is_not_shared() {
     );
 }
 
+for_each_preemption!(pure_functions_of_an_instance_may_interleave);
+
+fn pure_functions_of_an_instance_may_interleave(preemption: Preemption) {
+    let (mut store, guests) = guests(preemption);
+    let pure = Module::new(
+        guests.engine(),
+        r#"(module (func $fib (export "fib") (param i32) (result i32)
+            (if (result i32) (i32.lt_u (local.get 0) (i32.const 2))
+                (then (local.get 0))
+                (else (i32.add
+                    (call $fib (i32.sub (local.get 0) (i32.const 1)))
+                    (call $fib (i32.sub (local.get 0) (i32.const 2))))))))"#,
+    )
+    .unwrap();
+    let instance = Instance::new(&mut store, &pure, &[]).unwrap();
+    let ids: Vec<_> = (20..24)
+        .map(|n| spawn_in(&mut store, instance, "fib", &[Val::I32(n)]))
+        .collect();
+    run_all(&mut store);
+    for (id, fib) in ids.into_iter().zip([6765, 10946, 17711, 28657]) {
+        assert_eq!(returned(&mut store, id)[0].unwrap_i32(), fib);
+    }
+}
+
 #[test]
 fn what_cannot_change_may_be_shared() {
     allowed_in_one_instance(

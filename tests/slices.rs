@@ -129,13 +129,7 @@ fn calls_then_spins(
     host: impl Fn(Caller<'_, ()>) -> Result<()> + Send + Sync + 'static,
 ) -> (Store<()>, ThreadId) {
     let engine = engine(Preemption::Fuel);
-    let module = Module::new(
-        &engine,
-        r#"(module
-            (import "" "host" (func $host))
-            (func (export "run") (call $host) (loop br 0)))"#,
-    )
-    .unwrap();
+    let module = Module::new(&engine, CALLS_THEN_SPINS).unwrap();
     let mut linker = Linker::new(&engine);
     linker.func_wrap("", "host", host).unwrap();
     let mut store = store_with_slice(&engine, (), Slice::Fuel(1_000_000));

@@ -113,16 +113,7 @@ const SUM_OF_OBJECTS: &str = r#"
 "#;
 
 /// The same without objects, for engines that have none.
-const SUM: &str = r#"
-  (func $sum (export "sum") (param $n i64) (result i64)
-    (local $sum i64)
-    (loop $again
-      (if (i64.eqz (local.get $n)) (then (return (local.get $sum))))
-      (local.set $sum (i64.add (local.get $sum) (local.get $n)))
-      (local.set $n (i64.sub (local.get $n) (i64.const 1)))
-      (br $again))
-    unreachable)
-"#;
+const SUM: &str = sum_function!();
 
 const GUESTS: &str = r#"
 (module

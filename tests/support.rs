@@ -23,7 +23,3 @@ pub use sources::*;
 pub use stacks::*;
 pub use threads::*;
 pub use traces::*;
-
-// The globs leave out what is visible in this crate only.
-pub(crate) use burners::burners;
-pub(crate) use sources::for_each_preemption;

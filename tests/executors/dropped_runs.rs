@@ -15,7 +15,7 @@ for_each_preemption!(
 );
 
 fn a_future_that_is_dropped_between_two_polls_leaves_the_store_runnable(source: Preemption) {
-    let engine = Engine::new(&config(source)).unwrap();
+    let engine = engine(source);
     let module = Module::new(&engine, GUESTS).unwrap();
     let (mut store, ids) = store(&engine, &module, &[("spin", &[]), ("spin", &[])]);
     let mut cx = Context::from_waker(Waker::noop());
@@ -40,7 +40,7 @@ fn a_future_that_is_dropped_between_two_polls_leaves_the_store_runnable(source: 
 }
 
 fn a_thread_that_keeps_the_store_is_ended_when_the_future_is_dropped(source: Preemption) {
-    let engine = Engine::new(&config(source)).unwrap();
+    let engine = engine(source);
     let futures = Counter::default();
     let mut linker = Linker::<u32>::new(&engine);
     let count = futures.clone();
@@ -89,7 +89,7 @@ fn a_thread_that_keeps_the_store_is_ended_when_the_future_is_dropped(source: Pre
 
 #[test]
 fn a_future_that_is_forgotten_leaks_the_thread_that_keeps_the_store_and_nothing_else() {
-    let engine = Engine::new(&config(Preemption::Epoch)).unwrap();
+    let engine = engine(Preemption::Epoch);
     let mut linker = Linker::<()>::new(&engine);
     linker
         .func_wrap_async("host", "f", |_: Caller<'_, ()>, ()| {

@@ -1,5 +1,22 @@
 //! Guests that several files use.
 
+/// 1 + 2 + ... + n
+macro_rules! sum_function {
+    () => {
+        r#"
+  (func $sum (export "sum") (param $n i64) (result i64)
+    (local $sum i64)
+    (loop $again
+      (if (i64.eqz (local.get $n)) (then (return (local.get $sum))))
+      (local.set $sum (i64.add (local.get $sum) (local.get $n)))
+      (local.set $n (i64.sub (local.get $n) (i64.const 1)))
+      (br $again))
+    unreachable)
+"#
+    };
+}
+pub(crate) use sum_function;
+
 macro_rules! stateless_functions {
     () => {
         r#"
@@ -10,16 +27,6 @@ macro_rules! stateless_functions {
         (i32.add
           (call $fib (i32.sub (local.get 0) (i32.const 1)))
           (call $fib (i32.sub (local.get 0) (i32.const 2)))))))
-
-  ;; 1 + 2 + ... + n
-  (func $sum (export "sum") (param $n i64) (result i64)
-    (local $sum i64)
-    (loop $again
-      (if (i64.eqz (local.get $n)) (then (return (local.get $sum))))
-      (local.set $sum (i64.add (local.get $sum) (local.get $n)))
-      (local.set $n (i64.sub (local.get $n) (i64.const 1)))
-      (br $again))
-    unreachable)
 
   (func (export "sum_then_trap") (param i64)
     (drop (call $sum (local.get 0)))
@@ -44,6 +51,7 @@ pub const GUESTS: &str = concat!(
       (global.set $turns (i64.add (global.get $turns) (i64.const 1)))
       (br $again)))
 "#,
+    sum_function!(),
     stateless_functions!()
 );
 
@@ -53,5 +61,13 @@ pub const STATELESS: &str = concat!(
 (module
   (func (export "spin") (loop br 0))
 "#,
+    sum_function!(),
     stateless_functions!()
 );
+
+/// Calls the host once.
+pub const CALLS_THEN_SPINS: &str = r#"
+(module
+  (import "" "host" (func $host))
+  (func (export "run") (call $host) (loop br 0)))
+"#;
