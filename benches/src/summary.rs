@@ -3,7 +3,8 @@
 use crate::latency::{self, Beside};
 use crate::paired::{Effort, measure};
 use crate::report::Row;
-use crate::{beside_stock, dispatch, host_calls, memory, spawn, waiting};
+use crate::workloads::{self, Workload};
+use crate::{beside_stock, dispatch, epochs, host_calls, memory, spawn, waiting};
 use std::path::Path;
 use std::time::Duration;
 use wasmtime::{Preemption, Result};
@@ -94,6 +95,59 @@ pub fn host_calls(quick: bool) -> Result<Vec<Row>> {
     let samples = measure(&mut subjects, effort(quick))?;
     for (size, smallest) in pairs {
         rows.push(Row::pair("store", &samples, size, smallest, Some(1.1))?);
+    }
+    Ok(rows)
+}
+
+/// Epochs delivered by signals, beside checks and beside no interruption.
+pub fn epochs(quick: bool) -> Result<Vec<Row>> {
+    use epochs::{Mode, calls, increments, latencies, stores, workload};
+    let mut rows = Vec::new();
+    for (tick, aim) in [(10, 1.01), (1, 1.03)] {
+        let group = format!("ticks of {tick} ms");
+        let broad: &[Workload] = if quick { &[] } else { &workloads::BROAD };
+        for guest in workloads::PAPER.iter().chain(broad) {
+            let (mut subjects, [nothing, checks, signals]) =
+                workload(guest, Duration::from_millis(tick))?;
+            let effort = Effort {
+                rounds: if quick { 7 } else { 21 },
+                sample: Duration::from_millis(100),
+            };
+            let samples = measure(&mut subjects, effort)?;
+            rows.push(Row::pair(&group, &samples, checks, nothing, None)?);
+            rows.push(Row::pair(&group, &samples, signals, nothing, Some(aim))?);
+        }
+    }
+    let (mut subjects, pairs) = calls()?;
+    let samples = measure(&mut subjects, effort(quick))?;
+    for [nothing, checks, signals] in pairs {
+        rows.push(Row::pair("call", &samples, signals, nothing, None)?);
+        rows.push(Row::pair("call", &samples, signals, checks, Some(1.0))?);
+    }
+    for functions in [10, 20_000] {
+        let (mut subjects, [_, checks, signals]) = stores(functions)?;
+        let samples = measure(&mut subjects, effort(quick))?;
+        rows.push(Row::pair("store", &samples, signals, checks, Some(1.0))?);
+    }
+    for (mode, aims) in [
+        (Mode::Check, [None, None]),
+        (Mode::Signal, [Some(10_000.0), Some(50_000.0)]),
+    ] {
+        let latencies = latencies(mode, if quick { 500 } else { 5_000 })?;
+        for (what, quantile, aim) in [("median", 0.5, aims[0]), ("p99", 0.99, aims[1])] {
+            let at = (quantile * (latencies.len() - 1) as f64) as usize;
+            let what = format!("increment to callback, {what}, {}", mode.name());
+            rows.push(Row::new("latency", &what, (latencies[at], "ns"), None, aim));
+        }
+    }
+    // Last: the OS threads that this starts go on.
+    for (spinners, aim) in [(0, 1_000.0), (8, 25_000.0)] {
+        let samples = measure(&mut [increments(spinners)?], effort(quick))?;
+        let [samples] = &samples[..] else {
+            continue;
+        };
+        let figure = (samples.median(), "ns");
+        rows.push(Row::new("increment", samples.name, figure, None, Some(aim)));
     }
     Ok(rows)
 }

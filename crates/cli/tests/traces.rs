@@ -272,7 +272,10 @@ fn files_that_cannot_be_written_are_found_before_anything_runs() {
 fn room_for_events_must_be_sensible_and_for_a_trace() {
     bad_usage(
         &["--trace-events=10", "spin.wat"],
-        &["--trace-events 10", "--trace FILE, --timeline FILE or --interleaving"],
+        &[
+            "--trace-events 10",
+            "--trace FILE, --timeline FILE or --interleaving",
+        ],
     );
     let trace = out("room.txt");
     let bad = |count: &str, says: &str| {
