@@ -11,7 +11,7 @@ default:
 vendor *args:
     cargo xtask vendor "$@"
 
-# Save, check or list the patches.
+# Save, check, list or build the patches.
 patches *args:
     cargo xtask patches "$@"
 

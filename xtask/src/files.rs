@@ -1,5 +1,5 @@
 //! Writing a file in one step, or several files as nearly so as a file system allows. And
-//! listing the files of a directory.
+//! links, and listing the files of a directory.
 
 use anyhow::{Context, Result, bail};
 use std::fs;
@@ -14,6 +14,36 @@ pub fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut batch = Batch::default();
     batch.write(path, bytes)?;
     batch.commit()
+}
+
+/// Makes `at` a symbolic link to `target`, an absolute path, unless it is one.
+pub fn link(target: &Path, at: &Path) -> Result<()> {
+    if fs::read_link(at).is_ok_and(|there| there == target) {
+        return Ok(());
+    }
+    let make = || {
+        if let Some(parent) = at.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        if fs::symlink_metadata(at).is_ok() {
+            fs::remove_file(at)?;
+        }
+        symlink(target, at)
+    };
+    make().with_context(|| format!("cannot make the link {}", at.display()))
+}
+
+#[cfg(unix)]
+fn symlink(target: &Path, at: &Path) -> std::io::Result<()> {
+    std::os::unix::fs::symlink(target, at)
+}
+
+#[cfg(windows)]
+fn symlink(target: &Path, at: &Path) -> std::io::Result<()> {
+    match target.is_dir() {
+        true => std::os::windows::fs::symlink_dir(target, at),
+        false => std::os::windows::fs::symlink_file(target, at),
+    }
 }
 
 /// Files to be written and removed together. Everything that can fail for lack of space

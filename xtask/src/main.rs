@@ -3,6 +3,7 @@
 
 mod busy;
 mod demo;
+mod feature_sets;
 mod fetch;
 mod files;
 mod foreign;
@@ -131,6 +132,20 @@ enum PatchesCommand {
     Check,
     /// Show the series.
     List,
+    /// Compile upstream's files with the first patch, with the first two, and so on, without
+    /// our feature. With all of them, compile them with our feature, too.
+    Build {
+        /// Also run those of upstream's tests that its published crates carry and each patch
+        /// concerns. Takes an hour or so.
+        #[arg(long)]
+        full: bool,
+        /// Begin with this many patches.
+        #[arg(long, value_name = "PATCHES", default_value_t = 1)]
+        from: usize,
+        /// End with this many patches.
+        #[arg(long, value_name = "PATCHES", default_value_t = usize::MAX, hide_default_value = true)]
+        to: usize,
+    },
 }
 
 fn main() -> ExitCode {
@@ -173,6 +188,9 @@ fn run(cli: Cli) -> Result<()> {
             PatchesCommand::Save { force } => patches::save(&root, force),
             PatchesCommand::Check => patches::check(&root),
             PatchesCommand::List => patches::list(&root),
+            PatchesCommand::Build { full, from, to } => {
+                patches::build::build(&root, patches::build::Options { full, from, to })
+            }
         },
         Command::Demo { args } => demo::demo(&root, &args),
         Command::Test { full, busy, filter } => {

@@ -1,6 +1,8 @@
 //! Writes patches/ and overlay/ back from `vendor/wasmtime`, and compares them with it.
 
+pub mod build;
 mod rules;
+mod upstream_tests;
 
 use crate::files::Batch;
 use crate::git::{self, Git};

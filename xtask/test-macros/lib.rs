@@ -1,0 +1,65 @@
+//! `#[wasmtime_test]`: makes a test of a function that takes a `Config`. Upstream's makes one
+//! for each compiler, this one for Cranelift only.
+
+use proc_macro::{TokenStream, TokenTree};
+
+/// Understands `strategies(only(..))`, `strategies(not(..))`, `wasm_features(..)` and
+/// `with = ".."`.
+#[proc_macro_attribute]
+pub fn wasmtime_test(args: TokenStream, item: TokenStream) -> TokenStream {
+    let mut features = Vec::new();
+    let mut attribute = "#[test]".to_string();
+    let mut runs = true;
+    let mut name = String::new();
+    for token in args {
+        match token {
+            TokenTree::Ident(ident) => name = ident.to_string(),
+            TokenTree::Group(group) if name == "wasm_features" => {
+                let idents = group.stream().into_iter();
+                features.extend(idents.filter_map(|token| match token {
+                    TokenTree::Ident(ident) => Some(ident.to_string()),
+                    _ => None,
+                }));
+            }
+            TokenTree::Group(group) if name == "strategies" => {
+                let names = group.stream().to_string();
+                let cranelift = names.contains("CraneliftNative");
+                runs = names.starts_with("only") == cranelift;
+            }
+            TokenTree::Literal(text) if name == "with" => {
+                attribute = text.to_string().trim_matches('"').to_string();
+            }
+            _ => {}
+        }
+    }
+
+    let words: Vec<String> = item.clone().into_iter().map(|t| t.to_string()).collect();
+    let at = words
+        .iter()
+        .position(|word| word == "fn")
+        .expect("a function");
+    let (keyword, wait) = match at > 0 && words[at - 1] == "async" {
+        true => ("async", ".await"),
+        false => ("", ""),
+    };
+    let function = &words[at + 1];
+    let enable: String = features
+        .iter()
+        .map(|feature| format!("config.wasm_{feature}(true);"))
+        .collect();
+    let test = match runs {
+        true => format!(
+            "{attribute} {keyword} fn {function}_with_cranelift() -> wasmtime::Result<()> {{
+                let mut config = wasmtime::Config::new();
+                config.strategy(wasmtime::Strategy::Cranelift);
+                {enable}
+                {function}(&mut config){wait}
+            }}"
+        ),
+        false => String::new(),
+    };
+    let mut made: TokenStream = "#[allow(dead_code)]".parse().unwrap();
+    made.extend(item);
+    made.extend(test.parse::<TokenStream>().unwrap());
+    made
+}
