@@ -352,7 +352,7 @@ impl Stepper {
 /// `context` is what the kernel gave to a handler that has not returned.
 unsafe fn interrupt(context: *mut libc::c_void) -> bool {
     // SAFETY: this function's own contract.
-    unsafe { wasmtime::__interrupt_wasm_thread(context) }
+    unsafe { wasmtime::preempt::interrupt(context) }
 }
 
 /// # Safety

@@ -23,8 +23,8 @@ use syn::{
 const DOCUMENT: &str = "docs/safety.md";
 const HEADING: &str = "## Every unsafe block";
 const FOLDER: &str = "overlay/crates/wasmtime/src/runtime/preempt";
-/// The file of the module that the folder belongs to.
-const PARENT: &str = "overlay/crates/wasmtime/src/runtime/preempt.rs";
+/// The folder that it is in. Other files there are named relative to this one.
+const RUNTIME: &str = "overlay/crates/wasmtime/src/runtime";
 
 /// # Errors
 ///
@@ -45,18 +45,18 @@ pub fn check(root: &Root) -> Result<()> {
 type Code = BTreeMap<String, BTreeSet<Place>>;
 
 fn unsafe_code(root: &Root) -> Result<Code> {
-    let folder = root.path.join(FOLDER);
+    let (folder, runtime) = (root.path.join(FOLDER), root.path.join(RUNTIME));
     let mut files = Vec::new();
-    find(&folder, &mut files)?;
+    find(&runtime, &mut files)?;
     let mut code = Code::new();
     for file in files {
-        let name = file.strip_prefix(&folder)?.to_string_lossy();
-        code.insert(name.replace('\\', "/"), Places::of(&parse(&file)?));
+        let name = match file.strip_prefix(&folder) {
+            Ok(name) => name,
+            Err(_) => file.strip_prefix(&runtime)?,
+        };
+        let name = name.to_string_lossy().replace('\\', "/");
+        code.insert(name, Places::of(&parse(&file)?));
     }
-    let parent = root.path.join(PARENT);
-    let name = Path::new(PARENT).file_name().unwrap_or_default();
-    let places = Places::of(&parse(&parent)?);
-    code.insert(name.to_string_lossy().into_owned(), places);
     Ok(code)
 }
 

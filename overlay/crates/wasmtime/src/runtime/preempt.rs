@@ -42,6 +42,7 @@
 //    |                                             sharing.rs  who may interleave
 //    |                                             remote.rs  other OS threads' requests
 //    |                                             stacks.rs, mappings.rs  their stacks
+//    |                                             store.rs  for the rest of Wasmtime
 //    |                                             trace.rs  the event record
 //    |
 //  park.rs            waiting                      concurrent.rs  for host futures
@@ -56,6 +57,9 @@
 //   source/host_return.rs  ends of host calls      source/host_call.rs  their state
 //    |
 //  suspend.rs         leaving the CPU
+//
+// Hooks in upstream's files have no `cfg`: `../preempt_disabled.rs` is what they call without
+// the feature.
 //
 // Rule numbers (I1, I2, ...) refer to docs/safety.md.
 
@@ -104,6 +108,7 @@ pub(crate) mod source;
 mod spawn;
 mod stacks;
 mod starting;
+mod store;
 pub(crate) mod suspend;
 mod sync;
 mod thread_waker;
@@ -127,11 +132,11 @@ pub use self::recycle::InstanceSnapshot;
 pub use self::remote::RemoteThread;
 pub use self::run::{RunEnd, RunSummary};
 pub use self::slice::{Preemption, Slice};
-pub(crate) use self::source::epoch_timer::EpochTimer;
+pub(crate) use self::source::epoch_timer::EpochTimer as EpochCounter;
 #[cfg(all(debug_assertions, target_arch = "x86_64", target_os = "linux"))]
 #[doc(hidden)]
 pub use self::source::signal::interrupt;
-pub(crate) use self::threads::PreemptiveThreads;
+pub(crate) use self::store::{StoreThreads, take_blocking_context};
 pub use self::trace::{Trace, TraceEvent, Traced};
 pub use self::view::WasmThreads;
 

@@ -1,8 +1,10 @@
-//! Requirements of every preemption source on an engine's configuration.
+//! What guest threads need of an engine's configuration.
 
 use super::slice::Preemption;
+use super::source::signal;
 use crate::Config;
 use crate::prelude::*;
+use wasmparser::WasmFeatures;
 use wasmtime_environ::Tunables;
 
 /// The minimum distance from the limit where Wasm functions trap to the end of a guest
@@ -10,10 +12,84 @@ use wasmtime_environ::Tunables;
 /// the process.
 const MIN_HEADROOM: usize = 64 << 10;
 
+/// # Guest threads
+impl Config {
+    /// Configures what preempts the guest threads of a [`Store`](crate::Store).
+    ///
+    /// A store can run any number of [guest
+    /// threads](crate::Store#preemptive-guest-threads) in turns. This setting
+    /// selects how one that does not give back the CPU is made to, and turns on
+    /// the instrumentation of compiled code that this needs. All else that an
+    /// engine does is unaffected by it, and fuel and epochs can be used as
+    /// always.
+    ///
+    /// By default stores have no guest threads.
+    pub fn preemption(&mut self, preemption: Preemption) -> &mut Self {
+        self.preemption = Some(preemption);
+        self
+    }
+
+    /// Whether fuel is a budget, and not only what slices are measured in.
+    pub(crate) fn fuel_is_requested(&self) -> bool {
+        self.tunables.consume_fuel == Some(true)
+    }
+
+    /// Whether epochs are the embedder's, and not only what ends slices.
+    pub(crate) fn epochs_are_requested(&self) -> bool {
+        self.tunables.epoch_interruption == Some(true)
+    }
+}
+
+/// Turns off by default what cannot be had with the configured preemption.
+pub(crate) fn restrict(config: &Config, features: &mut WasmFeatures) {
+    // Code that may be preempted anywhere has no references to a GC heap.
+    if config.preemption == Some(Preemption::Signal) {
+        features.remove(WasmFeatures::GC);
+        features.remove(WasmFeatures::GC_TYPES);
+        features.remove(WasmFeatures::EXCEPTIONS);
+    }
+}
+
+/// Turns on what the configured preemption needs of compiled code.
+///
 /// # Errors
 ///
 /// If the configuration does not support guest threads, naming what works.
-pub(crate) fn ensure(config: &Config, preemption: Preemption, tunables: &Tunables) -> Result<()> {
+pub(crate) fn configure(
+    config: &Config,
+    tunables: &mut Tunables,
+    features: WasmFeatures,
+) -> Result<()> {
+    let Some(preemption) = config.preemption else {
+        return Ok(());
+    };
+    ensure(config, preemption, tunables)?;
+    match preemption {
+        Preemption::Fuel => {
+            ensure!(
+                config.tunables.consume_fuel != Some(false),
+                "`Preemption::Fuel` cannot be used with `consume_fuel(false)`"
+            );
+            tunables.consume_fuel = true;
+        }
+        Preemption::Epoch => {
+            ensure!(
+                config.tunables.epoch_interruption != Some(false),
+                "`Preemption::Epoch` cannot be used with `epoch_interruption(false)`"
+            );
+            tunables.epoch_interruption = true;
+        }
+        Preemption::Signal => {
+            let may_move = config.tunables.memory_may_move == Some(true);
+            signal::host::ensure(config, tunables, features, may_move)?;
+            tunables.memory_may_move = false;
+        }
+    }
+    Ok(())
+}
+
+/// What every preemption needs.
+fn ensure(config: &Config, preemption: Preemption, tunables: &Tunables) -> Result<()> {
     let (stack, wasm) = (config.async_stack_size, config.max_wasm_stack);
     ensure!(
         stack.saturating_sub(wasm) >= MIN_HEADROOM,

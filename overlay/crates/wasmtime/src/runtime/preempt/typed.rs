@@ -58,14 +58,14 @@ where
 {
     spawn::ensure_own_function(store.0, func.func())?;
     let mut storage = MaybeUninit::<P::ValRawStorage>::uninit();
-    params.store(&mut AutoAssertNoGc::new(store.0), func.ty(), &mut storage)?;
-    let len = func.ty().params().len();
+    params.store(&mut AutoAssertNoGc::new(store.0), &func.ty, &mut storage)?;
+    let len = func.ty.params().len();
     // SAFETY: I11. `store` has initialized one `ValRaw` for each parameter of the
     // function, of that parameter's type.
     let raw = unsafe { slice::from_raw_parts(storage.as_ptr().cast::<ValRaw>(), len) };
 
-    let id = if Values::are_raw(func.ty().params()) {
-        let call = Call::new(*func.func(), func.ty(), Values::Raw(raw.into()));
+    let id = if Values::are_raw(func.ty.params()) {
+        let call = Call::new(*func.func(), &func.ty, Values::Raw(raw.into()));
         spawn::spawn(store, call, options)?
     } else {
         in_lifo_scope(store, |store| {
@@ -73,7 +73,7 @@ where
                 // SAFETY: I11, as above.
                 unsafe { Val::from_raw(&mut *store, *raw, ty) }
             };
-            let params: Vec<Val> = func.ty().params().zip(raw).map(val).collect();
+            let params: Vec<Val> = func.ty.params().zip(raw).map(val).collect();
             let call = Call::checked(store.0, *func.func(), &params)?;
             spawn::spawn(store, call, options)
         })?

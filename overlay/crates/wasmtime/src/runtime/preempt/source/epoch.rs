@@ -22,6 +22,7 @@
 use super::attention::Attention;
 use super::epoch_timer::{NO_DEADLINE, Slot};
 use super::interrupt::Interrupt;
+use crate::UpdateDeadline;
 use crate::prelude::*;
 use crate::runtime::preempt::clock::Moment;
 use crate::runtime::preempt::slice::Preemption;
@@ -228,14 +229,18 @@ pub(crate) fn new_epoch(store: &mut dyn VMStore) -> Result<Option<u64>> {
 }
 
 /// The part of the `new_epoch` libcall for [`UpdateDeadline::Yield`]: a guest thread yields
-/// to its siblings. Returns the next deadline, or `None` if this is not a guest thread's own
-/// code.
+/// to its siblings. Returns the next deadline, or `None` if it is another update, or
+/// this is not a guest thread's own code.
 ///
 /// The deadline is set first. It belongs to the store, so the siblings would reach the old
 /// one too.
-///
-/// [`UpdateDeadline::Yield`]: crate::UpdateDeadline::Yield
-pub(crate) fn yield_and_update(store: &mut dyn VMStore, delta: u64) -> Result<Option<u64>> {
+pub(crate) fn yield_and_update(
+    store: &mut dyn VMStore,
+    update: &UpdateDeadline,
+) -> Result<Option<u64>> {
+    let &UpdateDeadline::Yield(delta) = update else {
+        return Ok(None);
+    };
     let Some(context) = suspend::take(store) else {
         return Ok(None);
     };

@@ -17,6 +17,7 @@ use crate::prelude::*;
 use crate::runtime::preempt::clock::Moment;
 use crate::runtime::preempt::sync::thread::{self, JoinHandle};
 use crate::runtime::preempt::sync::{AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
+use core::ops::Deref;
 use core::time::Duration;
 use std::sync::{Arc, PoisonError};
 
@@ -52,7 +53,8 @@ impl Slot {
     }
 }
 
-/// An engine's timer. The first run starts its thread, and dropping the engine joins it.
+/// An engine's epoch, and its timer. The first run starts the timer's thread, and dropping the
+/// engine joins it.
 pub(crate) struct EpochTimer {
     shared: Arc<Shared>,
 }
@@ -75,10 +77,10 @@ struct State {
 }
 
 impl EpochTimer {
-    pub(crate) fn new(epoch: Arc<AtomicU64>) -> EpochTimer {
+    pub(crate) fn new(epoch: u64) -> EpochTimer {
         EpochTimer {
             shared: Arc::new(Shared {
-                epoch,
+                epoch: Arc::new(AtomicU64::new(epoch)),
                 asleep_until: AtomicU64::new(Slot::NEVER),
                 state: Mutex::new(State {
                     slots: Vec::new(),
@@ -214,6 +216,15 @@ impl Kick {
     /// Acts as if the slot's time had come.
     pub(in crate::runtime::preempt) fn now(&self) {
         self.shared.end_now(&self.slot);
+    }
+}
+
+/// The epoch that compiled code checks.
+impl Deref for EpochTimer {
+    type Target = AtomicU64;
+
+    fn deref(&self) -> &AtomicU64 {
+        &self.shared.epoch
     }
 }
 

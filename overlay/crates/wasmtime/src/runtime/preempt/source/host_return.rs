@@ -25,9 +25,11 @@ use crate::prelude::*;
 use crate::runtime::preempt::slice::Preemption;
 use crate::runtime::preempt::suspend::{self, Leave, Suspension, preemptive_yield};
 use crate::runtime::vm::{
+    CallThreadState, catch_unwind_and_record_trap, raise_preexisting_trap, tls,
+};
+use crate::runtime::vm::{
     Instance, VMArrayCallHostFuncContext, VMContext, VMOpaqueContext, VMStore,
 };
-use crate::runtime::vm::{catch_unwind_and_record_trap, raise_preexisting_trap, tls};
 use crate::store::StoreOpaque;
 use core::ptr::NonNull;
 
@@ -145,8 +147,10 @@ unsafe fn safe_point(
     suspend: impl FnOnce(&mut dyn VMStore, Suspension) -> Result<()>,
 ) {
     // SAFETY: this function's own contract.
-    let store = unsafe { Instance::from_vmctx(vmctx).as_ref().store_ptr() };
-    let Some(mut store) = store else {
+    let store = unsafe { Instance::from_vmctx(vmctx).as_ref() }
+        .store
+        .as_ref();
+    let Some(mut store) = store.map(|store| store.0) else {
         return;
     };
     // SAFETY: this function's own contract.
@@ -237,7 +241,15 @@ pub(in crate::runtime::preempt) fn returns_to_wasm(store: &mut StoreOpaque) -> b
             // SAFETY: I6. This is what was saved when the youngest activation was
             // made, on a stack that is still there.
             let outer_fp = unsafe { state.old_last_wasm_entry_fp() };
-            entry_fp != outer_fp && !state.is_unwinding()
+            entry_fp != outer_fp && !is_unwinding(state)
         })
     })
+}
+
+/// Whether an unwind has been recorded and not been performed yet.
+fn is_unwinding(state: &CallThreadState) -> bool {
+    let reason = state.unwind.take();
+    let recorded = reason.is_some();
+    state.unwind.set(reason);
+    recorded
 }

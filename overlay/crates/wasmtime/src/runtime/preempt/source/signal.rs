@@ -112,11 +112,11 @@ impl StoreOpaque {
             return Ok(());
         }
         // Modules are never removed.
-        let count = self.modules().module_count();
+        let count = self.modules().modules.len();
         if self.preemptive_threads()?.signal.checked == count {
             return Ok(());
         }
-        for (_, module) in self.modules().all_modules() {
+        for module in self.modules().modules.values() {
             code::ensure_nothing_moves(module)?;
         }
         self.preemptive_threads()?.signal.checked = count;

@@ -10,6 +10,7 @@ use crate::Module;
 use crate::module::ModuleRegistry;
 use crate::prelude::*;
 use core::ops::Range;
+use wasmtime_environ::FuncKey;
 
 /// The modules whose code may be preempted at any instruction. Immutable.
 pub(in crate::runtime::preempt) struct Code {
@@ -31,7 +32,7 @@ impl Code {
     }
 
     fn of(registry: &ModuleRegistry, may_be_preempted: impl Fn(&Module) -> bool) -> Code {
-        let all = registry.all_modules().map(|(_, module)| module);
+        let all = registry.modules.values();
         let mut modules: Vec<_> = all
             .filter(|module| may_be_preempted(module))
             .map(|module| {
@@ -42,14 +43,14 @@ impl Code {
         modules.sort_by_key(|(text, _)| text.start);
         Code {
             modules,
-            seen: registry.module_count(),
+            seen: registry.modules.len(),
         }
     }
 
     /// Whether it has seen all current modules. Modules are never removed.
     #[inline]
     pub(in crate::runtime::preempt) fn is_current(&self, registry: &ModuleRegistry) -> bool {
-        registry.module_count() == self.seen
+        registry.modules.len() == self.seen
     }
 
     /// The function that contains `pc`. Called by the signal handler: it reads tables, and
@@ -64,8 +65,10 @@ impl Code {
         of_it
             .filter_map(|(text, module)| {
                 let compiled = module.compiled_module();
+                let index = compiled.module_index();
                 let function = compiled.func_by_text_offset(pc - text.start)?;
-                let function = compiled.defined_function_range(function);
+                let function =
+                    compiled.function_range(FuncKey::DefinedWasmFunction(index, function));
                 Some(text.start + function.start..text.start + function.end)
             })
             .find(|function| function.contains(&pc))

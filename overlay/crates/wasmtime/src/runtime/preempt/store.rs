@@ -1,0 +1,86 @@
+//! The guest threads of a store, for the rest of Wasmtime. What it calls a preemption source
+//! for is in that source's file.
+
+use super::suspend::{self, Taken};
+use super::threads::PreemptiveThreads;
+#[cfg(feature = "gc")]
+use crate::module::ModuleRegistry;
+use crate::prelude::*;
+use crate::runtime::vm::ModuleRuntimeInfo;
+#[cfg(feature = "gc")]
+use crate::runtime::vm::{GcRootsList, Unwind};
+#[cfg(feature = "gc")]
+use crate::store::Asyncness;
+use crate::store::StoreOpaque;
+
+/// The guest threads of a store, if it has, or had, any.
+#[derive(Default)]
+pub(crate) struct StoreThreads(Option<Box<PreemptiveThreads>>);
+
+impl StoreThreads {
+    /// Traces the GC roots on the stacks of suspended threads (rule I3).
+    #[cfg(feature = "gc")]
+    pub(crate) fn trace_gc_roots(
+        &mut self,
+        modules: &ModuleRegistry,
+        unwind: &dyn Unwind,
+        roots: &mut GcRootsList,
+    ) {
+        for fiber in self.0.iter_mut().flat_map(|threads| threads.fibers_mut()) {
+            fiber.trace_gc_roots(modules, unwind, roots);
+        }
+    }
+}
+
+impl StoreOpaque {
+    pub(crate) fn preempt(&self) -> Option<&PreemptiveThreads> {
+        self.preempt.0.as_deref()
+    }
+
+    pub(crate) fn preempt_mut(&mut self) -> &mut Option<Box<PreemptiveThreads>> {
+        &mut self.preempt.0
+    }
+
+    /// Gives a new store fuel if fuel only measures slices: then it has no budget.
+    pub(crate) fn inject_fuel_for_slices(&mut self) {
+        if self.engine().tunables().consume_fuel && !self.engine().config().fuel_is_requested() {
+            self.inject_endless_fuel();
+        }
+    }
+
+    /// Whether an instance of this module can be made.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot because of the store's guest threads, naming the remedy.
+    pub(crate) fn ensure_can_join_threads(&self, info: &ModuleRuntimeInfo) -> Result<()> {
+        match info {
+            ModuleRuntimeInfo::Module(module) => self.ensure_module_can_join_threads(module),
+            ModuleRuntimeInfo::Bare(_) => Ok(()),
+        }
+    }
+
+    /// Whether `with_blocking` can be used right here: if `can_block` says so, or if this is a
+    /// guest thread.
+    pub(crate) fn can_suspend(&mut self) -> bool {
+        suspend::available(self) || self.can_block()
+    }
+
+    /// How to collect garbage. A guest thread keeps the store until the collection is over, so
+    /// nobody would gain from its yields.
+    #[cfg(feature = "gc")]
+    pub(crate) fn asyncness_of_gc(&self, asyncness: Asyncness) -> Asyncness {
+        match self.running_thread() {
+            Some(_) => Asyncness::No,
+            None => asyncness,
+        }
+    }
+}
+
+/// Takes the context of a guest thread, which has it elsewhere than in the store.
+pub(crate) fn take_blocking_context(store: &mut StoreOpaque) -> Option<Taken> {
+    match store.can_block() {
+        true => None,
+        false => suspend::take(store),
+    }
+}

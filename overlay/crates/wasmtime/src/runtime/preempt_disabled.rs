@@ -1,0 +1,259 @@
+//! What upstream's files find in place of `preempt.rs` without the feature
+//! `preemptive-threads`: the same names, with types that are empty or upstream's own, and
+//! functions that do nothing.
+
+#![cfg_attr(
+    not(feature = "default"),
+    allow(
+        dead_code,
+        reason = "other features decide what is called, and the default ones call everything"
+    )
+)]
+
+#[cfg(target_has_atomic = "64")]
+pub(crate) type EpochCounter = core::sync::atomic::AtomicU64;
+
+#[derive(Clone, Copy)]
+pub(crate) enum Preemption {}
+
+pub(crate) mod config {
+    use crate::Config;
+    use crate::prelude::*;
+    use wasmparser::WasmFeatures;
+    use wasmtime_environ::Tunables;
+
+    #[inline]
+    pub(crate) fn restrict(_: &Config, _: &mut WasmFeatures) {}
+
+    #[inline]
+    pub(crate) fn configure(config: &Config, _: &mut Tunables, _: WasmFeatures) -> Result<()> {
+        match config.preemption {
+            Some(preemption) => match preemption {},
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(feature = "runtime")]
+pub(crate) use self::store::*;
+
+#[cfg(feature = "runtime")]
+mod store {
+    use super::suspend::Taken;
+    use crate::prelude::*;
+    use crate::runtime::vm::ModuleRuntimeInfo;
+    use crate::store::StoreOpaque;
+    use core::num::NonZeroU64;
+
+    #[derive(Default)]
+    pub(crate) struct StoreThreads;
+
+    #[cfg(feature = "gc")]
+    impl StoreThreads {
+        #[inline]
+        pub(crate) fn trace_gc_roots(
+            &mut self,
+            _: &crate::module::ModuleRegistry,
+            _: &dyn crate::runtime::vm::Unwind,
+            _: &mut crate::runtime::vm::GcRootsList,
+        ) {
+        }
+    }
+
+    #[inline]
+    pub(crate) fn take_blocking_context(_: &mut StoreOpaque) -> Option<Taken> {
+        None
+    }
+
+    impl StoreOpaque {
+        #[inline]
+        pub(crate) fn drop_preemptive_threads(&mut self) {
+            let StoreThreads = self.preempt;
+        }
+
+        #[inline]
+        pub(crate) fn inject_fuel_for_slices(&mut self) {}
+
+        #[inline]
+        pub(crate) fn fuel_interval(&mut self, _: u64) -> Option<NonZeroU64> {
+            self.fuel_yield_interval
+        }
+
+        #[cfg(target_has_atomic = "64")]
+        #[inline]
+        pub(crate) fn set_embedder_epoch_deadline(&mut self, _: u64) -> bool {
+            false
+        }
+
+        #[inline]
+        pub(crate) fn ensure_can_join_threads(&self, _: &ModuleRuntimeInfo) -> Result<()> {
+            Ok(())
+        }
+
+        #[inline]
+        pub(crate) fn can_suspend(&mut self) -> bool {
+            self.can_block()
+        }
+
+        #[cfg(feature = "gc")]
+        #[inline]
+        pub(crate) fn asyncness_of_gc(
+            &self,
+            asyncness: crate::store::Asyncness,
+        ) -> crate::store::Asyncness {
+            asyncness
+        }
+
+        #[inline]
+        pub(crate) fn start_waking_guest_threads(&mut self) {}
+
+        #[inline]
+        pub(crate) fn finish_waking_guest_threads(&mut self) {}
+    }
+}
+
+#[cfg(feature = "runtime")]
+pub(crate) mod suspend {
+    use crate::store::StoreOpaque;
+
+    pub(crate) enum Taken {}
+
+    #[cfg(feature = "async")]
+    impl Taken {
+        #[inline]
+        pub(crate) fn get_mut(&mut self) -> &mut crate::fiber::BlockingContext<'static, 'static> {
+            match *self {}
+        }
+    }
+
+    #[cfg(feature = "call-hook")]
+    #[inline]
+    pub(crate) fn take(_: &StoreOpaque) -> Option<Taken> {
+        None
+    }
+
+    #[inline]
+    pub(crate) fn is_at_base(_: &StoreOpaque) -> bool {
+        false
+    }
+}
+
+#[cfg(all(feature = "runtime", feature = "threads"))]
+pub(crate) mod atomic {
+    use crate::prelude::*;
+    use crate::runtime::vm::{VMStore, WaitResult};
+    use crate::store::InstanceId;
+    use core::time::Duration;
+    use wasmtime_environ::DefinedMemoryIndex;
+
+    #[inline]
+    pub(crate) fn wait<E>(
+        _: &mut dyn VMStore,
+        _: InstanceId,
+        _: DefinedMemoryIndex,
+        _address: u64,
+        _expected: E,
+        _timeout: Option<Duration>,
+    ) -> Result<Option<WaitResult>> {
+        Ok(None)
+    }
+}
+
+#[cfg(feature = "runtime")]
+pub(crate) mod source {
+    pub(crate) mod fuel {
+        use crate::prelude::*;
+        use crate::runtime::vm::VMStore;
+        use crate::store::StoreOpaque;
+
+        #[inline]
+        pub(crate) fn out_of_gas(_: &mut dyn VMStore) -> Result<bool> {
+            Ok(false)
+        }
+
+        #[inline]
+        pub(crate) fn charge_bulk(_: &mut StoreOpaque, _cost: u64, _done: bool) -> Result<bool> {
+            Ok(false)
+        }
+    }
+
+    #[cfg(target_has_atomic = "64")]
+    pub(crate) mod epoch {
+        use crate::UpdateDeadline;
+        use crate::prelude::*;
+        use crate::runtime::vm::VMStore;
+
+        #[inline]
+        pub(crate) fn new_epoch(_: &mut dyn VMStore) -> Result<Option<u64>> {
+            Ok(None)
+        }
+
+        #[inline]
+        pub(crate) fn yield_and_update(
+            _: &mut dyn VMStore,
+            _: &UpdateDeadline,
+        ) -> Result<Option<u64>> {
+            Ok(None)
+        }
+    }
+
+    pub(crate) mod host_call {
+        use crate::runtime::vm::VMContext;
+        use core::ptr::NonNull;
+
+        #[derive(Clone, Copy)]
+        pub(crate) enum End {
+            Suspend,
+        }
+
+        impl End {
+            pub(crate) const fn of_libcall(_name: &str) -> End {
+                End::Suspend
+            }
+        }
+
+        pub(crate) struct HostCall;
+
+        impl HostCall {
+            /// # Safety
+            ///
+            /// None is needed.
+            #[inline]
+            pub(crate) unsafe fn begin(_: NonNull<VMContext>, _: End) -> HostCall {
+                HostCall
+            }
+
+            #[inline]
+            pub(crate) fn end(self, _: impl FnOnce()) {}
+        }
+    }
+
+    pub(crate) mod host_return {
+        use super::host_call::End;
+        use crate::ValRaw;
+        use crate::prelude::*;
+        use crate::runtime::vm::{VMContext, VMOpaqueContext, VMStore};
+        use core::ptr::NonNull;
+
+        #[inline]
+        pub(crate) fn in_libcall(_: &mut dyn VMStore) -> Result<()> {
+            Ok(())
+        }
+
+        /// # Safety
+        ///
+        /// None is needed.
+        pub(crate) unsafe fn after_function(
+            _callee: NonNull<VMOpaqueContext>,
+            _caller: NonNull<VMContext>,
+            _: NonNull<ValRaw>,
+            _returned: bool,
+        ) {
+        }
+
+        /// # Safety
+        ///
+        /// None is needed.
+        pub(crate) unsafe fn after_libcall(_: NonNull<VMContext>, _: End) {}
+    }
+}
