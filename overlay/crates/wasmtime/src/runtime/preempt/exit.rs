@@ -8,10 +8,13 @@
 use super::limits::OverLimit;
 use crate::prelude::*;
 use crate::store::{AutoAssertNoGc, StoreOpaque};
-#[cfg(feature = "gc")]
-use crate::{AnyRef, ExnRef, ExternRef, OwnedRooted, ThrownException};
 use crate::{Error, Func, Val, ValRaw, ValType};
 use smallvec::SmallVec;
+
+#[cfg_attr(not(feature = "gc"), path = "exit/references_disabled.rs")]
+mod references;
+
+use self::references::{OwnedRef, Thrown};
 
 /// How a guest thread ended.
 ///
@@ -61,8 +64,7 @@ pub(super) enum OwnedExit {
     Returned(Func, Values),
     Trapped(Error),
     /// Like `Trapped`, with this exception.
-    #[cfg(feature = "gc")]
-    Threw(Error, OwnedRooted<ExnRef>),
+    Threw(Error, Thrown),
     Killed,
     OverLimit(OverLimit),
 }
@@ -72,10 +74,7 @@ impl OwnedExit {
         match self {
             OwnedExit::Returned(func, values) => Exit::Returned(values.results_of(store, func)),
             OwnedExit::Trapped(error) => Exit::Trapped(error),
-            #[cfg(feature = "gc")]
-            OwnedExit::Threw(error, exception) => {
-                Exit::Trapped(throw_again(store, error, &exception))
-            }
+            OwnedExit::Threw(error, thrown) => Exit::Trapped(thrown.throw_again(store, error)),
             OwnedExit::Killed => Exit::Killed,
             OwnedExit::OverLimit(over) => Exit::OverLimit(over),
         }
@@ -85,37 +84,9 @@ impl OwnedExit {
 /// The exit for `error`. If that is an uncaught exception, it is the store's pending one. A
 /// store has only one of these, so it is put aside until the exit is taken.
 pub(super) fn trapped(store: &mut StoreOpaque, error: Error) -> OwnedExit {
-    #[cfg(feature = "gc")]
-    if error.is::<ThrownException>() {
-        let scope = store.enter_gc_lifo_scope();
-        let exception = store.take_pending_exception_rooted();
-        let exception = exception.map(|exception| exception._to_owned_rooted(store));
-        store.exit_gc_lifo_scope(scope);
-        if let Some(Ok(exception)) = exception {
-            return OwnedExit::Threw(error, exception);
-        }
-    }
-    let _ = store;
-    OwnedExit::Trapped(error)
-}
-
-/// Makes `exception` the store's pending one again.
-#[cfg(feature = "gc")]
-pub(super) fn throw_again(
-    store: &mut StoreOpaque,
-    error: Error,
-    exception: &OwnedRooted<ExnRef>,
-) -> Error {
-    let scope = store.enter_gc_lifo_scope();
-    let rooted = exception._to_rooted(store);
-    let thrown = rooted
-        .try_gc_ref(store)
-        .map(|exception| exception.unchecked_copy())
-        .map(|exception| store.set_pending_exception(&exception));
-    store.exit_gc_lifo_scope(scope);
-    match thrown {
-        Ok(_) => error,
-        Err(lost) => lost,
+    match Thrown::take(store, &error) {
+        Some(thrown) => OwnedExit::Threw(error, thrown),
+        None => OwnedExit::Trapped(error),
     }
 }
 
@@ -154,12 +125,7 @@ impl Values {
 /// A [`Val`] that outlives any GC scope.
 pub(super) enum OwnedVal {
     Plain(Val),
-    #[cfg(feature = "gc")]
-    Extern(OwnedRooted<ExternRef>),
-    #[cfg(feature = "gc")]
-    Any(OwnedRooted<AnyRef>),
-    #[cfg(feature = "gc")]
-    Exn(OwnedRooted<ExnRef>),
+    Ref(OwnedRef),
 }
 
 impl OwnedVal {
@@ -167,28 +133,17 @@ impl OwnedVal {
     ///
     /// If `val` is a reference whose scope has ended.
     pub(super) fn new(store: &mut StoreOpaque, val: &Val) -> Result<OwnedVal> {
-        #[cfg(feature = "gc")]
-        match val {
-            Val::ExternRef(Some(r)) => return Ok(OwnedVal::Extern(r._to_owned_rooted(store)?)),
-            Val::AnyRef(Some(r)) => return Ok(OwnedVal::Any(r._to_owned_rooted(store)?)),
-            Val::ExnRef(Some(r)) => return Ok(OwnedVal::Exn(r._to_owned_rooted(store)?)),
-            _ => {}
-        }
-        let _ = store;
-        Ok(OwnedVal::Plain(*val))
+        Ok(match OwnedRef::new(store, val)? {
+            Some(reference) => OwnedVal::Ref(reference),
+            None => OwnedVal::Plain(*val),
+        })
     }
 
     /// Roots the value in the store's current scope.
     pub(super) fn to_val(&self, store: &mut StoreOpaque) -> Val {
-        let _ = &store;
         match self {
             OwnedVal::Plain(val) => *val,
-            #[cfg(feature = "gc")]
-            OwnedVal::Extern(r) => Val::ExternRef(Some(r._to_rooted(store))),
-            #[cfg(feature = "gc")]
-            OwnedVal::Any(r) => Val::AnyRef(Some(r._to_rooted(store))),
-            #[cfg(feature = "gc")]
-            OwnedVal::Exn(r) => Val::ExnRef(Some(r._to_rooted(store))),
+            OwnedVal::Ref(reference) => reference.to_val(store),
         }
     }
 }

@@ -3,8 +3,6 @@
 //! Values go through the raw representation that `TypedFunc` uses. Values that are raw already
 //! stay raw, so numbers never become `Val`s.
 
-#[cfg(feature = "gc")]
-use super::exit;
 use super::exit::{OwnedExit, OwnedVal, TypedExit, Values};
 use super::id::TypedThreadId;
 use super::options::ThreadOptions;
@@ -94,10 +92,7 @@ fn take_exit<T, R: WasmResults>(
             Err(error) => TypedExit::Trapped(error),
         },
         OwnedExit::Trapped(error) => TypedExit::Trapped(error),
-        #[cfg(feature = "gc")]
-        OwnedExit::Threw(error, exception) => {
-            TypedExit::Trapped(exit::throw_again(store.0, error, &exception))
-        }
+        OwnedExit::Threw(error, thrown) => TypedExit::Trapped(thrown.throw_again(store.0, error)),
         OwnedExit::Killed => TypedExit::Killed,
         OwnedExit::OverLimit(over) => TypedExit::OverLimit(over),
     })

@@ -93,6 +93,11 @@ impl EpochTimer {
         }
     }
 
+    /// The epoch that compiled code checks, to be kept for longer than the engine.
+    pub(in crate::runtime::preempt) fn shared(&self) -> Arc<AtomicU64> {
+        self.shared.epoch.clone()
+    }
+
     pub(in crate::runtime::preempt) fn epoch(&self) -> u64 {
         self.shared.epoch.load(Ordering::SeqCst)
     }

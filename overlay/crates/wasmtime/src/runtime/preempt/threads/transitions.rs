@@ -324,7 +324,6 @@ impl PreemptiveThreads {
         let what = match &exit {
             Some(OwnedExit::Returned(..)) | None => Traced::Returned,
             Some(OwnedExit::Trapped(_)) => Traced::Trapped,
-            #[cfg(feature = "gc")]
             Some(OwnedExit::Threw(..)) => Traced::Trapped,
             Some(OwnedExit::Killed) => Traced::Killed,
             Some(OwnedExit::OverLimit(_)) => Traced::OverLimit,
