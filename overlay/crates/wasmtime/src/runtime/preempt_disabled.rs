@@ -16,6 +16,20 @@ pub(crate) type EpochCounter = core::sync::atomic::AtomicU64;
 #[derive(Clone, Copy)]
 pub(crate) enum Preemption {}
 
+/// Compiled code checks for itself.
+#[derive(Clone, Default)]
+pub(crate) struct EpochDelivery;
+
+impl crate::Engine {
+    #[inline]
+    pub(crate) fn delivers_epochs_by_signal(&self) -> bool {
+        false
+    }
+
+    #[inline]
+    pub(crate) fn deliver_epoch(&self) {}
+}
+
 pub(crate) mod config {
     use crate::Config;
     use crate::prelude::*;
@@ -109,6 +123,67 @@ mod store {
 
         #[inline]
         pub(crate) fn finish_waking_guest_threads(&mut self) {}
+    }
+}
+
+#[cfg(feature = "runtime")]
+pub(crate) mod epoch_delivery {
+    use crate::prelude::*;
+    use crate::store::StoreOpaque;
+
+    impl StoreOpaque {
+        #[inline]
+        pub(crate) fn deliver_epochs_by_signal(&mut self) {}
+
+        #[inline]
+        pub(crate) fn go_on_in_wasm(&self) {}
+
+        #[inline]
+        pub(crate) fn ensure_unsealed(&self, _: &str) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    pub(crate) mod calls {
+        use crate::prelude::*;
+        use crate::runtime::vm::{VMContext, VMStore, VMStoreContext};
+        use core::ptr::NonNull;
+
+        pub(crate) struct InWasm;
+
+        #[inline]
+        pub(crate) fn enter(_: &mut dyn VMStore) -> Result<InWasm> {
+            Ok(InWasm)
+        }
+
+        pub(crate) struct HostCall;
+
+        impl HostCall {
+            /// # Safety
+            ///
+            /// None is needed.
+            #[inline]
+            pub(crate) unsafe fn begin(_: NonNull<VMContext>) -> HostCall {
+                HostCall
+            }
+
+            #[inline]
+            pub(crate) fn of_component(_: &mut dyn VMStore) -> HostCall {
+                HostCall
+            }
+
+            /// # Safety
+            ///
+            /// None is needed.
+            #[inline]
+            pub(crate) unsafe fn end(self) {}
+        }
+
+        /// # Safety
+        ///
+        /// None is needed.
+        #[inline]
+        pub(crate) unsafe fn resumed(_: NonNull<VMStoreContext>) {}
     }
 }
 

@@ -1,5 +1,7 @@
-//! What guest threads need of an engine's configuration.
+//! What guest threads, and epochs that signals deliver, need of an engine's configuration.
 
+use super::epoch_delivery;
+use super::epochs::EpochDelivery;
 use super::slice::Preemption;
 use super::source::signal;
 use crate::Config;
@@ -12,7 +14,7 @@ use wasmtime_environ::Tunables;
 /// the process.
 const MIN_HEADROOM: usize = 64 << 10;
 
-/// # Guest threads
+/// # Guest threads, and interruption without checks
 impl Config {
     /// Configures what preempts the guest threads of a [`Store`](crate::Store).
     ///
@@ -26,6 +28,33 @@ impl Config {
     /// By default stores have no guest threads.
     pub fn preemption(&mut self, preemption: Preemption) -> &mut Self {
         self.preemption = Some(preemption);
+        self
+    }
+
+    /// Configures how guests learn that their store's epoch deadline is reached.
+    ///
+    /// By default they check for it. With [`EpochDelivery::Signal`] their code has no checks,
+    /// and is as fast as without [`Config::epoch_interruption`]:
+    /// [`Engine::increment_epoch`](crate::Engine::increment_epoch) signals the OS threads
+    /// whose guests have reached their deadlines. Deadlines, traps, callbacks and yields mean
+    /// what they mean by default, for calls of all kinds, with these differences:
+    ///
+    /// * A guest is interrupted at any instruction, and not only at function entries and in
+    ///   loops. So an epoch callback cannot call Wasm, grow memories and tables, collect, or
+    ///   allocate or overwrite references: that is an error.
+    /// * The error of a call whose deadline has passed before it begins has no backtrace.
+    /// * `increment_epoch` makes system calls. It may still be called by a signal handler.
+    /// * It uses SIGURG. The handler that the process has for that is called for signals that
+    ///   are not ours. A guest in a host function gets no signal, unless it is entering or
+    ///   leaving that in the same moment.
+    ///
+    /// # Errors
+    ///
+    /// Creating an engine fails if it cannot deliver epochs so: on machines other than x86-64
+    /// Linux, for other targets, with Winch, with [`Config::guest_debug`], with stack
+    /// switching, with [`Config::preemption`], and without [`Config::epoch_interruption`].
+    pub fn epoch_delivery(&mut self, delivery: EpochDelivery) -> &mut Self {
+        self.epoch_delivery = delivery;
         self
     }
 
@@ -60,6 +89,10 @@ pub(crate) fn configure(
     tunables: &mut Tunables,
     features: WasmFeatures,
 ) -> Result<()> {
+    if config.epoch_delivery == EpochDelivery::Signal {
+        epoch_delivery::ensure(config, tunables, features)?;
+        tunables.epoch_interruption = false;
+    }
     let Some(preemption) = config.preemption else {
         return Ok(());
     };

@@ -32,6 +32,7 @@
 //! * A timer per store: deadlines are in epochs, which only the embedder counts.
 
 use crate::prelude::*;
+use crate::runtime::preempt::epochs::EpochDelivery;
 use crate::runtime::preempt::source::signal::host::ensure_stub_works;
 use crate::{Config, Engine};
 use wasmparser::WasmFeatures;
@@ -47,9 +48,15 @@ mod state;
 pub(crate) use self::state::Delivery;
 
 impl Engine {
+    /// Whether signals deliver its epochs.
+    #[inline]
+    pub(crate) fn delivers_epochs_by_signal(&self) -> bool {
+        self.config().epoch_delivery == EpochDelivery::Signal
+    }
+
     /// The rest of `increment_epoch`. May be called by a signal handler.
     pub(crate) fn deliver_epoch(&self) {
-        if self.config().epochs_are_signals() {
+        if self.delivers_epochs_by_signal() {
             slots::signal_those_due(self.epoch_counter());
         }
     }
@@ -58,7 +65,7 @@ impl Engine {
 /// # Errors
 ///
 /// If an engine with this configuration cannot deliver epochs by signals, naming what works.
-pub(crate) fn ensure(config: &Config, tunables: &Tunables, features: WasmFeatures) -> Result<()> {
+pub(super) fn ensure(config: &Config, tunables: &Tunables, features: WasmFeatures) -> Result<()> {
     ensure!(
         config.epochs_are_requested(),
         "`EpochDelivery::Signal` needs `Config::epoch_interruption(true)`"

@@ -1,6 +1,7 @@
 //! The guest threads of a store, for the rest of Wasmtime. What it calls a preemption source
 //! for is in that source's file.
 
+use super::epoch_delivery::Delivery;
 use super::suspend::{self, Taken};
 use super::threads::PreemptiveThreads;
 #[cfg(feature = "gc")]
@@ -13,11 +14,19 @@ use crate::runtime::vm::{GcRootsList, Unwind};
 use crate::store::Asyncness;
 use crate::store::StoreOpaque;
 
-/// The guest threads of a store, if it has, or had, any.
+/// The guest threads of a store, if it has, or had, any, and what interrupts its other guests.
 #[derive(Default)]
-pub(crate) struct StoreThreads(Option<Box<PreemptiveThreads>>);
+pub(crate) struct StoreThreads {
+    threads: Option<Box<PreemptiveThreads>>,
+    /// What delivers its epochs, if signals do.
+    delivery: Option<Box<Delivery>>,
+}
 
 impl StoreThreads {
+    pub(super) fn set_delivery(&mut self, delivery: Box<Delivery>) {
+        self.delivery = Some(delivery);
+    }
+
     /// Traces the GC roots on the stacks of suspended threads (rule I3).
     #[cfg(feature = "gc")]
     pub(crate) fn trace_gc_roots(
@@ -26,7 +35,11 @@ impl StoreThreads {
         unwind: &dyn Unwind,
         roots: &mut GcRootsList,
     ) {
-        for fiber in self.0.iter_mut().flat_map(|threads| threads.fibers_mut()) {
+        for fiber in self
+            .threads
+            .iter_mut()
+            .flat_map(|threads| threads.fibers_mut())
+        {
             fiber.trace_gc_roots(modules, unwind, roots);
         }
     }
@@ -34,11 +47,11 @@ impl StoreThreads {
 
 impl StoreOpaque {
     pub(crate) fn preempt(&self) -> Option<&PreemptiveThreads> {
-        self.preempt.0.as_deref()
+        self.preempt.threads.as_deref()
     }
 
     pub(crate) fn preempt_mut(&mut self) -> &mut Option<Box<PreemptiveThreads>> {
-        &mut self.preempt.0
+        &mut self.preempt.threads
     }
 
     /// Gives a new store fuel if fuel only measures slices: then it has no budget.
@@ -55,9 +68,11 @@ impl StoreOpaque {
     /// If it cannot because of the store's guest threads, naming the remedy.
     pub(crate) fn ensure_can_join_threads(&self, info: &ModuleRuntimeInfo) -> Result<()> {
         match info {
-            ModuleRuntimeInfo::Module(module) => self.ensure_module_can_join_threads(module),
-            ModuleRuntimeInfo::Bare(_) => Ok(()),
+            ModuleRuntimeInfo::Module(module) => self.ensure_module_can_join_threads(module)?,
+            ModuleRuntimeInfo::Bare(_) => {}
         }
+        self.deliver_epochs_to_all_modules();
+        Ok(())
     }
 
     /// Whether `with_blocking` can be used right here: if `can_block` says so, or if this is a

@@ -5,7 +5,7 @@ use super::slots::{self, Slot};
 use super::state::Delivery;
 use crate::prelude::*;
 use crate::runtime::preempt::source::signal;
-use crate::runtime::vm::{VMStore, VMStoreContext};
+use crate::runtime::vm::{Instance, VMContext, VMStore, VMStoreContext};
 use crate::store::StoreOpaque;
 use core::ptr::NonNull;
 
@@ -61,11 +61,28 @@ pub(crate) struct HostCall<'a>(Option<&'a Delivery>);
 impl HostCall<'_> {
     /// # Safety
     ///
-    /// I21. The store with this context exists until the call ends.
+    /// `vmctx` is what compiled code passes to the host, and the call ends before that goes on.
     #[inline(always)]
-    pub(crate) unsafe fn begin(context: NonNull<VMStoreContext>) -> Self {
-        // SAFETY: this function's own contract.
-        let delivery = unsafe { Delivery::of(context) };
+    pub(crate) unsafe fn begin(vmctx: NonNull<VMContext>) -> Self {
+        // SAFETY: this function's own contract. An instance that runs is in a store.
+        let context = unsafe {
+            let instance = Instance::from_vmctx(vmctx);
+            instance.as_ref().vm_store_context().read()
+        };
+        // SAFETY: I21. The store is there as long as a guest of it runs.
+        let delivery = context.and_then(|context| unsafe { Delivery::of(context.as_non_null()) });
+        HostCall::leave(delivery)
+    }
+
+    /// Compiled code of a component of `store` has called the host.
+    pub(crate) fn of_component(store: &mut dyn VMStore) -> Self {
+        // SAFETY: I21. The store is there as long as a guest of it runs.
+        let delivery = unsafe { Delivery::of(store.vm_store_context_ptr()) };
+        HostCall::leave(delivery)
+    }
+
+    #[inline(always)]
+    fn leave<'a>(delivery: Option<&'a Delivery>) -> HostCall<'a> {
         if let Some(delivery) = delivery {
             delivery.leave_wasm();
         }

@@ -2,8 +2,8 @@
 
 use super::slots::Slot;
 use crate::runtime::preempt::clock::Moment;
-use crate::runtime::preempt::source::signal::code::Code;
 use crate::runtime::preempt::source::signal::armed;
+use crate::runtime::preempt::source::signal::code::Code;
 use crate::runtime::preempt::source::signal::watch::RETRY;
 use crate::runtime::vm::{VMStore, VMStoreContext};
 use crate::store::StoreOpaque;
@@ -139,11 +139,11 @@ impl StoreOpaque {
 
     /// Makes the state of a new store whose epochs are signals.
     pub(crate) fn deliver_epochs_by_signal(&mut self) {
-        if !self.engine().config().epochs_are_signals() {
+        if !self.engine().delivers_epochs_by_signal() {
             return;
         }
         let delivery = Box::new(Delivery {
-            epoch: self.engine().shared_epoch_counter(),
+            epoch: self.engine().epoch_timer().shared(),
             context: self.vm_store_context_ptr(),
             store: self.traitobj(),
             slot: Cell::new(None),
@@ -152,7 +152,7 @@ impl StoreOpaque {
         });
         let address = ptr::from_ref(&*delivery).expose_provenance();
         *self.vm_store_context_mut().epoch_delivery.get_mut() = address;
-        *self.epoch_delivery_mut() = Some(delivery);
+        self.preempt.set_delivery(delivery);
     }
 
     /// Tells the handler about the modules of this store. The OS thread is in the host.

@@ -10,10 +10,14 @@ use wasmtime_environ::Tunables;
 pub(crate) enum Delivery {}
 
 impl Engine {
+    pub(crate) fn delivers_epochs_by_signal(&self) -> bool {
+        false
+    }
+
     pub(crate) fn deliver_epoch(&self) {}
 }
 
-pub(crate) fn ensure(_: &Config, _: &Tunables, _: WasmFeatures) -> Result<()> {
+pub(super) fn ensure(_: &Config, _: &Tunables, _: WasmFeatures) -> Result<()> {
     bail!("`EpochDelivery::Signal` works on x86-64 Linux only: use `EpochDelivery::Check`")
 }
 
@@ -31,7 +35,7 @@ impl StoreOpaque {
 
 pub(crate) mod calls {
     use crate::prelude::*;
-    use crate::runtime::vm::{VMStore, VMStoreContext};
+    use crate::runtime::vm::{VMContext, VMStore, VMStoreContext};
     use core::ptr::NonNull;
 
     pub(crate) struct InWasm;
@@ -43,7 +47,11 @@ pub(crate) mod calls {
     pub(crate) struct HostCall;
 
     impl HostCall {
-        pub(crate) unsafe fn begin(_: NonNull<VMStoreContext>) -> HostCall {
+        pub(crate) unsafe fn begin(_: NonNull<VMContext>) -> HostCall {
+            HostCall
+        }
+
+        pub(crate) fn of_component(_: &mut dyn VMStore) -> HostCall {
             HostCall
         }
 
