@@ -157,3 +157,40 @@ fn a_kill_in_the_middle_of_a_check_is_honoured(source: Preemption) {
     }
     assert_paired(&store, source);
 }
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[test]
+fn hooks_around_an_epoch_deadline_cannot_move_a_memory() {
+    let mut config = Config::new();
+    config.epoch_interruption(true);
+    config.epoch_delivery(EpochDelivery::Signal);
+    let engine = Engine::new(&config).unwrap();
+    let mut store = Store::new(&engine, (None::<Memory>, 0));
+    store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Continue(1)));
+    store.call_hook(|mut store, hook| {
+        if let (CallHook::CallingHost | CallHook::ReturningFromHost, Some(memory)) =
+            (hook, store.data().0)
+        {
+            assert!(memory.grow(&mut store, 1).is_err(), "{hook:?}");
+            store.data_mut().1 += 1;
+            ensure!(store.data().1 < 20, "that is enough");
+        }
+        Ok(())
+    });
+    let wat = r#"(module (memory (export "memory") 1) (func (export "spin") (loop br 0)))"#;
+    let module = Module::new(&engine, wat).unwrap();
+    let instance = Instance::new(&mut store, &module, &[]).unwrap();
+    store.data_mut().0 = instance.get_memory(&mut store, "memory");
+    let spin = instance
+        .get_typed_func::<(), ()>(&mut store, "spin")
+        .unwrap();
+    store.set_epoch_deadline(1);
+    std::thread::scope(|scope| {
+        let call = scope.spawn(|| spin.call(&mut store, ()).unwrap_err());
+        while !call.is_finished() {
+            engine.increment_epoch();
+            std::thread::sleep(Duration::from_micros(300));
+        }
+        assert!(format!("{:?}", call.join().unwrap()).contains("enough"));
+    });
+}

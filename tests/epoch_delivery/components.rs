@@ -103,3 +103,30 @@ fn a_component_yields_to_the_executor() {
         });
     });
 }
+
+#[test]
+fn a_callback_cannot_enter_components() {
+    must_end(|| {
+        let engine = engine();
+        let (mut store, instance) = component(&engine);
+        let sum = instance
+            .get_typed_func::<(u32,), (u32,)>(&mut store, "sum")
+            .unwrap();
+        let refusals = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+        let counter = refusals.clone();
+        store.epoch_deadline_callback(move |mut store| {
+            let error = sum.call(&mut store, (1,)).unwrap_err();
+            assert!(
+                format!("{error:?}").contains("epoch deadline callback"),
+                "{error:?}"
+            );
+            counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            Ok(UpdateDeadline::Continue(1))
+        });
+        store.set_epoch_deadline(1);
+        let _ticker = Ticker::new(&engine, micros(200));
+        while refusals.load(std::sync::atomic::Ordering::Relaxed) < 20 {
+            sum.call(&mut store, (200_000,)).unwrap();
+        }
+    });
+}

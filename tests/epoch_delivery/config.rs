@@ -1,7 +1,7 @@
 //! An engine that cannot deliver epochs by signals says why, and what works.
 
 use super::support::*;
-use wasmtime_preempt::wasmtime::{Config, Engine, EpochDelivery, Preemption, Strategy};
+use wasmtime_preempt::wasmtime::{Collector, Config, Engine, EpochDelivery, Preemption, Strategy};
 
 fn refused(config: &Config, why: &str) {
     let error = Engine::new(config).unwrap_err().to_string();
@@ -42,4 +42,21 @@ fn code_of_other_machines_and_compilers_is_refused() {
 fn engines_say_that_they_interrupt() {
     assert!(engine().get_epoch_interruption());
     assert!(!Engine::default().get_epoch_interruption());
+}
+
+#[test]
+fn the_reference_counting_collector_is_refused() {
+    let mut counting = config(EpochDelivery::Signal);
+    counting.collector(Collector::DeferredReferenceCounting);
+    refused(&counting, "Collector::Copying");
+    counting.gc_support(false);
+    assert!(Engine::new(&counting).is_ok());
+}
+
+#[test]
+fn a_stack_without_room_for_the_host_is_refused() {
+    let mut small = config(EpochDelivery::Signal);
+    small.async_stack_size(1 << 20).max_wasm_stack(1 << 20);
+    let error = Engine::new(&small).unwrap_err().to_string();
+    assert!(error.contains("async_stack_size"), "{error}");
 }

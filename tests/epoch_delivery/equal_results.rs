@@ -71,11 +71,7 @@ fn run(engine: &Engine, ticks: bool) -> (i64, u64) {
 
 fn interrupt(times: u64) {
     must_end(move || {
-        for collector in [
-            Collector::DeferredReferenceCounting,
-            Collector::Null,
-            Collector::Copying,
-        ] {
+        for collector in [Collector::Null, Collector::Copying] {
             let mut config = config(EpochDelivery::Signal);
             config.collector(collector);
             config.wasm_exceptions(true);

@@ -117,3 +117,66 @@ fn many_os_threads_are_interrupted_by_one_increment() {
         }
     });
 }
+
+#[test]
+fn a_single_increment_ends_a_call_that_is_about_to_begin() {
+    must_end(|| {
+        let engine = engine();
+        let (mut store, instance) = plain_guests(&engine);
+        let spin = instance
+            .get_typed_func::<(), ()>(&mut store, "spin")
+            .unwrap();
+        let (begin, begins) = std::sync::mpsc::channel();
+        let incremented = engine.clone();
+        let other = std::thread::spawn(move || {
+            let mut wait = 0;
+            while begins.recv().is_ok() {
+                // At each moment of the entry, in turn.
+                wait = (wait + 7) % 3_000;
+                for _ in 0..wait {
+                    std::hint::spin_loop();
+                }
+                incremented.increment_epoch();
+            }
+        });
+        for _ in 0..3_000 {
+            store.set_epoch_deadline(1);
+            begin.send(()).unwrap();
+            let error = spin.call(&mut store, ()).unwrap_err();
+            assert_eq!(error.downcast_ref(), Some(&Trap::Interrupt));
+        }
+        drop(begin);
+        other.join().unwrap();
+    });
+}
+
+#[test]
+fn a_pending_stray_signal_hides_no_increment() {
+    must_end(|| {
+        let engine = engine();
+        let (mut store, instance) = plain_guests(&engine);
+        let spin = instance
+            .get_typed_func::<(), ()>(&mut store, "spin")
+            .unwrap();
+        // SAFETY: no preconditions.
+        let (process, thread) = unsafe { (libc::getpid(), libc::gettid()) };
+        let (begin, begins) = std::sync::mpsc::channel();
+        let incremented = engine.clone();
+        let other = std::thread::spawn(move || {
+            while begins.recv().is_ok() {
+                std::thread::sleep(micros(100));
+                // SAFETY: no pointers.
+                unsafe { libc::syscall(libc::SYS_tgkill, process, thread, libc::SIGURG) };
+                incremented.increment_epoch();
+            }
+        });
+        for _ in 0..300 {
+            store.set_epoch_deadline(1);
+            begin.send(()).unwrap();
+            let error = spin.call(&mut store, ()).unwrap_err();
+            assert_eq!(error.downcast_ref(), Some(&Trap::Interrupt));
+        }
+        drop(begin);
+        other.join().unwrap();
+    });
+}

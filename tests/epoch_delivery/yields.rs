@@ -133,3 +133,67 @@ fn a_store_that_goes_to_another_os_thread_is_interrupted_there() {
         assert!(receiver.recv().unwrap());
     });
 }
+
+#[test]
+fn a_call_that_yields_first_is_interrupted_on_the_os_thread_where_it_begins() {
+    must_end(|| {
+        let engine = engine();
+        let (mut store, instance) = plain_guests(&engine);
+        store.epoch_deadline_async_yield_and_update(1);
+        let spin = instance
+            .get_typed_func::<(), ()>(&mut store, "spin")
+            .unwrap();
+        engine.increment_epoch();
+        engine.increment_epoch();
+        let mut future = pin!(spin.call_async(&mut store, ()));
+        let mut poll = || {
+            let mut cx = Context::from_waker(Waker::noop());
+            future.as_mut().poll(&mut cx).is_pending()
+        };
+        // This OS thread lives on.
+        assert!(poll());
+        let _ticker = Ticker::new(&engine, micros(500));
+        std::thread::scope(|scope| assert!(scope.spawn(poll).join().unwrap()));
+    });
+}
+
+#[test]
+fn a_store_that_has_moved_leaves_the_os_thread_alone_that_it_was_on() {
+    must_end(|| {
+        let engine = engine();
+        let (mut moved, instance) = plain_guests(&engine);
+        let call = instance
+            .get_typed_func::<i32, i32>(&mut moved, "call")
+            .unwrap();
+        moved.set_epoch_deadline(u64::MAX / 2);
+        call.call(&mut moved, 1).unwrap();
+        let (mut spinning, instance) = plain_guests(&engine);
+        let spin = instance
+            .get_typed_func::<(), ()>(&mut spinning, "spin")
+            .unwrap();
+        let (started, has_started) = mpsc::channel();
+        spinning.epoch_deadline_callback(move |_| {
+            // At the first deadline; the second one ends the guest.
+            Ok(match started.send(()) {
+                Ok(()) => wasmtime_preempt::wasmtime::UpdateDeadline::Continue(1),
+                Err(_) => wasmtime_preempt::wasmtime::UpdateDeadline::Interrupt,
+            })
+        });
+        spinning.set_epoch_deadline(1);
+        let incremented = engine.clone();
+        let other = std::thread::spawn(move || {
+            while has_started.try_recv().is_err() {
+                incremented.increment_epoch();
+                std::thread::sleep(micros(500));
+            }
+            // Let it run on, and use the store that was on its OS thread.
+            std::thread::sleep(micros(5_000));
+            let module = wasmtime_preempt::wasmtime::Module::new(&incremented, "(module)").unwrap();
+            wasmtime_preempt::wasmtime::Instance::new(&mut moved, &module, &[]).unwrap();
+            drop(has_started);
+            incremented.increment_epoch();
+        });
+        spin.call(&mut spinning, ()).unwrap_err();
+        other.join().unwrap();
+    });
+}

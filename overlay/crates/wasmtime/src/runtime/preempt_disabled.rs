@@ -147,9 +147,15 @@ pub(crate) mod epoch_delivery {
     pub(crate) mod calls {
         use crate::prelude::*;
         use crate::runtime::vm::{VMContext, VMStore, VMStoreContext};
+        use crate::store::StoreOpaque;
         use core::ptr::NonNull;
 
         pub(crate) struct InWasm;
+
+        #[inline]
+        pub(crate) fn prepare(_: &StoreOpaque) -> Result<()> {
+            Ok(())
+        }
 
         #[inline]
         pub(crate) fn enter(_: &mut dyn VMStore) -> Result<InWasm> {

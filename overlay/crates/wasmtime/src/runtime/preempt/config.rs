@@ -6,6 +6,7 @@ use super::slice::Preemption;
 use super::source::signal;
 use crate::Config;
 use crate::prelude::*;
+use core::fmt;
 use wasmparser::WasmFeatures;
 use wasmtime_environ::Tunables;
 
@@ -52,7 +53,9 @@ impl Config {
     ///
     /// Creating an engine fails if it cannot deliver epochs so: on machines other than x86-64
     /// Linux, for other targets, with Winch, with [`Config::guest_debug`], with stack
-    /// switching, with [`Config::preemption`], and without [`Config::epoch_interruption`].
+    /// switching, with the reference counting collector, with [`Config::preemption`], with less
+    /// than 64 KiB between [`Config::max_wasm_stack`] and [`Config::async_stack_size`], and
+    /// without [`Config::epoch_interruption`].
     pub fn epoch_delivery(&mut self, delivery: EpochDelivery) -> &mut Self {
         self.epoch_delivery = delivery;
         self
@@ -90,6 +93,7 @@ pub(crate) fn configure(
     features: WasmFeatures,
 ) -> Result<()> {
     if config.epoch_delivery == EpochDelivery::Signal {
+        ensure_headroom(config, &"EpochDelivery::Signal")?;
         epoch_delivery::ensure(config, tunables, features)?;
         tunables.epoch_interruption = false;
     }
@@ -123,16 +127,21 @@ pub(crate) fn configure(
 
 /// What every preemption needs.
 fn ensure(config: &Config, preemption: Preemption, tunables: &Tunables) -> Result<()> {
-    let (stack, wasm) = (config.async_stack_size, config.max_wasm_stack);
-    ensure!(
-        stack.saturating_sub(wasm) >= MIN_HEADROOM,
-        "`{preemption}` needs {MIN_HEADROOM} bytes of stack below the guest's: an \
-         `async_stack_size` of {stack} is too little for a `max_wasm_stack` of {wasm}",
-    );
+    ensure_headroom(config, &preemption)?;
     ensure!(
         !tunables.debug_guest,
         "`{preemption}` cannot be had with `Config::guest_debug`: a debugger's handler is \
          called from asynchronous calls only; use `Func::call_async` without preemption"
+    );
+    Ok(())
+}
+
+fn ensure_headroom(config: &Config, what: &dyn fmt::Display) -> Result<()> {
+    let (stack, wasm) = (config.async_stack_size, config.max_wasm_stack);
+    ensure!(
+        stack.saturating_sub(wasm) >= MIN_HEADROOM,
+        "`{what}` needs {MIN_HEADROOM} bytes of stack below the guest's: an \
+         `async_stack_size` of {stack} is too little for a `max_wasm_stack` of {wasm}",
     );
     Ok(())
 }

@@ -81,6 +81,16 @@ pub(super) fn ensure(config: &Config, tunables: &Tunables, features: WasmFeature
         "`EpochDelivery::Signal` cannot be used with `Config::guest_debug`: a debugger must not \
          see a guest between any two instructions; use `EpochDelivery::Check`"
     );
+    #[cfg(feature = "gc")]
+    if features.gc_types() {
+        ensure!(
+            config.collector.try_not_auto()? != crate::Collector::DeferredReferenceCounting,
+            "`EpochDelivery::Signal` cannot be used with \
+             `Collector::DeferredReferenceCounting`, whose code counts references in several \
+             steps: use `Collector::Copying`, `Config::gc_support(false)`, or \
+             `EpochDelivery::Check`"
+        );
+    }
     let (what, instead) = ("`EpochDelivery::Signal`", "`EpochDelivery::Check`");
     ensure_stub_works(config, tunables, features, what, instead)?;
     slots::prepare();

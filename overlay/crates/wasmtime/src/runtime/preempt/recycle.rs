@@ -38,6 +38,7 @@ impl InstanceSnapshot {
     /// If the instance belongs to another store.
     pub fn new(mut store: impl AsContextMut, instance: &Instance) -> Result<InstanceSnapshot> {
         let mut store = store.as_context_mut();
+        store.0.ensure_unsealed("restore an instance")?;
         let id = store.0.own_instance(instance)?;
         let store_id = store.0.id();
         let vm = store.0.instance(id);

@@ -23,8 +23,10 @@ pub(crate) struct StoreThreads {
 }
 
 impl StoreThreads {
-    pub(super) fn set_delivery(&mut self, delivery: Box<Delivery>) {
-        self.delivery = Some(delivery);
+    /// Keeps it, at this address.
+    pub(super) fn set_delivery(&mut self, delivery: Box<Delivery>) -> *const Delivery {
+        let delivery: &Delivery = self.delivery.insert(delivery);
+        delivery
     }
 
     /// Traces the GC roots on the stacks of suspended threads (rule I3).

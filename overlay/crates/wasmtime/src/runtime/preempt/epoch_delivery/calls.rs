@@ -1,6 +1,6 @@
 //! Where Wasm is entered and left: the OS thread's slot says in which of the two it is.
 
-use super::interrupted::{deliver, deliver_on_return};
+use super::interrupted::{deliver_at_entry, deliver_on_return};
 use super::slots::{self, Slot};
 use super::state::Delivery;
 use crate::prelude::*;
@@ -22,36 +22,55 @@ impl Drop for InWasm {
     }
 }
 
+/// Prepares to call Wasm of `store`.
+///
+/// # Errors
+///
+/// If it must not be called now, or this OS thread cannot receive signals.
+#[inline]
+pub(crate) fn prepare(store: &StoreOpaque) -> Result<()> {
+    match store.delivery() {
+        Some(delivery) => prepare_to_deliver(store, delivery),
+        None => Ok(()),
+    }
+}
+
+fn prepare_to_deliver(store: &StoreOpaque, delivery: &Delivery) -> Result<()> {
+    store.ensure_unsealed("call WebAssembly")?;
+    let slot = slot()?;
+    store.deliver_epochs_to_all_modules();
+    delivery.move_to(Some(slot));
+    Ok(())
+}
+
 /// `store` is about to call Wasm. If its deadline is reached, that is handled first, as a check
 /// at the function's entry would.
 ///
 /// # Errors
 ///
-/// If signals cannot be received on this OS thread, or what happens at the deadline is an error.
+/// If what happens at the deadline is an error.
 #[inline]
 pub(crate) fn enter(store: &mut dyn VMStore) -> Result<InWasm> {
-    if store.delivery().is_none() {
-        return Ok(InWasm(None));
-    }
-    enter_delivered(store)
-}
-
-fn enter_delivered(store: &mut dyn VMStore) -> Result<InWasm> {
-    store.deliver_epochs_to_all_modules();
-    let slot = slot()?;
     let Some(delivery) = store.delivery() else {
         return Ok(InWasm(None));
     };
-    delivery.move_to(Some(slot));
-    let entered = InWasm(Some(NonNull::from(delivery)));
-    if delivery.enter_wasm() {
-        delivery.leave_wasm();
-        deliver(store)?;
-        if let Some(delivery) = store.delivery() {
-            delivery.go_on();
-        }
+    if !delivery.enter_wasm() {
+        return Ok(InWasm(Some(NonNull::from(delivery))));
     }
-    Ok(entered)
+    delivery.leave_wasm();
+    enter_late(store)
+}
+
+#[cold]
+fn enter_late(store: &mut dyn VMStore) -> Result<InWasm> {
+    deliver_at_entry(store)?;
+    let Some(delivery) = store.delivery() else {
+        return Ok(InWasm(None));
+    };
+    // This may be another OS thread by now, and there was no activation to move.
+    delivery.move_to(Some(slot()?));
+    delivery.go_on();
+    Ok(InWasm(Some(NonNull::from(delivery))))
 }
 
 /// A call from compiled code to the host.

@@ -15,20 +15,18 @@ pub(in crate::runtime::preempt) unsafe fn on_signal(interrupted: &mut Interrupte
     let Some(slot) = slots::of_this_thread() else {
         return;
     };
-    if !slot.is_in_wasm() {
-        // The return from the host looks.
+    // SAFETY: I21. It is this OS thread's.
+    if !unsafe { slot.is_due_here() } {
+        // In the host, the way back to Wasm looks.
         return;
     }
     let context = tls::with(|state| state.map(|state| state.vm_store_context.get()));
-    // SAFETY: I21. The store of the youngest activation is there, and is this OS thread's.
-    let Some(delivery) = context.and_then(|context| unsafe { Delivery::of(context) }) else {
-        return;
-    };
-    if !delivery.is_due() {
-        return;
-    }
+    // SAFETY: I21. The store of the youngest activation is there, and is this OS thread's. It
+    // is another store's, or none, while Wasm is about to be entered.
+    let delivery = context.and_then(|context| unsafe { Delivery::of(context) });
     // SAFETY: this function's own contract.
-    if unsafe { interrupt(delivery, interrupted) } {
+    let mut interrupt = |delivery| unsafe { interrupt(delivery, interrupted) };
+    if delivery.is_some_and(|delivery| delivery.is_due() && interrupt(delivery)) {
         slot.leave();
     } else {
         retry();

@@ -34,7 +34,11 @@ pub(in crate::runtime::preempt) unsafe fn interrupted(delivery: &Delivery, pc: u
     let context = store.vm_store_context_mut();
     *context.last_wasm_exit_pc.get_mut() = pc;
     *context.last_wasm_exit_trampoline_fp.get_mut() = fp;
-    if catch_unwind_and_record_trap(store, |store| deliver(store)) {
+    // The call hooks are part of it.
+    let seal = Seal::new(delivery);
+    let delivered = catch_unwind_and_record_trap(store, |store| deliver(store));
+    drop(seal);
+    if delivered {
         delivery.go_on();
     } else {
         // SAFETY: I22. There is Wasm on the stack, and nothing to drop up to it. The reason was
@@ -55,8 +59,10 @@ pub(super) unsafe fn deliver_on_return(delivery: &Delivery) {
     // SAFETY: this function's own contract.
     let store = unsafe { store.as_mut() };
     // An error on its way out ends the guest, or is caught by it: then a signal comes soon.
+    let seal = Seal::new(delivery);
     let delivered =
         !returns_to_wasm(store) || catch_unwind_and_record_trap(store, |store| deliver(store));
+    drop(seal);
     if delivered {
         delivery.go_on();
     } else {
@@ -65,15 +71,38 @@ pub(super) unsafe fn deliver_on_return(delivery: &Delivery) {
     }
 }
 
-/// Does what the store does at its deadline.
+/// The deadline is found reached when Wasm is about to be called. To call hooks this is a host
+/// call, as it is at other times.
 ///
 /// # Errors
 ///
-/// If that is an error.
-pub(super) fn deliver(store: &mut dyn VMStore) -> Result<()> {
+/// If what happens at the deadline is an error.
+#[cold]
+pub(super) fn deliver_at_entry(store: &mut dyn VMStore) -> Result<()> {
     // SAFETY: I21. The store is there until this returns.
     let delivery = unsafe { Delivery::of(store.vm_store_context_ptr()) };
     let _seal = delivery.map(Seal::new);
+    #[cfg(feature = "call-hook")]
+    store.call_hook(crate::CallHook::CallingHost)?;
+    let delivered = at_deadline(store);
+    #[cfg(feature = "call-hook")]
+    store.call_hook(crate::CallHook::ReturningFromHost)?;
+    delivered
+}
+
+/// Does what the store does at its deadline, for a guest on the stack.
+fn deliver(store: &mut dyn VMStore) -> Result<()> {
+    at_deadline(store)?;
+    let delivery = store.delivery();
+    ensure!(
+        delivery.is_none_or(Delivery::has_os_thread),
+        "a guest whose epochs are delivered by signals was resumed on an OS thread that cannot \
+         receive SIGURG: unblock it there with `pthread_sigmask`, or use `EpochDelivery::Check`"
+    );
+    Ok(())
+}
+
+fn at_deadline(store: &mut dyn VMStore) -> Result<()> {
     // The libcall makes no use of the instance.
     new_epoch(store, InstanceId::new(0)).map(drop)
 }

@@ -10,7 +10,13 @@
 //! | calling Wasm | it could do any of the following |
 //! | growing a memory or a table | its address may be in a register |
 //! | collecting, and allocating, which may collect or grow the heap | there is no map of the stopped frame's references |
+//! | entering a component, dropping its resources, looking at its current task | the code between two components changes these in several steps |
 //! | writing a reference to the heap, a table or a global | the last count of the one overwritten may go, while it is in a register |
+//!
+//! Call hooks, which are called around what happens at the deadline, are as limited. Reading a
+//! reference counts it in the reference counting collector, whose code counts in several steps,
+//! and which leaves half-made objects where a guest is ended: engines with that collector do
+//! not deliver epochs by signals.
 //!
 //! It makes no difference where the guest is stopped: entry and return from the host are treated
 //! alike, so that what a callback may do does not depend on the moment.
@@ -20,18 +26,24 @@ use crate::prelude::*;
 use crate::store::StoreOpaque;
 
 /// A deadline is being handled until this is dropped.
-pub(super) struct Seal<'a>(&'a Delivery);
+pub(super) struct Seal<'a> {
+    delivery: &'a Delivery,
+    was_sealed: bool,
+}
 
 impl<'a> Seal<'a> {
     pub(super) fn new(delivery: &'a Delivery) -> Seal<'a> {
-        delivery.sealed.set(true);
-        Seal(delivery)
+        let was_sealed = delivery.sealed.replace(true);
+        Seal {
+            delivery,
+            was_sealed,
+        }
     }
 }
 
 impl Drop for Seal<'_> {
     fn drop(&mut self) {
-        self.0.sealed.set(false);
+        self.delivery.sealed.set(self.was_sealed);
     }
 }
 
@@ -51,7 +63,7 @@ impl StoreOpaque {
 #[cold]
 fn refuse(what: &str) -> Result<()> {
     bail!(
-        "cannot {what} in an epoch deadline callback: with `EpochDelivery::Signal` the guest is \
+        "cannot {what} in an epoch deadline callback or a call hook there: with `EpochDelivery::Signal` the guest is \
          stopped between any two instructions; do it after the call, or use \
          `EpochDelivery::Check`"
     )

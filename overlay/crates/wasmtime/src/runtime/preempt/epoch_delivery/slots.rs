@@ -21,7 +21,7 @@
 //! ended is used again.
 
 use crate::prelude::*;
-use crate::runtime::preempt::source::signal::os_timer;
+use crate::runtime::preempt::source::signal::{armed, os_timer};
 use core::cell::Cell;
 use core::ptr;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
@@ -79,9 +79,16 @@ impl Slot {
         compiler_fence(SeqCst);
     }
 
-    /// Whether it may be in Wasm.
-    pub(super) fn is_in_wasm(&self) -> bool {
-        self.deadline.load(Relaxed) != NEVER
+    /// Whether this OS thread runs Wasm that has reached its deadline.
+    ///
+    /// # Safety
+    ///
+    /// I21. It is this OS thread's slot, so the store that it is about is there.
+    pub(super) unsafe fn is_due_here(&self) -> bool {
+        let deadline = self.deadline.load(Relaxed);
+        // SAFETY: this function's own contract. The store has the counter.
+        let epoch = || unsafe { self.epoch.load(Relaxed).as_ref() };
+        deadline != NEVER && epoch().is_some_and(|epoch| epoch.load(Relaxed) >= deadline)
     }
 
     /// Whether the OS thread runs Wasm that has reached its deadline.
@@ -186,6 +193,9 @@ pub(super) fn prepare() {
             if own.is_some_and(|own| ptr::eq(own, slot)) {
                 // SAFETY: no preconditions.
                 slot.thread.store(unsafe { libc::gettid() }, Release);
+                // Without a timer, a guest that the signal finds in a trampoline goes on until
+                // the next increment.
+                let _ = armed::ensure_timer();
             } else {
                 slot.leave();
                 slot.thread.store(0, Release);

@@ -73,9 +73,11 @@ impl Delivery {
     pub(super) fn enter_wasm(&self) -> bool {
         // SAFETY: I21.
         let deadline = unsafe { self.context.as_ref().epoch_deadline.get().read() };
-        if let Some(slot) = self.slot.get() {
-            slot.enter(&self.epoch, deadline);
-        }
+        let Some(slot) = self.slot.get() else {
+            // Nobody could interrupt it.
+            return true;
+        };
+        slot.enter(&self.epoch, deadline);
         self.epoch.load(Relaxed) >= deadline
     }
 
@@ -96,10 +98,13 @@ impl Delivery {
 
     /// The store's Wasm runs on the OS thread of `slot` from now on.
     ///
-    /// Without a slot, as that OS thread cannot receive the signal, deadlines are seen when Wasm
-    /// is entered and when the host returns to it.
+    /// Without one, as that OS thread cannot receive the signal, its guest is ended.
     pub(super) fn move_to(&self, slot: Option<&'static Slot>) {
         self.slot.set(slot);
+    }
+
+    pub(super) fn has_os_thread(&self) -> bool {
+        self.slot.get().is_some()
     }
 
     /// The range of the function that contains `pc`. Called by the signal handler.
@@ -150,9 +155,8 @@ impl StoreOpaque {
             code: AtomicPtr::new(ptr::null_mut()),
             sealed: Cell::new(false),
         });
-        let address = ptr::from_ref(&*delivery).expose_provenance();
+        let address = self.preempt.set_delivery(delivery).expose_provenance();
         *self.vm_store_context_mut().epoch_delivery.get_mut() = address;
-        self.preempt.set_delivery(delivery);
     }
 
     /// Tells the handler about the modules of this store. The OS thread is in the host.
@@ -161,7 +165,6 @@ impl StoreOpaque {
         if let Some(delivery) = self.delivery()
             && !delivery.has_code_of(self)
         {
-            delivery.leave_wasm();
             let code = Box::new(Code::of_all(self.modules()));
             delivery.replace_code(Box::into_raw(code));
         }

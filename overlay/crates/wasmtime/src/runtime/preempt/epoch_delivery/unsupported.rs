@@ -36,9 +36,14 @@ impl StoreOpaque {
 pub(crate) mod calls {
     use crate::prelude::*;
     use crate::runtime::vm::{VMContext, VMStore, VMStoreContext};
+    use crate::store::StoreOpaque;
     use core::ptr::NonNull;
 
     pub(crate) struct InWasm;
+
+    pub(crate) fn prepare(_: &StoreOpaque) -> Result<()> {
+        Ok(())
+    }
 
     pub(crate) fn enter(_: &mut dyn VMStore) -> Result<InWasm> {
         Ok(InWasm)

@@ -17,7 +17,7 @@ thread_local! {
 }
 
 /// Makes sure that this OS thread has a timer.
-pub(super) fn ensure_timer() -> Result<()> {
+pub(in crate::runtime::preempt) fn ensure_timer() -> Result<()> {
     if os_timer::ensure()? {
         ARMED.set(NEVER);
     }

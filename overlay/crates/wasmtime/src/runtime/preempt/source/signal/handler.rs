@@ -115,14 +115,15 @@ unsafe extern "C" fn handle(
     let saved = unsafe { *errno };
     // The kernel drops a timer's signal if another is pending, which then stands for both.
     let kicked = suspend::take_kicks();
+    // SAFETY: I5. This is what the kernel gave to this handler.
+    let mut interrupted = unsafe { Interrupted::new(context) };
     if ours || kicked || armed::is_due() {
         armed::fired();
-        // SAFETY: I5. This is what the kernel gave to this handler.
-        let mut interrupted = unsafe { Interrupted::new(context) };
-        // SAFETY: I5. This is the handler.
-        unsafe { deliver::on_signal(&mut interrupted) };
         on_timer(&mut interrupted);
     }
+    // Even for a foreign signal: ours is dropped if that is pending.
+    // SAFETY: I5. This is the handler.
+    unsafe { deliver::on_signal(&mut interrupted) };
     if !ours {
         // SAFETY: the arguments are those that the kernel gave.
         unsafe { hand_on(signal, info, context) };
