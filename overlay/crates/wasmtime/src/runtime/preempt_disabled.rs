@@ -207,7 +207,6 @@ pub(crate) mod suspend {
         }
     }
 
-    #[cfg(feature = "call-hook")]
     #[inline]
     pub(crate) fn take(_: &StoreOpaque) -> Option<Taken> {
         None
