@@ -2,6 +2,8 @@
 
 use super::machine;
 
+pub const NEVER: u64 = u64::MAX;
+
 #[derive(Clone, Copy)]
 pub struct Moment(u64);
 

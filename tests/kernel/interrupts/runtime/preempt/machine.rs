@@ -9,7 +9,7 @@ pub enum Event {
     /// It is this late.
     Time(u64),
     /// Another OS thread ends the slice, and sends the signal.
-    Kick,
+    SliceEndRequest,
 }
 
 type Action = Rc<dyn Fn()>;
@@ -22,7 +22,7 @@ struct Machine {
     steps: Cell<u64>,
     events: Cell<Vec<(u64, Event)>>,
     is_pending: Cell<bool>,
-    is_kicked: Cell<bool>,
+    slice_end_requested: Cell<bool>,
     /// How many times the timer was set.
     sets: Cell<u64>,
     handler: Cell<Option<Action>>,
@@ -42,7 +42,7 @@ pub fn start(events: Vec<(u64, Event)>) {
         machine.steps.set(0);
         machine.events.set(events);
         machine.is_pending.set(false);
-        machine.is_kicked.set(false);
+        machine.slice_end_requested.set(false);
         machine.sets.set(0);
         machine.handler.set(None);
         machine.is_new.set(true);
@@ -79,8 +79,8 @@ pub fn sets() -> u64 {
 }
 
 /// Whether another OS thread has ended the slice since.
-pub fn take_kick() -> bool {
-    MACHINE.with(|machine| machine.is_kicked.take())
+pub fn take_slice_end_request() -> bool {
+    MACHINE.with(|machine| machine.slice_end_requested.take())
 }
 
 pub fn steps() -> u64 {
@@ -101,8 +101,8 @@ pub fn step() {
             match event {
                 _ if *when != this => {}
                 Event::Time(now) => set_now(*now),
-                Event::Kick => {
-                    machine.is_kicked.set(true);
+                Event::SliceEndRequest => {
+                    machine.slice_end_requested.set(true);
                     machine.is_pending.set(true);
                 }
             }

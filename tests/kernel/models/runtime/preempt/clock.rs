@@ -3,6 +3,8 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+pub const NEVER: u64 = u64::MAX;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(u64);
 

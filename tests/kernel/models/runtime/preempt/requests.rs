@@ -16,10 +16,10 @@ fn a_request_is_seen_before_a_dispatch_or_ends_its_slice() {
         remote.start(id(1), false, Preemption::Epoch);
         let asker = on_another(&remote, |remote| remote.ask(id(9), Request::Kill));
         remote.stop();
-        let seen = remote.anything_asked() && remote.next_request().is_some();
+        let seen = remote.has_requests() && remote.next_request().is_some();
         remote.start(id(2), false, Preemption::Epoch);
         asker.join().unwrap();
-        assert!(seen || remote.is_kicked());
+        assert!(seen || remote.slice_end_requested());
     });
 }
 
@@ -28,13 +28,13 @@ fn a_thread_on_the_cpu_is_preempted_by_its_handle() {
     check(|| {
         let remote = Arc::new(Remote::default());
         remote.start(id(1), false, Preemption::Epoch);
-        let kicker = on_another(&remote, Remote::end_slice);
+        let ender = on_another(&remote, Remote::end_slice);
         let killer = on_another(&remote, |remote| remote.ask(id(1), Request::Kill));
-        kicker.join().unwrap();
-        assert!(remote.is_kicked());
+        ender.join().unwrap();
+        assert!(remote.slice_end_requested());
         killer.join().unwrap();
         assert!(remote.take_kill_of(id(1)));
-        assert!(!remote.anything_asked());
+        assert!(!remote.has_requests());
     });
 }
 
@@ -49,7 +49,7 @@ fn requests_are_neither_lost_nor_doubled() {
         });
         let mut seen = Vec::new();
         let mut look = || {
-            while remote.anything_asked() {
+            while remote.has_requests() {
                 seen.extend(remote.next_request().map(|(id, _)| id.as_u64()));
             }
         };
@@ -70,7 +70,7 @@ fn wakes_are_neither_lost_nor_doubled() {
         let wakers = [2, 3].map(|whom| on_another(&remote, move |remote| remote.wake(id(whom))));
         let mut seen = Vec::new();
         let mut look = || {
-            if remote.anybody_woken() {
+            if remote.has_woken() {
                 seen.extend(remote.take_woken().iter().map(|id| id.as_u64()));
             }
         };
@@ -93,7 +93,7 @@ fn a_request_pauses_a_thread_whose_slices_are_fuel() {
         let asker = on_another(&remote, |remote| remote.ask(id(9), Request::Kill));
         // What the end of a host call does that has a reason to look.
         word.rest();
-        let seen = remote.anything_asked();
+        let seen = remote.has_requests();
         asker.join().unwrap();
         assert!(seen || word.is_raised());
     });
@@ -109,7 +109,7 @@ fn an_interrupt_finds_that_the_slice_is_over() {
         let other = loom::thread::spawn(move || handle.preempt_now());
         remote.start(id(1), false, Preemption::Signal);
         other.join().unwrap();
-        assert!(!sent.load(Ordering::Relaxed) || remote.is_kicked());
+        assert!(!sent.load(Ordering::Relaxed) || remote.slice_end_requested());
     });
 }
 
@@ -120,11 +120,11 @@ fn no_os_thread_is_interrupted_after_the_end_of_its_run() {
         let remote = Arc::new(Remote::default());
         remote.set_interrupt(Interrupt::Signal(1));
         remote.start(id(1), false, Preemption::Signal);
-        let kicker = on_another(&remote, Remote::end_slice);
+        let ender = on_another(&remote, Remote::end_slice);
         remote.stop();
         remote.set_interrupt(Interrupt::None);
         let sent_in_time = sent.load(Ordering::Relaxed);
-        kicker.join().unwrap();
+        ender.join().unwrap();
         assert_eq!(sent.load(Ordering::Relaxed), sent_in_time);
     });
 }
@@ -134,10 +134,10 @@ fn a_wake_is_seen_before_a_dispatch_or_ends_the_slice_of_a_lone_thread() {
     check(|| {
         let remote = Arc::new(Remote::default());
         let waker = on_another(&remote, |remote| remote.wake(id(2)));
-        let seen = remote.anybody_woken() && !remote.take_woken().is_empty();
+        let seen = remote.has_woken() && !remote.take_woken().is_empty();
         remote.start(id(1), !seen, Preemption::Epoch);
         waker.join().unwrap();
-        assert!(seen || remote.is_kicked());
+        assert!(seen || remote.slice_end_requested());
     });
 }
 
@@ -149,12 +149,12 @@ fn a_lone_thread_that_wakes_others_misses_no_wake_from_outside() {
         let waker = on_another(&remote, |remote| remote.wake(id(2)));
         // `start_waking_guest_threads` and `finish_waking_guest_threads`, with nobody woken.
         remote.set_alone(false);
-        let mut seen = remote.anybody_woken() && !remote.take_woken().is_empty();
+        let mut seen = remote.has_woken() && !remote.take_woken().is_empty();
         if !seen {
             remote.set_alone(true);
-            seen = remote.anybody_woken() && !remote.take_woken().is_empty();
+            seen = remote.has_woken() && !remote.take_woken().is_empty();
         }
         waker.join().unwrap();
-        assert!(seen || remote.is_kicked());
+        assert!(seen || remote.slice_end_requested());
     });
 }

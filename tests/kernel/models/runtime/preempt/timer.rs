@@ -122,8 +122,8 @@ fn a_tick_is_seen_in_the_slot_or_reaches_the_deadline() {
 fn the_end_of_a_slice_is_seen_in_the_slot_or_reaches_the_deadline() {
     check(|| {
         let fixture = fixture();
-        let kick = fixture.timer().kick(&fixture.slot);
-        let other = loom::thread::spawn(move || kick.now());
+        let ender = fixture.timer().slice_ender(&fixture.slot);
+        let other = loom::thread::spawn(move || ender.end_now());
         let deadline = fixture.deadline();
         other.join().unwrap();
         assert!(fixture.slot.has_fired());
@@ -135,8 +135,8 @@ fn the_end_of_a_slice_is_seen_in_the_slot_or_reaches_the_deadline() {
 fn the_embedders_part_of_the_epoch_is_never_wrong() {
     check(|| {
         let fixture = fixture();
-        let kick = fixture.timer().kick(&fixture.slot);
-        let other = loom::thread::spawn(move || kick.now());
+        let ender = fixture.timer().slice_ender(&fixture.slot);
+        let other = loom::thread::spawn(move || ender.end_now());
         let (epoch, ticks) = fixture.timer().epoch_and_ticks();
         assert_eq!(epoch - ticks, 0);
         other.join().unwrap();
@@ -148,13 +148,13 @@ fn arming_a_slot_loses_no_request() {
     check(|| {
         let fixture = fixture();
         let remote = Arc::new(Remote::default());
-        let kick = fixture.timer().kick(&fixture.slot);
-        remote.set_interrupt(Interrupt::Epoch(kick));
+        let ender = fixture.timer().slice_ender(&fixture.slot);
+        remote.set_interrupt(Interrupt::Epoch(ender));
         let asker = on_another(&remote, |remote| remote.ask(id(9), Request::Kill));
         remote.start(id(1), false, Preemption::Epoch);
         fixture
             .timer()
-            .arm_unless_ended(&fixture.slot, later(), || remote.is_kicked());
+            .arm_unless_ended(&fixture.slot, later(), || remote.slice_end_requested());
         let deadline = fixture.deadline();
         asker.join().unwrap();
         assert!(fixture.slot.has_fired());
@@ -167,8 +167,8 @@ fn arming_a_slot_loses_no_request() {
 fn a_check_that_rests_the_attention_misses_no_end_of_a_slice() {
     check(|| {
         let fixture = fixture();
-        let kick = fixture.timer().kick(&fixture.slot);
-        let other = loom::thread::spawn(move || kick.now());
+        let ender = fixture.timer().slice_ender(&fixture.slot);
+        let other = loom::thread::spawn(move || ender.end_now());
         // What the end of a host call does that has a reason to look.
         fixture.word.rest();
         let seen = fixture.slot.has_fired();

@@ -29,8 +29,8 @@ fn a_sleeping_run_is_woken_by_a_wake_and_by_a_request() {
         ];
         let (mut woken, mut asked) = (false, false);
         sleep_until(&remote, || {
-            woken |= remote.anybody_woken() && remote.take_woken() == [id(1)];
-            asked |= remote.anything_asked() && remote.next_request().is_some();
+            woken |= remote.has_woken() && remote.take_woken() == [id(1)];
+            asked |= remote.has_requests() && remote.next_request().is_some();
             woken && asked
         });
         for other in others {
@@ -89,7 +89,7 @@ fn a_thread_that_is_about_to_park_misses_no_wake() {
             // Parked, unless it was woken meanwhile: then it only yields.
             if !waker.is_woken() {
                 sleep_until(&remote, || {
-                    remote.anybody_woken() && remote.take_woken().contains(&id(1))
+                    remote.has_woken() && remote.take_woken().contains(&id(1))
                 });
             }
         }
@@ -117,7 +117,7 @@ fn a_thread_that_was_woken_twice_sees_what_came_before_each() {
             }
             if !waker.is_woken() {
                 sleep_until(&remote, || {
-                    remote.anybody_woken() && remote.take_woken().contains(&id(1))
+                    remote.has_woken() && remote.take_woken().contains(&id(1))
                 });
             }
         }

@@ -5,6 +5,9 @@ use core::time::Duration;
 use std::sync::OnceLock;
 use std::time::Instant;
 
+/// In place of a [`Moment`] in nanoseconds: one that never comes.
+pub(super) const NEVER: u64 = u64::MAX;
+
 /// A point in time on the monotonic clock, in nanoseconds. The origin is that of
 /// `CLOCK_MONOTONIC` on Linux, and the first reading elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

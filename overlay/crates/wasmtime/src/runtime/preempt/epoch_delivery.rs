@@ -1,7 +1,7 @@
 //! Epochs without checks in compiled code: a deadline that is reached is delivered by a signal.
 //!
 //! ```text
-//!   increment_epoch ---- membarrier; looks at every OS thread's Slot
+//!   increment_epoch ---- membarrier; looks at every OsThread
 //!         |                in Wasm of this engine, past its store's deadline?
 //!         v
 //!     signal ----> handler (deliver.rs)
@@ -11,7 +11,7 @@
 //!                    v
 //!     stub ------> interrupted.rs: what the `new_epoch` libcall does
 //!
-//!   entry, and return from the host (calls.rs): publish the deadline in the Slot, then look
+//!   entry, and return from the host (calls.rs): publish the deadline in OsThread, then look
 //!   at the epoch
 //! ```
 //!
@@ -21,7 +21,7 @@
 //! and nothing is collected. So code with references, and tables and memories that grow, can be
 //! interrupted at any instruction. What a callback may do is limited: see `sealed.rs`.
 //!
-//! No interrupt is lost (I20): see `slots.rs`. A late, early or stray signal does nothing (I7).
+//! No interrupt is lost (I20): see `os_threads.rs`. A late, early or stray signal does nothing (I7).
 //!
 //! Rejected:
 //!
@@ -40,12 +40,12 @@ use wasmtime_environ::Tunables;
 
 pub(crate) mod calls;
 pub(in crate::runtime::preempt) mod deliver;
+mod delivery;
 pub(in crate::runtime::preempt) mod interrupted;
+mod os_threads;
 mod sealed;
-mod slots;
-mod state;
 
-pub(crate) use self::state::Delivery;
+pub(crate) use self::delivery::Delivery;
 
 impl Engine {
     /// Whether signals deliver its epochs.
@@ -57,7 +57,7 @@ impl Engine {
     /// The rest of `increment_epoch`. May be called by a signal handler.
     pub(crate) fn deliver_epoch(&self) {
         if self.delivers_epochs_by_signal() {
-            slots::signal_those_due(self.epoch_counter());
+            os_threads::signal_those_due(self.epoch_counter());
         }
     }
 }
@@ -93,6 +93,6 @@ pub(super) fn ensure(config: &Config, tunables: &Tunables, features: WasmFeature
     }
     let (what, instead) = ("`EpochDelivery::Signal`", "`EpochDelivery::Check`");
     ensure_stub_works(config, tunables, features, what, instead)?;
-    slots::prepare();
+    os_threads::prepare();
     Ok(())
 }

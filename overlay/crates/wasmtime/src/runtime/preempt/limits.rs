@@ -13,7 +13,7 @@
 //! dispatch includes what other processes took. Asking costs a system call at each end of a
 //! dispatch, so this is done only for threads with such a limit.
 
-use super::clock::{Moment, nanos};
+use super::clock::{Moment, NEVER, nanos};
 use super::id::ThreadId;
 use crate::prelude::*;
 use crate::runtime::vm::VMStore;
@@ -239,7 +239,7 @@ impl Allowance {
     /// When the time that begins `now` is over, in nanoseconds on the clock.
     pub(super) fn end(&self, now: Moment) -> u64 {
         let end = |time| now.as_nanos().saturating_add(nanos(time));
-        self.time.map_or(u64::MAX, end)
+        self.time.map_or(NEVER, end)
     }
 
     pub(super) fn until(self, end: Moment, now: Moment) -> Allowance {

@@ -58,7 +58,8 @@ impl RemoteThread {
     /// Ends the thread's slice if it is on the CPU, as soon as [`kill`](Self::kill) would end
     /// the thread.
     pub fn preempt_now(&self) {
-        self.remote.kick(|on_cpu| on_cpu == self.id.as_u64());
+        self.remote
+            .end_slice_if(|on_cpu| on_cpu == self.id.as_u64());
     }
 }
 
@@ -85,7 +86,7 @@ pub(super) struct Remote {
     /// The thread on the CPU, or 0.
     on_cpu: AtomicU64,
     /// The slice is over, whatever the clock says. The signal handler resets this.
-    pub(super) kicked: AtomicBool,
+    pub(super) slice_end_requested: AtomicBool,
     /// How to interrupt the current run.
     interrupt: Mutex<Interrupt>,
 }
@@ -128,7 +129,7 @@ impl Remote {
         // A thread whose slice has an end leaves the CPU soon enough. `id` itself may be
         // about to park.
         let is_alone = || self.alone.load(Ordering::SeqCst);
-        self.kick(|on_cpu| on_cpu != 0 && on_cpu != id.as_u64() && is_alone());
+        self.end_slice_if(|on_cpu| on_cpu != 0 && on_cpu != id.as_u64() && is_alone());
     }
 
     fn wake_sleeper(mut inbox: MutexGuard<'_, Inbox>) {
@@ -141,7 +142,7 @@ impl Remote {
     }
 
     /// Whether there is a request. Cheap.
-    pub(super) fn anything_asked(&self) -> bool {
+    pub(super) fn has_requests(&self) -> bool {
         self.any.load(Ordering::SeqCst)
     }
 
@@ -184,7 +185,7 @@ impl Remote {
     }
 
     /// Whether a thread was woken. Cheap.
-    pub(super) fn anybody_woken(&self) -> bool {
+    pub(super) fn has_woken(&self) -> bool {
         self.any_woken.load(Ordering::SeqCst)
     }
 
@@ -224,12 +225,12 @@ impl Remote {
             self.on_cpu.store(id.as_u64(), Ordering::Relaxed);
             return;
         }
-        self.kicked.store(false, Ordering::Relaxed);
+        self.slice_end_requested.store(false, Ordering::Relaxed);
         // Another OS thread that reads `id` below sees this too.
         self.alone.store(alone, Ordering::Relaxed);
         self.on_cpu.store(id.as_u64(), Ordering::SeqCst);
-        if self.anything_asked() || (alone && self.anybody_woken()) {
-            self.kicked.store(true, Ordering::SeqCst);
+        if self.has_requests() || (alone && self.has_woken()) {
+            self.slice_end_requested.store(true, Ordering::SeqCst);
         }
     }
 
@@ -239,8 +240,8 @@ impl Remote {
     }
 
     /// Whether the slice was ended since [`start`](Self::start).
-    pub(super) fn is_kicked(&self) -> bool {
-        self.kicked.load(Ordering::SeqCst)
+    pub(super) fn slice_end_requested(&self) -> bool {
+        self.slice_end_requested.load(Ordering::SeqCst)
     }
 
     pub(super) fn set_interrupt(&self, interrupt: Interrupt) {
@@ -256,11 +257,11 @@ impl Remote {
 
     /// Ends the slice of the thread on the CPU, if any.
     pub(super) fn end_slice(&self) {
-        self.kick(|on_cpu| on_cpu != 0);
+        self.end_slice_if(|on_cpu| on_cpu != 0);
     }
 
     /// Ends the slice of the thread on the CPU if it is `whom`.
-    fn kick(&self, whom: impl Fn(u64) -> bool) {
+    fn end_slice_if(&self, whom: impl Fn(u64) -> bool) {
         if !whom(self.on_cpu.load(Ordering::SeqCst)) {
             return;
         }
@@ -270,7 +271,7 @@ impl Remote {
             return;
         }
         // This comes first: code that sets a slice's end checks it afterwards.
-        self.kicked.store(true, Ordering::SeqCst);
+        self.slice_end_requested.store(true, Ordering::SeqCst);
         interrupt.end_slice();
     }
 }

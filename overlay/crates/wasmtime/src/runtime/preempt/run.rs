@@ -268,7 +268,7 @@ impl<'a> Run<'a> {
                     if let Some(threads) = self.store.preempt()
                         && threads.anything_due(self.now)
                     {
-                        summary.finished += self.end_and_tell();
+                        summary.finished += self.end_due_threads();
                         if let Some(threads) = self.store.preempt_mut() {
                             threads.wake_those_due(Some(self.now));
                         }
@@ -322,7 +322,7 @@ impl<'a> Run<'a> {
             };
         }
         // The last possible waker may have woken a thread since the check above.
-        if threads.remote.anybody_woken() || threads.remote.anything_asked() {
+        if threads.remote.has_woken() || threads.remote.has_requests() {
             return None;
         }
         Some(Stop::Over(self.end(summary)))
@@ -342,7 +342,7 @@ impl<'a> Run<'a> {
     fn end_of_kept(&self) -> Option<OwnedExit> {
         let threads = self.store.preempt()?;
         let id = threads.running()?.id;
-        if threads.remote.anything_asked() && threads.remote.take_kill_of(id) {
+        if threads.remote.has_requests() && threads.remote.take_kill_of(id) {
             return Some(OwnedExit::Killed);
         }
         let over = threads.over_wall_time(id, self.now);
@@ -357,8 +357,8 @@ impl<'a> Run<'a> {
         // The order matters: a waker may be woken just before it is given back.
         if threads.anyone_ready()
             || threads.anyone_may_be_woken()
-            || threads.remote.anybody_woken()
-            || threads.remote.anything_asked()
+            || threads.remote.has_woken()
+            || threads.remote.has_requests()
         {
             return RunEnd::TimeUp;
         }

@@ -40,7 +40,7 @@ pub(super) fn kill(store: &mut StoreOpaque, id: ThreadId) -> Result<()> {
     }
     let mut run = Run::begin(store, Moment::now())?;
     run.end_thread(id, None);
-    run.end_and_tell();
+    run.end_due_threads();
     Ok(())
 }
 
@@ -98,7 +98,7 @@ pub(super) fn shutdown(store: &mut StoreOpaque) -> Result<usize> {
 impl Run<'_> {
     /// Ends the threads that must end and calls the hooks of those that have, until none are
     /// left: a hook may ask to end more. Returns how many were ended.
-    pub(super) fn end_and_tell(&mut self) -> u64 {
+    pub(super) fn end_due_threads(&mut self) -> u64 {
         let mut ended = 0;
         loop {
             ended += self.end_those_due();
@@ -106,7 +106,7 @@ impl Run<'_> {
             if !self
                 .store
                 .preempt()
-                .is_some_and(|t| t.remote.anything_asked())
+                .is_some_and(|t| t.remote.has_requests())
             {
                 return ended;
             }
@@ -134,7 +134,7 @@ impl Run<'_> {
     fn end_those_due(&mut self) -> u64 {
         let mut ended = 0;
         if let Some(threads) = self.store.preempt()
-            && threads.remote.anything_asked()
+            && threads.remote.has_requests()
         {
             for _ in 0..threads.remote.asked() {
                 let threads = self.store.preempt();

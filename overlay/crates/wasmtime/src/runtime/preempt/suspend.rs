@@ -111,12 +111,12 @@ pub(super) fn with_dispatch<R>(f: impl FnOnce(&Dispatch) -> R) -> Option<R> {
 /// Ends the slices that other OS threads have asked to end, including those of outer runs.
 /// Returns whether there were any. Called by the signal handler.
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-pub(super) fn take_kicks() -> bool {
+pub(super) fn take_slice_end_requests() -> bool {
     let mut any = false;
     let mut next = current();
     // SAFETY: I2. As in `with_dispatch`: the outer ones are further up on the stack.
     while let Some(dispatch) = unsafe { next.as_ref() } {
-        any |= dispatch.watch.take_kick();
+        any |= dispatch.watch.take_slice_end_request();
         next = dispatch.outer.get();
     }
     any
@@ -173,9 +173,9 @@ pub(super) fn dispatching<R>(
     };
     enter(&dispatch);
     let _reset = Reset(&dispatch);
-    // With nothing dispatched, the handler had no dispatch to kick.
+    // With nothing dispatched, the handler had no dispatch whose slice it could end.
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-    dispatch.watch.take_kick();
+    dispatch.watch.take_slice_end_request();
     dispatch.watch.arm();
     resume(store)
 }

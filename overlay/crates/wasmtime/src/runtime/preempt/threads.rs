@@ -14,7 +14,7 @@
 //! 4. Ids are never reused. The counter is 64 bits wide and never wraps.
 
 use super::budget::Busy;
-use super::clock::Moment;
+use super::clock::{Moment, NEVER};
 use super::exit::{Exit, OwnedExit, Values};
 use super::id::{IdHasher, ThreadId};
 use super::info::ThreadInfo;
@@ -263,7 +263,7 @@ impl PreemptiveThreads {
         let end = if self.slice_has_end() {
             running.slice_end
         } else {
-            self.next_alarm().map_or(u64::MAX, Moment::as_nanos)
+            self.next_alarm().map_or(NEVER, Moment::as_nanos)
         };
         Some(end.min(run_end).min(running.limit_end))
     }

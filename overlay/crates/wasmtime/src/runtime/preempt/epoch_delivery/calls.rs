@@ -1,8 +1,9 @@
-//! Where Wasm is entered and left: the OS thread's slot says in which of the two it is.
+//! Where Wasm is entered and left: the OS thread's [`OsThread`] says in which
+//! of the two it is.
 
+use super::delivery::Delivery;
 use super::interrupted::{deliver_at_entry, deliver_on_return};
-use super::slots::{self, Slot};
-use super::state::Delivery;
+use super::os_threads::{self, OsThread};
 use crate::prelude::*;
 use crate::runtime::preempt::source::signal;
 use crate::runtime::vm::{Instance, VMContext, VMStore, VMStoreContext};
@@ -37,9 +38,9 @@ pub(crate) fn prepare(store: &StoreOpaque) -> Result<()> {
 
 fn prepare_to_deliver(store: &StoreOpaque, delivery: &Delivery) -> Result<()> {
     store.ensure_unsealed("call WebAssembly")?;
-    let slot = slot()?;
+    let os_thread = this_os_thread()?;
     store.deliver_epochs_to_all_modules();
-    delivery.move_to(Some(slot));
+    delivery.move_to(Some(os_thread));
     Ok(())
 }
 
@@ -68,12 +69,13 @@ fn enter_late(store: &mut dyn VMStore) -> Result<InWasm> {
         return Ok(InWasm(None));
     };
     // This may be another OS thread by now, and there was no activation to move.
-    delivery.move_to(Some(slot()?));
+    delivery.move_to(Some(this_os_thread()?));
     delivery.go_on();
     Ok(InWasm(Some(NonNull::from(delivery))))
 }
 
-/// A call from compiled code to the host.
+/// A call from compiled code to the host, during which its epochs are not delivered by signals.
+/// `source::host_call` has another type of this name, for guest threads.
 #[derive(Clone, Copy)]
 pub(crate) struct HostCall<'a>(Option<&'a Delivery>);
 
@@ -148,24 +150,24 @@ pub(crate) unsafe fn resumed(context: NonNull<VMStoreContext>) {
 }
 
 fn moved(delivery: &Delivery) {
-    delivery.move_to(slot().ok());
+    delivery.move_to(this_os_thread().ok());
 }
 
-/// This OS thread's slot.
+/// This OS thread, added to the list if it is not there yet.
 ///
 /// # Errors
 ///
 /// If it cannot receive the signal.
 #[inline]
-fn slot() -> Result<&'static Slot> {
-    match slots::of_this_thread() {
-        Some(slot) => Ok(slot),
-        None => new_slot(),
+fn this_os_thread() -> Result<&'static OsThread> {
+    match os_threads::of_this_thread() {
+        Some(os_thread) => Ok(os_thread),
+        None => add_this_os_thread(),
     }
 }
 
 #[cold]
-fn new_slot() -> Result<&'static Slot> {
+fn add_this_os_thread() -> Result<&'static OsThread> {
     signal::prepare_this_thread()?;
-    slots::acquire()
+    os_threads::acquire()
 }

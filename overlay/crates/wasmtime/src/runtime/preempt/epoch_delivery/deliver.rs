@@ -1,7 +1,7 @@
 //! The signal handler's part.
 
-use super::slots;
-use super::state::{Delivery, retry};
+use super::delivery::{Delivery, retry};
+use super::os_threads;
 use crate::runtime::preempt::source::signal::x86_64::frame::Interrupted;
 use crate::runtime::vm::tls;
 
@@ -12,11 +12,11 @@ use crate::runtime::vm::tls;
 ///
 /// Called by a signal handler that has interrupted `interrupted` on this OS thread.
 pub(in crate::runtime::preempt) unsafe fn on_signal(interrupted: &mut Interrupted<'_>) {
-    let Some(slot) = slots::of_this_thread() else {
+    let Some(os_thread) = os_threads::of_this_thread() else {
         return;
     };
     // SAFETY: I21. It is this OS thread's.
-    if !unsafe { slot.is_due_here() } {
+    if !unsafe { os_thread.is_due_here() } {
         // In the host, the way back to Wasm looks.
         return;
     }
@@ -27,7 +27,7 @@ pub(in crate::runtime::preempt) unsafe fn on_signal(interrupted: &mut Interrupte
     // SAFETY: this function's own contract.
     let mut interrupt = |delivery| unsafe { interrupt(delivery, interrupted) };
     if delivery.is_some_and(|delivery| delivery.is_due() && interrupt(delivery)) {
-        slot.leave();
+        os_thread.leave();
     } else {
         retry();
     }

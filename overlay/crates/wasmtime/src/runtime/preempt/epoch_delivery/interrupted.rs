@@ -1,7 +1,7 @@
 //! What happens at a deadline: what the `new_epoch` libcall does, at an arbitrary instruction.
 
+use super::delivery::Delivery;
 use super::sealed::Seal;
-use super::state::Delivery;
 use crate::prelude::*;
 use crate::runtime::preempt::source::host_return::returns_to_wasm;
 use crate::runtime::vm::libcalls::new_epoch;

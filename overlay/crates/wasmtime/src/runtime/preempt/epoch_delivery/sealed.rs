@@ -21,7 +21,7 @@
 //! It makes no difference where the guest is stopped: entry and return from the host are treated
 //! alike, so that what a callback may do does not depend on the moment.
 
-use super::state::Delivery;
+use super::delivery::Delivery;
 use crate::prelude::*;
 use crate::store::StoreOpaque;
 

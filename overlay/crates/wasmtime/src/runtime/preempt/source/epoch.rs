@@ -24,7 +24,7 @@ use super::epoch_timer::{NO_DEADLINE, Slot};
 use super::interrupt::Interrupt;
 use crate::UpdateDeadline;
 use crate::prelude::*;
-use crate::runtime::preempt::clock::Moment;
+use crate::runtime::preempt::clock::{Moment, NEVER};
 use crate::runtime::preempt::slice::Preemption;
 use crate::runtime::preempt::suspend::{self, Suspension, preemptive_yield};
 use crate::runtime::vm::VMStore;
@@ -46,7 +46,7 @@ pub(crate) struct EpochState {
 
 /// How soon to check again, at the latest, on a thread whose slice ended where it could not
 /// be suspended, in nanoseconds. Doubles each time.
-const RETRY: u64 = 10_000_000;
+const OVERDUE_RETRY: u64 = 10_000_000;
 
 impl StoreOpaque {
     fn slices_are_epochs(&self) -> bool {
@@ -95,8 +95,8 @@ impl StoreOpaque {
         }
         let timer = self.engine().epoch_timer();
         let slot = timer.register(Attention::of(self), true)?;
-        let interrupt = Interrupt::Epoch(timer.kick(&slot));
-        let run_end = end.map_or(Slot::NEVER, Moment::as_nanos);
+        let interrupt = Interrupt::Epoch(timer.slice_ender(&slot));
+        let run_end = end.map_or(NEVER, Moment::as_nanos);
         let threads = self.preemptive_threads()?;
         threads.remote.set_interrupt(interrupt);
         threads.epoch.slot = Some(slot);
@@ -134,7 +134,7 @@ impl StoreOpaque {
         let timer = self.engine().epoch_timer();
         let epoch = timer.epoch();
         let overdue = self.preempt().and_then(|threads| threads.epoch.overdue);
-        let retry = overdue.unwrap_or(RETRY);
+        let retry = overdue.unwrap_or(OVERDUE_RETRY);
         if let Some(slot) = self
             .preempt()
             .and_then(|threads| threads.epoch.slot.as_ref())
@@ -164,7 +164,7 @@ impl StoreOpaque {
                 timer.end_now(slot);
                 return;
             }
-            timer.arm_unless_ended(slot, end, || threads.remote.is_kicked());
+            timer.arm_unless_ended(slot, end, || threads.remote.slice_end_requested());
         }
     }
 

@@ -1,7 +1,7 @@
 //! An engine's timer: one OS thread that advances the epoch when a slice is over.
 //!
 //! Every run has a [`Slot`] with the time of its next tick. The thread sleeps until the
-//! earliest, or indefinitely if all say [`Slot::NEVER`]. Nearly every dispatch postpones its
+//! earliest, or indefinitely if all say [`NEVER`]. Nearly every dispatch postpones its
 //! slot's time, which is one atomic store: the thread wakes at the old time, sees the new one
 //! and goes back to sleep. Only a time earlier than the thread's wake-up time costs an extra
 //! wake-up.
@@ -14,7 +14,7 @@
 
 use super::attention::Attention;
 use crate::prelude::*;
-use crate::runtime::preempt::clock::Moment;
+use crate::runtime::preempt::clock::{Moment, NEVER};
 use crate::runtime::preempt::sync::thread::{self, JoinHandle};
 use crate::runtime::preempt::sync::{AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
 use core::ops::Deref;
@@ -26,7 +26,7 @@ pub(super) const NO_DEADLINE: u64 = u64::MAX - 1;
 
 /// When a run next wants its thread checked.
 pub(in crate::runtime::preempt) struct Slot {
-    /// A [`Moment`] in nanoseconds, or one of the two below.
+    /// A [`Moment`] in nanoseconds, [`NEVER`] if no tick is wanted, or `FIRED`.
     time: AtomicU64,
     /// That thread's attention.
     attention: Attention,
@@ -35,8 +35,6 @@ pub(in crate::runtime::preempt) struct Slot {
 }
 
 impl Slot {
-    /// No tick is wanted.
-    pub(in crate::runtime::preempt) const NEVER: u64 = u64::MAX;
     /// The tick has come.
     const FIRED: u64 = u64::MAX - 1;
 
@@ -44,10 +42,10 @@ impl Slot {
         self.time.load(Ordering::SeqCst) == Slot::FIRED
     }
 
-    /// When the tick is due, or `u64::MAX` if none is.
+    /// When the tick is due, or [`NEVER`] if none is.
     fn pending(&self) -> u64 {
         match self.time.load(Ordering::SeqCst) {
-            Slot::FIRED => Slot::NEVER,
+            Slot::FIRED => NEVER,
             time => time,
         }
     }
@@ -81,7 +79,7 @@ impl EpochTimer {
         EpochTimer {
             shared: Arc::new(Shared {
                 epoch: Arc::new(AtomicU64::new(epoch)),
-                asleep_until: AtomicU64::new(Slot::NEVER),
+                asleep_until: AtomicU64::new(NEVER),
                 state: Mutex::new(State {
                     slots: Vec::new(),
                     ticks: 0,
@@ -116,7 +114,7 @@ impl EpochTimer {
         ticks: bool,
     ) -> Result<Arc<Slot>> {
         let slot = Arc::new(Slot {
-            time: AtomicU64::new(Slot::NEVER),
+            time: AtomicU64::new(NEVER),
             attention,
             ticks,
         });
@@ -138,8 +136,8 @@ impl EpochTimer {
         state.slots.retain(|other| !Arc::ptr_eq(other, slot));
     }
 
-    pub(in crate::runtime::preempt) fn kick(&self, slot: &Arc<Slot>) -> Kick {
-        Kick {
+    pub(in crate::runtime::preempt) fn slice_ender(&self, slot: &Arc<Slot>) -> SliceEnder {
+        SliceEnder {
             shared: self.shared.clone(),
             slot: slot.clone(),
         }
@@ -212,14 +210,14 @@ impl EpochTimer {
 }
 
 /// Ends a slot's slice.
-pub(in crate::runtime::preempt) struct Kick {
+pub(in crate::runtime::preempt) struct SliceEnder {
     shared: Arc<Shared>,
     slot: Arc<Slot>,
 }
 
-impl Kick {
+impl SliceEnder {
     /// Acts as if the slot's time had come.
-    pub(in crate::runtime::preempt) fn now(&self) {
+    pub(in crate::runtime::preempt) fn end_now(&self) {
         self.shared.end_now(&self.slot);
     }
 }
@@ -273,7 +271,7 @@ impl Shared {
                 self.tick(&mut state, now);
                 continue;
             }
-            state = if next == Slot::NEVER {
+            state = if next == NEVER {
                 self.wake
                     .wait(state)
                     .unwrap_or_else(PoisonError::into_inner)
@@ -291,7 +289,7 @@ impl Shared {
     fn announce(&self, state: &State) -> u64 {
         let earliest = || {
             let times = state.slots.iter().map(|slot| slot.pending());
-            times.min().unwrap_or(Slot::NEVER)
+            times.min().unwrap_or(NEVER)
         };
         loop {
             let next = earliest();

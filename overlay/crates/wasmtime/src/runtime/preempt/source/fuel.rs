@@ -34,7 +34,7 @@ use super::attention::Attention;
 use super::epoch_timer::Slot;
 use crate::Trap;
 use crate::prelude::*;
-use crate::runtime::preempt::clock::Moment;
+use crate::runtime::preempt::clock::{Moment, NEVER};
 use crate::runtime::preempt::slice::{Preemption, Slice};
 use crate::runtime::preempt::suspend::{self, Leave, Suspension, preemptive_yield};
 use crate::runtime::vm::VMStore;
@@ -69,7 +69,7 @@ impl StoreOpaque {
         if self.slices_are_fuel()
             && let Some(threads) = self.preempt_mut()
         {
-            threads.fuel.run_end = end.map_or(Slot::NEVER, Moment::as_nanos);
+            threads.fuel.run_end = end.map_or(NEVER, Moment::as_nanos);
         }
     }
 
@@ -81,7 +81,7 @@ impl StoreOpaque {
         let Some(threads) = self.preempt_mut() else {
             return;
         };
-        threads.fuel.run_end = Slot::NEVER;
+        threads.fuel.run_end = NEVER;
         if let Some(clock) = threads.fuel.clock.take() {
             self.engine().epoch_timer().unregister(&clock);
         }
@@ -95,7 +95,7 @@ impl StoreOpaque {
     #[inline(always)]
     pub(in crate::runtime::preempt) fn arm_fuel_clock(&mut self) -> Result<()> {
         let end = self.fuel_clock_end();
-        if end == Slot::NEVER {
+        if end == NEVER {
             return Ok(());
         }
         self.arm_fuel_clock_at(end)
@@ -106,12 +106,10 @@ impl StoreOpaque {
     fn fuel_clock_end(&self) -> u64 {
         match self.preempt() {
             Some(threads) if threads.preemption == Preemption::Fuel => {
-                let limit = threads
-                    .running()
-                    .map_or(Slot::NEVER, |running| running.limit_end);
+                let limit = threads.running().map_or(NEVER, |running| running.limit_end);
                 limit.min(threads.fuel.run_end)
             }
-            _ => Slot::NEVER,
+            _ => NEVER,
         }
     }
 
@@ -142,7 +140,7 @@ impl StoreOpaque {
         let Some(threads) = self.preempt() else {
             return Ok(false);
         };
-        if threads.remote.anything_asked() {
+        if threads.remote.has_requests() {
             return Ok(true);
         }
         let Some(clock) = &threads.fuel.clock else {
@@ -347,7 +345,7 @@ impl StoreOpaque {
         self.rest_attention();
         if self
             .preempt()
-            .is_some_and(|threads| threads.remote.anything_asked())
+            .is_some_and(|threads| threads.remote.has_requests())
         {
             self.raise_attention();
         }

@@ -1,7 +1,7 @@
 //! How another OS thread interrupts the thread on the CPU.
 
 use super::attention::Attention;
-use super::epoch_timer::Kick;
+use super::epoch_timer::SliceEnder;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 use super::signal::os_timer;
 
@@ -10,7 +10,7 @@ pub(in crate::runtime::preempt) enum Interrupt {
     /// No thread is on the CPU, or it cannot be interrupted.
     #[default]
     None,
-    Epoch(Kick),
+    Epoch(SliceEnder),
     /// It checks on return from the host. Valid for as long as the store exists.
     Fuel(Attention),
     /// The OS thread that it runs on.
@@ -32,7 +32,7 @@ impl Interrupt {
     pub(in crate::runtime::preempt) fn end_slice(&self) {
         match self {
             Interrupt::None | Interrupt::Fuel(_) => {}
-            Interrupt::Epoch(kick) => kick.now(),
+            Interrupt::Epoch(ender) => ender.end_now(),
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
             Interrupt::Signal(thread) => os_timer::send(*thread),
         }

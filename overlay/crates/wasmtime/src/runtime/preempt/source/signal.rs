@@ -20,7 +20,7 @@
 //! the interrupted registers, and its OS thread's timer. No locks, no allocation, nothing of
 //! the store. All of that is written by the same OS thread, so relaxed atomics are enough:
 //! they keep the compiler, not another CPU, from tearing and moving accesses. Other OS
-//! threads write only `Remote::kicked`, and do so before they send the signal.
+//! threads write only `Remote::slice_end_requested`, and do so before they send the signal.
 //!
 //! The signal is SIGURG, as in Go: it is ignored by default, so that a stray one is harmless,
 //! the C library does not use it, and nothing sends it unasked. Signals that are not from our
@@ -41,7 +41,7 @@ use super::attention::Attention;
 use super::interrupt::Interrupt;
 use crate::Module;
 use crate::prelude::*;
-use crate::runtime::preempt::clock::Moment;
+use crate::runtime::preempt::clock::{Moment, NEVER};
 use crate::runtime::preempt::slice::Preemption;
 use crate::runtime::preempt::suspend;
 use crate::store::StoreOpaque;
@@ -62,7 +62,6 @@ use self::code::Code;
 #[cfg(debug_assertions)]
 #[doc(hidden)]
 pub use self::handler::interrupt;
-use self::os_timer::NEVER;
 use self::watch::Watch;
 
 /// A store's state for this source.
@@ -212,9 +211,9 @@ impl StoreOpaque {
             code: AtomicPtr::new(self.current_code()),
             store: Some(self.traitobj()),
             attention: Some(Attention::of(self)),
-            kicked: self
+            slice_end_requested: self
                 .preempt()
-                .map(|threads| NonNull::from(&threads.remote.kicked)),
+                .map(|threads| NonNull::from(&threads.remote.slice_end_requested)),
             ..Watch::none()
         }
     }

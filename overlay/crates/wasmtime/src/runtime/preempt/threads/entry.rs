@@ -4,7 +4,7 @@ use super::state::Status;
 use crate::Func;
 use crate::fiber::StoreFiber;
 use crate::prelude::*;
-use crate::runtime::preempt::clock::Moment;
+use crate::runtime::preempt::clock::{Moment, NEVER};
 use crate::runtime::preempt::exit::{OwnedExit, Values};
 use crate::runtime::preempt::id::ThreadId;
 use crate::runtime::preempt::info::ThreadStats;
@@ -211,7 +211,7 @@ impl Running {
             slice: Slice::Fuel(0),
             slice_end: 0,
             allowance: Allowance::default(),
-            limit_end: u64::MAX,
+            limit_end: NEVER,
             over: None,
             since: Moment::now(),
             cpu_since: None,

@@ -109,18 +109,18 @@ impl PreemptiveThreads {
     /// Wakes `ids`, and then notifies the policy, which may panic.
     fn wake_all(&mut self, mut ids: Vec<ThreadId>, now: Option<Moment>) {
         ids.retain(|id| self.wake(*id, now));
-        self.tell_of_woken(ids, now);
+        self.notify_policy_of_woken(ids, now);
     }
 
-    pub(super) fn tell_of_woken(&mut self, ids: Vec<ThreadId>, now: Option<Moment>) {
+    pub(super) fn notify_policy_of_woken(&mut self, ids: Vec<ThreadId>, now: Option<Moment>) {
         for id in ids {
-            self.tell(now, |policy, now| policy.woken(now, id));
+            self.notify_policy(now, |policy, now| policy.woken(now, id));
         }
     }
 
     /// Wakes threads whose waker was woken and, if `now` is given, those whose time has come.
     pub(in crate::runtime::preempt) fn wake_those_due(&mut self, now: Option<Moment>) {
-        if self.remote.anybody_woken() {
+        if self.remote.has_woken() {
             let woken = self.remote.take_woken();
             self.wake_all(woken, now);
         }
@@ -137,8 +137,8 @@ impl PreemptiveThreads {
     /// Cheap.
     #[inline]
     pub(in crate::runtime::preempt) fn anything_due(&self, now: Moment) -> bool {
-        self.remote.anything_asked()
-            || self.remote.anybody_woken()
+        self.remote.has_requests()
+            || self.remote.has_woken()
             || !self.exited.is_empty()
             || self.next_alarm().is_some_and(|alarm| alarm <= now)
             || self.next_timeout().is_some_and(|end| end <= now)

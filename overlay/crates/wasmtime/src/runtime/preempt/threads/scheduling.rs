@@ -10,17 +10,17 @@ use core::any::Any;
 
 impl PreemptiveThreads {
     /// Notifies the embedder's policy, if there is one.
-    pub(super) fn tell(
+    pub(super) fn notify_policy(
         &mut self,
         now: Option<Moment>,
-        tell: impl FnOnce(&mut dyn ThreadScheduler, u64),
+        notify: impl FnOnce(&mut dyn ThreadScheduler, u64),
     ) {
         if matches!(self.policy, Policy::RoundRobin(_)) {
             return;
         }
         let now = self.ticks(now);
         if let Policy::Custom(policy) = &mut self.policy {
-            tell(&mut **policy, now);
+            notify(&mut **policy, now);
         }
     }
 
@@ -101,7 +101,7 @@ impl PreemptiveThreads {
             if !blocked {
                 enqueue(&mut self.policy, id, thread);
             }
-            self.tell(None, |policy, now| {
+            self.notify_policy(None, |policy, now| {
                 policy.spawned(now, id, &params);
                 if blocked {
                     policy.parked(now, id, 0);
@@ -138,7 +138,7 @@ impl PreemptiveThreads {
                 budget.hold(held);
             }
         }
-        self.tell(None, |policy, now| policy.changed(now, id, &params));
+        self.notify_policy(None, |policy, now| policy.changed(now, id, &params));
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use super::entry::{End, Exited, Extra, Off, Start, Thread, Usage, enqueue};
 use super::state::Status;
 use crate::fiber::StoreFiber;
 use crate::prelude::*;
-use crate::runtime::preempt::clock::{Moment, nanos};
+use crate::runtime::preempt::clock::{Moment, NEVER, nanos};
 use crate::runtime::preempt::exit::OwnedExit;
 use crate::runtime::preempt::id::ThreadId;
 use crate::runtime::preempt::limits::{Allowance, Budget, thread_cpu_time};
@@ -71,7 +71,7 @@ impl PreemptiveThreads {
         if let Policy::Custom(_) = &self.policy {
             let thread = self.threads.get(&id);
             let params = thread.map_or_else(ThreadParams::default, Thread::params);
-            self.tell(None, |policy, now| policy.spawned(now, id, &params));
+            self.notify_policy(None, |policy, now| policy.spawned(now, id, &params));
         }
         id
     }
@@ -130,7 +130,7 @@ impl PreemptiveThreads {
         let running = &mut self.running;
         // Most threads have no limits.
         running.allowance = Allowance::default();
-        running.limit_end = u64::MAX;
+        running.limit_end = NEVER;
         running.over = None;
         running.cpu_since = None;
         if why == Start::Dispatch {
@@ -260,7 +260,7 @@ impl PreemptiveThreads {
                 self.record(Some(now), Some(id), Traced::Parked);
             }
             let used = self.used(now);
-            self.tell(Some(now), |policy, now| match (blocked, preempted) {
+            self.notify_policy(Some(now), |policy, now| match (blocked, preempted) {
                 (true, _) => policy.parked(now, id, used),
                 (false, true) => policy.preempted(now, id, used),
                 (false, false) => policy.yielded(now, id, used),
@@ -344,9 +344,9 @@ impl PreemptiveThreads {
         if self.is_watched() {
             self.record(Some(now), Some(id), what);
             let used = self.used(now);
-            self.tell(Some(now), |policy, now| policy.finished(now, id, used));
+            self.notify_policy(Some(now), |policy, now| policy.finished(now, id, used));
         }
-        self.tell_of_woken(woken, Some(now));
+        self.notify_policy_of_woken(woken, Some(now));
     }
 
     /// Drops stale places in the queue once they are most of it.
@@ -395,7 +395,7 @@ impl PreemptiveThreads {
             }
         };
         self.record(None, Some(id), Traced::Parked);
-        self.tell(None, |policy, now| policy.parked(now, id, used));
+        self.notify_policy(None, |policy, now| policy.parked(now, id, used));
         Ok(())
     }
 
@@ -410,7 +410,7 @@ impl PreemptiveThreads {
         self.make_ready(id);
         self.sweep_queue();
         self.record(None, Some(id), Traced::Woken);
-        self.tell(None, |policy, now| policy.woken(now, id));
+        self.notify_policy(None, |policy, now| policy.woken(now, id));
         Ok(())
     }
 

@@ -1,8 +1,8 @@
 //! A guest thread with a slice, and the handler that ends it.
 
 use super::armed;
-use super::os_timer::NEVER;
 use super::watch::Watch;
+use crate::runtime::preempt::clock::NEVER;
 use crate::runtime::preempt::machine::{self, Event, step};
 use crate::runtime::preempt::source::attention::Attention;
 use crate::runtime::preempt::sync::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -24,37 +24,37 @@ pub struct Guest {
     pub place: Cell<Place>,
     pub is_preempted: Cell<bool>,
     word: Box<AtomicI64>,
-    kicked: Box<AtomicBool>,
+    slice_end_requested: Box<AtomicBool>,
 }
 
 impl Guest {
     /// A guest thread whose slice ends at `end`.
     pub fn new(end: u64) -> Rc<Guest> {
         let word = Box::new(AtomicI64::new(0));
-        let kicked = Box::new(AtomicBool::new(false));
+        let slice_end_requested = Box::new(AtomicBool::new(false));
         // SAFETY: I19. The guest keeps the word.
         let attention = unsafe { Attention::new(NonNull::from(&*word)) };
         Rc::new(Guest {
             watch: Watch {
                 slice_end: AtomicU64::new(end),
                 attention: Some(attention),
-                kicked: Some(NonNull::from(&*kicked)),
+                slice_end_requested: Some(NonNull::from(&*slice_end_requested)),
                 ..Watch::none()
             },
             place: Cell::new(Place::Between),
             is_preempted: Cell::new(false),
             word,
-            kicked,
+            slice_end_requested,
         })
     }
 
     /// What `handler.rs` does with a signal of ours: the rest of it is system calls, and finding
     /// out where the guest is.
     fn handle(&self) {
-        if machine::take_kick() {
-            self.kicked.store(true, Ordering::Relaxed);
+        if machine::take_slice_end_request() {
+            self.slice_end_requested.store(true, Ordering::Relaxed);
         }
-        self.watch.take_kick();
+        self.watch.take_slice_end_request();
         armed::fired();
         let preempt = || {
             let can = self.place.get() == Place::Wasm;
@@ -77,7 +77,7 @@ impl Guest {
     /// The beginning of a dispatch, as `dispatching` in `suspend.rs` has it.
     pub fn dispatch(self: &Rc<Guest>) {
         self.become_current();
-        self.watch.take_kick();
+        self.watch.take_slice_end_request();
         self.watch.arm();
     }
 

@@ -3,8 +3,6 @@
 use crate::prelude::*;
 use crate::runtime::preempt::machine;
 
-pub const NEVER: u64 = u64::MAX;
-
 pub fn ensure() -> Result<bool> {
     Ok(machine::is_new())
 }

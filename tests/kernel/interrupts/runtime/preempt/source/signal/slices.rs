@@ -2,7 +2,7 @@
 
 use super::armed;
 use super::guest::Guest;
-use super::os_timer::NEVER;
+use crate::runtime::preempt::clock::NEVER;
 use crate::runtime::preempt::machine::{self, Event, step};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -119,7 +119,7 @@ fn a_run_inside_of_a_host_function_leaves_the_outer_slice_its_end() {
 fn a_slice_ends_whenever_another_os_thread_ends_it() {
     for end in [END, NEVER] {
         for when in 0..STEPS {
-            machine::start(vec![(when, Event::Kick)]);
+            machine::start(vec![(when, Event::SliceEndRequest)]);
             armed::ensure_timer().unwrap();
             let guest = Guest::new(end);
             guest.dispatch();

@@ -5,9 +5,9 @@
 //! than anybody wants, and never for a later one. `Watch::arm` sees to that where the handler
 //! comes in between.
 
-use super::os_timer::{self, NEVER};
+use super::os_timer;
 use crate::prelude::*;
-use crate::runtime::preempt::clock::Moment;
+use crate::runtime::preempt::clock::{Moment, NEVER};
 use crate::runtime::preempt::sync::thread_local;
 use core::cell::Cell;
 

@@ -1,10 +1,10 @@
 //! The signal handler (I5).
 
 use super::armed;
-use super::os_timer::{NEVER, SIGNAL, token};
+use super::os_timer::{SIGNAL, token};
 use super::x86_64::frame::Interrupted;
 use crate::prelude::*;
-use crate::runtime::preempt::clock::Moment;
+use crate::runtime::preempt::clock::{Moment, NEVER};
 use crate::runtime::preempt::epoch_delivery::deliver;
 use crate::runtime::preempt::suspend::{self, Dispatch};
 use core::cell::Cell;
@@ -114,10 +114,10 @@ unsafe extern "C" fn handle(
     // SAFETY: as above.
     let saved = unsafe { *errno };
     // The kernel drops a timer's signal if another is pending, which then stands for both.
-    let kicked = suspend::take_kicks();
+    let end_requested = suspend::take_slice_end_requests();
     // SAFETY: I5. This is what the kernel gave to this handler.
     let mut interrupted = unsafe { Interrupted::new(context) };
-    if ours || kicked || armed::is_due() {
+    if ours || end_requested || armed::is_due() {
         armed::fired();
         on_timer(&mut interrupted);
     }

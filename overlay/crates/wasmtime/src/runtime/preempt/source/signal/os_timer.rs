@@ -4,6 +4,7 @@
 //! is left set between dispatches: see `armed.rs`.
 
 use crate::prelude::*;
+use crate::runtime::preempt::clock::NEVER;
 use core::cell::Cell;
 use core::mem::{self, MaybeUninit};
 use core::ptr;
@@ -11,9 +12,6 @@ use std::io;
 
 /// Carried by our timers' signals, to tell them from others.
 pub(super) static TOKEN: u8 = 0;
-
-/// No end.
-pub(in crate::runtime::preempt) const NEVER: u64 = u64::MAX;
 
 pub(super) const SIGNAL: libc::c_int = libc::SIGURG;
 

@@ -2,7 +2,7 @@
 
 use super::armed;
 use super::code::Code;
-use super::os_timer::NEVER;
+use crate::runtime::preempt::clock::NEVER;
 use crate::runtime::preempt::source::attention::Attention;
 use crate::runtime::preempt::sync::{AtomicBool, AtomicU64};
 use crate::runtime::vm::VMStore;
@@ -20,7 +20,7 @@ pub(in crate::runtime::preempt) struct Watch {
     /// Raised if the slice is over while the thread is in the host.
     pub(super) attention: Option<Attention>,
     /// Another OS thread has ended the slice.
-    pub(super) kicked: Option<NonNull<AtomicBool>>,
+    pub(super) slice_end_requested: Option<NonNull<AtomicBool>>,
 }
 
 /// On the monotonic clock.
@@ -36,19 +36,21 @@ impl Watch {
             code: AtomicPtr::new(ptr::null_mut()),
             store: None,
             attention: None,
-            kicked: None,
+            slice_end_requested: None,
         }
     }
 
     /// Ends the slice if another OS thread has asked for that.
-    pub(in crate::runtime::preempt) fn take_kick(&self) -> bool {
+    pub(in crate::runtime::preempt) fn take_slice_end_request(&self) -> bool {
         // SAFETY: I5. The flag is kept by the store that is dispatched.
-        let kicked = self.kicked.map(|kicked| unsafe { kicked.as_ref() });
-        let kicked = kicked.is_some_and(|kicked| kicked.swap(false, Relaxed));
-        if kicked {
+        let flag = self
+            .slice_end_requested
+            .map(|flag| unsafe { flag.as_ref() });
+        let requested = flag.is_some_and(|flag| flag.swap(false, Relaxed));
+        if requested {
             self.slice_end.store(LONG_AGO, Relaxed);
         }
-        kicked
+        requested
     }
 
     /// When to preempt next.

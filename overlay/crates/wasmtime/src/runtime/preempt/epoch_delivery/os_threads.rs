@@ -5,20 +5,20 @@
 //! ```text
 //!   OS thread, about to run Wasm           increment_epoch
 //!
-//!     slot.deadline = deadline               epoch += 1
+//!     its deadline = the store's             epoch += 1
 //!     (compiler fence)                       membarrier
-//!     epoch >= deadline ? interrupt          epoch >= slot.deadline ? signal
+//!     epoch >= deadline ? interrupt          epoch >= its deadline ? signal
 //! ```
 //!
 //! Without fences both could read the old values. The asymmetric barrier, `membarrier(2)`, is a
 //! full fence on both sides: at one moment of it, every OS thread of the process has executed
-//! one. If that was after the store to the slot, the increment sees the slot. If it was
+//! one. If that was after the store of the deadline, the increment sees that. If it was
 //! before, the load of the epoch is after it, and sees the new epoch. Where there is no
-//! `membarrier`, every OS thread with a slot is signalled: entering the kernel is a fence as
-//! well, and its handler looks.
+//! `membarrier`, every OS thread that has run such Wasm is signalled, also in the host: entering
+//! the kernel is a fence as well, and its handler looks.
 //!
-//! Slots are never freed, so that a signal handler can walk the list. One whose OS thread has
-//! ended is used again.
+//! An [`OsThread`] is never freed, so that a signal handler can walk the list. One that has
+//! ended is used again for a new one.
 
 use crate::prelude::*;
 use crate::runtime::preempt::source::signal::{armed, os_timer};
@@ -29,25 +29,25 @@ use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, compiler_fence, fence}
 use std::boxed::Box;
 use std::sync::Once;
 
-/// No deadline: the OS thread is in the host.
-const NEVER: u64 = u64::MAX;
+/// Instead of a deadline: the OS thread is in the host. No epoch reaches it.
+const IN_HOST: u64 = u64::MAX;
 
-/// What other OS threads may know of one.
-pub(super) struct Slot {
+/// What an OS thread that runs Wasm says of itself to others.
+pub(super) struct OsThread {
     /// The deadline of the store whose Wasm it runs.
     deadline: AtomicU64,
     /// That store's epoch counter, to be compared only.
     epoch: AtomicPtr<AtomicU64>,
-    /// Its id, or 0 if it has ended.
-    thread: AtomicI32,
-    next: AtomicPtr<Slot>,
+    /// Its ID, or 0 if it has ended.
+    id: AtomicI32,
+    next: AtomicPtr<OsThread>,
 }
 
-static SLOTS: AtomicPtr<Slot> = AtomicPtr::new(ptr::null_mut());
+static OS_THREADS: AtomicPtr<OsThread> = AtomicPtr::new(ptr::null_mut());
 
 std::thread_local! {
     // Read by the signal handler: a constant initializer, and no destructor.
-    static SLOT: Cell<Option<&'static Slot>> = const { Cell::new(None) };
+    static THIS_OS_THREAD: Cell<Option<&'static OsThread>> = const { Cell::new(None) };
     static GIVE_BACK: GiveBack = const { GiveBack };
 }
 
@@ -55,14 +55,14 @@ struct GiveBack;
 
 impl Drop for GiveBack {
     fn drop(&mut self) {
-        if let Some(slot) = SLOT.take() {
-            slot.leave();
-            slot.thread.store(0, Release);
+        if let Some(os_thread) = THIS_OS_THREAD.take() {
+            os_thread.leave();
+            os_thread.id.store(0, Release);
         }
     }
 }
 
-impl Slot {
+impl OsThread {
     /// The OS thread is about to run Wasm of a store with this deadline. The caller looks at
     /// the epoch next (I20).
     #[inline(always)]
@@ -75,7 +75,7 @@ impl Slot {
     /// The OS thread is in the host.
     #[inline(always)]
     pub(super) fn leave(&self) {
-        self.deadline.store(NEVER, Relaxed);
+        self.deadline.store(IN_HOST, Relaxed);
         compiler_fence(SeqCst);
     }
 
@@ -83,12 +83,12 @@ impl Slot {
     ///
     /// # Safety
     ///
-    /// I21. It is this OS thread's slot, so the store that it is about is there.
+    /// I21. It is this OS thread's, so the store that it is about is there.
     pub(super) unsafe fn is_due_here(&self) -> bool {
         let deadline = self.deadline.load(Relaxed);
         // SAFETY: this function's own contract. The store has the counter.
         let epoch = || unsafe { self.epoch.load(Relaxed).as_ref() };
-        deadline != NEVER && epoch().is_some_and(|epoch| epoch.load(Relaxed) >= deadline)
+        deadline != IN_HOST && epoch().is_some_and(|epoch| epoch.load(Relaxed) >= deadline)
     }
 
     /// Whether the OS thread runs Wasm that has reached its deadline.
@@ -97,69 +97,70 @@ impl Slot {
     }
 }
 
-/// This OS thread's slot, if it has one. May be called by a signal handler.
+/// This OS thread, if it is in the list. May be called by a signal handler.
 #[inline(never)] // see I2 in suspend.rs
-pub(super) fn of_this_thread() -> Option<&'static Slot> {
-    SLOT.get()
+pub(super) fn of_this_thread() -> Option<&'static OsThread> {
+    THIS_OS_THREAD.get()
 }
 
-/// Gives this OS thread, which can receive the signal, a slot.
+/// Adds this OS thread, which can receive the signal, to the list.
 ///
 /// # Errors
 ///
 /// If it is ending.
 #[cold]
-pub(super) fn acquire() -> Result<&'static Slot> {
+pub(super) fn acquire() -> Result<&'static OsThread> {
     ensure!(
         GIVE_BACK.try_with(|_| {}).is_ok(),
         "an OS thread that is ending cannot run Wasm whose epochs are delivered by signals"
     );
     // SAFETY: no preconditions.
-    let thread = unsafe { libc::gettid() };
-    let slot = reuse(thread).unwrap_or_else(|| add(thread));
-    SLOT.set(Some(slot));
-    Ok(slot)
+    let id = unsafe { libc::gettid() };
+    let os_thread = reuse(id).unwrap_or_else(|| add(id));
+    THIS_OS_THREAD.set(Some(os_thread));
+    Ok(os_thread)
 }
 
-fn reuse(thread: libc::pid_t) -> Option<&'static Slot> {
-    all().find(|slot| {
-        slot.thread
-            .compare_exchange(0, thread, SeqCst, Relaxed)
+fn reuse(id: libc::pid_t) -> Option<&'static OsThread> {
+    all().find(|os_thread| {
+        os_thread
+            .id
+            .compare_exchange(0, id, SeqCst, Relaxed)
             .is_ok()
     })
 }
 
-fn add(thread: libc::pid_t) -> &'static Slot {
-    let slot = Box::leak(Box::new(Slot {
-        deadline: AtomicU64::new(NEVER),
+fn add(id: libc::pid_t) -> &'static OsThread {
+    let os_thread = Box::leak(Box::new(OsThread {
+        deadline: AtomicU64::new(IN_HOST),
         epoch: AtomicPtr::new(ptr::null_mut()),
-        thread: AtomicI32::new(thread),
-        next: AtomicPtr::new(SLOTS.load(Relaxed)),
+        id: AtomicI32::new(id),
+        next: AtomicPtr::new(OS_THREADS.load(Relaxed)),
     }));
-    let mut next = SLOTS.load(Relaxed);
+    let mut next = OS_THREADS.load(Relaxed);
     loop {
-        slot.next.store(next, Relaxed);
-        match SLOTS.compare_exchange_weak(next, slot, Release, Relaxed) {
-            Ok(_) => return slot,
+        os_thread.next.store(next, Relaxed);
+        match OS_THREADS.compare_exchange_weak(next, os_thread, Release, Relaxed) {
+            Ok(_) => return os_thread,
             Err(now) => next = now,
         }
     }
 }
 
-fn all() -> impl Iterator<Item = &'static Slot> {
+fn all() -> impl Iterator<Item = &'static OsThread> {
     // SAFETY: I21. What is in the list was leaked, and is never removed.
-    let deref = |slot: *mut Slot| unsafe { slot.as_ref() };
-    let first = deref(SLOTS.load(Acquire));
-    core::iter::successors(first, move |slot| deref(slot.next.load(Acquire)))
+    let deref = |os_thread: *mut OsThread| unsafe { os_thread.as_ref() };
+    let first = deref(OS_THREADS.load(Acquire));
+    core::iter::successors(first, move |os_thread| deref(os_thread.next.load(Acquire)))
 }
 
 /// Signals the OS threads whose Wasm has reached its deadline by `epoch`, which has just been
 /// incremented. May be called by a signal handler.
 pub(super) fn signal_those_due(epoch: &AtomicU64) {
-    if SLOTS.load(Acquire).is_null() {
+    if OS_THREADS.load(Acquire).is_null() {
         // An OS thread that adds one looks at the epoch afterwards.
         fence(SeqCst);
-        if SLOTS.load(Acquire).is_null() {
+        if OS_THREADS.load(Acquire).is_null() {
             return;
         }
     }
@@ -169,10 +170,10 @@ pub(super) fn signal_those_due(epoch: &AtomicU64) {
     let saved = unsafe { *errno };
     let fenced = barrier();
     let now = epoch.load(Relaxed);
-    for slot in all() {
-        let thread = slot.thread.load(Acquire);
-        if thread != 0 && (!fenced || slot.is_due(epoch, now)) {
-            os_timer::send(thread);
+    for os_thread in all() {
+        let id = os_thread.id.load(Acquire);
+        if id != 0 && (!fenced || os_thread.is_due(epoch, now)) {
+            os_timer::send(id);
         }
     }
     // SAFETY: as above.
@@ -188,17 +189,17 @@ pub(super) fn prepare() {
 
     extern "C" fn in_child() {
         // This OS thread has another id, and no other is here.
-        let own = SLOT.get();
-        for slot in all() {
-            if own.is_some_and(|own| ptr::eq(own, slot)) {
+        let own = THIS_OS_THREAD.get();
+        for os_thread in all() {
+            if own.is_some_and(|own| ptr::eq(own, os_thread)) {
                 // SAFETY: no preconditions.
-                slot.thread.store(unsafe { libc::gettid() }, Release);
+                os_thread.id.store(unsafe { libc::gettid() }, Release);
                 // Without a timer, a guest that the signal finds in a trampoline goes on until
                 // the next increment.
                 let _ = armed::ensure_timer();
             } else {
-                slot.leave();
-                slot.thread.store(0, Release);
+                os_thread.leave();
+                os_thread.id.store(0, Release);
             }
         }
         membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED);

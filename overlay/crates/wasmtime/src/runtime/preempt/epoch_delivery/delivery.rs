@@ -1,6 +1,6 @@
 //! What a store whose epochs are signals keeps for the handler and for calls to the host.
 
-use super::slots::Slot;
+use super::os_threads::OsThread;
 use crate::runtime::preempt::clock::Moment;
 use crate::runtime::preempt::source::signal::armed;
 use crate::runtime::preempt::source::signal::code::Code;
@@ -20,10 +20,10 @@ pub(crate) struct Delivery {
     epoch: Arc<AtomicU64>,
     context: NonNull<VMStoreContext>,
     store: NonNull<dyn VMStore>,
-    /// That of the OS thread which runs the store's Wasm.
-    slot: Cell<Option<&'static Slot>>,
-    /// The store's functions. The handler reads this only while the slot says that the OS
-    /// thread is in Wasm, and it is replaced only while it is not.
+    /// The OS thread that runs the store's Wasm.
+    os_thread: Cell<Option<&'static OsThread>>,
+    /// The store's functions. The handler reads this only while the OS thread says that
+    /// it is in Wasm, and it is replaced only while it is not.
     code: AtomicPtr<Code>,
     /// Whether a deadline is being handled: see `sealed.rs`.
     pub(super) sealed: Cell<bool>,
@@ -73,19 +73,19 @@ impl Delivery {
     pub(super) fn enter_wasm(&self) -> bool {
         // SAFETY: I21.
         let deadline = unsafe { self.context.as_ref().epoch_deadline.get().read() };
-        let Some(slot) = self.slot.get() else {
+        let Some(os_thread) = self.os_thread.get() else {
             // Nobody could interrupt it.
             return true;
         };
-        slot.enter(&self.epoch, deadline);
+        os_thread.enter(&self.epoch, deadline);
         self.epoch.load(Relaxed) >= deadline
     }
 
     /// The OS thread is in the host.
     #[inline(always)]
     pub(super) fn leave_wasm(&self) {
-        if let Some(slot) = self.slot.get() {
-            slot.leave();
+        if let Some(os_thread) = self.os_thread.get() {
+            os_thread.leave();
         }
     }
 
@@ -96,15 +96,15 @@ impl Delivery {
         }
     }
 
-    /// The store's Wasm runs on the OS thread of `slot` from now on.
+    /// The store's Wasm runs on `os_thread` from now on.
     ///
-    /// Without one, as that OS thread cannot receive the signal, its guest is ended.
-    pub(super) fn move_to(&self, slot: Option<&'static Slot>) {
-        self.slot.set(slot);
+    /// If that is `None`, as it cannot receive the signal, its guest is ended.
+    pub(super) fn move_to(&self, os_thread: Option<&'static OsThread>) {
+        self.os_thread.set(os_thread);
     }
 
     pub(super) fn has_os_thread(&self) -> bool {
-        self.slot.get().is_some()
+        self.os_thread.get().is_some()
     }
 
     /// The range of the function that contains `pc`. Called by the signal handler.
@@ -151,7 +151,7 @@ impl StoreOpaque {
             epoch: self.engine().epoch_timer().shared(),
             context: self.vm_store_context_ptr(),
             store: self.traitobj(),
-            slot: Cell::new(None),
+            os_thread: Cell::new(None),
             code: AtomicPtr::new(ptr::null_mut()),
             sealed: Cell::new(false),
         });
