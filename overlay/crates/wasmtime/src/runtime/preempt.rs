@@ -18,6 +18,7 @@
 //! | host functions that wait | [`Linker::func_wrap_concurrent`](crate::Linker::func_wrap_concurrent), [`ConcurrentCaller`] |
 //! | reusing instances | [`InstanceSnapshot`] |
 //! | what happened | [`ThreadInfo`], [`Trace`] |
+//! | epochs without checks, and without guest threads | [`EpochDelivery`] |
 
 // The files. Imports are acyclic: `cargo xtask lint` draws them, and fails on a cycle.
 //
@@ -36,7 +37,7 @@
 //  dispatch.rs        the thread on the CPU
 //    |
 //  threads.rs         the store's threads          id.rs  their IDs
-//   threads/state.rs  their states                 policy.rs  who runs next
+//   threads/state.rs  their states                 policy.rs  what may decide who runs next
 //   threads/*.rs      records, scheduling, parking, limiting, recording, listing
 //    |                                             limits.rs  what they may use
 //    |                                             sharing.rs  who may interleave
@@ -48,6 +49,7 @@
 //  park.rs            waiting                      concurrent.rs  for host futures
 //    |                                             concurrent_func.rs  in host functions
 //    |                                             atomic.rs  for notifications
+//    |                                             thread_waker.rs  what wakes it
 //    |                                             wait.rs, alarm.rs  on an OS thread
 //    |
 //  source.rs          what ends slices: the door   slice.rs  how long they are
@@ -55,8 +57,16 @@
 //   source/epoch.rs   new_epoch libcall            source/epoch_timer.rs  one OS thread
 //   source/signal.rs  timer signal -> stub         source/signal/  handler, timer, stub
 //   source/host_return.rs  ends of host calls      source/host_call.rs  their state
+//   source/attention.rs  whether those check       source/host_results.rs  rooted meanwhile
+//   source/interrupt.rs  by other OS threads
 //    |
 //  suspend.rs         leaving the CPU
+//
+// For all of them: config.rs (what an engine needs for this), clock.rs (time as one number),
+// sync.rs (what the models of tests/kernel replace).
+//
+// Not guest threads, but by the same signal, handler and stub: epochs.rs (`EpochDelivery`),
+// epoch_delivery.rs and epoch_delivery/ (epochs of plain calls, without checks).
 //
 // Hooks in upstream's files have no `cfg`: `../preempt_disabled.rs` is what they call without
 // the feature.
@@ -256,12 +266,15 @@ impl<T: 'static> StoreContextMut<'_, T> {
 ///
 /// ## Host functions
 ///
-/// A guest thread is preempted only in its own code. While it is in a host function, or in a
-/// guest that the host function calls back into, no sibling runs: a slice that expires
-/// meanwhile ends when the thread's own code resumes. Host functions may be synchronous or
-/// asynchronous ([`Func::wrap_async`](crate::Func::wrap_async)). An asynchronous one borrows
-/// the store, so its thread *keeps* the store while it is pending: the run sleeps, and then
-/// resumes the same thread.
+/// A guest thread is preempted only in its own code. A slice that expires while it is in a host
+/// function, or in a guest that the host function calls back into, ends when the host function
+/// returns. Whether siblings run meanwhile depends on the host function's kind:
+///
+/// | host function | its siblings |
+/// |---|---|
+/// | synchronous ([`Func::wrap`](crate::Func::wrap)) | wait until it returns |
+/// | asynchronous ([`Func::wrap_async`](crate::Func::wrap_async)) | wait until it returns: its future borrows the store, so its thread *keeps* the store, and the run sleeps while it is pending |
+/// | concurrent ([`Linker::func_wrap_concurrent`](crate::Linker::func_wrap_concurrent)) | run while it is pending: its thread is *parked* |
 impl<T: 'static> Store<T> {
     /// Spawns a guest thread that calls `func` with `params`. Use [`ThreadOptions`] to set a
     /// name, a slice or limits, to pass typed parameters, or to give the thread its own

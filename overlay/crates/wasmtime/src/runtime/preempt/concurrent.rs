@@ -119,11 +119,11 @@ impl<T: 'static> ConcurrentCaller<T> {
     ///
     /// # Errors
     ///
-    /// If this accessor's future is not being polled, or this is called from within such a
+    /// If this caller's future is not being polled, or this is called from within such a
     /// closure.
     pub fn with<R>(&self, f: impl FnOnce(Caller<'_, T>) -> R) -> Result<R> {
         self.with_polled(|mut polled| {
-            // SAFETY: I15. This accessor's own future is being polled, by the host
+            // SAFETY: I15. This caller's own future is being polled, by the host
             // function of this store, which does not use the store meanwhile, and
             // nobody else can get at it: `POLLED` is empty.
             let mut store = unsafe { polled.store.as_mut().unchecked_context_mut::<T>() };
@@ -140,9 +140,11 @@ impl<T: 'static> ConcurrentCaller<T> {
         let restore = Restore(replace_polled(None));
         match restore.0 {
             Some(polled) if ptr::addr_eq(polled.accessor, self) => Ok(f(polled)),
-            Some(_) => bail!("an accessor can only be used by the future that it was made for"),
+            Some(_) => {
+                bail!("a `ConcurrentCaller` can only be used by the future that it was made for")
+            }
             None => bail!(
-                "an accessor can only be used while its future is polled, and not within \
+                "a `ConcurrentCaller` can only be used while its future is polled, and not within \
                  `ConcurrentCaller::with`"
             ),
         }

@@ -41,8 +41,9 @@ impl Config {
     /// what they mean by default, for calls of all kinds, with these differences:
     ///
     /// * A guest is interrupted at any instruction, and not only at function entries and in
-    ///   loops. So an epoch callback cannot call Wasm, grow memories and tables, collect, or
-    ///   allocate or overwrite references: that is an error.
+    ///   loops. So an epoch callback cannot call Wasm, grow memories and tables, collect
+    ///   garbage, allocate or change garbage-collected objects, overwrite references to them, or
+    ///   copy elements of tables: that is an error.
     /// * The error of a call whose deadline has passed before it begins has no backtrace.
     /// * `increment_epoch` makes system calls. It may still be called by a signal handler.
     /// * It uses SIGURG. The handler that the process has for that is called for signals that

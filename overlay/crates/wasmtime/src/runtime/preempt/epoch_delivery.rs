@@ -28,7 +28,8 @@
 //! * A fence at each entry and each return from the host, in place of `membarrier`: 20 cycles
 //!   for every call, to spare the rare increment a system call.
 //! * To signal OS threads that are in the host: their system calls would fail with `EINTR`. The
-//!   return from the host looks at the epoch.
+//!   return from the host looks at the epoch. (Only where the kernel has no `membarrier` are all
+//!   signalled, as nothing else is a fence: see `os_threads.rs`.)
 //! * A timer per store: deadlines are in epochs, which only the embedder counts.
 
 use crate::prelude::*;

@@ -1,7 +1,8 @@
-//! Which ready guest thread runs next, and for how long.
+//! Policies: what decides which ready guest thread runs next, and for how long.
 //!
 //! The mechanism (`threads.rs`, `run.rs`) tracks by itself which threads are ready, and notifies
-//! the policy of every change. It checks a policy's answer before acting on it: picking a thread
+//! the policy of every change, except of a pause: it dispatches a paused thread next without
+//! asking. `threads/scheduling.rs` does both. It checks a policy's answer before acting on it: picking a thread
 //! that is not ready, or none while some are, is an error of the run, and no thread is lost.
 //!
 //! The default is round robin. A preempted or new thread goes to the back, so between two

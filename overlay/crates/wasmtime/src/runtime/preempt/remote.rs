@@ -1,18 +1,27 @@
 //! Requests from other OS threads to a store's guest threads: [`RemoteThread`].
 //!
 //! ```text
-//!   any OS thread                      the OS thread of the run
+//!   any OS thread                         the OS thread of the run
 //!
-//!   kill, preempt_now
-//!     requests <- (thread, what)
-//!     on the CPU? kick:                  handler or check: the slice is over
-//!       signal to the OS thread  ----->    |
-//!       or a tick of the epoch             v
-//!                                        dispatch loop: carries out `requests`
+//!   kill
+//!     requests <- (thread, Kill)
+//!     pause: raises attention   ------->  end of a host call, where slices are fuel: a pause
+//!     end_slice                             |
+//!       |                                   |
+//!       | of whoever is on the CPU          |
+//!       v                                   |
+//!     slice_end_requested <- true           |
+//!     signal to the OS thread,  ------->  handler or check: the slice is over
+//!     or a tick of the epoch                |
+//!       ^                                   v
+//!       | of this thread                  dispatch loop: carries out `requests`
+//!       |
+//!   preempt_now
 //! ```
 //!
-//! A request for a thread that is off the CPU is carried out before the next dispatch, or by
-//! the next run.
+//! A request is carried out when no thread is on the CPU, whichever thread it is for: before
+//! the next dispatch, or by the next run. While a thread keeps the store, only a request to end
+//! that thread is.
 
 use super::id::ThreadId;
 use super::slice::Preemption;
@@ -46,17 +55,22 @@ impl RemoteThread {
 
     /// Ends the thread, like [`ThreadId::kill`].
     ///
-    /// Returns at once. During a run, a thread on the CPU ends at once if it is in Wasm under
-    /// [`Preemption::Signal`](crate::Preemption::Signal), and at its next check under
-    /// [`Preemption::Epoch`](crate::Preemption::Epoch). A parked thread also ends at once,
-    /// even if it waits for an asynchronous host function. Otherwise the thread ends when the
-    /// slice of the thread on the CPU is over. Outside of a run, the next run ends it.
+    /// Returns at once. Outside of a run, the next run ends the thread. During a run, it ends
+    /// as soon as no thread is on the CPU: at once while all are parked. Otherwise the thread
+    /// on the CPU, whether it is this one or a sibling, is interrupted for that:
+    ///
+    /// * in its own code, at once under [`Preemption::Signal`](crate::Preemption::Signal), at
+    ///   the next check under [`Preemption::Epoch`](crate::Preemption::Epoch), and at the end of
+    ///   its slice under [`Preemption::Fuel`](crate::Preemption::Fuel);
+    /// * in a host function, when that returns. If the host function is asynchronous and
+    ///   pending, the thread that called it can be ended at once, and its siblings cannot.
     pub fn kill(&self) {
         self.remote.ask(self.id, Request::Kill);
     }
 
-    /// Ends the thread's slice if it is on the CPU, as soon as [`kill`](Self::kill) would end
-    /// the thread.
+    /// Ends the thread's slice if it is on the CPU, when [`kill`](Self::kill) would interrupt
+    /// it. Does nothing under [`Preemption::Fuel`](crate::Preemption::Fuel), where slices end
+    /// only when they are used up.
     pub fn preempt_now(&self) {
         self.remote
             .end_slice_if(|on_cpu| on_cpu == self.id.as_u64());
@@ -239,7 +253,7 @@ impl Remote {
         self.on_cpu.store(0, Ordering::Release);
     }
 
-    /// Whether the slice was ended since [`start`](Self::start).
+    /// Whether somebody has asked for the end of the slice since [`start`](Self::start).
     pub(super) fn slice_end_requested(&self) -> bool {
         self.slice_end_requested.load(Ordering::SeqCst)
     }

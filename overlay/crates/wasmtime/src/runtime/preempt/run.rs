@@ -18,11 +18,13 @@
 //!                  +--------------------+                              |
 //!                  |            |              |                       |
 //!             KeepStore     ReleaseStore    finished                   |
-//!          wait for a wake,  preempted or      |                       |
-//!          resume this one   parked            v                       |
-//!                               |           keep its exit              |
+//!          wait for a wake,  preempted,        |                       |
+//!          resume this one   yielded, parked   v                       |
+//!                            or paused      keep its exit              |
+//!                               |              |                       |
 //!                               v              |                       |
-//!                requeue; over a limit: end it |                       |
+//!         requeue unless parked or             |                       |
+//!         suspended; over a limit: end it      |                       |
 //!                               +--------------+--> time up? ---no-----+
 //! ```
 //!

@@ -43,8 +43,8 @@ pub enum Preemption {
     /// interrupted. Works on x86-64 Linux.
     ///
     /// The signal is SIGURG. Its handler is installed by the first run, and reinstalled by
-    /// any run that finds it replaced; signals that are not from this crate's timers go to
-    /// the previous handler. Each OS thread that has run guest threads has one POSIX timer,
+    /// any run that finds it replaced; signals that this crate has not sent go to the previous
+    /// handler. Each OS thread that has run guest threads has one POSIX timer,
     /// which is set during a run if a thread waits for the CPU or the run has an end.
     ///
     /// Code that may be stopped at any instruction must not hold anything that may be
@@ -92,15 +92,19 @@ pub enum Slice {
     /// Wall-clock time on the CPU, for [`Preemption::Epoch`] and, from 50 us up, for
     /// [`Preemption::Signal`].
     ///
-    /// The slice never ends early. Under `Epoch` it ends at the first check that the guest
-    /// reaches afterwards.
+    /// Under `Epoch` the slice ends at the first check that the guest reaches afterwards. It
+    /// ends early only if somebody asks for that: with
+    /// [`RemoteThread::preempt_now`](super::RemoteThread::preempt_now), by ending any thread of
+    /// the store during the run, or by changing limits. A thread that has the CPU to itself is
+    /// also preempted when another OS thread wakes a sibling.
     Time(Duration),
 
     /// Units of fuel, for [`Preemption::Fuel`]. From 1 to `i64::MAX`.
     ///
     /// The slice ends at the first fuel check that the guest reaches after using this much,
     /// or a little less: each slice is shortened by a new pseudo-random amount, of at most an
-    /// eighth or 16 units, whichever is more. Equal slices can be in step with a guest, which
+    /// eighth or 16 units, whichever is more, unless the scheduler chose its length
+    /// ([`Pick::slice`](super::Pick::slice)). Equal slices can be in step with a guest, which
     /// is then preempted at the same place on each turn of a loop, perhaps while holding a
     /// lock, which its siblings then never get. The amounts are the same in each store,
     /// unless it has another [seed](super::WasmThreads::set_slice_seed).

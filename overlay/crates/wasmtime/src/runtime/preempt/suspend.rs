@@ -312,7 +312,8 @@ impl Suspension {
 }
 
 /// Suspends the running guest thread, whose `context` this is, and returns on its next turn.
-/// Call hooks see it leave Wasm and come back.
+/// Every suspension that releases the store is made here, whether the thread is preempted,
+/// yields, parks or pauses. Call hooks see it leave Wasm and come back.
 ///
 /// # Errors
 ///

@@ -3,12 +3,14 @@
 //!
 //! Who may touch what:
 //!
-//! 1. `threads`, `ready`, `policy` and `running` change only here and in the modules
-//!    below: entry.rs defines the per-thread records, scheduling.rs asks the policy,
-//!    parking.rs parks and wakes, limiting.rs charges and checks limits, recording.rs
-//!    keeps the clocks and the trace, listing.rs reports.
+//! 1. `threads`, `ready` and `policy` change only here and in the modules below:
+//!    entry.rs defines the per-thread records, scheduling.rs asks the policy, parking.rs
+//!    parks and wakes, limiting.rs charges and checks limits, recording.rs keeps the
+//!    clocks and the trace, listing.rs reports. So does `running`, except that suspend.rs
+//!    records why the thread leaves the CPU, park.rs what it waits for, and source/fuel.rs
+//!    the fuel that it uses.
 //! 2. The policy knows that a `Ready` thread is ready, and its `fiber` is here. `ready`
-//!    counts these threads, whatever the policy says.
+//!    counts these threads, whatever the policy says. A `paused` thread is the exception.
 //! 3. At most one thread is `Running`. Its fiber is on the stack of
 //!    `dispatch.rs`, which gives it back with arrow 3 or drops it with 4.
 //! 4. Ids are never reused. The counter is 64 bits wide and never wraps.
@@ -59,7 +61,9 @@ pub(crate) struct PreemptiveThreads {
     ready: usize,
     /// How many are unfinished, and so have a stack.
     live: usize,
-    /// Ready, but not counted in `ready`. To the policy it is still running.
+    /// The thread to dispatch next, to continue a slice of fuel that was interrupted for the
+    /// time. Its state is `Ready`. But `ready` does not count it, and the policy has not been
+    /// notified that it left the CPU.
     paused: Option<Paused>,
     /// The thread on the CPU, while there is one.
     running: Running,

@@ -11,7 +11,7 @@
 //! | growing a memory or a table | its address may be in a register |
 //! | collecting, and allocating, which may collect or grow the heap | there is no map of the stopped frame's references |
 //! | entering a component, dropping its resources, looking at its current task | the code between two components changes these in several steps |
-//! | writing a reference to the heap, a table or a global | the last count of the one overwritten may go, while it is in a register |
+//! | setting a field or an element of an object, writing a reference to a table or a global, copying elements of tables | a reference that is overwritten may be in a register, and nowhere else |
 //!
 //! Call hooks, which are called around what happens at the deadline, are as limited. Reading a
 //! reference counts it in the reference counting collector, whose code counts in several steps,

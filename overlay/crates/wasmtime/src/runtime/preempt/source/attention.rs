@@ -10,8 +10,9 @@
 //!
 //! Everything that ends a slice raises it: the signal handler, the timer's OS thread, an OS
 //! thread that asks for a thread's end, a check in a guest called by a host function (I1). It
-//! is a hint: the state changed beforehand says what is due. So whoever [rests](Attention::rest)
-//! it looks at that state afterwards.
+//! only says that something may be due. What is due is in other state, which is changed before
+//! the word is raised. So the guest's OS thread first [rests](Attention::rest) the word and then
+//! looks at that state: whatever comes later raises the word again.
 //!
 //! Rejected: a thread-local or a process-wide counter of reasons to check. The former is a
 //! call, the latter makes each store pay for the others.

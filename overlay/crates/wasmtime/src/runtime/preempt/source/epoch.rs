@@ -10,8 +10,9 @@
 //! ```
 //!
 //! A deadline set by an embedder is kept in the embedder's epoch. The deadline in compiled
-//! code is derived from it: too early by the ticks that come later, never too late.
-//! `new_epoch` notices and moves it.
+//! code is that plus the ticks so far. Later ticks bring the epoch to it too early, each by
+//! one, and nothing brings it there too late. `new_epoch` finds that the embedder's epoch has
+//! not reached the embedder's deadline, and adds the ticks that have come.
 //!
 //! While a guest thread runs, the deadline is also the next tick, or the present epoch if the
 //! store's slot has fired. If a tick was meant for another store, this store's slot has not

@@ -15,12 +15,13 @@
 //! beforehand, or afterwards if it may fail. An operation not done costs nothing. The
 //! thread's own limits come first: its group and store pay for no more than they allow.
 //!
-//! Compiled code writes the counter back before `out_of_gas` and reloads it afterwards, and
-//! does the same around host functions and some libcalls. A thread suspended anywhere else
-//! may have the counter in a register, and will write it back when it resumes. So there the
-//! counter belongs to the thread: it is [held](StoreOpaque::suspend_fuel) while the thread is
-//! off the CPU, and then given back. Held fuel is at most a slice of fuel or [`HELD`].
-//! Meanwhile neither the store's `get_fuel` nor what its group has left includes it.
+//! Compiled code may have the counter in a register. At `out_of_gas`, host functions and some
+//! libcalls it does not: it stores the counter before the call, and loads it afterwards. There a
+//! suspended thread's counter is in the store, and the rest of its fuel can go to others. A
+//! thread suspended anywhere else will overwrite the store's counter with its register's. So its
+//! counter stays with it: it is [held](StoreOpaque::suspend_fuel) while the thread is off the
+//! CPU, and back in the store when it resumes. Meanwhile neither the store's `get_fuel` nor what
+//! its group has left includes that fuel, which is at most a slice of fuel or [`HELD`].
 //!
 //! Where slices are fuel, time only ends or pauses a thread. So a schedule is the same
 //! however often the ends of runs cut it into pieces. When time is up the timer's OS thread
@@ -365,13 +366,16 @@ impl StoreOpaque {
         Ok(())
     }
 
-    /// Whether the running thread must leave the CPU for what it has used or, where slices
-    /// are fuel, for the time; if not, it has fuel to continue. If compiled code does not
-    /// `reload` the counter, that stays unchanged, and the next check handles it.
+    /// Whether the running thread must leave the CPU, because of what it has used or, where
+    /// slices are fuel, of the time.
+    ///
+    /// If not, and compiled code will `reload` the counter, the thread is given fuel to go on
+    /// with. Without `reload` the counter must not be set here, as compiled code would
+    /// overwrite it: the thread gets fuel at its next check.
     ///
     /// # Errors
     ///
-    /// If the store has no fuel left, and compiled code reloads the counter.
+    /// With `reload`, if the store has no fuel left.
     #[inline(always)]
     pub(in crate::runtime::preempt) fn fuel_due(&mut self, reload: bool) -> Result<Option<Leave>> {
         if !self.engine().tunables().consume_fuel {

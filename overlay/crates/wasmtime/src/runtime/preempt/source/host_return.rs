@@ -10,12 +10,17 @@
 //!
 //! `host_call.rs` decides whether a check is needed.
 //!
-//! A guest thread can be suspended here under two conditions. First, no host frames are left
-//! on its stack, which holds in its own first activation. Second, no reference or address is
-//! held where the garbage collector does not see it. That holds after host functions, whose
-//! results are rooted meanwhile, and after libcalls that are whole instructions. After other
-//! libcalls, compiled code's next check suspends it instead. Under signals, which have no
-//! checks, code holds no such values, and the thread is suspended here anyway.
+//! A guest thread can be suspended here under two conditions:
+//!
+//! 1. No host frames are left on its stack: it is in its own first activation.
+//! 2. Compiled code has no reference and no address of a garbage-collected object or a table in
+//!    a register or on the stack where the collector does not find it.
+//!
+//! The second holds after a host function, whose results are rooted while the thread is off the
+//! CPU, and after a libcall that is a whole instruction. After another libcall it may not hold,
+//! and the thread is suspended at its next check instead. Under signals there are no checks, but
+//! also no garbage-collected objects, and no tables that move (I4): the thread is suspended here
+//! after any libcall.
 
 use super::attention::{Attention, NOTHING, OUT_OF_FUEL};
 use super::host_call::End;
@@ -164,8 +169,13 @@ unsafe fn safe_point(
     }
 }
 
-/// Why the running thread must be suspended here, or the error to unwind it with, if either
-/// is due and allowed here.
+/// Why the running thread must be suspended here, or the error to unwind it with.
+///
+/// `None` if there is nothing to do here: nothing is due; or something may be, and
+///
+/// * this is a guest that a host function has called, and that function's end will look;
+/// * this is not on the way to Wasm, and the next check of whatever guest runs next will look;
+/// * the thread may not be suspended here, and its next check has been told to do it.
 fn look(store: &mut StoreOpaque, end: End) -> Option<Result<Suspension>> {
     if store.running_thread().is_none() {
         store.rest_attention();

@@ -19,8 +19,9 @@ pub(in crate::runtime::preempt) enum Interrupt {
 }
 
 impl Interrupt {
-    /// Where slices are fuel and do not end for this, pauses the thread on the CPU, or the
-    /// next one there: a dispatch may be about to begin.
+    /// Where slices are fuel, makes the thread on the CPU pause when it returns from the host:
+    /// its slice is not over, but the run can carry out requests. If no thread is on the CPU,
+    /// this is for the next one, whose dispatch may be about to begin.
     pub(in crate::runtime::preempt) fn pause(&self) {
         if let Interrupt::Fuel(attention) = self {
             attention.raise();

@@ -17,14 +17,16 @@
 //! tail calls that move their frames.
 //!
 //! What the handler may touch (I5): `CURRENT` and what it points to, the list of activations,
-//! the interrupted registers, and its OS thread's timer. No locks, no allocation, nothing of
-//! the store. All of that is written by the same OS thread, so relaxed atomics are enough:
+//! the interrupted registers, and its OS thread's timer. No locks, no allocation, nothing else
+//! of the store. All of that is written by the same OS thread, so relaxed atomics are enough:
 //! they keep the compiler, not another CPU, from tearing and moving accesses. Other OS
 //! threads write only `Remote::slice_end_requested`, and do so before they send the signal.
 //!
 //! The signal is SIGURG, as in Go: it is ignored by default, so that a stray one is harmless,
-//! the C library does not use it, and nothing sends it unasked. Signals that are not from our
-//! timers are passed on to the previously installed handler.
+//! the C library does not use it, and nothing sends it unasked. A signal is ours if it carries
+//! our token: it is from one of our timers, from an OS thread that ends a slice (remote.rs), or
+//! from one that increments an epoch (epoch_delivery.rs). Others are passed on to the previously
+//! installed handler.
 //!
 //! Rejected:
 //!

@@ -156,7 +156,7 @@ pub(crate) struct Running {
     pub(in crate::runtime::preempt) left: Leave,
     /// Whether it is in a host call, saved while it keeps the store and is not resumed.
     pub(in crate::runtime::preempt) in_host: usize,
-    /// Whether its code may then have had the counter in a register.
+    /// Whether its code may have had the fuel counter in a register when it left the CPU.
     pub(in crate::runtime::preempt) fuel_in_register: bool,
     /// What it left the CPU to wait for.
     pub(in crate::runtime::preempt) park: Option<Box<Park>>,

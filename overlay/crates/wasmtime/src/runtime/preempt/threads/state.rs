@@ -9,7 +9,7 @@
 //!                 |  fiber, in the queue | <---------------- |  fiber is here  |
 //!                 +----------------------+ (8) resumed       +-----------------+
 //!                   |    |             ^                          |         ^
-//!        (5) killed |    | (2)         | (3) preempted, yielded   | (5)     | (3)
+//!        (5) ended  |    | (2)         | (3) preempted, yielded   | (5)     | (3)
 //!                   |    | dispatched  |                          |         |
 //!                   |    v             |                          |         |
 //!                   |   +----------------------+                  |         |
@@ -18,8 +18,8 @@
 //!                   |   +----------------------+                  |
 //!                   |                  |                          |
 //!                   |                  | (4) returned, trapped,   |
-//!                   |                  |     panicked, over       |
-//!                   v                  v     its limit            v
+//!                   |                  |     panicked, ended      |
+//!                   v                  v                          v
 //!                 +---------------------------------------------------+
 //!                 |                     Finished                      |
 //!                 |                no fiber, an exit                  |
@@ -36,8 +36,8 @@
 //! | 1 | [`Status::ready`] | `PreemptiveThreads::insert` |
 //! | 2 | [`Status::start`] | `start_next` |
 //! | 3 | [`Status::stop`] | `stop_running`; to `Blocked` if it parked or was suspended meanwhile |
-//! | 4 | [`Status::finish`] | `finish` |
-//! | 5 | [`Status::start`], [`Status::finish`] | `start_ending` and `finish`, so that host code called by unwinding sees which thread it runs for |
+//! | 4 | [`Status::finish`] | `finish`; also for a thread that is ended where it is: while it keeps the store, when a dispatch finds it over a limit, or, by `give_up_running`, when the future of its run was leaked. `give_up` if its fiber is lost |
+//! | 5 | [`Status::start`], [`Status::finish`] | `start_ending`, then `finish`: it is killed, or over a limit. In between it is `Running`, because its stack is unwound on the CPU, and that may call host code, which can ask for the current thread |
 //! | 6 | [`Status::into_exit`] | `take_exit` |
 //! | 7 | [`Status::suspend`] | `suspend` |
 //! | 8 | [`Status::resume`], [`Status::wake`] | `resume` if it was suspended, `wake` (parking.rs) if it was parked. A thread that is both needs both |
@@ -71,7 +71,8 @@ impl<F, P, E> Status<F, P, E> {
 
     /// Arrow 2, and the first half of 5. `None` if it is running or has finished.
     ///
-    /// A blocked thread is started to be ended only. The caller has woken it before.
+    /// A blocked thread is started only to be ended, and if it was parked, the caller has
+    /// called [`wake`](Self::wake) first.
     #[inline(always)]
     pub(super) fn start(&mut self) -> Option<F> {
         match &self.state {
@@ -194,9 +195,12 @@ impl<F, P, E> Status<F, P, E> {
 /// ```text
 ///          begin         shut_down
 ///    Idle -------> Run -------------> Shutdown
-///     ^ ^           | ^                   |
-///     | |       end | |                   |
-///     | +-----------+ +----> Kept         | end
+///     ^ ^ ^         | | ^                 |
+///     | | |     end | | | resume          |
+///     | | +---------+ | |                 |
+///     | |  leave_kept v |                 |
+///     | +------------ Kept                |
+///     |    end                            | end
 ///     +-----------------------------------+
 /// ```
 #[derive(Default)]
@@ -207,7 +211,8 @@ enum Phase {
     #[default]
     Idle,
     Run,
-    /// A run's future is between two polls, while a thread keeps the store.
+    /// A run's future is between two polls, while a thread keeps the store. If it was leaked,
+    /// the next run ends this phase.
     Kept,
     /// All threads are being ended, and none can be spawned.
     Shutdown,

@@ -369,7 +369,8 @@ impl PreemptiveThreads {
         self.finish(End::Ended(OwnedExit::Killed), now);
     }
 
-    /// Marks an unfinished thread that has no fiber as killed.
+    /// Marks an unfinished thread that has no fiber as killed, so that a shutdown ends. There
+    /// should be none, so the policy is not notified.
     pub(in crate::runtime::preempt) fn give_up(&mut self, id: ThreadId) {
         if let Some(thread) = self.threads.get_mut(&id)
             && thread.status.is_running()

@@ -182,7 +182,7 @@ pub unsafe fn interrupt(context: *mut libc::c_void) -> bool {
     suspend::with_dispatch(|dispatch| unsafe { preempt(dispatch, &mut interrupted) }) == Some(true)
 }
 
-/// Passes a signal that is not from our timers to the previous handler.
+/// Passes a signal that is not ours to the previous handler.
 ///
 /// # Safety
 ///

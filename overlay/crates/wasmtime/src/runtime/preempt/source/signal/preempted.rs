@@ -14,7 +14,8 @@ pub(super) struct StubFrame {
     pub(super) pc: usize,
 }
 
-/// Suspends the guest thread whose stub has this frame.
+/// Suspends the guest thread whose stub has this frame. Or, if the guest's epochs are delivered by
+/// signals, which there are no guest threads beside, does what happens at its deadline.
 ///
 /// Nothing here may have a pending drop when the thread is killed, and nothing may panic: the
 /// stack is unwound straight over this frame.

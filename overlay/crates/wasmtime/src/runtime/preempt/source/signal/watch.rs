@@ -19,7 +19,7 @@ pub(in crate::runtime::preempt) struct Watch {
     pub(super) store: Option<NonNull<dyn VMStore>>,
     /// Raised if the slice is over while the thread is in the host.
     pub(super) attention: Option<Attention>,
-    /// Another OS thread has ended the slice.
+    /// Set by other OS threads that ask for the end of the slice.
     pub(super) slice_end_requested: Option<NonNull<AtomicBool>>,
 }
 
@@ -40,7 +40,7 @@ impl Watch {
         }
     }
 
-    /// Ends the slice if another OS thread has asked for that.
+    /// Ends the slice if another OS thread has asked for that. Returns whether one has.
     pub(in crate::runtime::preempt) fn take_slice_end_request(&self) -> bool {
         // SAFETY: I5. The flag is kept by the store that is dispatched.
         let flag = self
@@ -73,8 +73,9 @@ impl Watch {
             let end = self.slice_end();
             armed::arm_by(end);
             compiler_fence(SeqCst);
-            // Meanwhile a handler may have ended the slice and set the timer, and `arm_by`
-            // has overwritten that.
+            // If the handler came between these two lines, it may have moved `slice_end` to an
+            // earlier time and set the timer for that, and then `arm_by` has set the timer for
+            // the later `end`.
             if self.slice_end() == end {
                 return;
             }
