@@ -21,6 +21,11 @@ pub mod imports;
 #[doc = include_str!("../docs/waiting.md")]
 struct Waiting;
 
+/// Tests the code in `epochs.md`.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/epochs.md")]
+struct Epochs;
+
 /// Tests the code in the fork's documentation.
 #[cfg(doctest)]
 #[doc = include_str!(concat!(env!("OUT_DIR"), "/examples.md"))]
