@@ -53,7 +53,7 @@ fn dropped_futures_leave_the_store_usable() {
 }
 
 #[test]
-#[ignore = "long"]
+#[ignore = "long: cargo xtask test --full"]
 fn ten_thousand_dropped_futures_leave_the_store_usable() {
     drop_futures(10_000);
 }

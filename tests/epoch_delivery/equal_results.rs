@@ -95,7 +95,7 @@ fn guests_with_references_have_the_same_results() {
 }
 
 #[test]
-#[ignore = "long"]
+#[ignore = "long: cargo xtask test --full"]
 fn guests_with_references_have_the_same_results_for_long() {
     interrupt(35_000);
 }

@@ -86,7 +86,7 @@ fn stray_signals_change_no_result() {
 }
 
 #[test]
-#[ignore = "long"]
+#[ignore = "long: cargo xtask test --full"]
 fn a_million_stray_signals_change_no_result() {
     receive_stray_signals(1_000_000);
 }

@@ -7,10 +7,13 @@ mod config;
 mod deadlines;
 mod dropped_futures;
 mod equal_results;
+#[cfg(debug_assertions)]
+mod every_instruction;
 mod forks;
 mod host_calls;
 mod increments;
 mod nested;
 mod sealed;
+mod soak;
 mod support;
 mod yields;

@@ -1,11 +1,11 @@
 //! `Preemption::Signal`: what must hold wherever the signal comes.
 
 #[cfg(debug_assertions)]
-mod stepping;
+pub mod stepping;
 pub mod support;
 
 mod kill;
 mod registers;
 #[cfg(debug_assertions)]
-mod single_step;
+pub mod single_step;
 mod soak;

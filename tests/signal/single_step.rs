@@ -1,7 +1,7 @@
 //! Preempted before every single instruction in turn: result, frames and
 //! cancellation are right at each, prologues, epilogues, calls and traps included.
 
-mod cases;
+pub mod cases;
 
 use self::cases::{CASES, Case, guests};
 use super::stepping::{self, Plan};
@@ -138,7 +138,7 @@ impl World {
 /// entered: while it copies what it has moved, `rbp` points to nothing. One that makes
 /// a tail call with fewer moves the frame up before it jumps, when `rbp` is its
 /// caller's already.
-fn most_put_off(case: &Case) -> u64 {
+pub fn most_put_off(case: &Case) -> u64 {
     match case.name {
         "tail_call_with_more_arguments" => 4,
         "tail_call_with_fewer_arguments" => 3,

@@ -62,12 +62,15 @@ struct Stepper {
     /// Where threads were preempted and have not been resumed, and `rsp` then.
     suspended: RefCell<Vec<(usize, usize)>>,
     seen: RefCell<Seen>,
+    /// Called before each preemption.
+    before: Cell<fn()>,
 }
 
 std::thread_local! {
     static STEPPER: Stepper = const {
         Stepper {
             plan: Cell::new(Plan::Off),
+            before: Cell::new(|| {}),
             functions: RefCell::new(Vec::new()),
             calls: RefCell::new(Vec::new()),
             last: Cell::new(None),
@@ -110,6 +113,11 @@ pub fn prepare(plan: Plan, modules: &[&Module], caller: Option<u32>) {
         stepper.seen.replace(Seen::default());
         stepper.plan.set(plan);
     });
+}
+
+/// Has `before` called before each preemption by this OS thread's handler.
+pub fn before_each(before: fn()) {
+    STEPPER.with(|stepper| stepper.before.set(before));
 }
 
 /// What was seen since [`prepare`].
@@ -269,6 +277,7 @@ impl Stepper {
     /// As [`Stepper::step`], at an instruction of a function.
     unsafe fn preempt(&self, context: *mut libc::c_void, pc: usize, sp: usize) {
         // SAFETY: this function's own contract.
+        self.before.get()();
         if !unsafe { interrupt(context) } {
             self.seen.borrow_mut().put_off += 1;
             return;

@@ -167,7 +167,7 @@ unsafe fn preempt(dispatch: &Dispatch, interrupted: &mut Interrupted<'_>) -> boo
     }
 }
 
-/// For tests: preempts a guest thread at the exact instruction that the test's own signal
+/// For tests: preempts a guest thread, or a guest whose epoch deadline is reached, at the exact instruction that the test's own signal
 /// handler interrupted. Returns whether it was in the thread's own code.
 ///
 /// # Safety
@@ -178,6 +178,12 @@ unsafe fn preempt(dispatch: &Dispatch, interrupted: &mut Interrupted<'_>) -> boo
 pub unsafe fn interrupt(context: *mut libc::c_void) -> bool {
     // SAFETY: this function's own contract.
     let mut interrupted = unsafe { Interrupted::new(context) };
+    let pc = interrupted.pc();
+    // SAFETY: this function's own contract.
+    unsafe { deliver::on_signal(&mut interrupted) };
+    if interrupted.pc() != pc {
+        return true;
+    }
     // SAFETY: this function's own contract.
     suspend::with_dispatch(|dispatch| unsafe { preempt(dispatch, &mut interrupted) }) == Some(true)
 }
