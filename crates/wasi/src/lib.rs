@@ -50,5 +50,6 @@ mod iovecs;
 mod listing;
 pub mod p1;
 mod poll;
+mod shared_wait;
 mod stdio;
 mod wait;

@@ -17,6 +17,7 @@
 //!
 //! All rights, errors and numbers of a descriptor are therefore upstream's.
 
+use crate::shared_wait::{Shared, SharedWait};
 use crate::wait::{block_on_unless, in_runtime};
 use bytes::Bytes;
 use std::future::{Future, pending, poll_fn};
@@ -24,7 +25,7 @@ use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard};
 use wasmtime::Result;
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p1::types::Fd;
@@ -35,10 +36,11 @@ use wasmtime_wasi::p2::{
 use wasmtime_wasi::{ResourceTable, WasiView, async_trait};
 use wiggle::GuestMemory;
 
-/// A stream that threads take turns waiting for. The waiting thread holds the lock;
-/// meanwhile, others are told that the stream is not ready.
+/// A stream that threads wait for together. Waiting holds the lock; meanwhile, those that look
+/// at the stream are told that it is not ready.
 struct Stream<S> {
-    stream: AsyncMutex<S>,
+    stream: Arc<AsyncMutex<S>>,
+    wait: SharedWait,
     /// Whether one of our functions is using the context.
     driven: Arc<AtomicBool>,
     /// Whether somebody would have had to wait for the stream.
@@ -57,7 +59,8 @@ pub trait Ready: Send + Sync {
 impl<S: Pollable> Stream<S> {
     fn new(stream: S, driven: &Arc<AtomicBool>) -> Arc<Self> {
         Arc::new(Stream {
-            stream: AsyncMutex::new(stream),
+            stream: Arc::new(AsyncMutex::new(stream)),
+            wait: SharedWait::default(),
             driven: driven.clone(),
             asked: AtomicBool::new(false),
             written: Mutex::default(),
@@ -90,6 +93,7 @@ impl<S: Pollable> Stream<S> {
 
     /// For those of upstream's functions that do not wait, when called on their own.
     fn now<R>(&self, f: impl FnOnce(&mut S) -> StreamResult<R>) -> StreamResult<R> {
+        self.wait.give_way();
         match self.stream.try_lock() {
             Ok(mut stream) => f(&mut stream),
             Err(_) => Err(StreamError::trap("a guest thread waits for this stream")),
@@ -100,15 +104,27 @@ impl<S: Pollable> Stream<S> {
         if self.is_driven() {
             poll_fn(|cx| self.poll_now(cx, |_| Some(()))).await
         } else {
-            self.stream.lock().await.ready().await
+            self.plain_call().await.ready().await
         }
+    }
+
+    /// The stream for a plain call, which goes before the guest threads that wait.
+    async fn plain_call(&self) -> MutexGuard<'_, S> {
+        self.wait.give_way();
+        self.stream.lock().await
     }
 }
 
 #[async_trait]
 impl<S: Pollable> Ready for Stream<S> {
     async fn ready(&self) {
-        in_runtime(async { self.stream.lock().await.ready().await }).await
+        let begin = || {
+            let stream = self.stream.clone();
+            Box::pin(in_runtime(async move {
+                stream.lock_owned().await.ready().await;
+            })) as Shared
+        };
+        self.wait.wait(begin).await;
     }
 }
 
@@ -147,7 +163,7 @@ impl InputStream for SharedInput {
 
     async fn blocking_read(&mut self, size: usize) -> StreamResult<Bytes> {
         if !self.0.is_driven() {
-            return self.0.stream.lock().await.blocking_read(size).await;
+            return self.0.plain_call().await.blocking_read(size).await;
         }
         let read = |stream: &mut DynInputStream| match stream.read(size) {
             // Somebody else was faster.
@@ -191,7 +207,7 @@ impl OutputStream for SharedOutput {
     /// Called only by upstream's `fd_write`.
     async fn blocking_write_and_flush(&mut self, bytes: Bytes) -> StreamResult<()> {
         if !self.0.is_driven() {
-            let mut stream = self.0.stream.lock().await;
+            let mut stream = self.0.plain_call().await;
             return stream.blocking_write_and_flush(bytes).await;
         }
         lock(&self.0.written).push(bytes);

@@ -122,6 +122,50 @@ fn killed_one_leaves_the_input_to_the_others() {
 }
 
 #[test]
+fn suspended_one_leaves_the_input_to_the_others() {
+    for kind in kinds() {
+        let stdin = Pipe::default();
+        let subscriptions = [Subscription::Read(0)];
+        let mut guests = Guests::with(kind, &subscriptions, &mut streams(&stdin, &Pipe::default()));
+        // The first to wait for the input, in either way.
+        let reading = guests.instance();
+        let reader = guests.spawn(reading, "read", &[0]);
+        guests.run_until(|guests| guests.waits(reader));
+        reader.suspend(&mut guests.store).unwrap();
+        let (_, poller) = guests.spawn_poll(1);
+        guests.run_until(|guests| guests.waits(poller));
+        poller.suspend(&mut guests.store).unwrap();
+
+        // One that waits already, and one that comes later.
+        for comes_first in [true, false] {
+            let other = guests.instance();
+            let id = guests.spawn(other, "read", &[0]);
+            if comes_first {
+                guests.run_until(|guests| guests.waits(id));
+            }
+            stdin.type_in("hello");
+            assert_eq!(guests.run(HANG), RunEnd::AllSuspended);
+            assert_eq!(guests.returned(id), 0);
+            assert_eq!(guests.read(other), "hello");
+        }
+
+        // And a plain call.
+        stdin.type_in("hello");
+        let other = guests.instance();
+        assert_eq!(guests.call(other, "read", &[0]).unwrap(), 0);
+        assert_eq!(guests.read(other), "hello");
+
+        reader.resume(&mut guests.store).unwrap();
+        poller.resume(&mut guests.store).unwrap();
+        stdin.type_in("bye");
+        stdin.close();
+        guests.finish();
+        assert_eq!(guests.returned(reader), 0);
+        assert_eq!(guests.returned(poller), 0);
+    }
+}
+
+#[test]
 fn whichever_is_first_input_or_clock() {
     for kind in kinds() {
         let stdin = Pipe::default();

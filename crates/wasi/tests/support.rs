@@ -20,7 +20,7 @@ pub fn ms(millis: u64) -> Duration {
 }
 
 /// What takes longer hangs, on any machine.
-const HANG: Duration = Duration::from_secs(300);
+pub const HANG: Duration = Duration::from_secs(300);
 
 /// What each test is run with.
 #[derive(Clone, Copy, Debug)]
