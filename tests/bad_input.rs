@@ -25,6 +25,9 @@ for_each_preemption!(
     more_threads_than_the_limit_are_refused,
     contradictory_configurations_are_refused,
     a_run_of_no_time_runs_nothing,
+    an_epoch_deadline_that_was_never_set_is_named,
+    more_instances_than_a_store_has_by_default_need_a_limiter,
+    types_of_the_garbage_collected_heap_need_one,
 );
 // Under signals there are no references to data of the host.
 for_each_preemption!([fuel, epoch] data_of_another_store_is_refused, a_dead_reference_is_refused);
@@ -295,6 +298,72 @@ fn a_run_of_no_time_runs_nothing(preemption: Preemption) {
     // And all the time there is does not overflow.
     let run = store.run_wasm_threads_for(Duration::MAX).unwrap();
     assert_eq!((run.end, run.finished), (RunEnd::AllFinished, 1));
+}
+
+fn an_epoch_deadline_that_was_never_set_is_named(preemption: Preemption) {
+    let mut config = config(preemption);
+    config.epoch_interruption(true);
+    let engine = Engine::new(&config).unwrap();
+    let module = Module::new(&engine, GUESTS).unwrap();
+    let mut store = Store::new(&engine, ());
+    let words = ["Store::set_epoch_deadline", "Config::epoch_interruption"];
+    let id = spawn(&mut store, &module, "answer", &[]);
+    run_all(&mut store);
+    let error = trapped(&mut store, id);
+    assert_eq!(error.downcast_ref(), Some(&Trap::Interrupt));
+    assert_says(Err::<(), _>(error), &words);
+    // One that was set and has been reached is as clear as ever.
+    store.set_epoch_deadline(1);
+    let id = spawn(&mut store, &module, "answer", &[]);
+    run_all(&mut store);
+    assert_eq!(bits(&returned(&mut store, id)), [42]);
+    engine.increment_epoch();
+    let id = spawn(&mut store, &module, "answer", &[]);
+    run_all(&mut store);
+    let error = trapped(&mut store, id);
+    assert_eq!(error.downcast_ref(), Some(&Trap::Interrupt));
+    assert!(!format!("{error:#}").contains("set_epoch_deadline"));
+}
+
+fn more_instances_than_a_store_has_by_default_need_a_limiter(preemption: Preemption) {
+    let engine = engine(preemption);
+    let module = Module::new(&engine, "(module)").unwrap();
+    let mut store = Store::new(&engine, StoreLimits::default());
+    for _ in 0..10_000 {
+        Instance::new(&mut store, &module, &[]).unwrap();
+    }
+    let words = [
+        "instance count",
+        "10001",
+        "10000",
+        "Store::limiter",
+        "StoreLimits",
+    ];
+    assert_says(Instance::new(&mut store, &module, &[]), &words);
+    *store.data_mut() = StoreLimitsBuilder::new().instances(10_001).build();
+    store.limiter(|limits| limits);
+    Instance::new(&mut store, &module, &[]).unwrap();
+    let words = ["instance count", "10002", "10001"];
+    assert_says(Instance::new(&mut store, &module, &[]), &words);
+}
+
+fn types_of_the_garbage_collected_heap_need_one(preemption: Preemption) {
+    let engine = engine(preemption);
+    let field = || FieldType::new(Mutability::Const, StorageType::I8);
+    let array = |supertype| {
+        ArrayType::with_finality_and_supertype(&engine, Finality::Final, supertype, field())
+    };
+    let types = [
+        ("StructType", StructType::new(&engine, [field()]).map(drop)),
+        ("ArrayType", array(None).map(drop)),
+        ("ExnType", ExnType::new(&engine, [ValType::I32]).map(drop)),
+    ];
+    for (name, made) in types {
+        match preemption {
+            Preemption::Signal => assert_says(made, &[name, "GC"]),
+            _ => made.unwrap(),
+        }
+    }
 }
 
 fn a_dead_reference_is_refused(preemption: Preemption) {

@@ -75,6 +75,28 @@ fn store(source: Preemption) -> (Store<Calls>, InstancePre<Calls>) {
     (store, pre)
 }
 
+/// A new store has no deadline to reach, nor fuel to be given, at the first check.
+#[test]
+fn a_guest_that_calls_no_host_function_is_not_seen_to() {
+    for source in sources() {
+        for is_thread in [false, true] {
+            let (mut store, _) = store(source);
+            let module = Module::new(store.engine(), GUESTS).unwrap();
+            let instance = Instance::new(&mut store, &module, &[]).unwrap();
+            let answer = instance.get_func(&mut store, "answer").unwrap();
+            if is_thread {
+                store.spawn_wasm_thread(answer, &[]).unwrap();
+                run_all(&mut store);
+            } else {
+                answer.call(&mut store, &[], &mut [Val::I32(0)]).unwrap();
+            }
+            let Calls { wasm, host, .. } = store.data();
+            assert_eq!((wasm.calls, wasm.returns), (1, 1), "{source}");
+            assert_eq!((host.calls, host.returns), (0, 0), "{source}");
+        }
+    }
+}
+
 fn spawn_guest(
     store: &mut Store<Calls>,
     pre: &InstancePre<Calls>,

@@ -9,6 +9,7 @@ mod bad_input;
 mod bulk_fuel;
 #[cfg(feature = "call-hook")]
 mod call_hooks;
+mod callers;
 mod charging;
 mod components;
 mod determinism;

@@ -8,7 +8,7 @@
 use super::limits::OverLimit;
 use crate::prelude::*;
 use crate::store::{AutoAssertNoGc, StoreOpaque};
-use crate::{Error, Func, Val, ValRaw, ValType};
+use crate::{Error, Func, Trap, Val, ValRaw, ValType};
 use smallvec::SmallVec;
 
 #[cfg_attr(not(feature = "gc"), path = "exit/references_disabled.rs")]
@@ -84,10 +84,16 @@ impl OwnedExit {
 /// The exit for `error`. If that is an uncaught exception, it is the store's pending one. A
 /// store has only one of these, so it is put aside until the exit is taken.
 pub(super) fn trapped(store: &mut StoreOpaque, error: Error) -> OwnedExit {
-    match Thrown::take(store, &error) {
-        Some(thrown) => OwnedExit::Threw(error, thrown),
-        None => OwnedExit::Trapped(error),
+    if let Some(thrown) = Thrown::take(store, &error) {
+        return OwnedExit::Threw(error, thrown);
     }
+    if error.downcast_ref() == Some(&Trap::Interrupt) && store.lacks_epoch_deadline() {
+        return OwnedExit::Trapped(error.context(
+            "this store's epoch deadline was never set: call `Store::set_epoch_deadline`, or \
+             leave `Config::epoch_interruption` alone, which guest threads do not need",
+        ));
+    }
+    OwnedExit::Trapped(error)
 }
 
 /// The parameters or results of a function.

@@ -76,6 +76,25 @@ impl StoreOpaque {
         true
     }
 
+    /// In a new store, whose epochs only end slices: there is no deadline outside of runs.
+    pub(crate) fn set_first_epoch_deadline(&mut self) {
+        if self.slices_are_epochs() && self.embedder_deadline().is_none() {
+            *self.vm_store_context_mut().epoch_deadline.get_mut() = NO_DEADLINE;
+        }
+    }
+
+    /// Whether the embedder has asked for epochs but never set this store's deadline, which ends
+    /// each guest at its first check.
+    pub(in crate::runtime::preempt) fn lacks_epoch_deadline(&mut self) -> bool {
+        let set = match self.slices_are_epochs() {
+            true => self
+                .preempt()
+                .is_some_and(|threads| threads.epoch.deadline.is_some()),
+            false => *self.vm_store_context_mut().epoch_deadline.get_mut() != 0,
+        };
+        self.engine().config().epochs_are_requested() && !set
+    }
+
     /// Derives the deadline that compiled code sees.
     fn arm_epoch_deadline(&mut self) {
         let timer = self.engine().epoch_timer();
