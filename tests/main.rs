@@ -24,6 +24,7 @@ mod exceptions;
 mod executors;
 mod exit_hooks;
 mod exits;
+mod forks;
 mod fuel;
 mod fuel_budget;
 mod gc_roots;

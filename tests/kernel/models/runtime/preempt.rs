@@ -11,8 +11,9 @@ mod thread_waker;
 #[path = "../../../../overlay/crates/wasmtime/src/runtime/preempt/wait.rs"]
 mod wait;
 
-// Stand-ins: the first has loom's types, the second a clock that stands still.
+// Stand-ins: a clock that stands still, a process that does not fork, and loom's types.
 mod clock;
+mod fork;
 mod source;
 mod sync;
 

@@ -51,6 +51,7 @@
 //    |                                             atomic.rs  for notifications
 //    |                                             thread_waker.rs  what wakes it
 //    |                                             wait.rs, alarm.rs  on an OS thread
+//    |                                             fork.rs  OS threads and forks
 //    |
 //  source.rs          what ends slices: the door   slice.rs  how long they are
 //   source/fuel.rs    out_of_gas libcalls          source/jitter.rs  varies slices
@@ -99,6 +100,7 @@ pub(crate) mod epoch_delivery;
 mod epochs;
 mod executor;
 mod exit;
+mod fork;
 mod handle;
 mod id;
 mod info;

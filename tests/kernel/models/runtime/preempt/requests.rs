@@ -5,6 +5,7 @@ use super::slice::Preemption;
 use super::source::Word;
 use super::source::interrupt::Interrupt;
 use super::source::signal::os_timer;
+use super::source::signal::os_timer::Target;
 use super::support::{check, id, on_another};
 use super::sync::Ordering;
 use std::sync::Arc;
@@ -104,7 +105,7 @@ fn an_interrupt_finds_that_the_slice_is_over() {
     check(|| {
         let sent = os_timer::expect_signals();
         let remote = Arc::new(Remote::default());
-        remote.set_interrupt(Interrupt::Signal(1));
+        remote.set_interrupt(Interrupt::Signal(Arc::new(Target)));
         let handle = RemoteThread::new(id(1), remote.clone());
         let other = loom::thread::spawn(move || handle.preempt_now());
         remote.start(id(1), false, Preemption::Signal);
@@ -118,7 +119,7 @@ fn no_os_thread_is_interrupted_after_the_end_of_its_run() {
     check(|| {
         let sent = os_timer::expect_signals();
         let remote = Arc::new(Remote::default());
-        remote.set_interrupt(Interrupt::Signal(1));
+        remote.set_interrupt(Interrupt::Signal(Arc::new(Target)));
         remote.start(id(1), false, Preemption::Signal);
         let ender = on_another(&remote, Remote::end_slice);
         remote.stop();

@@ -73,8 +73,8 @@ impl Fixture {
 fn a_slot_that_is_due_fires_however_soundly_the_timer_sleeps() {
     check(|| {
         let fixture = fixture();
-        fixture.timer().arm(&fixture.slot, later());
-        fixture.timer().arm(&fixture.slot, due());
+        fixture.timer().arm(&fixture.slot, later()).unwrap();
+        fixture.timer().arm(&fixture.slot, due()).unwrap();
         fixture.wait_until_fired();
     });
 }
@@ -84,10 +84,10 @@ fn a_slot_that_is_armed_while_the_timer_looks_fires_in_time() {
     check(|| {
         let fixture = fixture();
         clock::start(true);
-        fixture.timer().arm(&fixture.slot, due());
+        fixture.timer().arm(&fixture.slot, due()).unwrap();
         fixture.wait_until_fired();
         // The timer has not announced how long it sleeps now.
-        fixture.timer().arm(&fixture.slot, later());
+        fixture.timer().arm(&fixture.slot, later()).unwrap();
         fixture.wait_until_fired();
     });
 }
@@ -96,8 +96,8 @@ fn a_slot_that_is_armed_while_the_timer_looks_fires_in_time() {
 fn a_slot_that_was_put_off_in_time_does_not_fire() {
     check(|| {
         let mut fixture = fixture();
-        fixture.timer().arm(&fixture.slot, due());
-        fixture.timer().arm(&fixture.slot, later());
+        fixture.timer().arm(&fixture.slot, due()).unwrap();
+        fixture.timer().arm(&fixture.slot, later()).unwrap();
         fixture.stop_timer();
         assert!(!fixture.slot.has_fired());
     });
@@ -107,7 +107,7 @@ fn a_slot_that_was_put_off_in_time_does_not_fire() {
 fn a_tick_is_seen_in_the_slot_or_reaches_the_deadline() {
     check(|| {
         let fixture = fixture();
-        fixture.timer().arm(&fixture.slot, due());
+        fixture.timer().arm(&fixture.slot, due()).unwrap();
         let deadline = fixture.deadline();
         // The epoch comes last.
         while fixture.timer().epoch() == 0 {
@@ -154,7 +154,8 @@ fn arming_a_slot_loses_no_request() {
         remote.start(id(1), false, Preemption::Epoch);
         fixture
             .timer()
-            .arm_unless_ended(&fixture.slot, later(), || remote.slice_end_requested());
+            .arm_unless_ended(&fixture.slot, later(), || remote.slice_end_requested())
+            .unwrap();
         let deadline = fixture.deadline();
         asker.join().unwrap();
         assert!(fixture.slot.has_fired());

@@ -2,12 +2,13 @@
 //! them, and ends when there are none.
 
 use super::clock::Moment;
+use super::fork::{self, AcrossFork, After, Side};
 use super::wait;
 use crate::prelude::*;
 use core::task::Waker;
 use core::time::Duration;
 use std::collections::BTreeMap;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
 /// Wakes a waker at a given time, unless dropped before.
@@ -46,6 +47,12 @@ impl Alarm {
     ///
     /// If the OS refuses to create the OS thread.
     pub(super) fn set(time: Moment, waker: Waker) -> Result<Alarm> {
+        static FORKS: OnceLock<Arc<Forks>> = OnceLock::new();
+        FORKS.get_or_init(|| {
+            let forks = Arc::new(Forks);
+            fork::register(&forks);
+            forks
+        });
         let mut alarms = alarms();
         if !alarms.watched {
             thread::Builder::new()
@@ -69,6 +76,20 @@ impl Drop for Alarm {
         let waker = alarms().wakers.remove(&self.key);
         // Not under the lock: the waker may own anything.
         drop(waker);
+    }
+}
+
+/// In a forked process, nobody serves the alarms until another one is set.
+struct Forks;
+
+impl AcrossFork for Forks {
+    fn before(self: Arc<Self>) -> After {
+        let mut alarms = alarms();
+        Box::new(move |side| {
+            if side == Side::Child {
+                alarms.watched = false;
+            }
+        })
     }
 }
 

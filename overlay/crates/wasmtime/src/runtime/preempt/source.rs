@@ -61,21 +61,22 @@ impl StoreOpaque {
     ///
     /// # Errors
     ///
-    /// If the OS refuses to create the timer's thread.
+    /// If the OS refuses to create what ends the slice.
     #[inline(always)]
     pub(super) fn begin_slice(&mut self, now: Moment) -> Result<()> {
         self.resume_fuel();
-        self.arm_epoch(now);
+        self.arm_epoch(now)?;
+        self.ensure_signals_come()?;
         self.arm_fuel_clock()
     }
 
     /// The running thread continues its slice after keeping the store.
     pub(super) fn continue_slice(&mut self, now: Moment) {
-        self.arm_epoch(now);
         if self.engine().tunables().consume_fuel {
             self.start_attention();
         }
-        if self.arm_fuel_clock().is_err() {
+        let armed = self.arm_epoch(now);
+        if armed.and_then(|()| self.arm_fuel_clock()).is_err() {
             // Then the thread checks the clock itself.
             self.raise_attention();
         }

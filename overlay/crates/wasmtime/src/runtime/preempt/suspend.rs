@@ -122,6 +122,17 @@ pub(super) fn take_slice_end_requests() -> bool {
     any
 }
 
+/// Ends the slices of this OS thread, which is in host code, including those of outer runs.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub(super) fn end_slices_in_host() {
+    let mut next = current();
+    // SAFETY: I2. As in `take_kicks`.
+    while let Some(dispatch) = unsafe { next.as_ref() } {
+        dispatch.watch.end_in_host();
+        next = dispatch.outer.get();
+    }
+}
+
 /// Whether this OS thread has no current dispatch.
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub(super) fn is_outermost() -> bool {

@@ -19,9 +19,13 @@ pub mod os_timer {
         sent
     }
 
-    pub fn send(_thread: libc::pid_t) {
-        let sent = SENT.with_borrow(|sent| sent.clone().unwrap());
-        sent.store(true, Ordering::Relaxed);
+    pub struct Target;
+
+    impl Target {
+        pub fn signal(&self) {
+            let sent = SENT.with_borrow(|sent| sent.clone().unwrap());
+            sent.store(true, Ordering::Relaxed);
+        }
     }
 }
 

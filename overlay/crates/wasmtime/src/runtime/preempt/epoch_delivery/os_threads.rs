@@ -21,6 +21,7 @@
 //! ended is used again for a new one.
 
 use crate::prelude::*;
+use crate::runtime::preempt::fork;
 use crate::runtime::preempt::source::signal::{armed, os_timer};
 use core::cell::Cell;
 use core::ptr;
@@ -187,7 +188,7 @@ const MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED: libc::c_int = 1 << 4;
 pub(super) fn prepare() {
     static ONCE: Once = Once::new();
 
-    extern "C" fn in_child() {
+    fn forked() {
         // This OS thread has another id, and no other is here.
         let own = THIS_OS_THREAD.get();
         for os_thread in all() {
@@ -207,8 +208,7 @@ pub(super) fn prepare() {
 
     ONCE.call_once(|| {
         membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED);
-        // SAFETY: the handler only uses what a signal handler may.
-        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+        fork::in_child(forked);
     });
 }
 

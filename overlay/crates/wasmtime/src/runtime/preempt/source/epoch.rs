@@ -137,16 +137,21 @@ impl StoreOpaque {
     }
 
     /// The running thread starts a slice at `now`, or resumes after keeping the store.
-    pub(in crate::runtime::preempt) fn arm_epoch(&mut self, now: Moment) {
+    ///
+    /// # Errors
+    ///
+    /// If the OS refuses to create the timer's thread.
+    pub(in crate::runtime::preempt) fn arm_epoch(&mut self, now: Moment) -> Result<()> {
         if !self.slices_are_epochs() {
-            return;
+            return Ok(());
         }
         if let Some(threads) = self.preempt_mut() {
             threads.epoch.overdue = None;
         }
         // The slot first: it may still say that the previous slice is over.
-        self.arm_slot(now);
+        let armed = self.arm_slot(now);
         self.arm_epoch_deadline();
+        armed
     }
 
     /// Lets the running thread run on for a while although its slice is over.
@@ -159,7 +164,8 @@ impl StoreOpaque {
             .preempt()
             .and_then(|threads| threads.epoch.slot.as_ref())
         {
-            timer.arm(slot, Moment::now().as_nanos().saturating_add(retry));
+            // Fails only in a forked process without a timer, where the next slice says so.
+            let _ = timer.arm(slot, Moment::now().as_nanos().saturating_add(retry));
         }
         if let Some(threads) = self.preempt_mut() {
             threads.epoch.overdue = Some(retry.saturating_mul(2));
@@ -170,28 +176,30 @@ impl StoreOpaque {
 
     /// Tells the timer when to tick next: at the end of the slice if another thread waits for
     /// the CPU, else only at the end of the run. If that is past `now`, ticks right here.
-    fn arm_slot(&mut self, now: Moment) {
+    fn arm_slot(&mut self, now: Moment) -> Result<()> {
         let Some(threads) = self.preempt() else {
-            return;
+            return Ok(());
         };
         let epoch = &threads.epoch;
         let Some(end) = threads.interrupt_at(epoch.run_end) else {
-            return;
+            return Ok(());
         };
-        if let Some(slot) = &epoch.slot {
-            let timer = self.engine().epoch_timer();
-            if end <= now.as_nanos() {
-                timer.end_now(slot);
-                return;
-            }
-            timer.arm_unless_ended(slot, end, || threads.remote.slice_end_requested());
+        let Some(slot) = &epoch.slot else {
+            return Ok(());
+        };
+        let timer = self.engine().epoch_timer();
+        if end <= now.as_nanos() {
+            timer.end_now(slot);
+            return Ok(());
         }
+        timer.arm_unless_ended(slot, end, || threads.remote.slice_end_requested())
     }
 
     /// A thread was spawned, perhaps next to one that had the CPU to itself.
     pub(in crate::runtime::preempt) fn preempt_alone_no_more(&mut self) {
         if self.running_thread().is_some() && !self.epoch_slice_is_over() {
-            self.arm_slot(Moment::now());
+            // As in `put_epoch_off`.
+            let _ = self.arm_slot(Moment::now());
         }
     }
 

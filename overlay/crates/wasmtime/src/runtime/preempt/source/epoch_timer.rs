@@ -9,17 +9,23 @@
 //! A tick marks its slots as fired and then advances the epoch, in this order: see
 //! [`EpochTimer::deadline`].
 //!
+//! A process that is forked from this one has no such thread. There, all slices are over: the
+//! next slot that is armed starts a thread.
+//!
 //! Rejected: ticking at a fixed rate. It wakes an idle machine, and a slice that starts
 //! between two ticks is too short or too long by up to a period.
 
 use super::attention::Attention;
 use crate::prelude::*;
 use crate::runtime::preempt::clock::{Moment, NEVER};
+use crate::runtime::preempt::fork::{self, AcrossFork, After, Side};
 use crate::runtime::preempt::sync::thread::{self, JoinHandle};
 use crate::runtime::preempt::sync::{AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
+use core::mem;
 use core::ops::Deref;
 use core::time::Duration;
 use std::sync::{Arc, PoisonError};
+use std::thread::ThreadId;
 
 /// `new_epoch` returns the deadline, where `u64::MAX` means a trap.
 pub(super) const NO_DEADLINE: u64 = u64::MAX - 1;
@@ -32,6 +38,8 @@ pub(in crate::runtime::preempt) struct Slot {
     attention: Attention,
     /// Whether the epoch ticks, for compiled code to see.
     ticks: bool,
+    /// The OS thread of the run.
+    owner: ThreadId,
 }
 
 impl Slot {
@@ -76,19 +84,19 @@ struct State {
 
 impl EpochTimer {
     pub(crate) fn new(epoch: u64) -> EpochTimer {
-        EpochTimer {
-            shared: Arc::new(Shared {
-                epoch: Arc::new(AtomicU64::new(epoch)),
-                asleep_until: AtomicU64::new(NEVER),
-                state: Mutex::new(State {
-                    slots: Vec::new(),
-                    ticks: 0,
-                    thread: None,
-                    stop: false,
-                }),
-                wake: Condvar::new(),
+        let shared = Arc::new(Shared {
+            epoch: Arc::new(AtomicU64::new(epoch)),
+            asleep_until: AtomicU64::new(NEVER),
+            state: Mutex::new(State {
+                slots: Vec::new(),
+                ticks: 0,
+                thread: None,
+                stop: false,
             }),
-        }
+            wake: Condvar::new(),
+        });
+        fork::register(&shared);
+        EpochTimer { shared }
     }
 
     /// The epoch that compiled code checks, to be kept for longer than the engine.
@@ -106,8 +114,12 @@ impl EpochTimer {
         (self.epoch(), state.ticks)
     }
 
-    /// Adds a slot, and starts the thread if this is the first one ever. If it `ticks`, the
-    /// epoch advances when the slot's time comes.
+    /// Adds a slot for a run of this OS thread, and starts the timer's thread if there is none. If
+    /// the slot `ticks`, the epoch advances when its time comes.
+    ///
+    /// # Errors
+    ///
+    /// If the OS refuses to create the thread.
     pub(in crate::runtime::preempt) fn register(
         &self,
         attention: Attention,
@@ -117,8 +129,15 @@ impl EpochTimer {
             time: AtomicU64::new(NEVER),
             attention,
             ticks,
+            owner: std::thread::current().id(),
         });
         let mut state = self.shared.lock();
+        self.ensure_thread(&mut state)?;
+        state.slots.push(slot.clone());
+        Ok(slot)
+    }
+
+    fn ensure_thread(&self, state: &mut State) -> Result<()> {
         if state.thread.is_none() {
             let shared = self.shared.clone();
             let thread = thread::Builder::new()
@@ -127,8 +146,7 @@ impl EpochTimer {
                 .context("cannot start the timer thread that ends slices")?;
             state.thread = Some(thread);
         }
-        state.slots.push(slot.clone());
-        Ok(slot)
+        Ok(())
     }
 
     pub(in crate::runtime::preempt) fn unregister(&self, slot: &Arc<Slot>) {
@@ -151,9 +169,10 @@ impl EpochTimer {
 
     /// Like [`arm`](Self::arm), but never postpones the tick.
     #[inline]
-    pub(in crate::runtime::preempt) fn arm_by(&self, slot: &Slot, time: u64) {
-        if time < slot.pending() {
-            self.arm(slot, time);
+    pub(in crate::runtime::preempt) fn arm_by(&self, slot: &Slot, time: u64) -> Result<()> {
+        match time < slot.pending() {
+            true => self.arm(slot, time),
+            false => Ok(()),
         }
     }
 
@@ -164,11 +183,12 @@ impl EpochTimer {
         slot: &Slot,
         time: u64,
         is_ended: impl FnOnce() -> bool,
-    ) {
-        self.arm(slot, time);
+    ) -> Result<()> {
+        self.arm(slot, time)?;
         if is_ended() {
             self.end_now(slot);
         }
+        Ok(())
     }
 
     /// The deadline for compiled code: `embedder`, which is in the embedder's epoch, or the end
@@ -197,15 +217,22 @@ impl EpochTimer {
     }
 
     /// Asks for a tick at `time`, replacing the slot's previous time.
-    pub(in crate::runtime::preempt) fn arm(&self, slot: &Slot, time: u64) {
+    ///
+    /// # Errors
+    ///
+    /// If this process was forked, and the OS refuses to create the timer's thread.
+    pub(in crate::runtime::preempt) fn arm(&self, slot: &Slot, time: u64) -> Result<()> {
         let time = if time == Slot::FIRED { time - 1 } else { time };
         slot.time.store(time, Ordering::SeqCst);
         if time < self.shared.asleep_until.load(Ordering::SeqCst) {
             // If the lock is held, it is by the thread, which looks once more before it
             // sleeps. Otherwise the thread is asleep already.
-            drop(self.shared.lock());
+            let mut state = self.shared.lock();
+            self.ensure_thread(&mut state)?;
+            drop(state);
             self.shared.wake.notify_one();
         }
+        Ok(())
     }
 }
 
@@ -256,6 +283,10 @@ impl Shared {
         let mut state = self.lock();
         slot.time.store(Slot::FIRED, Ordering::SeqCst);
         slot.attention.raise();
+        self.tick(&mut state);
+    }
+
+    fn tick(&self, state: &mut State) {
         state.ticks += 1;
         self.epoch.fetch_add(1, Ordering::SeqCst);
     }
@@ -268,7 +299,7 @@ impl Shared {
             let next = self.announce(&state);
             let now = Moment::now().as_nanos();
             if next <= now {
-                self.tick(&mut state, now);
+                self.end_expired(&mut state, now);
                 continue;
             }
             state = if next == NEVER {
@@ -302,7 +333,7 @@ impl Shared {
     }
 
     /// Ends the expired slices.
-    fn tick(&self, state: &mut State, now: u64) {
+    fn end_expired(&self, state: &mut State, now: u64) {
         let mut ticks = false;
         for slot in &state.slots {
             let time = slot.pending();
@@ -317,9 +348,48 @@ impl Shared {
             }
         }
         if ticks {
-            state.ticks += 1;
-            self.epoch.fetch_add(1, Ordering::SeqCst);
+            self.tick(state);
         }
+    }
+
+    /// This process is a new one. Of its threads, only the one that forked it is here.
+    fn forked(&self, state: &mut State) {
+        // It must not be joined or detached: there is no such thread.
+        mem::forget(state.thread.take());
+        self.asleep_until.store(Slot::NEVER, Ordering::SeqCst);
+        let this = std::thread::current().id();
+        state.slots.retain(|slot| slot.owner == this);
+        for slot in &state.slots {
+            slot.time.store(Slot::FIRED, Ordering::SeqCst);
+            slot.attention.raise();
+        }
+        self.tick(state);
+    }
+}
+
+/// Locked for a fork. Dropped in this order.
+struct Locked {
+    state: MutexGuard<'static, State>,
+    shared: Arc<Shared>,
+}
+
+impl AcrossFork for Shared {
+    fn before(self: Arc<Self>) -> After {
+        // SAFETY: I24. The lock is part of what `shared` keeps, which is dropped after the
+        // guard.
+        let state = unsafe {
+            mem::transmute::<MutexGuard<'_, State>, MutexGuard<'static, State>>(self.lock())
+        };
+        let locked = Locked {
+            state,
+            shared: self,
+        };
+        Box::new(move |side| {
+            let mut locked = locked;
+            if side == Side::Child {
+                locked.shared.forked(&mut locked.state);
+            }
+        })
     }
 }
 

@@ -131,8 +131,7 @@ impl StoreOpaque {
             }
         };
         let timer = self.engine().epoch_timer();
-        timer.arm_by(&clock, end);
-        Ok(())
+        timer.arm_by(&clock, end)
     }
 
     /// Whether the running thread must be paused now.

@@ -3,7 +3,9 @@
 use super::attention::Attention;
 use super::epoch_timer::SliceEnder;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-use super::signal::os_timer;
+use super::signal::os_timer::Target;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+use std::sync::Arc;
 
 #[derive(Default)]
 pub(in crate::runtime::preempt) enum Interrupt {
@@ -15,7 +17,7 @@ pub(in crate::runtime::preempt) enum Interrupt {
     Fuel(Attention),
     /// The OS thread that it runs on.
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-    Signal(libc::pid_t),
+    Signal(Arc<Target>),
 }
 
 impl Interrupt {
@@ -35,7 +37,7 @@ impl Interrupt {
             Interrupt::None | Interrupt::Fuel(_) => {}
             Interrupt::Epoch(ender) => ender.end_now(),
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-            Interrupt::Signal(thread) => os_timer::send(*thread),
+            Interrupt::Signal(target) => target.signal(),
         }
     }
 }

@@ -44,12 +44,14 @@ use super::interrupt::Interrupt;
 use crate::Module;
 use crate::prelude::*;
 use crate::runtime::preempt::clock::{Moment, NEVER};
+use crate::runtime::preempt::fork;
 use crate::runtime::preempt::slice::Preemption;
 use crate::runtime::preempt::suspend;
 use crate::store::StoreOpaque;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use core::sync::atomic::{AtomicPtr, AtomicU64, compiler_fence};
+use std::sync::Once;
 
 pub(in crate::runtime::preempt) mod armed;
 pub(in crate::runtime::preempt) mod code;
@@ -94,8 +96,17 @@ impl Default for SignalState {
 ///
 /// If it cannot.
 pub(in crate::runtime::preempt) fn prepare_this_thread() -> Result<()> {
+    static FORKS: Once = Once::new();
+    FORKS.call_once(|| fork::in_child(forked));
     handler::ensure_installed()?;
     armed::ensure_timer()
+}
+
+/// This process is a new one, forked by this OS thread in a host function or outside of runs. Its
+/// slices are over, as those of the other sources.
+fn forked() {
+    armed::forked();
+    suspend::end_slices_in_host();
 }
 
 impl StoreOpaque {
@@ -163,10 +174,9 @@ impl StoreOpaque {
             return Ok(());
         }
         prepare_this_thread()?;
+        let interrupt = Interrupt::Signal(os_timer::target()?);
         let threads = self.preemptive_threads()?;
-        threads
-            .remote
-            .set_interrupt(Interrupt::Signal(os_timer::thread()));
+        threads.remote.set_interrupt(interrupt);
         let signal = &mut threads.signal;
         signal.run_end = end.map_or(NEVER, Moment::as_nanos);
         signal.started = true;
@@ -191,6 +201,19 @@ impl StoreOpaque {
                 armed::disarm();
             }
         }
+    }
+
+    /// A slice begins.
+    ///
+    /// # Errors
+    ///
+    /// If this process was forked in this run, and the OS refuses to create a timer.
+    #[inline(always)]
+    pub(in crate::runtime::preempt) fn ensure_signals_come(&self) -> Result<()> {
+        if self.slices_are_signals() && !os_timer::exists() {
+            armed::ensure_timer()?;
+        }
+        Ok(())
     }
 
     /// The end of the slice if another thread waits for the CPU, else that of the run or of

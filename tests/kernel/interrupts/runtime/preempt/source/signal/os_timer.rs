@@ -3,6 +3,10 @@
 use crate::prelude::*;
 use crate::runtime::preempt::machine;
 
+pub fn exists() -> bool {
+    true
+}
+
 pub fn ensure() -> Result<bool> {
     Ok(machine::is_new())
 }

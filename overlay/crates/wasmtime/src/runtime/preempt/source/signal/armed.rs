@@ -24,6 +24,14 @@ pub(in crate::runtime::preempt) fn ensure_timer() -> Result<()> {
     Ok(())
 }
 
+/// This OS thread has forked this process, where its timer does not exist: makes another, not
+/// set. If the OS refuses, the next slice says so.
+pub(super) fn forked() {
+    if os_timer::exists() {
+        let _ = ensure_timer();
+    }
+}
+
 /// Makes the signal come at `time` or earlier, which the handler sorts out.
 pub(in crate::runtime::preempt) fn arm_by(time: u64) {
     if time < ARMED.get() {

@@ -8,7 +8,9 @@ use crate::runtime::preempt::clock::NEVER;
 use core::cell::Cell;
 use core::mem::{self, MaybeUninit};
 use core::ptr;
+use core::sync::atomic::{AtomicI32, Ordering};
 use std::io;
+use std::sync::Arc;
 
 /// Carried by our timers' signals, to tell them from others.
 pub(super) static TOKEN: u8 = 0;
@@ -16,18 +18,26 @@ pub(super) static TOKEN: u8 = 0;
 pub(super) const SIGNAL: libc::c_int = libc::SIGURG;
 
 std::thread_local! {
-    // No destructors here, and constant initializers, because the handler reads these.
+    // No destructors, and constant initializers, because the handler reads these.
     static TIMER: Cell<Option<libc::timer_t>> = const { Cell::new(None) };
     /// The process that created it: `fork` copies these, but no timers.
     static OWNER: Cell<libc::pid_t> = const { Cell::new(0) };
-    static THREAD: Cell<libc::pid_t> = const { Cell::new(0) };
-    // Initialized after `TIMER` and `OWNER`, to delete what they name.
-    static DELETE: DeleteTimer = const { DeleteTimer };
+    // For the rest of the OS thread. Deletes what the others name.
+    static OWN: Own = Own(Arc::new(Target(AtomicI32::new(this_thread()))));
 }
 
-struct DeleteTimer;
+/// An OS thread to send signals to. In a forked process it has another id.
+pub(in crate::runtime::preempt) struct Target(AtomicI32);
 
-impl Drop for DeleteTimer {
+impl Target {
+    pub(in crate::runtime::preempt) fn signal(&self) {
+        send(self.0.load(Ordering::Relaxed));
+    }
+}
+
+struct Own(Arc<Target>);
+
+impl Drop for Own {
     fn drop(&mut self) {
         // SAFETY: no preconditions.
         if OWNER.get() != unsafe { libc::getpid() } {
@@ -40,24 +50,44 @@ impl Drop for DeleteTimer {
     }
 }
 
+fn this_thread() -> libc::pid_t {
+    // SAFETY: no preconditions.
+    unsafe { libc::gettid() }
+}
+
+/// This OS thread, for others to send it signals.
+///
+/// # Errors
+///
+/// If it is ending.
+pub(super) fn target() -> Result<Arc<Target>> {
+    OWN.try_with(|own| own.0.clone())
+        .map_err(|_| format_err!("guest threads cannot be run by an OS thread that is ending"))
+}
+
+#[inline(never)] // see I2 in suspend.rs
+pub(super) fn exists() -> bool {
+    TIMER.get().is_some()
+}
+
 /// Makes sure that this OS thread has a timer. Returns whether it is a new one, not yet set.
 pub(super) fn ensure() -> Result<bool> {
     // SAFETY: no preconditions.
     let process = unsafe { libc::getpid() };
-    if TIMER.get().is_some() && OWNER.get() == process {
+    if exists() && OWNER.get() == process {
         return Ok(false);
     }
-    ensure!(
-        DELETE.try_with(|_| {}).is_ok(),
-        "guest threads cannot be run by an OS thread that is ending"
-    );
+    // Another process has what this names.
+    TIMER.set(None);
+    let target = target()?;
+    let thread = this_thread();
+    target.0.store(thread, Ordering::Relaxed);
     // SAFETY: a `sigevent` is plain data, for which zero is valid.
     let mut event: libc::sigevent = unsafe { mem::zeroed() };
     event.sigev_notify = libc::SIGEV_THREAD_ID;
     event.sigev_signo = SIGNAL;
     event.sigev_value.sival_ptr = token();
-    // SAFETY: no preconditions.
-    event.sigev_notify_thread_id = unsafe { libc::gettid() };
+    event.sigev_notify_thread_id = thread;
     let mut timer = MaybeUninit::uninit();
     // SAFETY: both pointers are to locals, and the second is written.
     let result =
@@ -69,13 +99,7 @@ pub(super) fn ensure() -> Result<bool> {
     // SAFETY: `timer_create` has succeeded.
     TIMER.set(Some(unsafe { timer.assume_init() }));
     OWNER.set(process);
-    THREAD.set(event.sigev_notify_thread_id);
     Ok(true)
-}
-
-/// The OS thread that called `ensure`.
-pub(super) fn thread() -> libc::pid_t {
-    THREAD.get()
 }
 
 /// Sends the signal to `thread`, an OS thread of this process, carrying a timer's value.

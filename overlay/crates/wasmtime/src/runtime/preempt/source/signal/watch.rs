@@ -53,6 +53,14 @@ impl Watch {
         requested
     }
 
+    /// Ends the slice where the guest returns from the host.
+    pub(in crate::runtime::preempt) fn end_in_host(&self) {
+        if let Some(attention) = &self.attention {
+            self.slice_end.store(LONG_AGO, Relaxed);
+            attention.raise();
+        }
+    }
+
     /// When to preempt next.
     pub(in crate::runtime::preempt) fn slice_end(&self) -> u64 {
         self.slice_end.load(Relaxed)
