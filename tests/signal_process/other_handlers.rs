@@ -1,6 +1,7 @@
 //! Other users of signals in the process, and what signals usually break, go on as
 //! if there were no timers. What is the whole process's is tested in one of its own.
 
+mod actions;
 mod system_calls;
 
 use super::flood::{Flood, Target};

@@ -10,7 +10,7 @@ use crate::runtime::preempt::suspend::{self, Dispatch};
 use core::cell::Cell;
 use core::mem::{self, MaybeUninit};
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
@@ -19,6 +19,8 @@ static PREVIOUS: AtomicPtr<Previous> = AtomicPtr::new(ptr::null_mut());
 
 struct Previous {
     action: libc::sigaction,
+    /// Whether it was called, which `SA_RESETHAND` allows once.
+    called: AtomicBool,
     /// The action before that, from when our handler was last installed.
     older: *const Previous,
 }
@@ -27,9 +29,10 @@ struct Previous {
 static INSTALL: Mutex<()> = Mutex::new(());
 
 std::thread_local! {
-    /// How many times a foreign signal has been passed on already. A handler installed over
-    /// ours passes signals on to ours, which passes them on to an older one.
-    static HANDED_ON: Cell<usize> = const { Cell::new(0) };
+    /// The foreign signal that is being passed on, as its context's address, and how many
+    /// times it was passed on already. A handler installed over ours passes signals on to ours,
+    /// which passes them on to an older one.
+    static HANDED_ON: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
 }
 
 /// # Errors
@@ -60,6 +63,7 @@ pub(super) fn ensure_installed() -> Result<()> {
     if previous.sa_sigaction != address() {
         let previous = Box::new(Previous {
             action: previous,
+            called: AtomicBool::new(false),
             older: PREVIOUS.load(Ordering::Acquire),
         });
         PREVIOUS.store(Box::into_raw(previous), Ordering::Release);
@@ -188,26 +192,38 @@ pub unsafe fn interrupt(context: *mut libc::c_void) -> bool {
     suspend::with_dispatch(|dispatch| unsafe { preempt(dispatch, &mut interrupted) }) == Some(true)
 }
 
-/// Passes a signal that is not ours to the previous handler.
+/// Passes a signal that is not ours to the previous handler, as the kernel would: with the signals
+/// blocked that it wants blocked, and only once if it wants that.
 ///
 /// # Safety
 ///
 /// The arguments are those that the kernel gave to a handler.
 unsafe fn hand_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    let depth = HANDED_ON.get();
+    let outer = HANDED_ON.get();
+    // With `SA_NODEFER`, another signal may come while one is being passed on.
+    let depth = match outer {
+        (same, depth) if same == context.addr() => depth,
+        _ => 0,
+    };
     let mut previous: *const Previous = PREVIOUS.load(Ordering::Acquire);
     for _ in 0..depth {
         // SAFETY: null, or leaked by `ensure_installed`.
         previous = unsafe { previous.as_ref() }.map_or(ptr::null(), |previous| previous.older);
     }
     // SAFETY: as above.
-    let Some(Previous { action, .. }) = (unsafe { previous.as_ref() }) else {
+    let Some(Previous { action, called, .. }) = (unsafe { previous.as_ref() }) else {
         return;
     };
     if action.sa_sigaction == libc::SIG_DFL || action.sa_sigaction == libc::SIG_IGN {
         return;
     }
-    HANDED_ON.set(depth + 1);
+    let called = called.swap(true, Ordering::Relaxed);
+    if called && action.sa_flags & libc::SA_RESETHAND != 0 {
+        // The default is to ignore it.
+        return;
+    }
+    HANDED_ON.set((context.addr(), depth + 1));
+    let mask = MaskedFor::handler(action, signal);
     // SAFETY: it was installed as a handler of one of these two types.
     unsafe {
         if action.sa_flags & libc::SA_SIGINFO != 0 {
@@ -219,5 +235,38 @@ unsafe fn hand_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut
             handler(signal);
         }
     }
-    HANDED_ON.set(depth);
+    drop(mask);
+    HANDED_ON.set(outer);
+}
+
+/// The signals that this OS thread had blocked, to be restored.
+struct MaskedFor(libc::sigset_t);
+
+impl MaskedFor {
+    /// Blocks what the kernel would for a handler of `signal` with this `action`. `signal` is
+    /// blocked, as our own handler is running.
+    fn handler(action: &libc::sigaction, signal: libc::c_int) -> MaskedFor {
+        let mut before = MaybeUninit::uninit();
+        // SAFETY: the pointers are to locals and to the action, or null; `pthread_sigmask`
+        // writes `before`, and a handler may call it.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_BLOCK, &action.sa_mask, before.as_mut_ptr());
+            if action.sa_flags & libc::SA_NODEFER != 0
+                && libc::sigismember(&action.sa_mask, signal) == 0
+            {
+                let mut only: libc::sigset_t = mem::zeroed();
+                libc::sigemptyset(&mut only);
+                libc::sigaddset(&mut only, signal);
+                libc::pthread_sigmask(libc::SIG_UNBLOCK, &only, ptr::null_mut());
+            }
+            MaskedFor(before.assume_init())
+        }
+    }
+}
+
+impl Drop for MaskedFor {
+    fn drop(&mut self) {
+        // SAFETY: as above.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, ptr::null_mut()) };
+    }
 }
