@@ -31,6 +31,7 @@ mod gc_roots;
 mod handles;
 mod host_functions;
 mod host_return;
+mod host_waits;
 mod idle_stacks;
 mod imports;
 mod limits;

@@ -45,7 +45,9 @@ pub enum Preemption {
     /// The signal is SIGURG. Its handler is installed by the first run, and reinstalled by
     /// any run that finds it replaced; signals that this crate has not sent go to the previous
     /// handler. Each OS thread that has run guest threads has one POSIX timer,
-    /// which is set during a run if a thread waits for the CPU or the run has an end.
+    /// which is set during a run if a thread waits for the CPU or the run has an end. A host
+    /// function gets one signal at most for each slice, but a system call that is not restarted
+    /// then, as a `poll`, fails with `EINTR`.
     ///
     /// Code that may be stopped at any instruction must not hold anything that may be
     /// collected or moved. So this turns off the proposals that need the garbage collector,

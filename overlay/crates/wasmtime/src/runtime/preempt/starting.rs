@@ -108,6 +108,7 @@ impl ThreadOptions {
             initialize(store, instance)?;
             // Guest code that the closure calls is not the thread's own (I1).
             let not_suspended = suspend::take(store.0);
+            let outer = store.0.replace_in_host(1);
             // What the closure returns stays rooted until the call has it.
             let call = in_lifo_scope(store, |store| {
                 let (func, params) = started(store.as_context_mut(), instance)?;
@@ -119,6 +120,7 @@ impl ThreadOptions {
                 );
                 Ok(call)
             });
+            store.0.replace_in_host(outer);
             drop(not_suspended);
             store.0.end_overdue_slice();
             call?.run(store)

@@ -33,8 +33,8 @@
 //! * Switching stacks in the handler (I6). The signal would stay blocked, and its
 //!   frame on the alternate stack, until the thread is resumed, perhaps on
 //!   another OS thread.
-//! * A ticker thread that signals the others: it wakes up at every tick even if nothing
-//!   waits, and is late when it cannot get the CPU that it should take from the guest.
+//! * A thread that signals the others, but not those in the host: it is late when it cannot get
+//!   the CPU that it should take from the guest. If it ticks, it wakes up even if nothing waits.
 //! * A page that compiled code loads from and that is unmapped to stop it: still a check,
 //!   plus a TLB shootdown for each preemption.
 //! * Patching a trap into the code: it stops all threads that run that code, in all stores.
