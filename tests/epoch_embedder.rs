@@ -138,24 +138,42 @@ fn guest_threads_are_not_interrupted_by_their_own_slices() {
     }
 }
 
+/// Spawns a thread that counts its turns, without end.
+fn spawn_counter(store: &mut Store<()>, turns: Arc<AtomicU64>) -> ThreadId {
+    let wat = r#"(module
+        (import "" "turn" (func $turn))
+        (func (export "run") (loop $again (call $turn) (br $again))))"#;
+    let module = Module::new(store.engine(), wat).unwrap();
+    let turn = Func::wrap(&mut *store, move || {
+        turns.fetch_add(1, Ordering::Relaxed);
+    });
+    let instance = Instance::new(&mut *store, &module, &[turn.into()]).unwrap();
+    spawn_in(store, instance, "run", &[])
+}
+
 #[test]
 fn guest_threads_are_interrupted_in_the_middle_of_a_run() {
     let (mut store, module) = guests(Preemption::Epoch);
     store.set_epoch_deadline(3);
-    let ids = [(); 2].map(|()| spawn_spinner(&mut store, &module).0);
-    let alone = {
-        let engine = store.engine().clone();
-        thread::spawn(move || {
-            for _ in 0..3 {
-                thread::sleep(ms(20));
-                engine.increment_epoch();
+    let (spinner, _) = spawn_spinner(&mut store, &module);
+    let turns = Arc::new(AtomicU64::new(0));
+    let counter = spawn_counter(&mut store, turns.clone());
+    let engine = store.engine().clone();
+    let embedder = thread::spawn(move || {
+        for _ in 0..3 {
+            // It runs on.
+            let start = Instant::now();
+            let before = turns.load(Ordering::Relaxed);
+            while turns.load(Ordering::Relaxed) < before + 100 {
+                assert!(start.elapsed() < HANG);
+                thread::yield_now();
             }
-        })
-    };
-    let run = run_all(&mut store);
-    assert!(run.elapsed >= ms(60), "{run:?}");
-    alone.join().unwrap();
-    for id in ids {
+            engine.increment_epoch();
+        }
+    });
+    run_all(&mut store);
+    embedder.join().unwrap();
+    for id in [spinner, counter] {
         assert_interrupted(&trapped(&mut store, id));
     }
 }
