@@ -136,6 +136,9 @@ pub(crate) mod epoch_delivery {
         pub(crate) fn deliver_epochs_by_signal(&mut self) {}
 
         #[inline]
+        pub(crate) fn set_first_epoch_deadline(&mut self) {}
+
+        #[inline]
         pub(crate) fn go_on_in_wasm(&self) {}
 
         #[inline]

@@ -356,7 +356,7 @@ impl Shared {
     fn forked(&self, state: &mut State) {
         // It must not be joined or detached: there is no such thread.
         mem::forget(state.thread.take());
-        self.asleep_until.store(Slot::NEVER, Ordering::SeqCst);
+        self.asleep_until.store(NEVER, Ordering::SeqCst);
         let this = std::thread::current().id();
         state.slots.retain(|slot| slot.owner == this);
         for slot in &state.slots {
