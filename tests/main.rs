@@ -71,6 +71,7 @@ mod traces;
 mod traps;
 mod typed;
 mod upstream_interruption;
+mod virtual_clock;
 
 /// The tests that go upstream with the patches.
 #[path = "../overlay/tests/all"]

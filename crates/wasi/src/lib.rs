@@ -46,6 +46,7 @@
 #![warn(missing_docs)]
 #![forbid(unsafe_code)]
 
+mod clock;
 mod iovecs;
 mod listing;
 pub mod p1;
@@ -53,3 +54,5 @@ mod poll;
 mod shared_wait;
 mod stdio;
 mod wait;
+
+pub use clock::Clock;

@@ -8,7 +8,7 @@ use crate::wait::{block_on, wait};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use wasmtime::preempt::ConcurrentCaller;
 use wasmtime::{AsContextMut, Caller, Extern, Linker, Result, bail};
 use wasmtime_wasi::p1::WasiP1Ctx;
@@ -43,6 +43,15 @@ const RANDOM_PIECE: u32 = 64 << 10;
 /// much they moved. `random_get` lets the siblings go first every 64 KiB, `fd_readdir`
 /// every 16 KiB, and `poll_oneoff` whenever it does not wait. The work the OS does for one
 /// call is not bounded: listing part of a directory reads all of its names.
+///
+/// # Clocks and randomness
+///
+/// They are the context's, so that an embedder can replace them: see
+/// [`WasiCtxBuilder::monotonic_clock`](wasmtime_wasi::WasiCtxBuilder::monotonic_clock),
+/// `wall_clock` and `secure_random`. `poll_oneoff` looks at the context's clocks, and sleeps
+/// in between by the clock of the store's timed waits. If that is a
+/// [virtual clock](wasmtime::preempt::WasmThreads::set_virtual_clock), give the context the
+/// same one, as a [`Clock`](crate::Clock).
 ///
 /// # Plain calls
 ///
@@ -351,12 +360,12 @@ where
         let mut attempts = 0;
         let result = loop {
             let looked = self.with(|context, memory, fuel| poll.look(context, memory, fuel))?;
-            let (until, streams) = match looked {
+            let (left, streams) = match looked {
                 Ok(Looked::Ready(count)) => break Ok(count),
-                Ok(Looked::NotYet(until, streams)) => (until, streams),
+                Ok(Looked::NotYet(left, streams)) => (left, streams),
                 Err(error) => break Err(error),
             };
-            let mut time_up = pin!(self.sleep_until(until));
+            let mut time_up = pin!(self.sleep(left));
             let mut any_ready = pin!(any_ready(&streams));
             poll_fn(|cx| match time_up.as_mut().poll(cx) {
                 task::Poll::Pending => any_ready.as_mut().poll(cx).map(Ok),
@@ -380,9 +389,9 @@ where
         Ok(())
     }
 
-    async fn sleep_until(&self, end: Option<Instant>) -> Result<()> {
-        match end {
-            Some(end) => self.accessor.sleep_until(end).await,
+    async fn sleep(&self, time: Option<Duration>) -> Result<()> {
+        match time {
+            Some(time) => self.accessor.sleep(time).await,
             None => std::future::pending().await,
         }
     }
@@ -417,6 +426,8 @@ fn with_guest<T: 'static, R>(
     get: impl Fn(&mut T) -> &mut WasiP1Ctx,
     f: impl FnOnce(&mut WasiP1Ctx, &mut GuestMemory<'_>, usize) -> R,
 ) -> Result<R> {
+    // The context's clocks may show it.
+    caller.wasm_threads().update_virtual_clock();
     let fuel = caller.as_context_mut().hostcall_fuel();
     match caller.get_export("memory") {
         Some(Extern::Memory(memory)) => {

@@ -1,10 +1,10 @@
-//! `poll_oneoff`: waits for clocks itself, and asks upstream about descriptors one at a
-//! time.
+//! `poll_oneoff`: waits for the context's clocks itself, and asks upstream about descriptors
+//! one at a time.
 
 use crate::stdio::{Ready, Stdio, Step};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use wasmtime::Result;
 use wasmtime_wasi::clocks::WasiClocksView;
 use wasmtime_wasi::p1::WasiP1Ctx;
@@ -28,9 +28,8 @@ pub struct Poll {
     start: Start,
 }
 
-/// What the clocks showed at the time of the call.
+/// What the clocks showed at the time of the call, in nanoseconds.
 struct Start {
-    instant: Instant,
     monotonic: u64,
     realtime: u64,
 }
@@ -39,8 +38,8 @@ struct Start {
 pub enum Looked {
     /// This many events were written.
     Ready(Size),
-    /// Look again at this time, or when one of these is ready.
-    NotYet(Option<Instant>, Vec<Arc<dyn Ready>>),
+    /// Look again after this time, or when one of these is ready.
+    NotYet(Option<Duration>, Vec<Arc<dyn Ready>>),
 }
 
 impl Poll {
@@ -67,7 +66,7 @@ impl Poll {
         self.check(fuel)?;
         let mut look = Look {
             start: &self.start,
-            now: Instant::now(),
+            now: monotonic(context).map_err(Error::trap)?,
             stdio: Stdio::of(context).map_err(Error::trap)?,
             context,
             fuel,
@@ -81,7 +80,8 @@ impl Poll {
             ready |= look.at(subscription)?.is_some();
         }
         if !ready {
-            return Ok(Looked::NotYet(look.until, look.asked));
+            let left = look.until.map(|until| until.saturating_sub(look.now));
+            return Ok(Looked::NotYet(left.map(Duration::from_nanos), look.asked));
         }
         let mut events = self.events.iter();
         let mut count = 0;
@@ -116,10 +116,9 @@ impl Poll {
 
 impl Start {
     fn now(context: &mut WasiP1Ctx) -> Result<Start> {
-        let monotonic = monotonic_clock::Host::now(&mut context.clocks())?;
+        let monotonic = monotonic(context)?;
         let realtime = wall_clock::Host::now(&mut context.clocks())?;
         Ok(Start {
-            instant: Instant::now(),
             monotonic,
             realtime: realtime
                 .seconds
@@ -128,8 +127,8 @@ impl Start {
         })
     }
 
-    /// When the clock will reach the subscribed time; `None` if never.
-    fn end(&self, clock: &SubscriptionClock) -> Result<Option<Instant>, Error> {
+    /// What the monotonic clock will show at the subscribed time; `None` if that never comes.
+    fn end(&self, clock: &SubscriptionClock) -> Result<Option<u64>, Error> {
         let absolute = clock
             .flags
             .contains(Subclockflags::SUBSCRIPTION_CLOCK_ABSTIME);
@@ -139,20 +138,25 @@ impl Start {
             (Clockid::Realtime, true) => clock.timeout.saturating_sub(self.realtime),
             _ => return Err(Errno::Inval.into()),
         };
-        Ok(self.instant.checked_add(Duration::from_nanos(nanoseconds)))
+        Ok(self.monotonic.checked_add(nanoseconds))
     }
+}
+
+fn monotonic(context: &mut WasiP1Ctx) -> Result<u64> {
+    monotonic_clock::Host::now(&mut context.clocks())
 }
 
 struct Look<'a> {
     start: &'a Start,
-    now: Instant,
+    /// What the monotonic clock shows.
+    now: u64,
     context: &'a mut WasiP1Ctx,
     stdio: Stdio,
     fuel: usize,
     /// Upstream's answers, by direction and descriptor.
     descriptors: BTreeMap<(bool, u32), Option<(EventFdReadwrite, Errno)>>,
     /// The earliest time still to come.
-    until: Option<Instant>,
+    until: Option<u64>,
     asked: Vec<Arc<dyn Ready>>,
 }
 

@@ -38,7 +38,7 @@
 //    |
 //  threads.rs         the store's threads          id.rs  their IDs
 //   threads/state.rs  their states                 policy.rs  what may decide who runs next
-//   threads/*.rs      records, scheduling, parking, limiting, recording, listing
+//   threads/*.rs      records, scheduling, parking, wait_clock, limiting, ...
 //    |                                             limits.rs  what they may use
 //    |                                             sharing.rs  who may interleave
 //    |                                             remote.rs  other OS threads' requests
@@ -52,6 +52,7 @@
 //    |                                             thread_waker.rs  what wakes it
 //    |                                             wait.rs, alarm.rs  on an OS thread
 //    |                                             fork.rs  OS threads and forks
+//    |                                             virtual_clock.rs  for a time made of fuel
 //    |
 //  source.rs          what ends slices: the door   slice.rs  how long they are
 //   source/fuel.rs    out_of_gas libcalls          source/jitter.rs  varies slices
@@ -128,6 +129,7 @@ mod threads;
 mod trace;
 mod typed;
 mod view;
+mod virtual_clock;
 mod wait;
 
 pub use self::concurrent::ConcurrentCaller;
@@ -151,6 +153,7 @@ pub use self::source::signal::interrupt;
 pub(crate) use self::store::{StoreThreads, take_blocking_context};
 pub use self::trace::{Trace, TraceEvent, Traced};
 pub use self::view::WasmThreads;
+pub use self::virtual_clock::VirtualClock;
 
 impl<T: 'static> StoreContextMut<'_, T> {
     /// See [`Store::spawn_wasm_thread`].

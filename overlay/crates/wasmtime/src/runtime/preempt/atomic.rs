@@ -3,7 +3,6 @@
 //! The thread joins the same queue as OS threads that wait for the atomic. So a notification
 //! from a sibling, another store or the embedder wakes them all in order of arrival.
 
-use super::clock::Moment;
 use super::park::{self, Park};
 use crate::prelude::*;
 use crate::runtime::vm::parking_spot::Waiter;
@@ -106,7 +105,7 @@ pub(crate) fn wait<E: Expected>(
     let base = atomic.addr() - usize::try_from(address).unwrap_or(0);
     let from_outside = !store.threads_own_memory(base);
     // A time beyond the clock's range never comes.
-    let until = timeout.and_then(|timeout| Moment::now().checked_add(timeout));
+    let until = timeout.and_then(|timeout| store.now_for_waits().checked_add(timeout));
     let mut queued = Queued {
         memory,
         key: atomic.expose_provenance() as u64,
@@ -118,7 +117,7 @@ pub(crate) fn wait<E: Expected>(
         return Ok(Some(WaitResult::Mismatch));
     }
     while !queued.was_notified() {
-        if until.is_some_and(|until| Moment::now() >= until) {
+        if until.is_some_and(|until| store.now_for_waits() >= until) {
             // A notification may arrive just now.
             return Ok(Some(match queued.leave() {
                 true => WaitResult::Ok,

@@ -42,6 +42,11 @@ impl Moment {
     }
 
     #[inline]
+    pub(super) fn from_nanos(nanos: u64) -> Moment {
+        Moment(nanos)
+    }
+
+    #[inline]
     pub(super) fn as_nanos(self) -> u64 {
         self.0
     }

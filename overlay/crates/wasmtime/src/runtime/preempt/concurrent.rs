@@ -165,37 +165,58 @@ impl<T: 'static> ConcurrentCaller<T> {
     ///
     /// As [`ConcurrentCaller::with`].
     pub async fn sleep(&self, time: Duration) -> Result<()> {
-        self.sleep_until_moment(Moment::now().saturating_add(time))
-            .await
+        let now = self.with(|caller| caller.store.0.now_for_waits())?;
+        self.sleep_until_moment(now.saturating_add(time)).await
     }
 
-    /// Waits until `end`.
+    /// Waits until `end`. With a
+    /// [virtual clock](crate::preempt::WasmThreads::set_virtual_clock), waits on that for as
+    /// long as it is until `end` by the OS's clock.
     ///
     /// # Errors
     ///
     /// As [`ConcurrentCaller::with`].
     pub async fn sleep_until(&self, end: Instant) -> Result<()> {
-        self.sleep_until_moment(Moment::from_instant(end)).await
+        let end = Moment::from_instant(end);
+        match self.with(|caller| caller.store.0.virtual_now())? {
+            Some(now) => {
+                let left = end.left(Moment::now());
+                self.sleep_until_moment(now.saturating_add(left)).await
+            }
+            None => self.sleep_until_moment(end).await,
+        }
     }
 
     async fn sleep_until_moment(&self, end: Moment) -> Result<()> {
-        let mut alarm = None;
+        let mut alarm: Option<(Moment, Alarm)> = None;
         core::future::poll_fn(|cx| {
-            if Moment::now() >= end {
-                return Poll::Ready(Ok(()));
-            }
-            let polled = self.with_polled(|polled| {
+            let polled = self.with_polled(|mut polled| {
+                // SAFETY: I15. As in `with`.
+                let store = unsafe { polled.store.as_mut() };
+                let now = store.now_for_waits();
+                if now >= end {
+                    return Ok(true);
+                }
                 // SAFETY: I15. The wishes are of the future that is being polled.
                 let wishes = unsafe { polled.wishes.as_ref() };
                 if wishes.is_of(cx) {
                     wishes.wake_at(end);
-                } else {
-                    alarm = Some(Alarm::set(end, cx.waker().clone())?);
+                    return Ok(false);
                 }
-                Ok(())
+                // Whoever polls this knows of no virtual clock.
+                let by_os = Moment::now();
+                let at = alarm.as_ref().map(|(at, _)| *at);
+                let at = at.unwrap_or_else(|| by_os.saturating_add(end.left(now)));
+                if by_os >= at {
+                    store.skip_for_waits(end);
+                    return Ok(true);
+                }
+                alarm = Some((at, Alarm::set(at, cx.waker().clone())?));
+                Ok(false)
             });
             match polled.flatten() {
-                Ok(()) => Poll::Pending,
+                Ok(true) => Poll::Ready(Ok(())),
+                Ok(false) => Poll::Pending,
                 Err(error) => Poll::Ready(Err(error)),
             }
         })

@@ -282,6 +282,10 @@ impl<'a> Run<'a> {
                     let Some(thread) = OnCpu::start_next(self.store, self.now)? else {
                         match self.rest(deadline, waker, summary) {
                             Some(stop) => return Ok(stop),
+                            // Those that only sleep by a virtual clock are never ready below.
+                            None if pause.is_some_and(|pause| self.now >= pause) => {
+                                return Ok(Stop::Paused);
+                            }
                             None => continue,
                         }
                     };
@@ -314,7 +318,10 @@ impl<'a> Run<'a> {
         waker: &Waker,
         summary: &mut RunSummary,
     ) -> Option<Stop> {
-        let threads = self.store.preempt()?;
+        let threads = self.store.preempt_mut().as_mut()?;
+        if threads.skip_to_next_alarm() {
+            return None;
+        }
         if threads.anyone_may_be_woken() {
             let ends = [deadline, threads.next_alarm(), threads.next_timeout()];
             let until = ends.into_iter().flatten().min();

@@ -30,6 +30,7 @@ use super::source::interrupt::Interrupt;
 use super::source::jitter::Jitter;
 use super::stacks::IdleStacks;
 use super::trace::Ring;
+use super::virtual_clock::WaitClock;
 #[cfg(feature = "gc")]
 use crate::fiber::StoreFiber;
 use crate::prelude::*;
@@ -47,6 +48,7 @@ mod recording;
 mod scheduling;
 mod state;
 mod transitions;
+mod wait_clock;
 
 pub(crate) use self::entry::Running;
 pub(super) use self::entry::{End, EndWaker, ExitHook, Exited, Off};
@@ -72,6 +74,8 @@ pub(crate) struct PreemptiveThreads {
     groups: HashMap<u64, Budget>,
     /// When to wake parked threads.
     alarms: BTreeSet<(Moment, ThreadId)>,
+    /// The clock that those times are of.
+    wait_clock: WaitClock,
     /// By thread: the threads that wait for its end.
     joiners: HashMap<ThreadId, BTreeSet<ThreadId>>,
     /// By thread: other wakers to wake at its end.
@@ -144,6 +148,7 @@ impl PreemptiveThreads {
             last_id: 0,
             groups: HashMap::new(),
             alarms: BTreeSet::new(),
+            wait_clock: WaitClock::default(),
             joiners: HashMap::new(),
             end_wakers: HashMap::new(),
             exited: VecDeque::new(),

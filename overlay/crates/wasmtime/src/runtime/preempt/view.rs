@@ -6,10 +6,11 @@ use super::info::ThreadInfo;
 use super::limits::{SoftLimit, ThreadLimits};
 use super::options::ThreadOptions;
 use super::policy::{Policy, ThreadScheduler};
-use super::slice::Slice;
+use super::slice::{Preemption, Slice};
 use super::source::jitter::Jitter;
 use super::spawn;
 use super::trace::Trace;
+use super::virtual_clock::VirtualClock;
 use crate::prelude::*;
 use crate::{AsContextMut, Caller, SharedMemory, Store, StoreContextMut};
 use core::fmt;
@@ -111,6 +112,45 @@ impl<'a, T: 'static> WasmThreads<'a, T> {
     pub fn set_slice_seed(&mut self, seed: u64) -> Result<()> {
         self.store.0.preemptive_threads()?.jitter = Jitter::new(seed);
         Ok(())
+    }
+
+    /// Has timed waits go by a virtual clock from now on: [`ConcurrentCaller::sleep`] and
+    /// `memory.atomic.wait`. So runs that are otherwise the same do not depend on how fast
+    /// the machine is.
+    ///
+    /// The clock advances by a nanosecond for each unit of fuel that guest threads use. While
+    /// no thread is ready, it skips to the time at which the first one wakes, even if something
+    /// outside the store could wake one earlier. The run's own time, and limits on time, go by
+    /// the OS's clock. So do sleeps in futures that are polled with a waker of their own, and
+    /// in plain calls; the virtual clock skips to their end. [`WaitFor::Time`] is of no use
+    /// with a virtual clock.
+    ///
+    /// # Errors
+    ///
+    /// If slices are not fuel, or somebody waits already.
+    ///
+    /// [`ConcurrentCaller::sleep`]: super::ConcurrentCaller::sleep
+    /// [`WaitFor::Time`]: super::WaitFor::Time
+    pub fn set_virtual_clock(&mut self, clock: VirtualClock) -> Result<()> {
+        let threads = self.store.0.preemptive_threads()?;
+        ensure!(
+            threads.preemption == Preemption::Fuel,
+            "a virtual clock follows fuel, so it needs `Preemption::Fuel`, and not \
+             `Preemption::{:?}`",
+            threads.preemption
+        );
+        ensure!(
+            threads.next_alarm().is_none(),
+            "a virtual clock cannot be set while a guest thread waits for a time"
+        );
+        threads.set_virtual_clock(clock);
+        Ok(())
+    }
+
+    /// Brings the [virtual clock](Self::set_virtual_clock), if there is one, up to date with
+    /// what the running thread has done in its slice.
+    pub fn update_virtual_clock(&mut self) {
+        self.store.0.virtual_now();
     }
 
     /// Limits the number of threads: the unfinished ones, and those whose exit has not been

@@ -126,7 +126,7 @@ impl PreemptiveThreads {
         }
         while let Some(now) = now
             && let Some((until, id)) = self.alarms.first()
-            && *until <= now
+            && *until <= self.now_for_waits(now)
         {
             let id = *id;
             self.wake_all(vec![id], Some(now));
@@ -140,13 +140,27 @@ impl PreemptiveThreads {
         self.remote.has_requests()
             || self.remote.has_woken()
             || !self.exited.is_empty()
-            || self.next_alarm().is_some_and(|alarm| alarm <= now)
+            || self
+                .next_alarm()
+                .is_some_and(|alarm| alarm <= self.now_for_waits(now))
             || self.next_timeout().is_some_and(|end| end <= now)
     }
 
     /// When to wake the first thread.
     pub(in crate::runtime::preempt) fn next_alarm(&self) -> Option<Moment> {
         self.alarms.first().map(|(until, _)| *until)
+    }
+
+    /// When to wake the first thread that then becomes ready.
+    pub(super) fn next_alarm_unless_suspended(&self) -> Option<Moment> {
+        let mut alarms = self.alarms.iter();
+        let first = alarms.find(|(_, id)| !self.is_suspended(*id));
+        first.map(|(until, _)| *until)
+    }
+
+    fn is_suspended(&self, id: ThreadId) -> bool {
+        let thread = self.threads.get(&id);
+        thread.is_some_and(|thread| thread.status.is_suspended())
     }
 
     /// When the first thread exceeds its wall time limit.
@@ -187,11 +201,6 @@ impl PreemptiveThreads {
     /// holder of its waker, by another user of the same shared memory, or by the end of a thread
     /// with a wall time limit.
     pub(in crate::runtime::preempt) fn anyone_may_be_woken(&self) -> bool {
-        let is_suspended = |id: &ThreadId| {
-            self.threads
-                .get(id)
-                .is_some_and(|t| t.status.is_suspended())
-        };
         let will_end = |id: &ThreadId| {
             let extra = self.threads.get(id).and_then(|t| t.extra.as_ref());
             extra.is_some_and(|extra| extra.timeout.is_some())
@@ -204,7 +213,7 @@ impl PreemptiveThreads {
             },
             None => false,
         };
-        self.alarms.iter().any(|(_, id)| !is_suspended(id)) || self.threads.values().any(may)
+        self.next_alarm_unless_suspended().is_some() || self.threads.values().any(may)
     }
 
     /// Whether a thread is neither running nor ready. For use while one is running.

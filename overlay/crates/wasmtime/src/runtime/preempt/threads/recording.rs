@@ -20,6 +20,15 @@ impl PreemptiveThreads {
         now.since(self.start)
     }
 
+    /// How much fuel all threads together have used, by the last count of the running one's.
+    pub(super) fn fuel_used(&self) -> u64 {
+        let running = match self.is_running {
+            true => self.running.fuel_consumed,
+            false => 0,
+        };
+        self.fuel_clock.saturating_add(running)
+    }
+
     /// The clock that ticks only during runs, in nanoseconds.
     #[inline]
     pub(super) fn run_clock(&self, now: Option<Moment>) -> u64 {
