@@ -12,6 +12,7 @@ const WIDTH: usize = 80;
 ///
 /// [`Display`](fmt::Display) and [`FromStr`] write and read it as text. The first
 /// line names the format and its version, the second one gives the number of picks.
+/// A line `seed N` follows if there is a [seed](Schedule::seed).
 /// The picks follow in order, any number to a line: `THREAD`, or `THREAD:SLICE` if
 /// the policy set a slice, followed by `*TIMES` if the same pick was made several
 /// times in a row.
@@ -29,6 +30,7 @@ pub struct Schedule {
     /// No two neighbours are the same pick, and none has a count of 0.
     runs: Vec<(Pick, u64)>,
     len: u64,
+    seed: Option<u64>,
 }
 
 impl Schedule {
@@ -48,6 +50,18 @@ impl Schedule {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// The seed of what else the run left to chance, such as its guests' random numbers.
+    /// Without it, repeating the picks may not repeat the run.
+    #[must_use]
+    pub fn seed(&self) -> Option<u64> {
+        self.seed
+    }
+
+    /// Sets the [seed](Schedule::seed).
+    pub fn set_seed(&mut self, seed: Option<u64>) {
+        self.seed = seed;
     }
 
     /// Adds a pick to the end.
@@ -101,6 +115,9 @@ impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{HEADER}")?;
         writeln!(f, "picks {}", self.len)?;
+        if let Some(seed) = self.seed {
+            writeln!(f, "seed {seed}")?;
+        }
         let mut column = 0;
         for (pick, times) in &self.runs {
             let mut word = pick.thread.as_u64().to_string();
@@ -198,13 +215,19 @@ impl FromStr for Schedule {
             })?;
 
         let mut schedule = Schedule::new();
-        for (line, number) in lines.zip(3..) {
+        for (line, at) in lines.zip(3..) {
+            if let (3, Some(seed)) = (at, line.trim_end().strip_prefix("seed ")) {
+                let wanted = "`seed` and a number, as in `seed 12`";
+                let seed = number(seed).ok_or_else(|| ParseScheduleError::new(at, line, wanted))?;
+                schedule.seed = Some(seed);
+                continue;
+            }
             for word in line.split_ascii_whitespace() {
-                let (pick, times) = parse_run(word)
-                    .map_err(|wanted| ParseScheduleError::new(number, word, wanted))?;
+                let (pick, times) =
+                    parse_run(word).map_err(|wanted| ParseScheduleError::new(at, word, wanted))?;
                 if !schedule.push_run(pick, times) {
                     return Err(ParseScheduleError::new(
-                        number,
+                        at,
                         word,
                         "fewer than 2^64 picks in all",
                     ));

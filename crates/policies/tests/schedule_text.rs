@@ -99,3 +99,17 @@ fn errors_name_the_line_and_the_value() {
         assert!(shown.contains(message), "{shown}");
     }
 }
+
+#[test]
+fn a_seed_is_kept() {
+    let text = "preempt-schedule 1\npicks 2\nseed 18446744073709551615\n1 2\n";
+    let schedule: Schedule = text.parse().unwrap();
+    assert_eq!(schedule.seed(), Some(u64::MAX));
+    assert_eq!(schedule.to_string(), text);
+    let mut schedule = Schedule::new();
+    assert_eq!(schedule.seed(), None);
+    schedule.set_seed(Some(0));
+    assert_eq!(schedule.to_string().parse(), Ok(schedule));
+    let error = "preempt-schedule 1\npicks 0\nseed -1\n".parse::<Schedule>();
+    assert!(error.unwrap_err().to_string().contains("as in `seed 12`"));
+}
