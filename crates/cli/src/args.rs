@@ -80,10 +80,11 @@ Guests:
   argument are dropped. A `\\` escapes the character after it, in EXPORT and in
   arguments: `(one\\, two)`, `min\\(int)`.
 
-  WASI guests get no directories and no network. What guests print comes out in
-  whole lines. A guest that sleeps, waits for input, or waits for its output to be
-  read does not hold up the others. Guests that cooperate can import `preempt`:
-  yield(), sleep(i64 nanoseconds), current() -> i64, join(i64 thread).
+  WASI guests get no network, and only the directories of --dir. What guests
+  print comes out in whole lines. A guest that sleeps, waits for input, or waits for
+  its output to be read does not hold up the others. Guests that cooperate can
+  import `preempt`: yield(), sleep(i64 nanoseconds), current() -> i64,
+  join(i64 thread).
 
   A WASI command that imports `wasi.thread-spawn` (clang's wasm32-wasip1-threads)
   is a process: its threads share its memory and end with it, when `_start` returns,

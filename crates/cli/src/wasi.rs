@@ -2,6 +2,7 @@
 //! threads.
 
 mod context;
+mod dirs;
 mod stdio;
 
 pub use context::WasiArgs;

@@ -1,11 +1,13 @@
-//! The context of each guest that imports WASI: its arguments, environment and standard
-//! streams.
+//! The context of each guest that imports WASI: its arguments, environment, directories and
+//! standard streams.
 
+use super::dirs::Dir;
 use super::stdio::Prompted;
 use crate::console::{Console, Target};
 use crate::names;
 use crate::settings::{self, Setting};
 use clap::Args;
+use std::env::VarError;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use wasmtime::error::Context as _;
@@ -18,10 +20,27 @@ use wasmtime_wasi::p1::WasiP1Ctx;
 pub struct WasiArgs {
     /// Set an environment variable for one WASI guest, or for all of them
     ///
-    /// GUEST is a guest's name or number, as in the table. May be repeated. Guests do not see
-    /// the environment of this process.
-    #[arg(long, value_name = "[GUEST=]KEY=VALUE")]
+    /// GUEST is a guest's name or number, as in the table. May be repeated. NAME alone
+    /// gives all guests the value that the variable has for this process, if it has one;
+    /// apart from that, guests do not see the environment of this process.
+    #[arg(long, value_name = "[GUEST=]NAME[=VAL]")]
     env: Vec<String>,
+
+    /// Grant one WASI guest, or all of them, access to a directory
+    ///
+    /// The guest finds it by the name GUEST_DIR, or by the same name as on the host. May be
+    /// repeated. While a guest reads or writes a file, the others wait.
+    #[arg(long, value_name = "[GUEST=]HOST_DIR[::GUEST_DIR]")]
+    dir: Vec<String>,
+
+    /// The same as --dir, but the guest cannot change anything in the directory
+    #[arg(long, value_name = "[GUEST=]HOST_DIR[::GUEST_DIR]")]
+    dir_ro: Vec<String>,
+
+    /// What one WASI guest, or each of them, gets as argv[0]. The default is the name of its
+    /// file without the directory
+    #[arg(long, value_name = "[GUEST=]NAME")]
+    argv0: Vec<String>,
 
     /// Use this file as the standard input of one WASI guest, or of each of them
     ///
@@ -36,6 +55,8 @@ pub struct WasiArgs {
 struct Given {
     /// Keys and values.
     env: Vec<(String, String)>,
+    dirs: Vec<Dir>,
+    argv0: Option<String>,
     stdin: Option<PathBuf>,
 }
 
@@ -52,17 +73,26 @@ impl WasiArgs {
         let mut given = vec![Given::default(); guests.len()];
         for text in &self.env {
             let env = settings::split(text, guests, |rest| variable(rest).is_some());
-            let Some((key, value)) = variable(&env.value) else {
-                bail!(
-                    "--env {}: write KEY=VALUE, or GUEST=KEY=VALUE for one guest",
-                    names::name(text)
-                );
+            let takers = takers("--env", &env, guests, argvs)?;
+            let (key, value) = match variable(&env.value) {
+                Some((key, value)) => (key, value.to_string()),
+                None => match inherited(&env.value)? {
+                    Some(value) => (&*env.value, value),
+                    None => continue,
+                },
             };
-            for index in takers("--env", &env, guests, argvs)? {
+            for index in takers {
                 // Of two settings for one guest, the later one wins.
                 let env = &mut given[index].env;
                 env.retain(|(earlier, _)| earlier != key);
-                env.push((key.to_string(), value.to_string()));
+                env.push((key.to_string(), value.clone()));
+            }
+        }
+        self.add_dirs(guests, argvs, &mut given)?;
+        for text in &self.argv0 {
+            let argv0 = settings::split(text, guests, |_| true);
+            for index in takers("--argv0", &argv0, guests, argvs)? {
+                given[index].argv0 = Some(argv0.value.clone());
             }
         }
         for text in &self.stdin {
@@ -77,11 +107,35 @@ impl WasiArgs {
                 given[index].stdin = Some(PathBuf::from(&stdin.value));
             }
         }
-        let contexts = argvs.iter().zip(given).map(|(argv, given)| {
-            argv.map(|argv| context(argv, given, console, stdout))
-                .transpose()
+        let contexts = argvs.iter().zip(given);
+        let contexts = contexts.map(|(argv, given)| {
+            let Some(argv) = argv else {
+                return Ok(None);
+            };
+            let mut builder = WasiCtxBuilder::new();
+            context(builder, argv, given, console, stdout).map(Some)
         });
         contexts.collect()
+    }
+
+    fn add_dirs(
+        &self,
+        guests: &[String],
+        argvs: &[Option<&[String]>],
+        given: &mut [Given],
+    ) -> Result<()> {
+        let parse: fn(&str) -> Result<Dir> = Dir::writable;
+        let writable = self.dir.iter().map(|text| ("--dir", text, parse));
+        let parse: fn(&str) -> Result<Dir> = Dir::read_only;
+        let read_only = self.dir_ro.iter().map(|text| ("--dir-ro", text, parse));
+        for (option, text, parse) in writable.chain(read_only) {
+            let setting = settings::split(text, guests, |rest| !rest.is_empty());
+            let dir = parse(&setting.value)?;
+            for index in takers(option, &setting, guests, argvs)? {
+                given[index].dirs.push(dir.clone());
+            }
+        }
+        Ok(())
     }
 
     /// The files that `--stdin` names.
@@ -95,6 +149,25 @@ impl WasiArgs {
 /// Splits `KEY=VALUE`.
 fn variable(text: &str) -> Option<(&str, &str)> {
     text.split_once('=').filter(|(key, _)| !key.is_empty())
+}
+
+/// The value of this process's own variable; `None` if it is not set.
+fn inherited(key: &str) -> Result<Option<String>> {
+    if key.is_empty() || key.starts_with('=') {
+        bail!(
+            "--env {}: write NAME=VAL, GUEST=NAME=VAL for one guest, or NAME for the value that \
+             it has here",
+            names::name(key)
+        );
+    }
+    match std::env::var(key) {
+        Ok(value) => Ok(Some(value)),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => bail!(
+            "--env {}: its value here is not valid UTF-8; write NAME=VAL",
+            names::name(key)
+        ),
+    }
 }
 
 /// The indices of the guests that a setting applies to.
@@ -124,10 +197,22 @@ fn takers(
     Ok(takers)
 }
 
-fn context(argv: &[String], given: Given, console: &Console, stdout: Target) -> Result<WasiP1Ctx> {
+fn context(
+    mut builder: WasiCtxBuilder,
+    argv: &[String],
+    given: Given,
+    console: &Console,
+    stdout: Target,
+) -> Result<WasiP1Ctx> {
     let stdout = console.stream(stdout);
-    let mut builder = WasiCtxBuilder::new();
-    builder.args(argv).envs(&given.env);
+    match (&given.argv0, argv) {
+        (Some(argv0), [_, rest @ ..]) => builder.arg(argv0).args(rest),
+        _ => builder.args(argv),
+    };
+    builder.envs(&given.env);
+    for dir in &given.dirs {
+        dir.open(&mut builder)?;
+    }
     match given.stdin {
         Some(path) => {
             let file = open(&path).context("--stdin")?;
