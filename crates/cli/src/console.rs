@@ -30,6 +30,9 @@ use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+/// How much more the guests of a run that can be repeated may print before they wait.
+const ROOM_TO_REPEAT: usize = 64 << 20;
+
 /// How often [`Console::drain`] asks whether to give up.
 const ASK: Duration = Duration::from_millis(50);
 
@@ -44,6 +47,12 @@ impl Console {
         let console = Console::default();
         console.0.state().held = Some(Held::default());
         console
+    }
+
+    /// Has `guests` wait for the readers of their output only if those are far behind. When
+    /// that is depends on the machine, and so would the run.
+    pub fn make_room_to_repeat(&self, guests: usize) {
+        self.0.state().more_room = ROOM_TO_REPEAT / guests.max(1);
     }
 
     /// Writes what was held back.

@@ -21,8 +21,10 @@ use wasmtime::{Result, Slice, Store, ThreadOptions};
 /// A policy that is ready to be given to the Store.
 pub struct Policy {
     pub name: Name,
-    /// For policies that leave choices to chance.
+    /// For policies that leave choices to chance, and if one was given for the guests.
     pub seed: Option<u64>,
+    /// The seed of the run, which repeats it. `None` if nothing does.
+    pub repeats: Option<u64>,
     /// What the policy is told about each guest.
     pub guests: Vec<ThreadOptions>,
     slice: u64,
@@ -47,13 +49,19 @@ impl Policy {
         seed: Option<u64>,
     ) -> Result<Policy> {
         let name = given.name()?;
-        given.check(name)?;
+        given.check(name, mode)?;
         let replay = given.replay.as_deref().map(read_schedule).transpose()?;
+        let replay = replay.unwrap_or_default();
+        let seed = match name {
+            Name::Random | Name::Pct => Some(seed.unwrap_or_else(any_seed)),
+            _ => seed,
+        };
         Ok(Policy {
             name,
-            seed: match name {
-                Name::Random | Name::Pct => Some(seed.unwrap_or_else(any_seed)),
-                _ => None,
+            seed,
+            repeats: match mode {
+                Mode::Fuel => seed.or(replay.seed()),
+                Mode::Signal | Mode::Epoch => None,
             },
             guests: given.options(guests, mode)?,
             slice: ticks(slice),
@@ -61,7 +69,7 @@ impl Policy {
             patience: given.patience(mode)?,
             steps: given.steps.unwrap_or(1000),
             depth: given.depth.unwrap_or(3),
-            replay: replay.unwrap_or_default(),
+            replay,
         })
     }
 

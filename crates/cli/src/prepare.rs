@@ -7,9 +7,10 @@ use crate::limits::GuestLimits;
 use crate::load::Guest;
 use crate::policy::Policy;
 use crate::run::{Plan, Run};
+use crate::schedule::Name;
 use crate::setup::Setup;
 use crate::started::Started;
-use crate::wasi::Host;
+use crate::wasi::{Chance, Host};
 use wasmtime::error::Context as _;
 use wasmtime::preempt::ThreadLimits;
 use wasmtime::{Result, Store};
@@ -51,7 +52,14 @@ impl Prepared {
             false => Target::Stdout,
         };
         let argvs: Vec<_> = setup.guests.iter().map(|g| g.argv.as_deref()).collect();
-        let contexts = args.wasi.contexts(&args.guests, &argvs, &console, stdout)?;
+        let mut policy = Policy::of(&args.schedule, &args.guests, plan.mode, plan.slice, seed)?;
+        let chance = policy.repeats.map(Chance::of);
+        if chance.is_some() {
+            console.make_room_to_repeat(args.guests.len());
+        }
+        let contexts =
+            args.wasi
+                .contexts(&args.guests, &argvs, &console, stdout, chance.as_ref())?;
         let mut store = Store::new(&setup.engine, Host::default());
         store.limiter(|host| &mut host.memory);
         let linkers = setup
@@ -82,12 +90,14 @@ impl Prepared {
                 .set_trace(events)
                 .with_context(|| format!("--trace-events {events}"))?;
         }
+        if let Some(chance) = &chance {
+            threads.set_virtual_clock(chance.clock.clone())?;
+        }
         // Also while a guest starts, when nobody else can reach its memory.
         threads.set_own_all_memories(true)?;
         if plan.counts_fuel_for_limits() {
             store.set_fuel(u64::MAX)?;
         }
-        let mut policy = Policy::of(&args.schedule, &args.guests, plan.mode, plan.slice, seed)?;
         let mut guests = Vec::new();
         let given = setup
             .guests
@@ -124,8 +134,8 @@ impl Prepared {
         self.interrupt.listen()?;
         let guests = self.guests;
         let (policy, seed) = (self.policy.name, self.policy.seed);
-        if let (Some(seed), true) = (seed, self.tells_seed) {
-            let note = format!("--policy {policy}: --seed {seed} repeats these picks\n");
+        let repeats = self.policy.repeats;
+        if let Some(note) = note(policy, seed, repeats.is_some(), self.tells_seed) {
             self.console.print(Target::Stderr, note);
         }
         // Not earlier: clocks start when all guests are there.
@@ -156,10 +166,27 @@ impl Prepared {
             plan: self.plan,
             policy: policy.to_string(),
             seed,
+            repeats,
             ask,
             console: self.console,
             interrupt: self.interrupt,
         })
+    }
+}
+
+/// What to tell about the seed: one that was drawn, and one that does not do what one might
+/// expect.
+fn note(policy: Name, seed: Option<u64>, repeats: bool, was_drawn: bool) -> Option<String> {
+    let seed = seed?;
+    match (repeats, was_drawn) {
+        (true, true) => Some(format!(
+            "--policy {policy}: --seed {seed} repeats this run\n"
+        )),
+        (true, false) => None,
+        (false, _) => Some(format!(
+            "--policy {policy}: --seed {seed} repeats these picks, but not the run, because \
+             slices are time; use --preemption fuel for runs that can be repeated\n"
+        )),
     }
 }
 

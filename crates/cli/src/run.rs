@@ -63,6 +63,8 @@ pub struct Run {
     pub plan: Plan,
     pub policy: String,
     pub seed: Option<u64>,
+    /// The seed that repeats the run, if one does.
+    pub repeats: Option<u64>,
     pub ask: Ask,
     pub console: Console,
     pub interrupt: Interrupt,
@@ -91,7 +93,13 @@ impl Run {
             });
             Interleaving::of(trace, step, threads.collect())
         });
-        let Made { schedule, replayed } = (self.ask)(&mut self.store);
+        let Made {
+            mut schedule,
+            replayed,
+        } = (self.ask)(&mut self.store);
+        if let Some(schedule) = &mut schedule {
+            schedule.set_seed(self.repeats);
+        }
         let (mode, policy) = (self.plan.mode, &self.policy);
         let slice = mode::show(self.plan.slice);
         Ran {

@@ -56,9 +56,15 @@ pub struct ScheduleArgs {
     #[arg(long, value_name = "[GUEST=]500ms|1000000", value_parser = text, allow_hyphen_values = true)]
     pub deadline: Vec<Setting<String>>,
 
-    /// The seed of the random picks: the same seed makes the same picks (random, pct)
+    /// The seed of the run: the same seed repeats it, with --preemption fuel
     ///
-    /// By default, a random seed is used, and shown so that the run can be repeated.
+    /// Picks (random, pct) and guests' random numbers come from it. Guests' clocks start at
+    /// 2000-01-01, advance by a nanosecond for each unit of fuel that all guests use, and
+    /// skip ahead while all of them sleep. What comes from outside is not repeated: input
+    /// without --stdin, changed files, a reader who is 64 MiB of output behind, and what ends
+    /// guests or the run by time. With slices of time, the seed repeats only the picks
+    /// (random, pct), and not the run. The default for random and pct is a random seed, which
+    /// is shown.
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
 
@@ -87,7 +93,7 @@ pub struct ScheduleArgs {
     /// Repeat the picks of the run that --record wrote to FILE
     ///
     /// With the same guests and input, --preemption fuel and the same --slice, this repeats
-    /// the run. If a guest behaves differently, the report says so, and the guests take turns
+    /// the run. If that had a --seed, guests' random numbers and clocks are the same, too. If a guest behaves differently, the report says so, and the guests take turns
     /// from there on.
     #[arg(long, value_name = "FILE")]
     pub replay: Option<PathBuf>,
@@ -188,7 +194,7 @@ impl ScheduleArgs {
     }
 
     /// Rejects options that the policy ignores, because giving them is a mistake.
-    pub fn check(&self, name: Name) -> Result<()> {
+    pub fn check(&self, name: Name, mode: Mode) -> Result<()> {
         let number = |number: Option<u64>| number.map(|number| number.to_string());
         for (option, given, policies) in [
             ("--weight", first(&self.weight), &[Name::Fair][..]),
@@ -196,7 +202,6 @@ impl ScheduleArgs {
             ("--priority", first(&self.priority), &[Name::Priority]),
             ("--patience", self.patience.clone(), &[Name::Priority]),
             ("--deadline", first(&self.deadline), &[Name::Deadline]),
-            ("--seed", number(self.seed), &[Name::Random, Name::Pct]),
             ("--search", number(self.search), &[Name::Random, Name::Pct]),
             ("--steps", number(self.steps), &[Name::Pct]),
             ("--depth", number(self.depth.map(u64::from)), &[Name::Pct]),
@@ -213,7 +218,19 @@ impl ScheduleArgs {
                 );
             }
         }
-        Ok(())
+        match (self.seed, name, mode) {
+            (None, ..) | (_, Name::Random | Name::Pct, _) => Ok(()),
+            (Some(seed), Name::Replay, _) => bail!(
+                "--seed {seed} has no effect with --policy replay, which takes the seed from the \
+                 recorded schedule"
+            ),
+            (Some(_), _, Mode::Fuel) => Ok(()),
+            (Some(seed), ..) => bail!(
+                "--seed {seed} has no effect with --policy {name} and --preemption {mode}; it is \
+                 for --policy random or --policy pct, or any policy with --preemption fuel, where \
+                 it repeats the run"
+            ),
+        }
     }
 
     /// The seeds for `--search`.

@@ -1,10 +1,12 @@
 //! What guests can import: WASI preview 1, and `preempt` for guests that know about guest
 //! threads.
 
+mod chance;
 mod context;
 mod dirs;
 mod stdio;
 
+pub use chance::Chance;
 pub use context::WasiArgs;
 
 use crate::memory::Memory;

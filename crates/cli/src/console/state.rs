@@ -46,6 +46,8 @@ pub struct State {
     /// Whether to write the lines even though a view is on the screen.
     pub flush: bool,
     pub streams: Vec<Lines>,
+    /// How many bytes of a stream may wait besides [`ROOM`].
+    pub more_room: usize,
     /// In the order in which the chunks were printed.
     pub queue: VecDeque<Chunk>,
     pub stdout: Health,

@@ -101,7 +101,7 @@ impl State {
 
     fn left(&self, index: usize) -> usize {
         let stream = &self.streams[index];
-        ROOM.saturating_sub(stream.waiting + stream.unfinished.len())
+        (ROOM + self.more_room).saturating_sub(stream.waiting + stream.unfinished.len())
     }
 
     fn write(&mut self, index: usize, bytes: &[u8]) {

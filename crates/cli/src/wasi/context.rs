@@ -1,6 +1,7 @@
 //! The context of each guest that imports WASI: its arguments, environment, directories and
 //! standard streams.
 
+use super::chance::Chance;
 use super::dirs::Dir;
 use super::stdio::Prompted;
 use crate::console::{Console, Target};
@@ -62,13 +63,15 @@ struct Given {
 
 impl WasiArgs {
     /// Makes the context of each of `guests`, whose `argvs` these are; `None` for guests that
-    /// do not import WASI. Their stdout goes to `stdout`.
+    /// do not import WASI. Their stdout goes to `stdout`, and what they leave to chance comes
+    /// from `chance`, or else from the OS.
     pub fn contexts(
         &self,
         guests: &[String],
         argvs: &[Option<&[String]>],
         console: &Console,
         stdout: Target,
+        chance: Option<&Chance>,
     ) -> Result<Vec<Option<WasiP1Ctx>>> {
         let mut given = vec![Given::default(); guests.len()];
         for text in &self.env {
@@ -107,12 +110,15 @@ impl WasiArgs {
                 given[index].stdin = Some(PathBuf::from(&stdin.value));
             }
         }
-        let contexts = argvs.iter().zip(given);
-        let contexts = contexts.map(|(argv, given)| {
+        let contexts = argvs.iter().zip(given).enumerate();
+        let contexts = contexts.map(|(index, (argv, given))| {
             let Some(argv) = argv else {
                 return Ok(None);
             };
             let mut builder = WasiCtxBuilder::new();
+            if let Some(chance) = chance {
+                chance.give(index, &mut builder);
+            }
             context(builder, argv, given, console, stdout).map(Some)
         });
         contexts.collect()
