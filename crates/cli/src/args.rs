@@ -5,6 +5,7 @@ use crate::mode::SliceArgs;
 use crate::outputs::OutputArgs;
 use crate::schedule::ScheduleArgs;
 use crate::times;
+use crate::until::UntilArgs;
 use crate::wasi::WasiArgs;
 use clap::{Args, Parser, Subcommand};
 use std::time::Duration;
@@ -47,6 +48,9 @@ pub struct RunArgs {
         allow_hyphen_values = true
     )]
     pub time: Option<Duration>,
+
+    #[command(flatten)]
+    pub until: UntilArgs,
 
     #[command(flatten)]
     pub wasi: WasiArgs,
@@ -92,7 +96,8 @@ Guests:
   threads together; a weight or a priority applies to each of them.
 
 Exit status:
-  0  all guests returned; with --search, in every run
+  0  all guests returned, apart from those ended for --until; with --search, in
+     every run
   1  a guest trapped, exited with a status other than 0, exceeded a limit, or was
      stopped: by --for, by Ctrl-C or SIGTERM, because guests wait for each other, or
      because it printed to a stdout that is closed. The report and all files are

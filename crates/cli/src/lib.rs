@@ -33,6 +33,7 @@ mod started;
 mod table;
 mod thread;
 mod times;
+mod until;
 mod values;
 mod wasi;
 

@@ -2,6 +2,7 @@
 //! together. Shared memories are capped when they are made, because no `ResourceLimiter` is
 //! asked about them.
 
+use crate::until::Until;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use wasmtime::preempt::{Pick, ThreadParams, ThreadScheduler};
@@ -103,17 +104,19 @@ impl ResourceLimiter for Memory {
     }
 }
 
-/// A policy whose picks are noted.
+/// A policy whose picks, and whose threads' ends, are noted.
 pub struct Noted<P> {
     pub policy: P,
     memory: Memory,
+    until: Until,
 }
 
 impl<P> Noted<P> {
-    pub fn new(policy: P, memory: &Memory) -> Noted<P> {
+    pub fn new(policy: P, memory: &Memory, until: &Until) -> Noted<P> {
         Noted {
             policy,
             memory: memory.clone(),
+            until: until.clone(),
         }
     }
 }
@@ -152,6 +155,7 @@ impl<P: ThreadScheduler> ThreadScheduler for Noted<P> {
     fn finished(&mut self, now: u64, thread: ThreadId, used: u64) {
         self.memory.state().threads.remove(&thread);
         self.policy.finished(now, thread, used);
+        self.until.ended(thread);
     }
 
     fn next(&mut self, now: u64) -> Option<Pick> {

@@ -19,6 +19,8 @@ pub enum Outcome {
         backtrace: Vec<String>,
     },
     OverLimit(Limit),
+    /// Those that `--until` waits for had ended.
+    Ended,
     /// The time was up, there was a Ctrl-C, or nobody could wake it.
     Stopped,
     /// It printed to a stream that nobody reads any more.
@@ -48,6 +50,7 @@ impl Serialize for Outcome {
                 over = Some(limit);
                 "over_limit"
             }
+            Outcome::Ended => "ended",
             Outcome::Stopped => "stopped",
             Outcome::Closed(closed) => {
                 why = Some(closed.to_string());
@@ -83,8 +86,14 @@ impl Outcome {
             Outcome::Exited(code) => format!("exited {code}"),
             Outcome::Trapped { .. } => "trapped".to_string(),
             Outcome::OverLimit(_) => "over limit".to_string(),
+            Outcome::Ended => "ended".to_string(),
             Outcome::Stopped | Outcome::Closed(_) => "stopped".to_string(),
         }
+    }
+
+    /// Whether the guest did what was asked of it.
+    pub fn is_success(&self) -> bool {
+        matches!(self, Outcome::Returned(_) | Outcome::Ended)
     }
 }
 

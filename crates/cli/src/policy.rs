@@ -114,11 +114,11 @@ fn read_schedule(path: &Path) -> Result<Schedule> {
 pub type Ask = fn(&mut Store<Host>) -> Made;
 
 fn install<P: ThreadScheduler>(store: &mut Store<Host>, policy: P, record: bool) -> Result<Ask> {
-    let memory = store.data().memory.clone();
+    let (memory, until) = (store.data().memory.clone(), store.data().until.clone());
     if record {
         store
             .wasm_threads()
-            .set_scheduler(Noted::new(Recorder::new(policy), &memory))?;
+            .set_scheduler(Noted::new(Recorder::new(policy), &memory, &until))?;
         return Ok(|store| {
             let noted = store.wasm_threads().scheduler_mut::<Noted<Recorder<P>>>();
             noted.map_or_else(Made::default, |Noted { policy, .. }| Made {
@@ -129,7 +129,7 @@ fn install<P: ThreadScheduler>(store: &mut Store<Host>, policy: P, record: bool)
     }
     store
         .wasm_threads()
-        .set_scheduler(Noted::new(policy, &memory))?;
+        .set_scheduler(Noted::new(policy, &memory, &until))?;
     Ok(|store| Made {
         schedule: None,
         replayed: store

@@ -11,6 +11,7 @@ use crate::schedule::Name;
 use crate::setup::Setup;
 use crate::started::Started;
 use crate::wasi::{Chance, Host};
+use std::collections::BTreeSet;
 use wasmtime::error::Context as _;
 use wasmtime::preempt::ThreadLimits;
 use wasmtime::{Result, Store};
@@ -29,6 +30,8 @@ pub struct Prepared {
     /// Whether to tell which seed was drawn.
     tells_seed: bool,
     limits: Vec<GuestLimits>,
+    /// The indices of the guests that end the run.
+    until: BTreeSet<usize>,
     console: Console,
     interrupt: Interrupt,
 }
@@ -120,6 +123,7 @@ impl Prepared {
             records: args.outputs.record.is_some(),
             tells_seed: seed.is_none(),
             limits: setup.limits.clone(),
+            until: args.until.guests(&args.guests)?,
             console,
             interrupt: setup.interrupt.clone(),
         })
@@ -158,6 +162,18 @@ impl Prepared {
             }
             // The end of a process's first thread ends the whole process.
             handles.push(id.remote(&mut self.store)?);
+        }
+        if !self.until.is_empty() {
+            let (chosen, others): (Vec<_>, Vec<_>) = handles
+                .iter()
+                .enumerate()
+                .partition(|(index, _)| self.until.contains(index));
+            let chosen = chosen.into_iter().map(|(_, thread)| thread.id());
+            let others = others.into_iter().map(|(_, thread)| thread.clone());
+            self.store
+                .data()
+                .until
+                .set(chosen.collect(), others.collect());
         }
         self.interrupt.ends(handles);
         Ok(Run {

@@ -6,7 +6,6 @@ pub mod samples;
 mod text;
 
 use crate::interleaving::Interleaving;
-use crate::outcome::Outcome;
 use crate::picks::Replayed;
 use crate::thread::Thread;
 use crate::times;
@@ -36,7 +35,7 @@ pub struct Report {
     /// The outcome of `--search`, up to this run.
     #[serde(rename = "search", skip_serializing_if = "Option::is_none")]
     pub searched: Option<Searched>,
-    /// Why the run ended: `all_finished`, `time_up`, `interrupted` or `deadlock`.
+    /// Why the run ended: `all_finished`, `until`, `time_up`, `interrupted` or `deadlock`.
     pub end: &'static str,
     #[serde(rename = "elapsed_ms", serialize_with = "times::serialize")]
     pub elapsed: Duration,
@@ -80,10 +79,11 @@ pub struct Searched {
 }
 
 impl Report {
+    /// Whether all guests returned, apart from those that were ended for `--until`.
     pub fn all_returned(&self) -> bool {
         self.threads
             .iter()
-            .all(|thread| matches!(thread.outcome, Outcome::Returned(_)))
+            .all(|thread| thread.outcome.is_success())
     }
 
     /// The report for programs.
@@ -122,6 +122,7 @@ fn in_own_unit<S: Serializer>(
 mod tests {
     use super::samples::{every_outcome, report};
     use super::*;
+    use crate::outcome::Outcome;
 
     #[test]
     fn json_has_raw_numbers() {
@@ -169,5 +170,6 @@ mod tests {
         assert!(report(vec![returned(), returned()]).all_returned());
         assert!(!report(vec![returned(), Outcome::Stopped]).all_returned());
         assert!(!report(vec![Outcome::Exited(1)]).all_returned());
+        assert!(report(vec![returned(), Outcome::Ended]).all_returned());
     }
 }

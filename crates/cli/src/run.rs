@@ -163,6 +163,7 @@ impl Run {
     }
 
     fn report(self, totals: Totals, interleaving: Option<Interleaving>) -> Report {
+        let until_is_over = self.store.data().until.is_over();
         let cpu_time = self.guests.iter().map(|guest| guest.stats.cpu_time).sum();
         let rows = interleaving.as_ref().map(|it| &it.whole.guests);
         let mut rows = rows.map(|rows| rows.iter());
@@ -179,7 +180,10 @@ impl Run {
                     Some(_) => None,
                     None => guest.waits_for.map(|wait| wait.to_string()),
                 },
-                outcome: guest.outcome.unwrap_or(Outcome::Stopped),
+                outcome: match guest.outcome.unwrap_or(Outcome::Stopped) {
+                    Outcome::Stopped if until_is_over => Outcome::Ended,
+                    outcome => outcome,
+                },
                 cpu_time: guest.stats.cpu_time,
                 slices: guest.stats.dispatches,
                 preemptions: guest.stats.preemptions,
@@ -189,6 +193,7 @@ impl Run {
             })
             .collect();
         let stopped = |thread: &Thread| matches!(thread.outcome, Outcome::Stopped);
+        let ended = |thread: &Thread| matches!(thread.outcome, Outcome::Ended);
         Report {
             preemption: self.plan.mode.to_string(),
             slice: self.plan.slice,
@@ -196,6 +201,7 @@ impl Run {
                 true if self.interrupt.happened() => "interrupted",
                 true if totals.deadlock => "deadlock",
                 true => "time_up",
+                false if threads.iter().any(ended) => "until",
                 false => "all_finished",
             },
             elapsed: totals.elapsed,

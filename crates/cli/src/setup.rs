@@ -47,6 +47,7 @@ impl<'a> Setup<'a> {
         let policy = Policy::of(&args.schedule, &args.guests, mode, slice, None)?;
         let seeds = args.schedule.seeds(mode)?;
         let limits = args.limits.of(&args.guests)?;
+        args.until.guests(&args.guests)?;
         let trace_events = args.outputs.trace_events()?;
         let plan = Plan {
             mode,

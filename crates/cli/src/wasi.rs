@@ -10,6 +10,7 @@ pub use chance::Chance;
 pub use context::WasiArgs;
 
 use crate::memory::Memory;
+use crate::until::Until;
 use wasmtime::{Engine, Linker, Result};
 use wasmtime_preempt::imports;
 use wasmtime_wasi::I32Exit;
@@ -18,12 +19,13 @@ use wasmtime_wasi::p1::WasiP1Ctx;
 /// The module that WASI preview 1 guests import.
 pub const MODULE: &str = "wasi_snapshot_preview1";
 
-/// The data of the Store: a context for each guest that imports WASI, and how much memory
-/// each guest has.
+/// The data of the Store: a context for each guest that imports WASI, how much memory each
+/// guest has, and which guests end the run.
 #[derive(Default)]
 pub struct Host {
     contexts: Vec<WasiP1Ctx>,
     pub memory: Memory,
+    pub until: Until,
 }
 
 impl Host {

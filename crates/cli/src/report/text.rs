@@ -3,7 +3,6 @@
 use super::{Report, Searched, Traced};
 use crate::mode;
 use crate::names;
-use crate::outcome::Outcome;
 use crate::picks::Replayed;
 use crate::table::table;
 use crate::thread::Thread;
@@ -51,6 +50,7 @@ impl Report {
             "time_up" => "time up",
             "interrupted" => "interrupted",
             "deadlock" => "deadlock",
+            "until" => "guests of --until ended",
             _ => "all finished",
         };
         write!(
@@ -116,7 +116,7 @@ impl Report {
         else {
             return Ok(());
         };
-        let bad = |thread: &&Thread| !matches!(thread.outcome, Outcome::Returned(_));
+        let bad = |thread: &&Thread| !thread.outcome.is_success();
         let what = match (self.end, self.threads.iter().find(bad)) {
             ("deadlock", _) => "deadlock".to_string(),
             (_, Some(thread)) => {
@@ -140,6 +140,7 @@ impl Report {
 mod tests {
     use super::super::samples::report;
     use super::*;
+    use crate::outcome::Outcome;
 
     #[test]
     fn search_is_told_of_at_last() {
