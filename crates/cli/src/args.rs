@@ -102,7 +102,11 @@ Exit status:
      stopped: by --for, by Ctrl-C or SIGTERM, because guests wait for each other, or
      because it printed to a stdout that is closed. The report and all files are
      still written; a second Ctrl-C ends the command at once, with 130
-  2  bad usage, or a guest that cannot be run";
+  2  bad usage, or a guest that cannot be run
+
+  A single GUEST, without --search, gives the command its own status, as with
+  `wasmtime run`: what it exits with (the lowest byte of that, or 1 if that is 0),
+  or 134 if it traps.";
 
 fn run_time(text: &str) -> Result<Duration> {
     times::parse_or_say(text, "no guest would run", "2s or 500ms")

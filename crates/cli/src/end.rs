@@ -17,7 +17,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// How long to try to print a note about that: nobody may read that either.
 const NOTE: Duration = Duration::from_millis(200);
 
-/// Reports a run, in JSON if `json`. Returns whether all guests returned.
+/// Reports a run, in JSON if `json`. Returns the status of the command.
 ///
 /// Like any command, this waits for the readers of its output as long as they like, except
 /// after the end of `--for` or a Ctrl-C.
@@ -25,7 +25,7 @@ const NOTE: Duration = Duration::from_millis(200);
 /// # Errors
 ///
 /// The run's error, or one because not everything could be written.
-pub fn end(json: bool, ran: Ran, outputs: Outputs, interrupt: &Interrupt) -> Result<bool> {
+pub fn end(json: bool, ran: Ran, outputs: Outputs, interrupt: &Interrupt) -> Result<u8> {
     let written = outputs.write(&ran);
     let shown = match &ran.report {
         Ok(report) => report.shown(json),
@@ -49,7 +49,7 @@ pub fn end(json: bool, ran: Ran, outputs: Outputs, interrupt: &Interrupt) -> Res
     printed.map_err(|(target, error)| {
         Error::from(error).context(format!("cannot write to {target}"))
     })?;
-    Ok(report.all_returned())
+    Ok(report.status())
 }
 
 /// Prints a line to stderr, if anybody reads it.

@@ -56,8 +56,7 @@ pub fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     match run(&args) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(status) => ExitCode::from(status),
         Err(error) => {
             // If stderr is closed, nobody wants to know.
             let error = names::text(&format!("{error:#}"));
@@ -90,8 +89,8 @@ fn usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(error.exit_code() as u8)
 }
 
-/// Returns whether all guests returned.
-fn run(args: &RunArgs) -> wasmtime::Result<bool> {
+/// Returns the status of the command.
+fn run(args: &RunArgs) -> wasmtime::Result<u8> {
     let setup = Setup::of(args)?;
     if let Some(seeds) = setup.seeds.clone() {
         return search::run(&setup, seeds);

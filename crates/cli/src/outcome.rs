@@ -95,6 +95,19 @@ impl Outcome {
     pub fn is_success(&self) -> bool {
         matches!(self, Outcome::Returned(_) | Outcome::Ended)
     }
+
+    /// The status of a command that runs only this guest, as of `wasmtime run`.
+    pub fn status(&self) -> u8 {
+        /// What a shell says of a process that was ended by SIGABRT.
+        const ABORTED: u8 = 128 + 6;
+        match self {
+            Outcome::Returned(_) | Outcome::Ended => 0,
+            // The OS keeps only the lowest byte, and 0 would be a success.
+            Outcome::Exited(code) => (*code as u8).max(1),
+            Outcome::Trapped { .. } => ABORTED,
+            Outcome::OverLimit(_) | Outcome::Stopped | Outcome::Closed(_) => 1,
+        }
+    }
 }
 
 impl From<&Exit> for Outcome {

@@ -86,6 +86,14 @@ impl Report {
             .all(|thread| thread.outcome.is_success())
     }
 
+    /// The status of the command: a single guest's own, or whether all went well.
+    pub fn status(&self) -> u8 {
+        match &self.threads[..] {
+            [only] => only.outcome.status(),
+            _ => u8::from(!self.all_returned()),
+        }
+    }
+
     /// The report for programs.
     pub fn json(&self) -> Result<String> {
         Ok(serde_json::to_string_pretty(self)? + "\n")
@@ -171,5 +179,24 @@ mod tests {
         assert!(!report(vec![returned(), Outcome::Stopped]).all_returned());
         assert!(!report(vec![Outcome::Exited(1)]).all_returned());
         assert!(report(vec![returned(), Outcome::Ended]).all_returned());
+    }
+
+    #[test]
+    fn status_is_that_of_a_single_guest() {
+        let trapped = || Outcome::Trapped {
+            error: String::new(),
+            backtrace: Vec::new(),
+        };
+        let status = |outcome| report(vec![outcome]).status();
+        assert_eq!(status(Outcome::Returned(vec![])), 0);
+        for (code, expected) in [(3, 3), (255, 255), (300, 44), (256, 1), (-1, 255)] {
+            assert_eq!(status(Outcome::Exited(code)), expected);
+        }
+        assert_eq!(status(trapped()), 134);
+        assert_eq!(status(Outcome::Stopped), 1);
+        let two = |outcome| report(vec![Outcome::Returned(vec![]), outcome]).status();
+        assert_eq!(two(Outcome::Exited(3)), 1);
+        assert_eq!(two(trapped()), 1);
+        assert_eq!(two(Outcome::Ended), 0);
     }
 }

@@ -96,7 +96,9 @@ fn trap_hurts_no_sibling_and_shows_its_backtrace() {
 #[test]
 fn out_of_bounds_access_is_a_trap() {
     for mode in each_mode() {
-        let ran = mode.run(&["--json", "numbers.wat:load(0x10000)"]).expect(1);
+        let ran = mode
+            .run(&["--json", "numbers.wat:load(0x10000)"])
+            .expect(134);
         let thread = &ran.json()["threads"][0];
         assert_eq!(thread["exit"], "trapped");
         assert!(
@@ -126,15 +128,34 @@ fn exit_code_zero_is_a_return_and_others_are_not() {
         assert_eq!(ran.json()["threads"][0]["code"], 7);
         assert_eq!(ran.json()["threads"][1]["exit"], "returned");
 
-        for status in [126, 255, 300, -1] {
+        for (status, of_command) in [(126, 126), (255, 255), (300, 44), (256, 1), (-1, 255)] {
             let env = format!("STATUS={status}");
-            let ran = mode.run(&["--json", "echo.wasm", "--env", &env]).expect(1);
+            let ran = mode
+                .run(&["--json", "echo.wasm", "--env", &env])
+                .expect(of_command);
             assert_eq!(ran.json()["threads"][0]["exit"], "exited");
             assert_eq!(ran.json()["threads"][0]["code"], status);
         }
 
-        let ran = mode.run(&["echo.wasm", "--env", "STATUS=7"]).expect(1);
+        let ran = mode.run(&["echo.wasm", "--env", "STATUS=7"]).expect(7);
         assert!(ran.stdout.contains("exited 7"), "{}", ran.stdout);
+    }
+}
+
+#[test]
+fn status_of_a_single_guest_is_the_commands() {
+    for mode in each_mode() {
+        mode.run(&["echo.wasm", "--env=STATUS=3"]).expect(3);
+        mode.run(&["threads/exit.wasm(exit,3)"]).expect(3);
+        mode.run(&["trap.wat"]).expect(134);
+        mode.run(&["fib.wat:fib(5)"]).expect(0);
+        // Its limits, and the end of the run, are not its own doing.
+        mode.run(&["--timeout=50ms", "spin.wat"]).expect(1);
+        mode.run(&["--for=50ms", "spin.wat"]).expect(1);
+        // Of several, one would hide another.
+        mode.run(&["trap.wat", "fib.wat:fib(5)"]).expect(1);
+        let args = ["echo.wasm", "echo.wasm", "--env=1=STATUS=3"];
+        mode.run(&args).expect(1);
     }
 }
 

@@ -41,7 +41,7 @@ fn hostile_names_in_a_backtrace_are_escaped() {
                 (func (export "run") (call $inner)))"#
         ),
     );
-    let ran = run(&[&guest]).expect(1);
+    let ran = run(&[&guest]).expect(134);
     assert!(
         ran.stdout.contains(&format!("at {SHOWN}!{SHOWN} ")),
         "{}",

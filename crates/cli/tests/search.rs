@@ -46,7 +46,7 @@ fn search_finds_the_race_and_its_seed_replays_it() {
         assert!(searched.stdout.contains(&says), "{}", searched.stdout);
         let seed = format!("--seed={seed}");
         for _ in 0..2 {
-            let again = run(&[&[&*seed], &args[..]].concat()).expect(1);
+            let again = run(&[&[&*seed], &args[..]].concat()).expect(3);
             assert_eq!(figures(&again, guest), figures(&searched, guest));
             assert!(again.stdout.starts_with("lost update\n"));
         }
@@ -54,9 +54,9 @@ fn search_finds_the_race_and_its_seed_replays_it() {
         // And by its picks.
         let schedule = out(&format!("threads-{}.schedule", &policy[0][2..]));
         let record = ["--record", &schedule, &seed];
-        run(&[&record, &args[..]].concat()).expect(1);
+        run(&[&record, &args[..]].concat()).expect(3);
         let replay = ["--preemption=fuel", policy[1], "--replay", &schedule, guest];
-        let replayed = run(&replay).expect(1);
+        let replayed = run(&replay).expect(3);
         assert_eq!(figures(&replayed, guest), figures(&searched, guest));
         assert!(
             replayed

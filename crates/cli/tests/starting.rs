@@ -177,7 +177,7 @@ fn exit_while_a_library_is_set_up_is_that_of_the_guest() {
             (func (export "run") unreachable))"#,
     );
     for mode in each_mode() {
-        let ran = mode.run(&["--json", &format!("{guest}:run")]).expect(1);
+        let ran = mode.run(&["--json", &format!("{guest}:run")]).expect(7);
         assert_eq!(ran.json()["threads"][0]["code"], 7);
     }
 }

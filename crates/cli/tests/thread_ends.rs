@@ -9,14 +9,14 @@ use std::process::{Command, Stdio};
 #[test]
 fn status_of_a_thread_is_that_of_its_program() {
     for mode in each_mode() {
-        let ran = mode.run(&["--json", "threads/exit.wasm(exit)"]).expect(1);
+        let ran = mode.run(&["--json", "threads/exit.wasm(exit)"]).expect(7);
         assert_eq!(last_line(&ran), "exits");
         let json = ran.json();
         let row = &rows(&json)[0];
         assert_eq!((&row["exit"], &row["code"]), (&json!("exited"), &json!(7)));
         assert_eq!(row["ended_by"]["name"], "threads/exit.wasm(exit)#5");
 
-        let ran = mode.run(&["threads/exit.wasm(exit,3)"]).expect(1);
+        let ran = mode.run(&["threads/exit.wasm(exit,3)"]).expect(3);
         assert!(ran.stdout.contains(" exited 3 "), "{}", ran.stdout);
     }
 }
