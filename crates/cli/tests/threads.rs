@@ -153,19 +153,6 @@ fn modules_that_are_no_programs_are_refused() {
         &[&no_start],
         &["env::memory", "with a `_start` also shared memories"],
     );
-    let no_memory = file(
-        "threads-no-memory.wat",
-        r#"(module (import "wasi" "thread-spawn" (func (param i32) (result i32)))
-            (func (export "_start")) (func (export "wasi_thread_start") (param i32 i32)))"#,
-    );
-    bad_usage(&[&no_memory], &["cannot run", "no shared memory"]);
-    let no_entry = file(
-        "threads-no-entry.wat",
-        r#"(module (import "env" "memory" (memory 1 1 shared))
-            (import "wasi" "thread-spawn" (func (param i32) (result i32)))
-            (func (export "_start")))"#,
-    );
-    bad_usage(&[&no_entry], &["`wasi_thread_start`"]);
     let other_import = file(
         "threads-other-import.wat",
         r#"(module (import "env" "memory" (memory 1 1 shared)) (import "env" "other" (func))
@@ -194,4 +181,31 @@ fn program_without_threads_may_have_a_shared_memory() {
     let ran = run(&["--json", &wat]).expect(0);
     assert_eq!(rows(&ran.json())[0]["threads"], 1);
     assert_eq!(ran.json()["preemption"] == "signal", signals_work());
+}
+
+#[test]
+fn program_that_never_spawns_needs_nothing_for_threads() {
+    const SPAWN: &str = r#"(import "wasi" "thread-spawn" (func $spawn (param i32) (result i32)))"#;
+    let never = file(
+        "threads-never.wat",
+        format!(r#"(module {SPAWN} (memory (export "memory") 1) (func (export "_start")))"#),
+    );
+    // The error is wasi-threads' own.
+    let refused = file(
+        "threads-refused.wat",
+        format!(
+            r#"(module {SPAWN} (func (export "_start")
+                (if (i32.ne (call $spawn (i32.const 0)) (i32.const -6))
+                    (then (unreachable)))))"#
+        ),
+    );
+    for mode in each_mode() {
+        let ran = mode.run(&["--json", &never, &refused]).expect(0);
+        for row in rows(&ran.json()) {
+            assert_eq!(
+                (&row["exit"], &row["threads"]),
+                (&json!("returned"), &json!(1))
+            );
+        }
+    }
 }

@@ -109,10 +109,16 @@ impl<T: 'static> Guest<T> {
                 tid.as_i32()
             }
             Ok(None) | Err(_) => {
-                state.stats.refused += 1;
-                REFUSED
+                drop(state);
+                guest.refuse()
             }
         }
+    }
+
+    /// What `thread-spawn` does if it cannot start a thread.
+    pub(crate) fn refuse(&self) -> i32 {
+        self.shared.lock().stats.refused += 1;
+        REFUSED
     }
 
     fn try_thread_spawn(

@@ -19,7 +19,9 @@
 //! process, with its own instance over the same memory. Every thread starts its own
 //! instance, so the module's start function is preempted, limited and killed like any other
 //! code of the thread. The threads run when the store [runs its threads], scheduled like
-//! all others in the store. A module without threads can be spawned as a process, too.
+//! all others in the store. A module without threads can be spawned as a process, too. If one
+//! that imports `thread-spawn` has no shared memory or no `wasi_thread_start`, it cannot have
+//! other threads, and `thread-spawn` returns [`REFUSED`].
 //!
 //! ```
 //! use preempt_wasi_threads::{Process, ProcessOptions, Program};

@@ -27,6 +27,8 @@ pub struct Program<T: 'static> {
     linker: Linker<T>,
     memories: Vec<Import>,
     has_threads: bool,
+    /// Whether it has what threads need.
+    can_spawn: bool,
 }
 
 impl<T: 'static> Clone for Program<T> {
@@ -36,6 +38,7 @@ impl<T: 'static> Clone for Program<T> {
             linker: self.linker.clone(),
             memories: self.memories.clone(),
             has_threads: self.has_threads,
+            can_spawn: self.can_spawn,
         }
     }
 }
@@ -59,10 +62,9 @@ impl<T: 'static> Program<T> {
     ///
     /// # Errors
     ///
-    /// If the two belong to different engines; if `_start` is not exported; if
-    /// `wasi.thread-spawn` is imported but no shared memory is, or `wasi_thread_start` is
-    /// not exported; or if the type of any of these differs from the
-    /// [ABI](crate#the-abi)'s.
+    /// If the two belong to different engines; if `_start` is not exported; or if the type of
+    /// `_start`, `wasi.thread-spawn` or, where that is imported, `wasi_thread_start` differs
+    /// from the [ABI](crate#the-abi)'s.
     pub fn new(module: &Module, linker: &Linker<T>) -> Result<Program<T>> {
         ensure!(
             Engine::same(module.engine(), linker.engine()),
@@ -93,6 +95,7 @@ impl<T: 'static> Program<T> {
                 _ => None,
             })
             .collect();
+        let mut can_spawn = false;
         if let Some(spawn) = spawn {
             let ty = function(std::slice::from_ref(&i32), std::slice::from_ref(&i32));
             match spawn.ty() {
@@ -102,21 +105,20 @@ impl<T: 'static> Program<T> {
                     describe(&found)
                 ),
             }
-            ensure!(
-                !memories.is_empty(),
-                "the module imports `wasi.thread-spawn`, and no shared memory that its \
-                 threads would have in common; link it with `--import-memory \
-                 --shared-memory`"
-            );
-            let ty = function(&[i32.clone(), i32], &[]);
-            ensure_export(module, THREAD_START, &ty)
-                .context("the module imports `wasi.thread-spawn`")?;
+            let has_start = module.get_export(THREAD_START).is_some();
+            if has_start {
+                let ty = function(&[i32.clone(), i32], &[]);
+                ensure_export(module, THREAD_START, &ty)
+                    .context("the module imports `wasi.thread-spawn`")?;
+            }
+            can_spawn = has_start && !memories.is_empty();
         }
         Ok(Program {
             module: module.clone(),
             linker: linker.clone(),
             memories,
             has_threads,
+            can_spawn,
         })
     }
 
@@ -167,10 +169,12 @@ impl<T: 'static> Program<T> {
         let shared = Arc::new(Shared::new(options, memories));
         let guest = Guest::new(shared.clone(), |weak| {
             let (module, name) = THREAD_SPAWN;
+            let can_spawn = self.can_spawn;
             if self.has_threads {
                 linker.func_wrap(module, name, move |caller: Caller<'_, T>, argument: i32| {
                     match weak.upgrade() {
-                        Some(guest) => Guest::thread_spawn(&guest, caller, argument),
+                        Some(guest) if can_spawn => Guest::thread_spawn(&guest, caller, argument),
+                        Some(guest) => guest.refuse(),
                         None => REFUSED,
                     }
                 })?;

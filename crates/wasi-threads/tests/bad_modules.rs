@@ -2,6 +2,7 @@
 
 use crate::support::*;
 use preempt_wasi_threads::{ProcessOptions, Program};
+use std::time::Duration;
 use wasmtime::*;
 
 const MEMORY: &str = r#"(import "env" "memory" (memory 1 1 shared))"#;
@@ -34,16 +35,36 @@ fn names(fields: &[&str], expected: &[&str]) {
 #[test]
 fn what_is_missing_is_named() {
     names(&[MEMORY, SPAWN, THREAD], &["does not export `_start`"]);
-    names(&[SPAWN, START, THREAD], &["no shared memory"]);
-    names(
-        &[MEMORY, SPAWN, START],
-        &["does not export `wasi_thread_start`"],
-    );
     let unshared = r#"(import "env" "memory" (memory 1 1))"#;
-    names(&[unshared, SPAWN, START, THREAD], &["no shared memory"]);
     names(&[unshared, START], &["unknown import", "env::memory"]);
     let other = r#"(import "env" "other" (func))"#;
     names(&[other, MEMORY, SPAWN, START, THREAD], &["env::other"]);
+}
+
+#[test]
+fn a_program_without_what_threads_need_runs_and_has_none() {
+    const SPAWN: &str = r#"(import "wasi" "thread-spawn" (func $spawn (param i32) (result i32)))"#;
+    const NEVER: &str = r#"(func (export "_start"))"#;
+    const ONCE: &str = r#"(func (export "_start")
+        (if (i32.ne (call $spawn (i32.const 0)) (i32.const -6)) (then (unreachable))))"#;
+    for (fields, refused) in [
+        (&[SPAWN, NEVER][..], 0),
+        (&[SPAWN, ONCE], 1),
+        (&[SPAWN, ONCE, THREAD], 1),
+        (&[MEMORY, SPAWN, ONCE], 1),
+    ] {
+        for source in sources() {
+            let engine = engine(source);
+            let module = Module::new(&engine, format!("(module {})", fields.join("\n"))).unwrap();
+            let program = Program::<()>::new(&module, &Linker::new(&engine)).unwrap();
+            let mut store = Store::new(&engine, ());
+            let process = program.spawn(&mut store, ProcessOptions::new()).unwrap();
+            store.run_wasm_threads_for(Duration::MAX).unwrap();
+            let outcome = process.outcome().unwrap();
+            assert!(matches!(outcome.exit, Exit::Returned(_)), "{outcome:?}");
+            assert_eq!(process.stats().refused, refused);
+        }
+    }
 }
 
 #[test]
