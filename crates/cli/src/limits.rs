@@ -10,7 +10,7 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 use std::fmt;
 use std::time::Duration;
 use wasmtime::preempt::{OverLimit, ThreadLimits};
-use wasmtime::{Result, bail};
+use wasmtime::{DEFAULT_INSTANCE_LIMIT, Result, bail};
 
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Limits")]
@@ -44,7 +44,18 @@ pub struct LimitArgs {
     /// large by itself.
     #[arg(long, value_name = "[GUEST=]SIZE", value_parser = size, allow_hyphen_values = true)]
     pub memory_limit: Vec<Setting<u64>>,
+
+    /// How many threads a guest may have at a time, including its first one. The default is
+    /// 1000
+    ///
+    /// Beyond that, `wasi.thread-spawn` fails and returns -6. With 1, every guest has only its
+    /// first thread.
+    #[arg(long, value_name = "[GUEST=]N", value_parser = threads, allow_hyphen_values = true)]
+    pub max_threads: Vec<Setting<usize>>,
 }
+
+/// The most threads that a guest may have at a time without `--max-threads`.
+const DEFAULT_MAX_THREADS: usize = 1_000;
 
 impl LimitArgs {
     /// The limits of each guest.
@@ -53,12 +64,14 @@ impl LimitArgs {
         let fuel = settings::for_each("--fuel-limit", &self.fuel_limit, guests)?;
         let wall = settings::for_each("--timeout", &self.timeout, guests)?;
         let memory = settings::for_each("--memory-limit", &self.memory_limit, guests)?;
-        let limits = cpu.into_iter().zip(fuel).zip(wall).zip(memory);
-        let limits = limits.map(|(((cpu, fuel), wall), memory)| GuestLimits {
+        let threads = settings::for_each("--max-threads", &self.max_threads, guests)?;
+        let limits = cpu.into_iter().zip(fuel).zip(wall).zip(memory).zip(threads);
+        let limits = limits.map(|((((cpu, fuel), wall), memory), threads)| GuestLimits {
             cpu,
             fuel,
             wall,
             memory: memory.unwrap_or(memory::DEFAULT_LIMIT),
+            threads: threads.unwrap_or(DEFAULT_MAX_THREADS),
         });
         Ok(limits.collect())
     }
@@ -72,6 +85,8 @@ pub struct GuestLimits {
     wall: Option<Duration>,
     /// In bytes.
     pub memory: u64,
+    /// At a time.
+    pub threads: usize,
 }
 
 impl GuestLimits {
@@ -132,6 +147,17 @@ fn size(text: &str) -> Result<Setting<u64>> {
         Ok(0) => bail!("no guest could have any memory; give a size above zero, such as 512M"),
         Ok(size) => Ok(size),
         Err(_) => bail!("give a size such as 64K, 512M or 2G"),
+    })
+}
+
+fn threads(text: &str) -> Result<Setting<usize>> {
+    settings::parse(text, |value| match value.parse() {
+        Ok(0) => bail!("the guest could not start; give a number of threads above zero"),
+        Ok(threads) if threads <= DEFAULT_INSTANCE_LIMIT => Ok(threads),
+        _ => bail!(
+            "give a number of threads from 1 to {DEFAULT_INSTANCE_LIMIT}: each has an instance, \
+             and a Store holds no more"
+        ),
     })
 }
 

@@ -16,9 +16,6 @@ use wasmtime::error::Context as _;
 use wasmtime::preempt::ThreadLimits;
 use wasmtime::{Result, Store};
 
-/// The most threads a guest may have at a time.
-const MOST_THREADS: usize = 1_000;
-
 /// Guests that passed all checks and have their threads, in the Store where they will run.
 pub struct Prepared {
     store: Store<Host>,
@@ -83,11 +80,12 @@ impl Prepared {
                 args.slice.slice.as_deref().unwrap_or_default()
             )
         })?;
-        let most_threads = |guest: &Guest| match guest.is_process {
-            true => MOST_THREADS,
+        let most_threads = |(guest, limits): (&Guest, &GuestLimits)| match guest.is_process {
+            true => limits.threads,
             false => 1,
         };
-        threads.set_max_threads(setup.guests.iter().map(most_threads).sum())?;
+        let guests = setup.guests.iter().zip(&setup.limits);
+        threads.set_max_threads(guests.map(most_threads).sum())?;
         if let Some(events) = setup.trace_events {
             threads
                 .set_trace(events)
@@ -112,8 +110,8 @@ impl Prepared {
                 Some(_) if guest.is_process => options.group(group(index)),
                 _ => options,
             };
-            let limit = setup.limits[index].memory;
-            guests.push(Started::start(&mut store, guest, &linker, options, limit)?);
+            let limits = &setup.limits[index];
+            guests.push(Started::start(&mut store, guest, &linker, options, limits)?);
         }
         Ok(Prepared {
             store,

@@ -1,5 +1,6 @@
 //! A guest, with one thread that starts its instance, or with several.
 
+use crate::limits::GuestLimits;
 use crate::live::Row;
 use crate::load::Guest;
 use crate::names;
@@ -47,12 +48,12 @@ impl Started {
         guest: &Guest,
         linker: &Linker<Host>,
         options: ThreadOptions,
-        memory_limit: u64,
+        limits: &GuestLimits,
     ) -> Result<Started> {
         let memory = store.data().memory.clone();
-        memory.add(memory_limit);
+        memory.add(limits.memory);
         let spawned = if guest.is_process {
-            spawn_process(store, guest, linker, options, memory_limit)
+            spawn_process(store, guest, linker, options, limits)
                 .map(|process| (process.main(), Some(process)))
         } else {
             spawn(store, guest, linker, options).map(|thread| (thread, None))
@@ -62,7 +63,7 @@ impl Started {
             let error = match memory.refused() {
                 true => error.context(format!(
                     "the guest is limited to {} of memory; use --memory-limit to allow more",
-                    BinaryBytes(memory_limit)
+                    BinaryBytes(limits.memory)
                 )),
                 false => refused::by_store(error),
             };
@@ -212,11 +213,14 @@ fn spawn_process(
     guest: &Guest,
     linker: &Linker<Host>,
     options: ThreadOptions,
-    memory_limit: u64,
+    limits: &GuestLimits,
 ) -> Result<Process> {
     let options = ProcessOptions::new()
         .name(guest.spec.text.clone())
-        .max_memory(memory_limit)
+        .max_memory(limits.memory)
+        .max_threads(limits.threads)
+        // Twice as many: what some guests do makes their threads' instances unfit for reuse.
+        .max_instances(2 * limits.threads)
         .threads(options);
     Program::new(&guest.module, linker)?.spawn(store, options)
 }

@@ -209,3 +209,49 @@ fn program_that_never_spawns_needs_nothing_for_threads() {
         }
     }
 }
+
+#[test]
+fn guest_has_no_more_threads_than_it_may() {
+    // Starts threads that wait, until it cannot, and exits with their number.
+    let guest = file(
+        "threads-many.wat",
+        r#"(module
+            (import "env" "memory" (memory 1 1 shared))
+            (import "wasi" "thread-spawn" (func $spawn (param i32) (result i32)))
+            (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+            (export "memory" (memory 0))
+            (func (export "wasi_thread_start") (param i32 i32)
+                (drop (memory.atomic.wait32 (i32.const 0) (i32.const 0) (i64.const -1))))
+            (func (export "_start") (local $started i32) (local $got i32)
+                (loop $more
+                    (if (i32.gt_s (local.tee $got (call $spawn (i32.const 0))) (i32.const 0))
+                        (then
+                            (local.set $started
+                                (i32.add (local.get $started) (i32.const 1)))
+                            (br $more))))
+                (if (i32.ne (local.get $got) (i32.const -6)) (then (unreachable)))
+                (call $exit (local.get $started))))"#,
+    );
+    for mode in each_mode() {
+        mode.run(&["--max-threads=5", &guest]).expect(4);
+        mode.run(&["--max-threads=1", &guest]).expect(0);
+        let ran = mode
+            .run(&[
+                "--json",
+                "--max-threads=3",
+                "--max-threads=2=9",
+                &guest,
+                &guest,
+            ])
+            .expect(1);
+        let codes = rows(&ran.json()).iter().map(|row| row["code"].as_u64());
+        assert!(codes.eq([Some(2), Some(8)]), "{}", ran.stdout);
+    }
+    let guest = "threads/hello.wasm";
+    bad_usage(
+        &["--max-threads=0", guest],
+        &["a number of threads above zero"],
+    );
+    bad_usage(&["--max-threads=10001", guest], &["from 1 to 10000"]);
+    bad_usage(&["--max-threads=2=3", guest], &["there is no guest `2`"]);
+}
