@@ -314,9 +314,9 @@ impl<T: 'static> Store<T> {
     /// # Errors
     ///
     /// If the engine has no [`Preemption`], or the OS refuses what its source needs: the
-    /// engine's timer thread, or the OS thread's timer and signal handler. Also if the [`ThreadScheduler`] picks
-    /// a thread that is not ready, or none while some are: the run then ends, and all threads
-    /// stay as they were.
+    /// engine's timer thread, or the OS thread's timer and signal handler. Also if the
+    /// [`ThreadScheduler`] picks a thread that is not ready, or none while some are: the run
+    /// then ends, and all threads stay as they were.
     pub fn run_wasm_threads_for(&mut self, time: Duration) -> Result<RunSummary> {
         self.as_context_mut().run_wasm_threads_for(time)
     }

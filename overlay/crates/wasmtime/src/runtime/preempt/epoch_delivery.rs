@@ -21,7 +21,8 @@
 //! and nothing is collected. So code with references, and tables and memories that grow, can be
 //! interrupted at any instruction. What a callback may do is limited: see `sealed.rs`.
 //!
-//! No interrupt is lost (I20): see `os_threads.rs`. A late, early or stray signal does nothing (I7).
+//! No interrupt is lost (I20): see `os_threads.rs`. A late, early or stray signal does nothing
+//! (I7).
 //!
 //! Rejected:
 //!

@@ -2,8 +2,9 @@
 //!
 //! The mechanism (`threads.rs`, `run.rs`) tracks by itself which threads are ready, and notifies
 //! the policy of every change, except of a pause: it dispatches a paused thread next without
-//! asking. `threads/scheduling.rs` does both. It checks a policy's answer before acting on it: picking a thread
-//! that is not ready, or none while some are, is an error of the run, and no thread is lost.
+//! asking. `threads/scheduling.rs` does both. It checks a policy's answer before acting on it:
+//! picking a thread that is not ready, or none while some are, is an error of the run, and no
+//! thread is lost.
 //!
 //! The default is round robin. A preempted or new thread goes to the back, so between two
 //! dispatches of a thread every other ready thread is dispatched at most once more.
