@@ -77,6 +77,10 @@ impl LimitArgs {
     }
 }
 
+/// A CPU time limit that is never reached. Only of threads with a limit does a Store ask the
+/// OS for the CPU time. For others it counts what the OS gave to other processes, too.
+const UNLIMITED: Duration = Duration::MAX;
+
 /// What one guest may use.
 #[derive(Clone, Copy, Debug)]
 pub struct GuestLimits {
@@ -93,6 +97,7 @@ impl GuestLimits {
     /// The limits for a guest with a single thread.
     pub fn of_thread(&self) -> ThreadLimits {
         self.with_wall(self.of_group().unwrap_or_default())
+            .cpu_time(self.cpu.unwrap_or(UNLIMITED))
     }
 
     /// The limits for all threads of a guest together; `None` if there are none.
@@ -109,7 +114,7 @@ impl GuestLimits {
 
     /// The limits for the first thread of a guest, whose end ends the others too.
     pub fn of_first(&self) -> ThreadLimits {
-        self.with_wall(ThreadLimits::new())
+        self.with_wall(of_other())
     }
 
     fn with_wall(&self, limits: ThreadLimits) -> ThreadLimits {
@@ -118,6 +123,11 @@ impl GuestLimits {
             None => limits,
         }
     }
+}
+
+/// The limits for a thread that a guest has started.
+pub fn of_other() -> ThreadLimits {
+    ThreadLimits::new().cpu_time(UNLIMITED)
 }
 
 fn time(text: &str) -> Result<Setting<Duration>> {

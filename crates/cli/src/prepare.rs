@@ -3,7 +3,7 @@
 use crate::console::{Console, Target};
 use crate::imports;
 use crate::interrupt::Interrupt;
-use crate::limits::GuestLimits;
+use crate::limits::{self, GuestLimits};
 use crate::load::Guest;
 use crate::policy::Policy;
 use crate::run::{Plan, Run};
@@ -13,7 +13,6 @@ use crate::started::Started;
 use crate::wasi::{Chance, Host};
 use std::collections::BTreeSet;
 use wasmtime::error::Context as _;
-use wasmtime::preempt::ThreadLimits;
 use wasmtime::{Result, Store};
 
 /// Guests that passed all checks and have their threads, in the Store where they will run.
@@ -110,6 +109,7 @@ impl Prepared {
                 Some(_) if guest.is_process => options.group(group(index)),
                 _ => options,
             };
+            let options = options.limits(limits::of_other());
             let limits = &setup.limits[index];
             guests.push(Started::start(&mut store, guest, &linker, options, limits)?);
         }
@@ -155,9 +155,7 @@ impl Prepared {
                     limits.of_first()
                 }
             };
-            if limits != ThreadLimits::new() {
-                id.set_limits(&mut self.store, limits)?;
-            }
+            id.set_limits(&mut self.store, limits)?;
             // The end of a process's first thread ends the whole process.
             handles.push(id.remote(&mut self.store)?);
         }

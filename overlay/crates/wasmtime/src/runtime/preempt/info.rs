@@ -44,7 +44,8 @@ impl fmt::Display for ThreadState {
 pub struct ThreadStats {
     /// Total time from going on the CPU to going off it. This includes host functions that the
     /// thread called, and whatever the OS ran meanwhile. If the thread or its group has a CPU
-    /// time limit, it is the CPU time that the OS reports instead.
+    /// time limit, it is the CPU time that the OS reports instead. A limit of [`Duration::MAX`]
+    /// has this effect and no other.
     pub cpu_time: Duration,
     /// Time spent in runs since it was spawned. What is in neither `cpu_time` nor `ready_time`
     /// is time parked or suspended, and its current wait.
