@@ -60,6 +60,10 @@ pub struct RunArgs {
     #[arg(value_name = "GUEST", required = true)]
     pub guests: Vec<String>,
 
+    /// Arguments of a single guest
+    #[arg(value_name = "ARG", last = true)]
+    pub args: Vec<String>,
+
     #[command(flatten)]
     pub schedule: ScheduleArgs,
 
@@ -79,6 +83,10 @@ Guests:
                             i32 and i64 in decimal or hex, f32 and f64
   'primes.wasm(5000, a b)'  A WASI preview 1 command: the arguments are strings,
                             and follow the file's name in `argv`
+
+  A single guest's arguments may also follow its name: `primes.wasm 5000 'a b'`. Then
+  none of them may be the name of a file, which would be another guest, or begin with a
+  `-`. After a `--` they may be anything: `primes.wasm -- -v file.txt`.
 
   The quotes keep the shell from interpreting the parentheses. Spaces around an
   argument are dropped. A `\\` escapes the character after it, in EXPORT and in

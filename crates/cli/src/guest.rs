@@ -48,6 +48,18 @@ impl GuestSpec {
     }
 }
 
+/// The file that a guest names.
+pub fn file(text: &str, exists: impl Fn(&str) -> bool) -> &str {
+    &text[..file_len(text, exists)]
+}
+
+/// Whether a file of this name holds a module.
+pub fn is_module(file: &str) -> bool {
+    [".wat", ".wasm"]
+        .iter()
+        .any(|extension| file.ends_with(extension))
+}
+
 /// `export` as a user must type it.
 pub fn typed_export(export: &str) -> String {
     let mut typed = String::new();
@@ -90,10 +102,7 @@ fn file_len(text: &str, exists: impl Fn(&str) -> bool) -> usize {
             .map(|(at, _)| at)
             .chain([text.len()])
     };
-    let is_module = |end: &usize| {
-        let file = &text[..*end];
-        file.ends_with(".wat") || file.ends_with(".wasm")
-    };
+    let is_module = |end: &usize| is_module(&text[..*end]);
     ends()
         .rev()
         .find(|end| exists(&text[..*end]))

@@ -1,6 +1,7 @@
 //! The `preempt` command: runs guests side by side in one Store.
 
 mod args;
+mod arguments;
 mod chart;
 mod console;
 mod end;
@@ -55,7 +56,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli.command,
         Err(error) => return usage(&error),
     };
-    match run(&args) {
+    match run(args) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             // If stderr is closed, nobody wants to know.
@@ -90,8 +91,9 @@ fn usage(error: &clap::Error) -> ExitCode {
 }
 
 /// Returns the status of the command.
-fn run(args: &RunArgs) -> wasmtime::Result<u8> {
-    let setup = Setup::of(args)?;
+fn run(mut args: RunArgs) -> wasmtime::Result<u8> {
+    arguments::split_off(&mut args)?;
+    let setup = Setup::of(&args)?;
     if let Some(seeds) = setup.seeds.clone() {
         return search::run(&setup, seeds);
     }

@@ -1,6 +1,7 @@
 //! Reads the command's inputs, and finds out what is wrong with them.
 
 use crate::args::RunArgs;
+use crate::arguments;
 use crate::guest::GuestSpec;
 use crate::interrupt::Interrupt;
 use crate::limits::GuestLimits;
@@ -63,9 +64,16 @@ impl<'a> Setup<'a> {
             .guests
             .iter()
             .zip(&limits)
-            .map(|(text, limits)| {
-                let spec = GuestSpec::parse(text, |path| Path::new(path).exists())?;
-                loader.load(spec, limits.memory)
+            .enumerate()
+            .map(|(index, (text, limits))| {
+                let mut spec = GuestSpec::parse(text, |path| Path::new(path).exists())?;
+                if !args.args.is_empty() {
+                    spec.args = Some(args.args.clone());
+                }
+                loader.load(spec, limits.memory).map_err(|error| match index {
+                    0 => error,
+                    _ => arguments::was_a_guest(&args.guests[0], text, error),
+                })
             })
             .collect::<Result<Vec<Guest>>>()?;
         if policy.name == Name::Fair {
