@@ -1,55 +1,55 @@
 //! Whether a guest can import all that it imports.
 
-use crate::load::{self, Guest};
+use crate::load;
 use crate::names;
+use crate::outline::Outline;
 use crate::wasi::{self, Host};
-use wasmtime::error::Context as _;
 use wasmtime::{ExternType, Linker, Result, SharedMemory, Store, bail};
 use wasmtime_preempt::imports;
 
-/// Checks that `linker` has the imports of `guest`, apart from those that each process gets
+/// Checks that `linker` has the imports of a guest, apart from those that each process gets
 /// for itself.
 ///
 /// # Errors
 ///
 /// Names the imports that are missing, or one of another type.
-pub fn check(store: &mut Store<Host>, guest: &Guest, linker: &Linker<Host>) -> Result<()> {
+pub fn check(
+    store: &mut Store<Host>,
+    guest: &Outline,
+    is_process: bool,
+    linker: &Linker<Host>,
+) -> Result<()> {
     let missing: Vec<String> = guest
-        .module
         .imports()
-        .filter(|import| !(guest.is_process && load::is_of_process(import)))
+        .filter(|import| !(is_process && load::is_of_process(import)))
         .filter(|import| linker.get_by_import(&mut *store, import).is_none())
         .map(|import| names::name(&format!("{}::{}", import.module(), import.name())))
         .collect();
-    let file = names::path(&guest.spec.file);
     if !missing.is_empty() {
         bail!(
-            "cannot run {file}: it imports {}, which this command does not provide; guests can \
-             import WASI preview 1 (`{}`) and `{}`{}",
+            "it imports {}, which this command does not provide; guests can import WASI \
+             preview 1 (`{}`) and `{}`{}",
             missing.join(", "),
             wasi::MODULE,
             imports::MODULE,
-            match guest.module.imports().any(|i| load::is_of_process(&i)) && !guest.is_process {
+            match guest.imports().any(|i| load::is_of_process(&i)) && !is_process {
                 true =>
                     ", and programs with a `_start` also shared memories and `wasi::thread-spawn`",
                 false => "",
             }
         );
     }
-    // Checks the types of the imports, with stand-ins for those of a process.
+    // Checks the types of the imports, with stand-ins for all others.
     let mut linker = linker.clone();
-    if guest.is_process {
-        for import in guest.module.imports().filter(load::is_of_process) {
+    if is_process {
+        for import in guest.imports().filter(load::is_of_process) {
             if let ExternType::Memory(ty) = import.ty() {
-                let memory = SharedMemory::new(store.engine(), ty)
-                    .with_context(|| format!("cannot run {file}"))?;
+                let memory = SharedMemory::new(store.engine(), ty)?;
                 linker.define(&mut *store, import.module(), import.name(), memory)?;
             }
         }
-        linker.define_unknown_imports_as_traps(&guest.module)?;
     }
-    linker
-        .instantiate_pre(&guest.module)
-        .with_context(|| format!("cannot run {file}"))?;
+    linker.define_unknown_imports_as_traps(&guest.module)?;
+    linker.instantiate_pre(&guest.module)?;
     Ok(())
 }

@@ -1,23 +1,21 @@
-//! From a GUEST to something that can be run: the compiled module, the function in it, and
-//! arguments of the right types. Finds everything that can be wrong with a guest before it
-//! runs.
+//! From a GUEST to something that can be run: the function in it, arguments of the right
+//! types, and the compiled module.
+//!
+//! What can be wrong with a guest is found first, as compiling may take minutes.
 
 use crate::exports::Functions;
-use crate::files;
 use crate::guest::{self, GuestSpec};
-use crate::mode::Mode;
+use crate::imports;
 use crate::names;
-use crate::refused;
-use crate::shared;
+use crate::sources::Sources;
 use crate::values;
-use crate::wasi;
+use crate::wasi::{self, Host};
 use preempt_wasi_threads::Program;
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
 use wasmtime::error::Context as _;
 use wasmtime::{
-    Engine, ExternType, FuncType, ImportType, Linker, Module, Result, Val, bail, format_err,
+    Engine, ExternType, FuncType, ImportType, Linker, Module, Result, Store, Val, bail, format_err,
 };
+use wasmtime_wasi::WasiCtxBuilder;
 
 /// A guest that is ready to be instantiated.
 pub struct Guest {
@@ -31,6 +29,17 @@ pub struct Guest {
     pub is_process: bool,
 }
 
+/// A guest that passed all checks that need no compiled module.
+pub struct Checked {
+    spec: GuestSpec,
+    /// The most bytes of memory that it may have.
+    memory: u64,
+    export: String,
+    args: Vec<Val>,
+    argv: Option<Vec<String>>,
+    is_process: bool,
+}
+
 /// Whether the host must make this import separately for each process.
 pub fn is_of_process(import: &ImportType<'_>) -> bool {
     match import.ty() {
@@ -39,40 +48,41 @@ pub fn is_of_process(import: &ImportType<'_>) -> bool {
     }
 }
 
-/// Compiles each file once, however many guests use it.
+/// Loads guests: checks all of them before it compiles any.
 pub struct Loader<'a> {
     engine: &'a Engine,
-    mode: Mode,
-    /// By file and memory limit.
-    modules: HashMap<(PathBuf, u64), Module>,
+    sources: Sources<'a>,
+    /// For linkers with what guests can import.
+    store: Store<Host>,
 }
 
 impl<'a> Loader<'a> {
-    /// Loads guests for `engine`, which preempts them according to `mode`.
-    pub fn new(engine: &'a Engine, mode: Mode) -> Self {
+    /// Loads guests for `engine` from `sources`.
+    pub fn new(engine: &'a Engine, sources: Sources<'a>) -> Self {
         Loader {
             engine,
-            mode,
-            modules: HashMap::new(),
+            sources,
+            store: Store::new(engine, Host::default()),
         }
     }
 
-    /// Loads a guest whose memory is limited to `memory` bytes.
-    pub fn load(&mut self, spec: GuestSpec, memory: u64) -> Result<Guest> {
-        let module = self.module(&spec.file, memory)?;
+    /// Checks a guest whose memory is limited to `memory` bytes.
+    pub fn check(&mut self, spec: GuestSpec, memory: u64) -> Result<Checked> {
+        let outline = self.sources.outline(&spec.file, memory)?;
         let file = names::path(&spec.file);
-        let uses_wasi = module.imports().any(|i| i.module() == wasi::MODULE);
-        let functions = Functions::of(&module);
+        let cannot_run = || format!("cannot run {file}");
+        let uses_wasi = outline.imports().any(|i| i.module() == wasi::MODULE);
+        let functions = Functions::of(&outline.module);
         let (export, ty) = functions
             .choose(spec.export.as_deref())
-            .with_context(|| format!("cannot run {file}"))?;
+            .with_context(cannot_run)?;
 
         // A command's arguments are its `argv`, whatever else it exports.
         let is_command = export == "_start" && ty.params().len() == 0;
-        let is_process = is_command && module.imports().any(|import| is_of_process(&import));
+        let is_process = is_command && outline.imports().any(|import| is_of_process(&import));
         if is_process {
-            Program::<()>::new(&module, &Linker::new(self.engine))
-                .with_context(|| format!("cannot run {file}"))?;
+            Program::<()>::new(&outline.module, &Linker::new(self.engine))
+                .with_context(cannot_run)?;
         }
         let given = spec.args.as_deref().unwrap_or_default();
         let (args, argv) = if is_command {
@@ -92,37 +102,29 @@ impl<'a> Loader<'a> {
             let name = name.to_string_lossy().into_owned();
             [name].into_iter().chain(argv.iter().cloned()).collect()
         });
-        Ok(Guest {
-            module,
+        let context = uses_wasi.then(|| WasiCtxBuilder::new().build_p1());
+        let linker = self.store.data_mut().linker(self.engine, context)?;
+        imports::check(&mut self.store, &outline, is_process, &linker).with_context(cannot_run)?;
+        Ok(Checked {
+            spec,
+            memory,
             export,
             args,
             argv,
             is_process,
-            spec,
         })
     }
 
-    fn module(&mut self, file: &Path, memory: u64) -> Result<Module> {
-        let key = (file.to_path_buf(), memory);
-        if let Some(module) = self.modules.get(&key) {
-            return Ok(module.clone());
-        }
-        let shown = names::path(file);
-        let bytes = files::read(file)?;
-        if bytes.is_empty() {
-            bail!("cannot run {shown}: the file is empty");
-        }
-        let cannot_run = || format!("cannot run {shown}");
-        let binary = wat::Parser::new()
-            .parse_bytes(Some(file), &bytes)
-            .with_context(cannot_run)?;
-        let changed = shared::capped(&binary, memory).with_context(cannot_run)?;
-        let binary = changed.as_deref().unwrap_or(&binary);
-        let module = Module::new(self.engine, binary)
-            .map_err(|error| refused::by_engine(self.mode, binary, error))
-            .with_context(cannot_run)?;
-        self.modules.insert(key, module.clone());
-        Ok(module)
+    /// Compiles a guest's module, unless another guest has the same.
+    pub fn compile(&mut self, guest: Checked) -> Result<Guest> {
+        Ok(Guest {
+            module: self.sources.module(&guest.spec.file, guest.memory)?,
+            spec: guest.spec,
+            export: guest.export,
+            args: guest.args,
+            argv: guest.argv,
+            is_process: guest.is_process,
+        })
     }
 }
 

@@ -1,7 +1,6 @@
 //! Gives the guests their threads, and starts the clocks.
 
 use crate::console::{Console, Target};
-use crate::imports;
 use crate::interrupt::Interrupt;
 use crate::limits::{self, GuestLimits};
 use crate::load::Guest;
@@ -33,7 +32,7 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Does the remaining checks, and gives each guest a thread, and the thread its instance.
+    /// Gives each guest a thread, and the thread its instance.
     /// None of them has run after it. `seed` replaces `--seed`.
     ///
     /// # Errors
@@ -61,15 +60,9 @@ impl Prepared {
                 .contexts(&args.guests, &argvs, &console, stdout, chance.as_ref())?;
         let mut store = Store::new(&setup.engine, Host::default());
         store.limiter(|host| &mut host.memory);
-        let linkers = setup
-            .guests
-            .iter()
-            .zip(contexts)
-            .map(|(guest, context)| {
-                let linker = store.data_mut().linker(&setup.engine, context)?;
-                imports::check(&mut store, guest, &linker)?;
-                Ok(linker)
-            })
+        let linkers = contexts
+            .into_iter()
+            .map(|context| store.data_mut().linker(&setup.engine, context))
             .collect::<Result<Vec<_>>>()?;
 
         let mut threads = store.wasm_threads();

@@ -11,6 +11,7 @@ use crate::names;
 use crate::policy::Policy;
 use crate::run::Plan;
 use crate::schedule::{Name, ScheduleArgs};
+use crate::sources::Sources;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use wasmtime::error::Context as _;
@@ -59,23 +60,23 @@ impl<'a> Setup<'a> {
             may_be_watched: !args.outputs.json && seeds.is_none(),
         };
         let engine = engine(plan)?;
-        let mut loader = Loader::new(&engine, mode);
-        let guests = args
-            .guests
-            .iter()
-            .zip(&limits)
-            .enumerate()
-            .map(|(index, (text, limits))| {
-                let mut spec = GuestSpec::parse(text, |path| Path::new(path).exists())?;
-                if !args.args.is_empty() {
-                    spec.args = Some(args.args.clone());
-                }
-                loader.load(spec, limits.memory).map_err(|error| match index {
-                    0 => error,
-                    _ => arguments::was_a_guest(&args.guests[0], text, error),
-                })
-            })
-            .collect::<Result<Vec<Guest>>>()?;
+        let mut loader = Loader::new(&engine, Sources::new(&engine, mode));
+        let explain = |index: usize, error| match index {
+            0 => error,
+            _ => arguments::was_a_guest(&args.guests[0], &args.guests[index], error),
+        };
+        let checked = args.guests.iter().zip(&limits).enumerate();
+        let checked = checked.map(|(index, (text, limits))| {
+            let mut spec = GuestSpec::parse(text, |path| Path::new(path).exists())?;
+            if !args.args.is_empty() {
+                spec.args = Some(args.args.clone());
+            }
+            let checked = loader.check(spec, limits.memory);
+            checked.map_err(|error| explain(index, error))
+        });
+        let checked = checked.collect::<Result<Vec<_>>>()?;
+        let guests = checked.into_iter().map(|guest| loader.compile(guest));
+        let guests = guests.collect::<Result<Vec<Guest>>>()?;
         if policy.name == Name::Fair {
             check_groups(&args.schedule, &guests, &limits)?;
         }
