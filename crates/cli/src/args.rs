@@ -1,5 +1,7 @@
 //! The command line.
 
+use crate::codegen::CodegenArgs;
+use crate::compile::CompileArgs;
 use crate::limits::LimitArgs;
 use crate::mode::SliceArgs;
 use crate::outputs::OutputArgs;
@@ -21,6 +23,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 pub enum Command {
     Run(RunArgs),
+    Compile(CompileArgs),
 }
 
 /// Run guests side by side in one Store, each as a preemptible thread
@@ -69,6 +72,9 @@ pub struct RunArgs {
 
     #[command(flatten)]
     pub limits: LimitArgs,
+
+    #[command(flatten)]
+    pub codegen: CodegenArgs,
 
     #[command(flatten)]
     pub outputs: OutputArgs,

@@ -55,7 +55,7 @@ pub fn file(text: &str, exists: impl Fn(&str) -> bool) -> &str {
 
 /// Whether a file of this name holds a module.
 pub fn is_module(file: &str) -> bool {
-    [".wat", ".wasm"]
+    [".wat", ".wasm", ".cwasm"]
         .iter()
         .any(|extension| file.ends_with(extension))
 }
@@ -94,7 +94,7 @@ fn parse_export<'a>(guest: &str, text: &'a str) -> Result<(String, &'a str)> {
 }
 
 /// How much of `text` is the file: the longest existing path that ends before a `:`, a `(`
-/// or at the end. If none exists, the part up to `.wat` or `.wasm`, so that the error names
+/// or at the end. If none exists, the part up to its extension, so that the error names
 /// the intended file.
 fn file_len(text: &str, exists: impl Fn(&str) -> bool) -> usize {
     let ends = || {

@@ -3,6 +3,8 @@
 mod args;
 mod arguments;
 mod chart;
+mod codegen;
+mod compile;
 mod component;
 mod console;
 mod end;
@@ -53,13 +55,16 @@ use std::process::ExitCode;
 /// Bad usage, or a guest that cannot be run.
 const BAD_USAGE: u8 = 2;
 
-/// Runs this process's command line and returns its exit status.
+/// Runs this process's command line, and returns its exit status.
 pub fn main() -> ExitCode {
-    let Command::Run(args) = match Cli::try_parse() {
-        Ok(cli) => cli.command,
+    let done = match Cli::try_parse() {
+        Ok(Cli { command }) => match command {
+            Command::Run(args) => run(args),
+            Command::Compile(args) => compile::run(&args).map(|()| 0),
+        },
         Err(error) => return usage(&error),
     };
-    match run(args) {
+    match done {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             // If stderr is closed, nobody wants to know.

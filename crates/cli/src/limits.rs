@@ -152,12 +152,21 @@ fn fuel(text: &str) -> Result<Setting<u64>> {
 }
 
 fn size(text: &str) -> Result<Setting<u64>> {
+    settings::parse(text, bytes)
+}
+
+/// Parses how much memory there may be, in bytes.
+///
+/// # Errors
+///
+/// If it is none, or not a size.
+pub fn bytes(text: &str) -> Result<u64> {
     let config = parse_size::Config::new().with_binary();
-    settings::parse(text, |value| match config.parse_size(value) {
+    match config.parse_size(text) {
         Ok(0) => bail!("no guest could have any memory; give a size above zero, such as 512M"),
         Ok(size) => Ok(size),
         Err(_) => bail!("give a size such as 64K, 512M or 2G"),
-    })
+    }
 }
 
 fn threads(text: &str) -> Result<Setting<usize>> {

@@ -2,6 +2,7 @@
 
 use crate::args::RunArgs;
 use crate::arguments;
+use crate::codegen;
 use crate::guest::GuestSpec;
 use crate::interrupt::Interrupt;
 use crate::limits::GuestLimits;
@@ -14,8 +15,7 @@ use crate::schedule::{Name, ScheduleArgs};
 use crate::sources::Sources;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use wasmtime::error::Context as _;
-use wasmtime::{Config, DEFAULT_INSTANCE_LIMIT, Engine, Result, bail};
+use wasmtime::{DEFAULT_INSTANCE_LIMIT, Engine, Result, bail};
 
 /// What all runs share.
 pub struct Setup<'a> {
@@ -59,8 +59,11 @@ impl<'a> Setup<'a> {
             counts_fuel: mode == Mode::Fuel || !args.limits.fuel_limit.is_empty(),
             may_be_watched: !args.outputs.json && seeds.is_none(),
         };
-        let engine = engine(plan)?;
-        let mut loader = Loader::new(&engine, Sources::new(&engine, mode));
+        let engine = codegen::engine(mode, plan.counts_fuel, args.codegen.cache()?)?;
+        let mut loader = {
+            let precompiled = args.codegen.allow_precompiled;
+            Loader::new(&engine, Sources::new(&engine, plan, precompiled))
+        };
         let explain = |index: usize, error| match index {
             0 => error,
             _ => arguments::was_a_guest(&args.guests[0], &args.guests[index], error),
@@ -99,18 +102,6 @@ impl<'a> Setup<'a> {
         let stdin = self.args.wasi.stdin_files(&self.args.guests);
         guests.chain(replay).chain(stdin).collect()
     }
-}
-
-fn engine(plan: Plan) -> Result<Engine> {
-    let mut config = Config::new();
-    config.preemption(plan.mode.into()).shared_memory(true);
-    if plan.counts_fuel_for_limits() {
-        config.consume_fuel(true);
-    }
-    Engine::new(&config).with_context(|| match plan.mode {
-        Mode::Signal => "--preemption signal does not work here; use --preemption epoch".into(),
-        mode => format!("--preemption {mode} does not work here"),
-    })
 }
 
 /// Limits on all threads of a guest make the threads a group, and groups are what

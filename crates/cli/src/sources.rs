@@ -6,15 +6,17 @@ use crate::mode::Mode;
 use crate::names;
 use crate::outline::Outline;
 use crate::refused;
+use crate::run::Plan;
 use crate::shared;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use wasmtime::error::Context as _;
-use wasmtime::{Engine, Module, Result, bail};
+use wasmtime::{Engine, Module, Precompiled, Result, bail};
 
 pub struct Sources<'a> {
     engine: &'a Engine,
-    mode: Mode,
+    plan: Plan,
+    allows_precompiled: bool,
     /// By file and memory limit.
     known: HashMap<(PathBuf, u64), Source>,
 }
@@ -27,11 +29,12 @@ struct Source {
 }
 
 impl<'a> Sources<'a> {
-    /// Sources of modules for `engine`, which preempts guests according to `mode`.
-    pub fn new(engine: &'a Engine, mode: Mode) -> Self {
+    /// Sources of modules for `engine`, which is for `plan`.
+    pub fn new(engine: &'a Engine, plan: Plan, allows_precompiled: bool) -> Self {
         Sources {
             engine,
-            mode,
+            plan,
+            allows_precompiled,
             known: HashMap::new(),
         }
     }
@@ -43,7 +46,7 @@ impl<'a> Sources<'a> {
 
     /// The module in `file`, compiled.
     pub fn module(&mut self, file: &Path, memory: u64) -> Result<Module> {
-        let (engine, mode) = (self.engine, self.mode);
+        let (engine, mode) = (self.engine, self.plan.mode);
         let source = self.source(file, memory)?;
         if let Some(module) = &source.module {
             return Ok(module.clone());
@@ -56,40 +59,96 @@ impl<'a> Sources<'a> {
     fn source(&mut self, file: &Path, memory: u64) -> Result<&mut Source> {
         let key = (file.to_path_buf(), memory);
         if !self.known.contains_key(&key) {
-            let binary = binary(file, memory)?;
-            let outline = Outline::of(self.engine, &binary);
-            // Most modules without an outline are invalid.
-            let (outline, module) = match outline {
-                Some(outline) => (outline, None),
-                None => {
-                    let module = compiled(self.engine, self.mode, file, &binary)?;
-                    (Outline::from(module.clone()), Some(module))
-                }
-            };
-            let source = Source {
-                binary,
-                outline,
-                module,
-            };
+            let source = self.read(file, memory)?;
             self.known.insert(key.clone(), source);
         }
-        self.known
-            .get_mut(&key)
-            .context("a file that was just read")
+        let source = self.known.get_mut(&key);
+        source.context("a file is known once it is read")
+    }
+
+    fn read(&self, file: &Path, memory: u64) -> Result<Source> {
+        let bytes = bytes(file)?;
+        if Engine::detect_precompiled(&bytes) == Some(Precompiled::Module) {
+            let module = self.precompiled(file, &bytes)?;
+            return Ok(Source {
+                binary: Vec::new(),
+                outline: Outline::from(module.clone()),
+                module: Some(module),
+            });
+        }
+        let binary = binary(file, &bytes, memory)?;
+        // Most modules without an outline are invalid.
+        let (outline, module) = match Outline::of(self.engine, &binary) {
+            Some(outline) => (outline, None),
+            None => {
+                let module = compiled(self.engine, self.plan.mode, file, &binary)?;
+                (Outline::from(module.clone()), Some(module))
+            }
+        };
+        Ok(Source {
+            binary,
+            outline,
+            module,
+        })
+    }
+
+    fn precompiled(&self, file: &Path, bytes: &[u8]) -> Result<Module> {
+        let shown = names::path(file);
+        if !self.allows_precompiled {
+            bail!(
+                "cannot run {shown}: it is compiled already, and such a file can do anything \
+                 that this process may do; if you trust it, use --allow-precompiled"
+            );
+        }
+        // SAFETY: the user has said, with --allow-precompiled, that the file comes from
+        // `Engine::precompile_module` and nobody has changed it. It was not read again since
+        // it was looked at.
+        let module = unsafe { Module::deserialize(self.engine, bytes) };
+        module.with_context(|| {
+            let fuel = match self.plan.counts_fuel_for_limits() {
+                true => " --fuel",
+                false => "",
+            };
+            format!(
+                "cannot run {shown}: it was compiled for other options, or by another build \
+                 of this command; compile it with `preempt compile --preemption {}{fuel}`",
+                self.plan.mode
+            )
+        })
     }
 }
 
-/// The module in `file`, in the binary format, with its shared memories limited to `memory`
-/// bytes.
-pub fn binary(file: &Path, memory: u64) -> Result<Vec<u8>> {
-    let shown = names::path(file);
+/// The contents of a guest's file.
+///
+/// # Errors
+///
+/// If it cannot be read, or there are none.
+pub fn bytes(file: &Path) -> Result<Vec<u8>> {
     let bytes = files::read(file)?;
     if bytes.is_empty() {
-        bail!("cannot run {shown}: the file is empty");
+        bail!("cannot run {}: the file is empty", names::path(file));
     }
+    Ok(bytes)
+}
+
+/// The module with these `bytes` in the binary format, with the shared memories that it
+/// defines limited to `memory` bytes.
+///
+/// # Errors
+///
+/// If it is not in the text format or the binary format, or is a component.
+pub fn binary(file: &Path, bytes: &[u8], memory: u64) -> Result<Vec<u8>> {
+    let shown = names::path(file);
     let cannot_run = || format!("cannot run {shown}");
+    match Engine::detect_precompiled(bytes) {
+        Some(Precompiled::Module) => bail!("{shown} is compiled already"),
+        Some(Precompiled::Component) => {
+            bail!("cannot run {shown}: it is a compiled component, and this command runs modules")
+        }
+        None => {}
+    }
     let binary = wat::Parser::new()
-        .parse_bytes(Some(file), &bytes)
+        .parse_bytes(Some(file), bytes)
         .with_context(cannot_run)?;
     if let Some(why) = component::refused(&binary, &shown) {
         bail!("cannot run {shown}: {why}");
