@@ -8,6 +8,7 @@
 //! | [`timeline`] | an SVG picture of who ran when |
 //! | [`perfetto`] | JSON for the Perfetto UI and `chrome://tracing` |
 //! | [`text`] | lines of text to store, and to compare byte for byte |
+//! | [`labels`] | names that fit their place |
 //! | `events` | events of the `tracing` crate, with the feature of that name |
 //!
 //! Times are in *ticks* of the store's clock: nanoseconds, or units of fuel if slices
@@ -55,6 +56,7 @@
 pub mod check;
 #[cfg(feature = "tracing")]
 pub mod events;
+pub mod labels;
 mod names;
 pub mod perfetto;
 mod spans;

@@ -21,6 +21,7 @@ mod axis;
 mod lane;
 mod style;
 
+use crate::labels::shorten;
 use crate::names::{Names, finishes, shown};
 use crate::spans::{Doing, Span, Spans};
 use crate::stats::{Stats, ThreadStats};
@@ -39,8 +40,8 @@ const RIGHT: usize = 30;
 const HEAD: usize = 78;
 const ROW: usize = 22;
 const FOOT: usize = 44;
-/// The most characters of a name that are shown.
-const NAME: usize = 24;
+/// The most characters of a thread's number and name that are shown.
+const LABEL: usize = 24;
 /// How many threads the description covers.
 const DESCRIBED: usize = 16;
 
@@ -111,6 +112,8 @@ impl Timeline {
 struct Picture<'a> {
     timeline: &'a Timeline,
     names: Names<'a>,
+    /// One for each row, short enough for its place.
+    labels: Vec<String>,
     stats: Stats,
     rows: Vec<Row>,
     runs: Lane,
@@ -145,9 +148,11 @@ impl<'a> Picture<'a> {
         };
         let threads = stats.threads.iter().take(timeline.rows);
         let places: HashMap<ThreadId, usize> = threads.map(|t| t.thread).zip(0..).collect();
+        let names = Names::of(trace);
         let mut picture = Picture {
             timeline,
-            names: Names::of(trace),
+            labels: labels(&names, &stats.threads[..places.len()]),
+            names,
             rows: vec![row; places.len()],
             runs: lane,
             length,
@@ -271,17 +276,12 @@ impl<'a> Picture<'a> {
         writeln!(to, "<g class=\"c{colour}\"><title>")?;
         self.tell(to, thread)?;
         writeln!(to, "</title>")?;
-        let label = self.names.label(thread.thread);
-        let mut short: String = label.chars().take(NAME).collect();
-        if label.chars().nth(NAME).is_some() {
-            short.push('…');
-        }
         writeln!(
             to,
             "<text class=\"name\" x=\"{}\" y=\"{}\">{}</text>",
             LEFT - 10,
             y + 4,
-            Text(&short)
+            Text(&self.labels[place])
         )?;
         // Drawn below the running time: a thread that takes turns within a pixel is
         // seen to wait for the rest of it.
@@ -334,6 +334,21 @@ impl<'a> Picture<'a> {
             None => write!(to, ", unfinished"),
         }
     }
+}
+
+/// The labels of `threads`: a number is shown whole, a name as far as there is room.
+fn labels(names: &Names<'_>, threads: &[ThreadStats]) -> Vec<String> {
+    let threads = threads.iter().map(|thread| thread.thread);
+    let digits = threads.clone().map(|id| id.to_string().len()).max();
+    let room = LABEL.saturating_sub(digits.unwrap_or(0) + 1);
+    let given: Vec<_> = threads.clone().map(|id| names.given(id)).collect();
+    let short: Vec<&str> = given.iter().map(|name| name.unwrap_or_default()).collect();
+    let labels = threads.zip(given).zip(shorten(&short, room));
+    let labels = labels.map(|((id, given), short)| match given {
+        Some(_) => format!("{id} {short}"),
+        None => names.label(id),
+    });
+    labels.collect()
 }
 
 /// `n` and `what`, in the plural if needed.

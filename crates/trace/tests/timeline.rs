@@ -148,6 +148,26 @@ fn names_are_escaped_and_cut() {
 }
 
 #[test]
+fn long_names_keep_what_tells_them_apart() {
+    let mut trace = trace(&[(0, 1, Spawned), (0, 2, Spawned), (0, 3, Spawned)]);
+    let names = ["fib.wat:fib(30)", "primes.wasm(5000)", "spin.wat"];
+    let names = names.map(|name| format!("/long/path/to/fixtures/{name}"));
+    trace.names = (1..).map(id).zip(names).collect();
+    let svg = Timeline::new().svg(&trace);
+    let texts = texts(&svg);
+    for label in [
+        "1 …tures/fib.wat:fib(30)",
+        "2 …res/primes.wasm(5000)",
+        "3 …/to/fixtures/spin.wat",
+    ] {
+        assert!(texts.iter().any(|text| text == label), "{texts:?}");
+    }
+    // Whole where there is room.
+    let whole = "<title>\n1 /long/path/to/fixtures/fib.wat:fib(30): ";
+    assert!(svg.contains(whole), "{svg}");
+}
+
+#[test]
 fn picture_has_title_and_description() {
     let mut trace = trace(&[
         (0, 1, Spawned),
