@@ -92,11 +92,12 @@ impl Console {
         self.0.notify(&mut state);
     }
 
-    /// A new stream that writes to `target`.
-    pub fn stream(&self, target: Target) -> Stream {
+    /// A new stream that writes to `target`, and begins each line with `label`.
+    pub fn stream(&self, target: Target, label: &str) -> Stream {
         let mut state = self.0.state();
         state.streams.push(Lines {
             target,
+            label: label.as_bytes().to_vec(),
             unfinished: Vec::new(),
             waiting: 0,
             wakers: Vec::new(),
@@ -217,8 +218,8 @@ mod tests {
     fn stream_without_room_waits_and_others_do_not() {
         let (console, leave, written) = slow();
         let (a, b) = (
-            console.stream(Target::Stdout),
-            console.stream(Target::Stdout),
+            console.stream(Target::Stdout, ""),
+            console.stream(Target::Stdout, ""),
         );
         let lines = b"line\n".repeat(ROOM);
         assert_eq!(a.write(&lines).unwrap(), ROOM);
@@ -252,8 +253,8 @@ mod tests {
     fn nothing_goes_to_a_stream_that_is_closed() {
         let (console, leave, written) = slow();
         let (out, err) = (
-            console.stream(Target::Stdout),
-            console.stream(Target::Stderr),
+            console.stream(Target::Stdout, ""),
+            console.stream(Target::Stderr, ""),
         );
         out.write(b"lost\n").unwrap();
         leave.send(Err(io::ErrorKind::BrokenPipe.into())).unwrap();
@@ -268,7 +269,7 @@ mod tests {
     #[test]
     fn failure_is_told_to_one_guest_and_in_the_end() {
         let (console, leave, _written) = slow();
-        let stream = console.stream(Target::Stdout);
+        let stream = console.stream(Target::Stdout, "");
         stream.write(b"lost\n").unwrap();
         let full = || io::Error::from(io::ErrorKind::StorageFull);
         leave.send(Err(full())).unwrap();

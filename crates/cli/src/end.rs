@@ -3,7 +3,7 @@
 
 use crate::console::Target;
 use crate::interrupt::Interrupt;
-use crate::outputs::Outputs;
+use crate::outputs::{OutputArgs, Outputs};
 use crate::run::Ran;
 use std::io::{self, Write};
 use std::sync::mpsc;
@@ -17,7 +17,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// How long to try to print a note about that: nobody may read that either.
 const NOTE: Duration = Duration::from_millis(200);
 
-/// Reports a run, in JSON if `json`. Returns the status of the command.
+/// Reports a run, as `args` say. Returns the status of the command.
 ///
 /// Like any command, this waits for the readers of its output as long as they like, except
 /// after the end of `--for` or a Ctrl-C.
@@ -25,14 +25,15 @@ const NOTE: Duration = Duration::from_millis(200);
 /// # Errors
 ///
 /// The run's error, or one because not everything could be written.
-pub fn end(json: bool, ran: Ran, outputs: Outputs, interrupt: &Interrupt) -> Result<u8> {
+pub fn end(args: &OutputArgs, ran: Ran, outputs: Outputs, interrupt: &Interrupt) -> Result<u8> {
     let written = outputs.write(&ran);
-    let shown = match &ran.report {
-        Ok(report) => report.shown(json),
-        Err(_) => Ok(String::new()),
+    let (target, shown) = match &ran.report {
+        Ok(report) if args.quiet => (Target::Stderr, Ok(report.problems())),
+        Ok(report) => (Target::Stdout, report.shown(args.json)),
+        Err(_) => (Target::Stdout, Ok(String::new())),
     };
     if let Ok(text) = &shown {
-        ran.console.print(Target::Stdout, text.as_str());
+        ran.console.print(target, text.as_str());
     }
     let time_is_up = ran
         .report

@@ -109,5 +109,5 @@ fn run(mut args: RunArgs) -> wasmtime::Result<u8> {
     // Before any guest has run for nothing.
     let outputs = Outputs::create(&args.outputs, &setup.inputs())?;
     let ran = prepared.start()?.run();
-    end::end(args.outputs.json, ran, outputs, &setup.interrupt)
+    end::end(&args.outputs, ran, outputs, &setup.interrupt)
 }

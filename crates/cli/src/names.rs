@@ -2,6 +2,8 @@
 //! to affect a terminal.
 
 use console::{Alignment, measure_text_width, pad_str, truncate_str};
+use preempt_trace::labels::shorten;
+use std::collections::HashSet;
 use std::path::Path;
 
 /// A name on one line, with all unsafe characters escaped.
@@ -28,6 +30,22 @@ pub fn column(names: &[String], most: usize) -> Vec<String> {
         pad_str(&cut, width, Alignment::Left, None).into_owned()
     });
     fitted.collect()
+}
+
+/// What the lines of each guest begin with: all of the same width, and different ones for
+/// different guests.
+pub fn labels(guests: &[String]) -> Vec<String> {
+    /// The most characters of a name.
+    const MOST: usize = 24;
+    let names: Vec<String> = guests.iter().map(|guest| name(guest)).collect();
+    let mut names = shorten(&names, MOST);
+    if names.iter().collect::<HashSet<_>>().len() < names.len() {
+        for (number, name) in (1..).zip(&mut names) {
+            *name = format!("{number} {name}");
+        }
+    }
+    let column = column(&names, usize::MAX).into_iter();
+    column.map(|name| format!("{name} | ")).collect()
 }
 
 fn escaped(text: &str, keeps: impl Fn(char) -> bool) -> String {
@@ -65,6 +83,19 @@ mod tests {
         let shown = r"a\u{1b}[2J\u{7}\r\nb\u{9b}1m\u{202e}c";
         assert_eq!(name(hostile), shown);
         assert_eq!(text("a\tb\n\x1b"), "a\tb\n\\u{1b}");
+    }
+
+    #[test]
+    fn labels_tell_guests_apart() {
+        let labels = |guests: &[&str]| {
+            let guests: Vec<String> = guests.iter().map(|guest| guest.to_string()).collect();
+            super::labels(&guests)
+        };
+        assert_eq!(labels(&["a.wat", "bc.wat"]), ["a.wat  | ", "bc.wat | "]);
+        assert_eq!(labels(&["a", "b", "a"]), ["1 a | ", "2 b | ", "3 a | "]);
+        let long = labels(&["/a/rather/long/path/to/one.wasm", "x\x1b"]);
+        assert_eq!(long[0], "…r/long/path/to/one.wasm | ");
+        assert_eq!(long[1].trim_end(), r"x\u{1b}                  |");
     }
 
     #[test]

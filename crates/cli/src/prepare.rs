@@ -4,6 +4,7 @@ use crate::console::{Console, Target};
 use crate::interrupt::Interrupt;
 use crate::limits::{self, GuestLimits};
 use crate::load::Guest;
+use crate::names;
 use crate::policy::Policy;
 use crate::run::{Plan, Run};
 use crate::schedule::Name;
@@ -55,9 +56,18 @@ impl Prepared {
         if chance.is_some() {
             console.make_room_to_repeat(args.guests.len());
         }
-        let contexts =
-            args.wasi
-                .contexts(&args.guests, &argvs, &console, stdout, chance.as_ref())?;
+        let labels = match args.outputs.label {
+            true => names::labels(&args.guests),
+            false => vec![String::new(); argvs.len()],
+        };
+        let contexts = args.wasi.contexts(
+            &args.guests,
+            &argvs,
+            &console,
+            stdout,
+            chance.as_ref(),
+            &labels,
+        )?;
         let mut store = Store::new(&setup.engine, Host::default());
         store.limiter(|host| &mut host.memory);
         let linkers = contexts
@@ -112,7 +122,7 @@ impl Prepared {
             plan,
             policy,
             records: args.outputs.record.is_some(),
-            tells_seed: seed.is_none(),
+            tells_seed: seed.is_none() && !args.outputs.quiet,
             limits: setup.limits.clone(),
             until: args.until.guests(&args.guests)?,
             console,

@@ -39,7 +39,7 @@ pub fn run(setup: &Setup<'_>, seeds: RangeInclusive<u64>) -> Result<u8> {
                 found: (!went_well && !setup.interrupt.happened()).then_some(seed),
             });
         }
-        end::end(setup.args.outputs.json, ran, outputs, &setup.interrupt)?;
+        end::end(&setup.args.outputs, ran, outputs, &setup.interrupt)?;
         return Ok(u8::from(!(went_well && seed == last)));
     }
 }

@@ -57,7 +57,7 @@ impl<'a> Setup<'a> {
             time: args.time,
             step: args.outputs.step(mode)?,
             counts_fuel: mode == Mode::Fuel || !args.limits.fuel_limit.is_empty(),
-            may_be_watched: !args.outputs.json && seeds.is_none(),
+            may_be_watched: !args.outputs.json && !args.outputs.quiet && seeds.is_none(),
         };
         let engine = codegen::engine(mode, plan.counts_fuel, args.codegen.cache()?)?;
         let mut loader = {

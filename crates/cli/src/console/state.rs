@@ -59,6 +59,8 @@ pub struct State {
 /// One stream of a guest.
 pub struct Lines {
     pub target: Target,
+    /// What each of its lines begins with. If it is not empty, chunks are whole lines.
+    pub label: Vec<u8>,
     pub unfinished: Vec<u8>,
     /// How many of its bytes are in the queue.
     pub waiting: usize,
@@ -95,6 +97,24 @@ pub struct Held {
 impl Shared {
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lines {
+    /// The lines in `bytes`, with their label.
+    pub fn labelled(&self, bytes: Vec<u8>) -> Vec<u8> {
+        if self.label.is_empty() {
+            return bytes;
+        }
+        let mut labelled = Vec::new();
+        for line in bytes.split_inclusive(|&byte| byte == b'\n') {
+            labelled.extend_from_slice(&self.label);
+            labelled.extend_from_slice(line);
+        }
+        if !labelled.ends_with(b"\n") {
+            labelled.push(b'\n');
+        }
+        labelled
     }
 }
 

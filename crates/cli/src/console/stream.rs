@@ -126,7 +126,7 @@ impl State {
         if bytes.is_empty() {
             return;
         }
-        let target = stream.target;
+        let (target, bytes) = (stream.target, stream.labelled(bytes));
         self.push(Chunk {
             target,
             bytes,
@@ -159,8 +159,8 @@ mod tests {
     fn lines_of_two_guests_never_mix() {
         let console = console();
         let (a, b) = (
-            console.stream(Target::Stdout),
-            console.stream(Target::Stdout),
+            console.stream(Target::Stdout, ""),
+            console.stream(Target::Stdout, ""),
         );
         for (stream, text) in [(&a, "one "), (&b, "two\nth"), (&a, "line\n"), (&b, "ree\n")] {
             stream.write(text.as_bytes()).unwrap();
@@ -170,11 +170,39 @@ mod tests {
     }
 
     #[test]
+    fn label_is_before_each_line() {
+        let console = console();
+        let stream = console.stream(Target::Stdout, "a | ");
+        stream.write(b"one\n\ntwo").unwrap();
+        stream.write(b" three\nname? ").unwrap();
+        stream.prompt();
+        stream.write(b"four").unwrap();
+        console.finish();
+        let lines = waiting(&console).into_iter().map(|(_, line)| line);
+        let lines: String = lines.collect();
+        let expected = "a | one\na | \na | two three\na | name? \na | four\n";
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn parts_of_a_labelled_line_are_lines() {
+        let console = console();
+        let stream = console.stream(Target::Stdout, "a | ");
+        for _ in 0..=LONGEST_LINE {
+            stream.write(b"x").unwrap();
+        }
+        stream.write(b"y\n").unwrap();
+        let lines = waiting(&console);
+        assert!(lines[0].1.starts_with("a | x") && lines[0].1.ends_with("x\n"));
+        assert_eq!(lines[1].1, "a | y\n");
+    }
+
+    #[test]
     fn order_of_stdout_and_stderr_is_kept() {
         let console = console();
         let (out, err) = (
-            console.stream(Target::Stdout),
-            console.stream(Target::Stderr),
+            console.stream(Target::Stdout, ""),
+            console.stream(Target::Stderr, ""),
         );
         out.write(b"a\n").unwrap();
         err.write(b"b\n").unwrap();
@@ -193,7 +221,7 @@ mod tests {
     #[test]
     fn endless_line_is_not_held_back_for_ever() {
         let console = console();
-        let stream = console.stream(Target::Stderr);
+        let stream = console.stream(Target::Stderr, "");
         for _ in 0..LONGEST_LINE {
             stream.write(b"x").unwrap();
         }

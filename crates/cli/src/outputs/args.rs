@@ -18,6 +18,18 @@ pub struct OutputArgs {
     #[arg(long)]
     pub json: bool,
 
+    /// Print only what guests print, and to stderr what went wrong with them: no table and no
+    /// live view
+    #[arg(short, long, conflicts_with_all = ["json", "interleaving"])]
+    pub quiet: bool,
+
+    /// Begin each line that a guest prints with the guest's name
+    ///
+    /// Names are shortened from the left, and numbered if that makes some of them equal. A
+    /// line of more than 32 KiB becomes several, and a prompt a line of its own.
+    #[arg(long)]
+    pub label: bool,
+
     /// Show how the guests took turns: each one's share of the CPU in each STEP of the run
     ///
     /// STEP is a duration or units of fuel, as for --slice. The default is 10ms or 10000000

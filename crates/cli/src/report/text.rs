@@ -45,6 +45,15 @@ impl Report {
         text
     }
 
+    /// What went wrong with guests, and what a search found; empty if nothing is to be told.
+    pub fn problems(&self) -> String {
+        let mut text = String::new();
+        self.failures(&mut text)
+            .and_then(|()| self.search(&mut text))
+            .expect("writing to a string cannot fail");
+        text.trim_start_matches('\n').to_string()
+    }
+
     fn summary(&self, text: &mut String) -> std::fmt::Result {
         let end = match self.end {
             "time_up" => "time up",

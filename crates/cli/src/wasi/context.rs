@@ -63,15 +63,24 @@ struct Given {
 
 impl WasiArgs {
     /// Makes the context of each of `guests`, whose `argvs` these are; `None` for guests that
+<<<<<<< HEAD
     /// do not import WASI. Their stdout goes to `stdout`, and what they leave to chance comes
     /// from `chance`, or else from the OS.
+=======
+    /// do not import WASI. Their stdout goes to `stdout`, and what they print begins with
+    /// their `labels`.
+>>>>>>> 78bb17b (Add --quiet and --label to the command)
     pub fn contexts(
         &self,
         guests: &[String],
         argvs: &[Option<&[String]>],
         console: &Console,
         stdout: Target,
+<<<<<<< HEAD
         chance: Option<&Chance>,
+=======
+        labels: &[String],
+>>>>>>> 78bb17b (Add --quiet and --label to the command)
     ) -> Result<Vec<Option<WasiP1Ctx>>> {
         let mut given = vec![Given::default(); guests.len()];
         for text in &self.env {
@@ -110,6 +119,7 @@ impl WasiArgs {
                 given[index].stdin = Some(PathBuf::from(&stdin.value));
             }
         }
+<<<<<<< HEAD
         let contexts = argvs.iter().zip(given).enumerate();
         let contexts = contexts.map(|(index, (argv, given))| {
             let Some(argv) = argv else {
@@ -121,6 +131,16 @@ impl WasiArgs {
             }
             context(builder, argv, given, console, stdout).map(Some)
         });
+=======
+        let contexts = argvs
+            .iter()
+            .zip(given)
+            .zip(labels)
+            .map(|((argv, given), label)| {
+                argv.map(|argv| context(argv, given, console, stdout, label))
+                    .transpose()
+            });
+>>>>>>> 78bb17b (Add --quiet and --label to the command)
         contexts.collect()
     }
 
@@ -204,11 +224,15 @@ fn takers(
 }
 
 fn context(
+<<<<<<< HEAD
     mut builder: WasiCtxBuilder,
+=======
+>>>>>>> 78bb17b (Add --quiet and --label to the command)
     argv: &[String],
     given: Given,
     console: &Console,
     stdout: Target,
+<<<<<<< HEAD
 ) -> Result<WasiP1Ctx> {
     let stdout = console.stream(stdout);
     match (&given.argv0, argv) {
@@ -219,6 +243,13 @@ fn context(
     for dir in &given.dirs {
         dir.open(&mut builder)?;
     }
+=======
+    label: &str,
+) -> Result<WasiP1Ctx> {
+    let stdout = console.stream(stdout, label);
+    let mut builder = WasiCtxBuilder::new();
+    builder.args(argv).envs(&given.env);
+>>>>>>> 78bb17b (Add --quiet and --label to the command)
     match given.stdin {
         Some(path) => {
             let file = open(&path).context("--stdin")?;
@@ -233,7 +264,7 @@ fn context(
         }
     }
     builder.stdout(stdout);
-    builder.stderr(console.stream(Target::Stderr));
+    builder.stderr(console.stream(Target::Stderr, label));
     Ok(builder.build_p1())
 }
 
