@@ -27,7 +27,8 @@ pub struct Chart<'a> {
 pub enum X<'a> {
     /// Nanoseconds on a logarithmic scale, and what they are.
     Nanos(&'a str, Range<f64>),
-    /// Bars in groups with these names, each group one wide. They stand on a line at 1.
+    /// Bars in groups with these names, each group one wide. They stand on a line at 1, with
+    /// their values above them.
     Groups(Vec<&'a str>),
 }
 
@@ -80,7 +81,9 @@ impl Chart<'_> {
         let (x_tick, y_tick) = (|x: &f64| power_of_ten(*x), |y: &f64| tick(*y));
         let mut mesh = chart.configure_mesh();
         if !is_nanos {
+            // The bars have their values: a few lines are enough.
             mesh.disable_x_mesh().x_labels(0);
+            mesh.y_labels(5).y_max_light_lines(0);
         }
         mesh.light_line_style(BLACK.mix(0.06))
             .bold_line_style(BLACK.mix(0.15))
@@ -109,11 +112,26 @@ impl Chart<'_> {
             let ends = [(0.0, 1.0), (groups.len().max(1) as f64, 1.0)];
             chart.draw_series(LineSeries::new(ends, BLACK))?;
         }
+        let (left, top) = area.get_base_pixel();
+        let pixel = |at: (f64, f64)| {
+            let (x, y) = chart.backend_coord(&at);
+            (x - left, y - top)
+        };
         let style = TextStyle::from(("sans-serif", 14)).pos(Pos::new(HPos::Center, VPos::Top));
         for (group, name) in groups.iter().enumerate() {
-            let (x, y) = chart.backend_coord(&(group as f64 + 0.5, bottom));
-            let (left, top) = area.get_base_pixel();
-            area.draw_text(name, &style, (x - left, y - top + 8))?;
+            let (x, y) = pixel((group as f64 + 0.5, bottom));
+            area.draw_text(name, &style, (x, y + 8))?;
+        }
+        // Upwards: a bar is narrower than its value.
+        let style = TextStyle::from(("sans-serif", 10))
+            .transform(FontTransform::Rotate270)
+            .pos(Pos::new(HPos::Left, VPos::Center));
+        let bars = self.series.iter().flat_map(|series| &series.areas);
+        for bar in bars.filter(|_| !is_nanos) {
+            if let [(from, _), (_, value), (to, _), ..] = bar[..] {
+                let (x, y) = pixel(((from + to) / 2.0, value.max(1.0)));
+                area.draw_text(&format!("{value:.2}"), &style, (x, y - 3))?;
+            }
         }
         chart
             .configure_series_labels()
@@ -162,6 +180,21 @@ mod tests {
         std::fs::remove_file(&path)?;
         assert_eq!(svg.matches("legend").count(), 2, "{svg}");
         assert!(svg.contains("a group") && svg.contains("title"), "{svg}");
+        Ok(())
+    }
+
+    #[test]
+    fn bars_have_values_and_few_lines_behind_them() -> Result<()> {
+        let name = format!("preempt-bars-{}.svg", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let mut bars = chart(X::Groups(vec!["a group"]));
+        bars.series[0].areas = vec![vec![(0.1, 1.0), (0.1, 1.237), (0.3, 1.237), (0.3, 1.0)]];
+        draw(&path, (400, 400), &[bars])?;
+        let svg = std::fs::read_to_string(&path)?;
+        std::fs::remove_file(&path)?;
+        assert_eq!(svg.matches("\n1.24\n").count(), 1, "{svg}");
+        // Grid lines, and the axes.
+        assert!(svg.matches("<line").count() < 10, "{svg}");
         Ok(())
     }
 

@@ -84,7 +84,9 @@ fn chart<'a>(title: &'a str, report: &'a Report, set: Set) -> Chart<'a> {
             .map(|area| area[1].1)
     };
     let low = ratios().fold(0.95, f64::min) - 0.02;
-    let high = ratios().fold(1.1, f64::max) * 1.15;
+    let high = ratios().fold(1.1, f64::max);
+    // Above the highest bar is its value, and above that the legend.
+    let high = high + 0.25 * (high - low);
     Chart {
         title,
         x: X::Groups(names),
@@ -104,7 +106,13 @@ mod tests {
         draw(&path, &sample())?;
         let svg = std::fs::read_to_string(&path)?;
         std::fs::remove_file(&path)?;
-        for words in ["fib", "sort", "signal: 2 threads", "The broader set"] {
+        for words in [
+            "fib",
+            "sort",
+            "signal: 2 threads",
+            "The broader set",
+            "\n1.29\n",
+        ] {
             assert!(svg.contains(words), "{words}: {svg}");
         }
         for Bar {
