@@ -63,24 +63,16 @@ struct Given {
 
 impl WasiArgs {
     /// Makes the context of each of `guests`, whose `argvs` these are; `None` for guests that
-<<<<<<< HEAD
-    /// do not import WASI. Their stdout goes to `stdout`, and what they leave to chance comes
-    /// from `chance`, or else from the OS.
-=======
-    /// do not import WASI. Their stdout goes to `stdout`, and what they print begins with
-    /// their `labels`.
->>>>>>> 78bb17b (Add --quiet and --label to the command)
+    /// do not import WASI. Their stdout goes to `stdout`, what they print begins with their
+    /// `labels`, and what they leave to chance comes from `chance`, or else from the OS.
     pub fn contexts(
         &self,
         guests: &[String],
         argvs: &[Option<&[String]>],
         console: &Console,
         stdout: Target,
-<<<<<<< HEAD
         chance: Option<&Chance>,
-=======
         labels: &[String],
->>>>>>> 78bb17b (Add --quiet and --label to the command)
     ) -> Result<Vec<Option<WasiP1Ctx>>> {
         let mut given = vec![Given::default(); guests.len()];
         for text in &self.env {
@@ -119,9 +111,8 @@ impl WasiArgs {
                 given[index].stdin = Some(PathBuf::from(&stdin.value));
             }
         }
-<<<<<<< HEAD
-        let contexts = argvs.iter().zip(given).enumerate();
-        let contexts = contexts.map(|(index, (argv, given))| {
+        let contexts = argvs.iter().zip(given).zip(labels).enumerate();
+        let contexts = contexts.map(|(index, ((argv, given), label))| {
             let Some(argv) = argv else {
                 return Ok(None);
             };
@@ -129,18 +120,8 @@ impl WasiArgs {
             if let Some(chance) = chance {
                 chance.give(index, &mut builder);
             }
-            context(builder, argv, given, console, stdout).map(Some)
+            context(builder, argv, given, console, stdout, label).map(Some)
         });
-=======
-        let contexts = argvs
-            .iter()
-            .zip(given)
-            .zip(labels)
-            .map(|((argv, given), label)| {
-                argv.map(|argv| context(argv, given, console, stdout, label))
-                    .transpose()
-            });
->>>>>>> 78bb17b (Add --quiet and --label to the command)
         contexts.collect()
     }
 
@@ -224,17 +205,14 @@ fn takers(
 }
 
 fn context(
-<<<<<<< HEAD
     mut builder: WasiCtxBuilder,
-=======
->>>>>>> 78bb17b (Add --quiet and --label to the command)
     argv: &[String],
     given: Given,
     console: &Console,
     stdout: Target,
-<<<<<<< HEAD
+    label: &str,
 ) -> Result<WasiP1Ctx> {
-    let stdout = console.stream(stdout);
+    let stdout = console.stream(stdout, label);
     match (&given.argv0, argv) {
         (Some(argv0), [_, rest @ ..]) => builder.arg(argv0).args(rest),
         _ => builder.args(argv),
@@ -243,13 +221,6 @@ fn context(
     for dir in &given.dirs {
         dir.open(&mut builder)?;
     }
-=======
-    label: &str,
-) -> Result<WasiP1Ctx> {
-    let stdout = console.stream(stdout, label);
-    let mut builder = WasiCtxBuilder::new();
-    builder.args(argv).envs(&given.env);
->>>>>>> 78bb17b (Add --quiet and --label to the command)
     match given.stdin {
         Some(path) => {
             let file = open(&path).context("--stdin")?;
