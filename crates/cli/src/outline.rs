@@ -174,7 +174,10 @@ impl<'a> Parts<'a> {
         raw(SectionId::Import, &joined(self.import_section, &imported)?);
         module.section(&tables);
         module.section(&memories);
-        module.section(&tags);
+        // Even an empty one is an error where there are no exceptions.
+        if !tags.is_empty() {
+            module.section(&tags);
+        }
         module.section(&globals);
         module.section(&exports);
         Some(module.finish())
@@ -232,10 +235,21 @@ const GLOBAL: GlobalType = GlobalType {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wasmtime::{Config, ExternType};
+    use wasmtime::{Config, ExternType, WasmFeatures};
 
     fn engine() -> Engine {
         Engine::new(Config::new().shared_memory(true)).unwrap()
+    }
+
+    #[test]
+    fn outline_needs_no_feature_that_its_module_does_not_need() {
+        let mut config = Config::new();
+        let engine = Engine::new(config.wasm_features(WasmFeatures::EXCEPTIONS, false)).unwrap();
+        let wat = r#"(module (import "a" "f" (func (param i32))) (func (export "g"))
+            (memory (export "m") 1) (table (export "t") 1 funcref)
+            (global (export "i") f32 (f32.const 0)))"#;
+        let binary = wat::parse_str(wat).unwrap();
+        assert!(Outline::of(&engine, &binary).is_some());
     }
 
     #[test]
