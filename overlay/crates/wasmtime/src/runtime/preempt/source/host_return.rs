@@ -37,11 +37,15 @@ use crate::runtime::vm::{
 };
 use crate::store::StoreOpaque;
 use core::ptr::NonNull;
+use core::sync::atomic::{Ordering::SeqCst, compiler_fence};
 
 impl StoreOpaque {
     /// Sets whether the guest on the CPU is in a host call, and returns the previous value.
     pub(in crate::runtime::preempt) fn replace_in_host(&mut self, in_host: usize) -> usize {
-        core::mem::replace(self.vm_store_context_mut().in_host.get_mut(), in_host)
+        let outer = core::mem::replace(self.vm_store_context_mut().in_host.get_mut(), in_host);
+        // As in `HostCall::end`: whoever ends a slice from here on finds the new value.
+        compiler_fence(SeqCst);
+        outer
     }
 
     /// Makes the running thread check on its return from the host.
