@@ -81,9 +81,7 @@ mod store {
 
     impl StoreOpaque {
         #[inline]
-        pub(crate) fn drop_preemptive_threads(&mut self) {
-            let StoreThreads = self.preempt;
-        }
+        pub(crate) fn drop_preemptive_threads(&mut self) {}
 
         #[inline]
         pub(crate) fn inject_fuel_for_slices(&mut self) {}
