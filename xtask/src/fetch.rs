@@ -38,18 +38,22 @@ pub fn fetch(dir: &Path, whose: &str) -> Result<Fetched> {
 }
 
 /// The workspaces to build besides upstream's, and whose they are.
-pub const WORKSPACES: [(&str, &str); 3] = [
+pub const WORKSPACES: [(&str, &str); 4] = [
     ("", "the workspace's"),
     ("benches/stock", "benches/stock's"),
     ("tests/kernel", "tests/kernel's"),
+    (COMMAND, "wasmtime-cli's"),
 ];
+
+/// Needed for `cargo xtask wasmtime` only, which downloads a hundred crates more for it.
+const COMMAND: &str = "wasmtime-cli";
 
 /// Downloads what our own workspaces need, once per change of their lock files. They can be
 /// read only once `vendor/wasmtime` is there.
 pub fn workspaces(root: &Root, git: &Git, mut stamp: Stamp) -> Result<()> {
     let mut hash = Sha256::new();
     let mut there = Vec::new();
-    for (dir, whose) in WORKSPACES {
+    for (dir, whose) in WORKSPACES.into_iter().filter(|(dir, _)| *dir != COMMAND) {
         let dir = root.path.join(dir);
         let lock = dir.join("Cargo.lock");
         if lock.is_file() {

@@ -15,6 +15,7 @@ mod overlay;
 mod patches;
 mod pin;
 mod preempt;
+mod program;
 mod published;
 mod release;
 mod root;
@@ -27,6 +28,7 @@ mod text;
 mod update;
 mod upstream;
 mod vendor;
+mod wasmtime;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -107,6 +109,16 @@ enum Command {
     },
     /// Run the `preempt` command.
     Run {
+        /// Its arguments.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Run upstream's `wasmtime` command, built with the fork:
+    /// `cargo xtask wasmtime -- serve -W timeout=10s,epoch-delivery=signal app.wasm`.
+    Wasmtime {
+        /// Build it optimized, as for production.
+        #[arg(long)]
+        release: bool,
         /// Its arguments.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
@@ -200,6 +212,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Bench { args } => tasks::bench(&root, &args),
         Command::Paper { args } => tasks::paper(&root, &args),
         Command::Run { args } => preempt::run(&root, &args),
+        Command::Wasmtime { release, args } => wasmtime::run(&root, release, &args),
         Command::Lint => lint::lint(&root),
         Command::Spin => unreachable!("needs no repository"),
     }

@@ -73,6 +73,11 @@ impl Root {
         self.path.join("tests/kernel")
     }
 
+    /// A workspace of its own, with upstream's `wasmtime` command.
+    pub fn wasmtime_cli(&self) -> PathBuf {
+        self.path.join("wasmtime-cli")
+    }
+
     pub fn xtask_manifest(&self) -> PathBuf {
         self.path.join("xtask/Cargo.toml")
     }

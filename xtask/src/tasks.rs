@@ -2,7 +2,7 @@
 
 use crate::busy::Busy;
 use crate::root::{Root, capture, cargo, run as run_command};
-use crate::{lint, patches, vendor};
+use crate::{lint, patches, vendor, wasmtime};
 use anyhow::Result;
 use std::path::Path;
 use std::process::Command;
@@ -65,6 +65,11 @@ pub fn test(root: &Root, tests: Tests<'_>) -> Result<()> {
         run_command(&mut hooks, "`cargo test --features call-hook`")?;
     }
 
+    if full {
+        eprintln!("test: upstream's command, built with the fork");
+        wasmtime::test(root, filter)?;
+    }
+
     eprintln!("test: the kernel without Wasmtime");
     run_command(&mut kernel(root, tests)?, "`cargo test` of tests/kernel")?;
 
@@ -76,6 +81,9 @@ pub fn test(root: &Root, tests: Tests<'_>) -> Result<()> {
         .arg("--manifest-path")
         .arg(root.xtask_manifest())
         .args(filter);
+    if full {
+        xtask.args(["--", "--include-ignored"]);
+    }
     run_command(&mut xtask, "`cargo test` of xtask")?;
     drop(spinners);
 

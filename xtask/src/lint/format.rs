@@ -34,7 +34,7 @@ pub fn check(root: &Root, scope: &Scope) -> Result<()> {
     }
     run(&mut fmt, "`cargo fmt --check` of the workspace")?;
 
-    for dir in ["xtask", "benches/stock", "tests/kernel"] {
+    for dir in ["xtask", "benches/stock", "tests/kernel", "wasmtime-cli"] {
         let mut fmt = cargo(&root.path.join(dir));
         run(
             fmt.args(["fmt", "--check"]),

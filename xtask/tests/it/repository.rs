@@ -62,24 +62,37 @@ fn committed() -> Vec<(String, String)> {
 
 #[test]
 fn every_upstream_crate_that_is_used_is_the_patched_one() {
+    for (dir, vendor) in [
+        ("", "vendor/wasmtime"),
+        ("wasmtime-cli/", "../vendor/wasmtime"),
+    ] {
+        uses_the_patched_crates(dir, vendor);
+    }
+}
+
+fn uses_the_patched_crates(dir: &str, vendor: &str) {
     let upstream = upstream();
-    let manifest = toml("Cargo.toml");
+    let manifest = toml(&format!("{dir}Cargo.toml"));
     let patched = manifest["patch"]["crates-io"].as_table().unwrap();
     for (name, patch) in patched {
         assert!(upstream.contains_key(name), "{name} is not pinned");
         let path = patch["path"].as_str().unwrap();
-        assert!(path.starts_with("vendor/wasmtime/"), "{name} is {path}");
+        assert!(path.starts_with(vendor), "{name} is {path}");
     }
-    let lock = toml("Cargo.lock");
+    let lock = toml(&format!("{dir}Cargo.lock"));
+    assert!(
+        lock.get("patch").is_none(),
+        "a patch in {dir}Cargo.toml is not used"
+    );
     for package in lock["package"].as_array().unwrap() {
         let name = package["name"].as_str().unwrap();
         if let Some(pinned) = upstream.get(name) {
             assert!(
                 package.get("source").is_none(),
-                "{name} comes from a registry: add it to [patch.crates-io] in Cargo.toml"
+                "{name} comes from a registry: add it to [patch.crates-io] in {dir}Cargo.toml"
             );
             let version = package["version"].as_str().unwrap();
-            assert_eq!(&format!("={version}"), pinned, "{name} in Cargo.lock");
+            assert_eq!(&format!("={version}"), pinned, "{name} in {dir}Cargo.lock");
         }
     }
 }
@@ -94,7 +107,12 @@ fn all_that_names_upstreams_version_names_the_same() {
     assert_eq!(upstream["wasmtime"], format!("={version}"));
     let workspace = versions(&toml("Cargo.toml")["workspace"]);
     let stock = versions(&toml("benches/stock/Cargo.toml").into());
-    for (whose, dependencies) in [("Cargo.toml", &workspace), ("benches/stock", &stock)] {
+    let command = versions(&toml("wasmtime-cli/Cargo.toml").into());
+    for (whose, dependencies) in [
+        ("Cargo.toml", &workspace),
+        ("benches/stock", &stock),
+        ("wasmtime-cli", &command),
+    ] {
         for (name, asked) in dependencies {
             if let Some(pinned) = upstream.get(name) {
                 assert_eq!(asked, pinned, "{name} in {whose}");
