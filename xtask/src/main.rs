@@ -1,6 +1,7 @@
 //! `cargo xtask`: lays out the patched Wasmtime, maintains its patches, and runs everything
 //! that needs it.
 
+mod adopt;
 mod busy;
 mod demo;
 mod feature_sets;
@@ -123,6 +124,18 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Make a workspace that depends on `wasmtime` use the fork, and prove by `cargo tree` that
+    /// it does. A failure changes nothing.
+    Adopt {
+        /// The workspace, or a package in it.
+        dir: PathBuf,
+        /// Write the patches to this file, for `cargo --config FILE`, and change no manifest.
+        #[arg(long, value_name = "FILE", conflicts_with = "undo")]
+        config: Option<PathBuf>,
+        /// Restore every file as it was.
+        #[arg(long)]
+        undo: bool,
+    },
     /// Take all the CPU time there is until stdin ends: see `test --busy`.
     #[command(hide = true)]
     Spin,
@@ -213,6 +226,10 @@ fn run(cli: Cli) -> Result<()> {
         Command::Paper { args } => tasks::paper(&root, &args),
         Command::Run { args } => preempt::run(&root, &args),
         Command::Wasmtime { release, args } => wasmtime::run(&root, release, &args),
+        Command::Adopt {
+            dir, undo: true, ..
+        } => adopt::undo(&dir),
+        Command::Adopt { dir, config, .. } => adopt::adopt(&root, &dir, config.as_deref()),
         Command::Lint => lint::lint(&root),
         Command::Spin => unreachable!("needs no repository"),
     }

@@ -48,6 +48,21 @@ impl Fixture {
         fixture
     }
 
+    /// Laid out, with the feature that our own patches give to `wasmtime`, and an overlay file.
+    pub fn with_feature() -> Fixture {
+        let fixture = Fixture::pinned();
+        fixture.write("overlay/crates/wasmtime/src/preempt.rs", "// New.\n");
+        fixture.xtask(&["vendor"]).expect_ok();
+        fixture.edit(
+            "crates/wasmtime/Cargo.toml",
+            "version = \"=1.0.0\"\n",
+            "version = \"=1.0.0\"\npath = \"inner\"\n[features]\npreemptive-threads = []\n",
+        );
+        fixture.commit("Add a feature");
+        fixture.xtask(&["patches", "save"]).expect_ok();
+        fixture
+    }
+
     pub fn unpinned() -> Fixture {
         let registry = Registry::start();
         publish(&registry, "1.0.0", COMMIT, "line 20\n");
@@ -83,6 +98,18 @@ impl Fixture {
             commit: OTHER_COMMIT,
             path: "",
             dependencies: &[],
+            files: vec![file("src/lib.rs", "")],
+        });
+    }
+
+    /// Makes the registry offer version 1.0.0 of a crate that depends on another.
+    pub fn publish_user(&self, name: &str, of: &str, requirement: &str) {
+        self.registry.publish(&Package {
+            name,
+            version: "1.0.0",
+            commit: OTHER_COMMIT,
+            path: "",
+            dependencies: &[(of, requirement)],
             files: vec![file("src/lib.rs", "")],
         });
     }
@@ -139,13 +166,19 @@ impl Fixture {
     }
 
     pub fn cargo_in(&self, dir: &str, args: &[&str]) {
+        self.cargo_output(&self.path(dir), args);
+    }
+
+    /// What cargo prints.
+    pub fn cargo_output(&self, dir: &Path, args: &[&str]) -> String {
         let output = self
             .isolate(Command::new(cargo()))
-            .current_dir(self.path(dir))
+            .current_dir(dir)
             .args(args)
             .output()
             .unwrap();
         assert!(output.status.success(), "{args:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
     }
 
     fn write_cargo_config(&self) {

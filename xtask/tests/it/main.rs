@@ -2,7 +2,9 @@
 //! crates of one repository, and one that is not part of it. And what must hold
 //! for the files of our own.
 
+mod adopt;
 mod busy;
+mod embedders;
 mod failures;
 mod fixture;
 mod layout;
