@@ -4,7 +4,11 @@
 mod adopt;
 mod busy;
 mod demo;
+<<<<<<< HEAD
 mod feature_sets;
+=======
+mod dist;
+>>>>>>> 0b0d699 (Make a git repository of the patched Wasmtime to depend on)
 mod fetch;
 mod files;
 mod foreign;
@@ -136,6 +140,12 @@ enum Command {
         #[arg(long)]
         undo: bool,
     },
+    /// Commit the patched Wasmtime, overlay included, to a git repository of its own, for others
+    /// to depend on.
+    Dist {
+        /// The repository: a new or empty directory, or one that `dist` has made earlier.
+        dir: PathBuf,
+    },
     /// Take all the CPU time there is until stdin ends: see `test --busy`.
     #[command(hide = true)]
     Spin,
@@ -230,6 +240,7 @@ fn run(cli: Cli) -> Result<()> {
             dir, undo: true, ..
         } => adopt::undo(&dir),
         Command::Adopt { dir, config, .. } => adopt::adopt(&root, &dir, config.as_deref()),
+        Command::Dist { dir } => dist::dist(&root, &dir),
         Command::Lint => lint::lint(&root),
         Command::Spin => unreachable!("needs no repository"),
     }

@@ -4,6 +4,7 @@
 
 mod adopt;
 mod busy;
+mod dist;
 mod embedders;
 mod failures;
 mod fixture;
