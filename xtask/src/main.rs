@@ -4,11 +4,8 @@
 mod adopt;
 mod busy;
 mod demo;
-<<<<<<< HEAD
-mod feature_sets;
-=======
 mod dist;
->>>>>>> 0b0d699 (Make a git repository of the patched Wasmtime to depend on)
+mod feature_sets;
 mod fetch;
 mod files;
 mod foreign;
