@@ -42,7 +42,10 @@ const KNOWN: &[(&str, How)] = &[
     ("cargo xtask test", LookUp("cargo xtask test --help")),
     ("cargo xtask bench", LookUp("cargo xtask bench --help")),
     ("cargo xtask lint", LookUp("cargo xtask lint --help")),
-    ("cargo xtask wasmtime", LookUp("cargo xtask wasmtime --help")),
+    (
+        "cargo xtask wasmtime",
+        LookUp("cargo xtask wasmtime --help"),
+    ),
     ("cargo xtask adopt", LookUp("cargo xtask adopt --help")),
     ("cargo xtask dist", LookUp("cargo xtask dist --help")),
     ("cargo xtask paper", LookUp("cargo xtask paper --help")),

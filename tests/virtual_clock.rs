@@ -168,7 +168,8 @@ fn a_plain_call_sleeps_by_the_os_and_the_clock_skips() {
     let time = Duration::from_millis(20);
     let started = Instant::now();
     let call = sleep.unwrap();
-    let slept = call.call_async(&mut guests.store, &[nanos(time)], &mut results);
+    let params = [nanos(time)];
+    let slept = call.call_async(&mut guests.store, &params, &mut results);
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     runtime.unwrap().block_on(slept).unwrap();
     assert!(started.elapsed() >= time);

@@ -54,7 +54,6 @@ fn exports(binary: &[u8]) -> Vec<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
 
     fn refused(wat: &str) -> Option<String> {
         super::refused(&wat::parse_str(wat).unwrap(), "a.wasm")

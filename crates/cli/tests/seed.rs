@@ -165,3 +165,39 @@ fn atomic_waits_and_sleeps_follow_the_fuel() {
     let ran = run(&args).expect(0);
     assert_eq!(results(&ran)[1][0], 2);
 }
+
+#[test]
+fn guests_that_print_faster_than_anybody_reads_are_repeated() {
+    let wat = r#"(module
+        (import "wasi_snapshot_preview1" "fd_write"
+            (func $write (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (data (i32.const 0) "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde\n")
+        (data (i32.const 100) "\00\00\00\00\40\00\00\00")
+        (func (export "_start") (local $i i32)
+            (loop $again
+                (drop (call $write
+                    (i32.const 1) (i32.const 100) (i32.const 1) (i32.const 120)))
+                (br_if $again (i32.gt_u (i32.const 10000)
+                    (local.tee $i (i32.add (local.get $i) (i32.const 1))))))))"#;
+    // 640 KB each, ten times what waits for its reader otherwise.
+    let guest = file("seed-prints.wat", wat);
+    let options = [
+        "--json",
+        "--preemption=fuel",
+        "--policy=random",
+        "--seed=11",
+        "--slice=500",
+    ];
+    let figures = || {
+        let ran = run(&[&options[..], &[&guest, &guest]].concat()).expect(0);
+        assert_eq!(ran.stderr.lines().count(), 20_000);
+        let json = ran.json();
+        let figures = |row: &Value| ["slices", "preemptions", "fuel"].map(|key| row[key].clone());
+        rows(&json).iter().map(figures).collect::<Vec<_>>()
+    };
+    let first = figures();
+    for _ in 0..3 {
+        assert_eq!(figures(), first);
+    }
+}

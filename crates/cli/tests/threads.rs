@@ -244,7 +244,8 @@ fn guest_has_no_more_threads_than_it_may() {
                 &guest,
             ])
             .expect(1);
-        let codes = rows(&ran.json()).iter().map(|row| row["code"].as_u64());
+        let json = ran.json();
+        let codes = rows(&json).iter().map(|row| row["code"].as_u64());
         assert!(codes.eq([Some(2), Some(8)]), "{}", ran.stdout);
     }
     let guest = "threads/hello.wasm";
