@@ -58,6 +58,10 @@ const KNOWN: &[(&str, How)] = &[
         "cargo xtask patches check",
         LookUp("cargo xtask patches check --help"),
     ),
+    (
+        "cargo xtask patches build",
+        LookUp("cargo xtask patches build --help"),
+    ),
     ("cargo doc", LookUp("cargo doc --help")),
     (
         "cargo generate-lockfile",
