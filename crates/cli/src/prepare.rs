@@ -23,8 +23,10 @@ pub struct Prepared {
     policy: Policy,
     /// Whether to make a schedule of the policy's picks.
     records: bool,
-    /// Whether to tell which seed was drawn.
-    tells_seed: bool,
+    /// Whether nobody has given one.
+    seed_was_drawn: bool,
+    /// Whether to print nothing about seeds.
+    quiet: bool,
     limits: Vec<GuestLimits>,
     /// The indices of the guests that end the run.
     until: BTreeSet<usize>,
@@ -122,7 +124,8 @@ impl Prepared {
             plan,
             policy,
             records: args.outputs.record.is_some(),
-            tells_seed: seed.is_none() && !args.outputs.quiet,
+            seed_was_drawn: seed.is_none(),
+            quiet: args.outputs.quiet,
             limits: setup.limits.clone(),
             until: args.until.guests(&args.guests)?,
             console,
@@ -140,7 +143,8 @@ impl Prepared {
         let guests = self.guests;
         let (policy, seed) = (self.policy.name, self.policy.seed);
         let repeats = self.policy.repeats;
-        if let Some(note) = note(policy, seed, repeats.is_some(), self.tells_seed) {
+        let note = note(policy, seed, repeats.is_some(), self.seed_was_drawn);
+        if let Some(note) = note.filter(|_| !self.quiet) {
             self.console.print(Target::Stderr, note);
         }
         // Not earlier: clocks start when all guests are there.

@@ -349,7 +349,6 @@ fn options_without_effect_are_errors() {
         ("fair", "--priority=1=2", "--policy priority"),
         ("fair", "--patience=2s", "--policy priority"),
         ("pct", "--deadline=2s", "--policy deadline"),
-        ("fair", "--seed=2", "--policy random or --policy pct"),
         ("random", "--steps=2", "--policy pct"),
         ("random", "--depth=2", "--policy pct"),
     ] {
@@ -358,6 +357,19 @@ fn options_without_effect_are_errors() {
             format!("{name} {value} has no effect with --policy {policy}; it is for {needs}\n");
         bad_usage(&["--policy", policy, option, "spin.wat"], &[&says]);
     }
+    bad_usage(
+        &[
+            "--policy=fair",
+            "--preemption=epoch",
+            "--seed=2",
+            "spin.wat",
+        ],
+        &[
+            "--seed 2 has no effect with --policy fair and --preemption epoch",
+            "--policy random or --policy pct",
+            "--preemption fuel",
+        ],
+    );
     bad_usage(
         &["--weight=2", "spin.wat"],
         &["--weight 2 has no effect with --policy round-robin"],

@@ -38,7 +38,7 @@ fn quiet_run_still_writes_files_and_has_a_status() {
         "echo.wasm",
     ];
     let ran = run(&args);
-    assert_eq!(ran.status, 1);
+    assert_eq!(ran.status, 3);
     assert!(read(&report).contains("\"code\": 3"));
 }
 

@@ -127,8 +127,8 @@ impl Start {
         })
     }
 
-    /// What the monotonic clock will show at the subscribed time; `None` if that never comes.
-    fn end(&self, clock: &SubscriptionClock) -> Result<Option<u64>, Error> {
+    /// What the monotonic clock will show at the subscribed time, or its end if that is later.
+    fn end(&self, clock: &SubscriptionClock) -> Result<u64, Error> {
         let absolute = clock
             .flags
             .contains(Subclockflags::SUBSCRIPTION_CLOCK_ABSTIME);
@@ -138,7 +138,7 @@ impl Start {
             (Clockid::Realtime, true) => clock.timeout.saturating_sub(self.realtime),
             _ => return Err(Errno::Inval.into()),
         };
-        Ok(self.monotonic.checked_add(nanoseconds))
+        Ok(self.monotonic.saturating_add(nanoseconds))
     }
 }
 
@@ -167,7 +167,7 @@ impl Look<'_> {
         let (fd, writes) = match &subscription.u {
             SubscriptionU::Clock(clock) => {
                 let end = self.start.end(clock)?;
-                if end.is_some_and(|end| end <= self.now) {
+                if end <= self.now {
                     return Ok(Some(Event {
                         userdata,
                         error: Errno::Success,
@@ -178,10 +178,7 @@ impl Look<'_> {
                         },
                     }));
                 }
-                self.until = match (self.until, end) {
-                    (Some(until), Some(end)) => Some(until.min(end)),
-                    (until, end) => until.or(end),
-                };
+                self.until = Some(self.until.map_or(end, |until| until.min(end)));
                 return Ok(None);
             }
             SubscriptionU::FdRead(read) => (read.file_descriptor, false),

@@ -132,7 +132,7 @@ fn the_embedders_clock_and_random_numbers_are_what_guests_see() {
     let mut wasi = WasiCtxBuilder::new();
     wasi.monotonic_clock(clock.clone())
         .wall_clock(clock)
-        .secure_random(Deterministic::new(vec![1, 2, 3, 4]));
+        .secure_random(Deterministic::new(vec![7]));
     let (mut store, linker, module) = linked(Preemption::Fuel, wat, &mut wasi);
     store.wasm_threads().set_virtual_clock(shown).unwrap();
     let instance = linker.instantiate(&mut store, &module).unwrap();
@@ -150,5 +150,5 @@ fn the_embedders_clock_and_random_numbers_are_what_guests_see() {
     assert!((hour..hour + 1_000).contains(&monotonic), "{monotonic}");
     let start = hour + 5_000_000_000;
     assert!((start..start + 1_000).contains(&wall), "{wall}");
-    assert_eq!(random, 0x0403_0201);
+    assert_eq!(random, 0x0707_0707);
 }
