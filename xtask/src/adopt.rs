@@ -108,13 +108,12 @@ fn users(members: &[Package]) -> Result<Vec<(PathBuf, Vec<&str>)>> {
     for member in members {
         let mut keys = Vec::new();
         for dependency in member.dependencies.iter().filter(|d| d.name == WASMTIME) {
-            let source = dependency.source.as_deref();
-            if !source.is_some_and(|source| source.starts_with("registry+")) {
+            if !dependency.is_published() {
                 bail!(
-                    "`{}` takes `{WASMTIME}` from {}: only what comes from the registry can be \
+                    "`{}` takes `{WASMTIME}` from {}: only what comes from crates.io can be \
                      patched, so ask for a version instead",
                     member.name,
-                    source.unwrap_or("a path")
+                    dependency.source.as_deref().unwrap_or("a path")
                 );
             }
             keys.push(dependency.key());

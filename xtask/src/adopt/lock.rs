@@ -154,7 +154,8 @@ mod tests {
         format!("[[package]]\nname = \"{name}\"\nversion = \"{version}\"\n{rest}\n")
     }
 
-    const REGISTRY: &str = "source = \"registry+index\"\nchecksum = \"0\"\n";
+    const REGISTRY: &str = "source = \"registry+https://github.com/rust-lang/crates.io-index\"\n\
+                            checksum = \"0\"\n";
 
     fn moved(text: &str) -> (Vec<String>, String) {
         let mut lock = Lock::parse(text).unwrap();

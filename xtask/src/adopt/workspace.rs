@@ -46,6 +46,12 @@ impl Package {
 }
 
 impl Dependency {
+    /// Whether it comes from crates.io, whatever that is replaced by.
+    pub fn is_published(&self) -> bool {
+        let source = "registry+https://github.com/rust-lang/crates.io-index";
+        self.source.as_deref() == Some(source)
+    }
+
     /// Its key in the manifest.
     pub fn key(&self) -> &str {
         self.rename.as_deref().unwrap_or(&self.name)
