@@ -12,9 +12,7 @@ use crate::values;
 use crate::wasi::{self, Host};
 use preempt_wasi_threads::Program;
 use wasmtime::error::Context as _;
-use wasmtime::{
-    Engine, ExternType, FuncType, ImportType, Linker, Module, Result, Store, Val, bail, format_err,
-};
+use wasmtime::{Engine, FuncType, Linker, Module, Result, Store, Val, bail, format_err};
 use wasmtime_wasi::WasiCtxBuilder;
 
 /// A guest that is ready to be instantiated.
@@ -38,14 +36,6 @@ pub struct Checked {
     args: Vec<Val>,
     argv: Option<Vec<String>>,
     is_process: bool,
-}
-
-/// Whether the host must make this import separately for each process.
-pub fn is_of_process(import: &ImportType<'_>) -> bool {
-    match import.ty() {
-        ExternType::Memory(ty) => ty.is_shared(),
-        _ => (import.module(), import.name()) == ("wasi", "thread-spawn"),
-    }
 }
 
 /// Loads guests: checks all of them before it compiles any.
@@ -79,7 +69,7 @@ impl<'a> Loader<'a> {
 
         // A command's arguments are its `argv`, whatever else it exports.
         let is_command = export == "_start" && ty.params().len() == 0;
-        let is_process = is_command && outline.imports().any(|import| is_of_process(&import));
+        let is_process = is_command && outline.imports().any(|i| imports::is_of_process(&i));
         if is_process {
             Program::<()>::new(&outline.module, &Linker::new(self.engine))
                 .with_context(cannot_run)?;

@@ -7,7 +7,6 @@ use super::source::Word;
 use super::source::epoch_timer::{EpochTimer, Slot};
 use super::source::interrupt::Interrupt;
 use super::support::{check, id, on_another};
-use super::sync::AtomicU64;
 use std::sync::Arc;
 
 /// A time that has come.
@@ -37,7 +36,7 @@ impl Drop for Fixture {
 
 fn fixture() -> Fixture {
     clock::start(false);
-    let timer = EpochTimer::new(Arc::new(AtomicU64::new(0)));
+    let timer = EpochTimer::new(0);
     let word = Word::new();
     let slot = timer.register(word.attention(), true).unwrap();
     Fixture {

@@ -114,10 +114,6 @@ impl StoreOpaque {
         instance_of_function(func.vm_func_ref(self)) == Some(instance)
     }
 
-    pub(super) fn is_host_function(&mut self, func: Func) -> bool {
-        instance_of_function(func.vm_func_ref(self)).is_none()
-    }
-
     /// Like [`ensure_nothing_is_shared`](Self::ensure_nothing_is_shared), for a thread in
     /// `instance`.
     pub(super) fn ensure_instance_shares_nothing(

@@ -155,14 +155,10 @@ impl Call {
             raw.resize(self.results, ValRaw::v128(0));
         }
 
-        let is_host = usize::from(store.0.is_host_function(self.func));
         let func = self.func.vm_func_ref(store.0);
-        let outer = store.0.replace_in_host(is_host);
         // SAFETY: I11. `func` belongs to this store, the parameters are of its
         // types, and `raw` has room for them and for the results.
-        let called = unsafe { Func::call_unchecked_raw(store, func, NonNull::from(&mut raw[..])) };
-        store.0.replace_in_host(outer);
-        called?;
+        unsafe { Func::call_unchecked_raw(store, func, NonNull::from(&mut raw[..]))? };
 
         raw.truncate(self.results);
         if self.raw_results {
