@@ -24,6 +24,7 @@ mod outcome;
 mod outline;
 mod outputs;
 mod picks;
+mod plan;
 mod policy;
 mod prepare;
 mod refused;

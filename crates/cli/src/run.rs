@@ -4,9 +4,10 @@ use crate::console::{Console, Target};
 use crate::interleaving::Interleaving;
 use crate::interrupt::Interrupt;
 use crate::live::{Live, Row};
-use crate::mode::{self, Mode};
+use crate::mode;
 use crate::outcome::Outcome;
 use crate::picks::Made;
+use crate::plan::Plan;
 use crate::policy::Ask;
 use crate::report::{Report, Traced};
 use crate::started::Started;
@@ -32,28 +33,6 @@ pub struct Ran {
     pub schedule: Option<Schedule>,
     /// Holds the rest of the guests' output.
     pub console: Console,
-}
-
-/// How to run the guests.
-#[derive(Clone, Copy)]
-pub struct Plan {
-    pub mode: Mode,
-    pub slice: Slice,
-    /// The time of `--for`.
-    pub time: Option<Duration>,
-    /// The step of `--interleaving`, in ticks.
-    pub step: Option<u64>,
-    /// Whether compiled code counts fuel.
-    pub counts_fuel: bool,
-    /// Whether to show a live view, if there is a terminal.
-    pub may_be_watched: bool,
-}
-
-impl Plan {
-    /// Whether compiled code counts fuel although slices are not fuel.
-    pub fn counts_fuel_for_limits(&self) -> bool {
-        self.counts_fuel && self.mode != Mode::Fuel
-    }
 }
 
 /// Guests that have been started.
