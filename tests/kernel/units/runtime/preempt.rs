@@ -11,6 +11,8 @@ mod limits;
 #[path = "../../../../overlay/crates/wasmtime/src/runtime/preempt/slice.rs"]
 mod slice;
 mod source;
+#[path = "../../../../overlay/crates/wasmtime/src/runtime/preempt/threads/state.rs"]
+mod state;
 #[path = "../../../../overlay/crates/wasmtime/src/runtime/preempt/sync.rs"]
 mod sync;
 #[path = "../../../../overlay/crates/wasmtime/src/runtime/preempt/wait.rs"]
