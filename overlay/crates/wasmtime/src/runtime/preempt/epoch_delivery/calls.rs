@@ -168,6 +168,9 @@ fn this_os_thread() -> Result<&'static OsThread> {
 
 #[cold]
 fn add_this_os_thread() -> Result<&'static OsThread> {
-    signal::prepare_this_thread()?;
+    signal::prepare_this_thread().context(
+        "this OS thread cannot run guests whose epochs are delivered by signals; \
+         `EpochDelivery::Check` needs none",
+    )?;
     os_threads::acquire()
 }
