@@ -94,7 +94,7 @@ fn reader_who_does_not_read_holds_up_no_sibling_and_no_end() {
         let mut child = start(&[
             "--preemption",
             mode.name,
-            "--for=500ms",
+            "--for=2s",
             "--json-file",
             &report,
             &yes,

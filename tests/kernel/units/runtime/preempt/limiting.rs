@@ -58,21 +58,6 @@ fn a_limit_is_reached_before_it_is_exceeded() {
 }
 
 #[test]
-fn a_soft_limit_is_told_once_and_again_after_it_was_raised() {
-    let soft = |fuel| ThreadLimits::new().soft_fuel(fuel).soft_cpu_time(ms(5));
-    let mut budget = Budget::new(soft(10));
-    budget.charge(12, ms(5));
-    let told = |budget: &mut Budget| core::iter::from_fn(|| budget.newly_over_soft(false)).count();
-    assert_eq!(told(&mut budget), 2);
-    budget.set_limits(soft(11));
-    assert_eq!(told(&mut budget), 0);
-    budget.set_limits(soft(20));
-    assert_eq!(told(&mut budget), 0);
-    budget.charge(8, ms(0));
-    assert_eq!(told(&mut budget), 1);
-}
-
-#[test]
 fn of_two_allowances_the_tighter_one_holds() {
     let some = Allowance {
         fuel: Some(7),
@@ -98,4 +83,28 @@ fn of_two_allowances_the_tighter_one_holds() {
         other.until(now, now.saturating_add(ms(1))).time,
         Some(ms(0))
     );
+}
+
+#[test]
+fn a_soft_limit_is_told_once_and_again_after_it_was_raised_even_if_it_is_reached_already() {
+    let soft = |fuel, cpu| ThreadLimits::new().soft_fuel(fuel).soft_cpu_time(ms(cpu));
+    let mut budget = Budget::new(soft(10, 5));
+    budget.charge(100, ms(50));
+    let told = |budget: &mut Budget| {
+        let mut told = 0;
+        while budget.newly_over_soft(false).is_some() {
+            told += 1;
+        }
+        told
+    };
+    assert_eq!(told(&mut budget), 2);
+    // As they were, or lower.
+    budget.set_limits(soft(10, 4));
+    assert_eq!(told(&mut budget), 0);
+    budget.set_limits(soft(20, 10));
+    assert_eq!(told(&mut budget), 2);
+    budget.set_limits(soft(200, 100));
+    assert_eq!(told(&mut budget), 0);
+    budget.charge(100, ms(50));
+    assert_eq!(told(&mut budget), 2);
 }

@@ -274,13 +274,15 @@ impl Budget {
         }
     }
 
-    /// What was used stays used. Raising a soft limit rearms its hook.
+    /// What was used stays used. Raising a soft limit rearms its hook, even if the new one is
+    /// reached already.
     pub(super) fn set_limits(&mut self, limits: ThreadLimits) {
+        let (fuel, cpu) = (limits.soft_fuel, limits.soft_cpu_time);
+        self.told_of_fuel &=
+            fuel <= self.limits.soft_fuel && fuel.is_some_and(|soft| soft <= self.fuel_used);
+        self.told_of_cpu &=
+            cpu <= self.limits.soft_cpu_time && cpu.is_some_and(|soft| soft <= self.cpu_used);
         self.limits = limits;
-        self.told_of_fuel &= limits.soft_fuel.is_some_and(|soft| soft <= self.fuel_used);
-        self.told_of_cpu &= limits
-            .soft_cpu_time
-            .is_some_and(|soft| soft <= self.cpu_used);
     }
 
     pub(super) fn limits(&self) -> ThreadLimits {
