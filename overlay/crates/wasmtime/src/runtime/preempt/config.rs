@@ -35,7 +35,7 @@ impl Config {
     /// Configures how guests learn that their store's epoch deadline is reached.
     ///
     /// By default they check for it. With [`EpochDelivery::Signal`] their code has no checks,
-    /// and is as fast as without [`Config::epoch_interruption`]:
+    /// and is that of an engine without [`Config::epoch_interruption`]:
     /// [`Engine::increment_epoch`](crate::Engine::increment_epoch) signals the OS threads
     /// whose guests have reached their deadlines. Deadlines, traps, callbacks and yields mean
     /// what they mean by default, for calls of all kinds, with these differences:

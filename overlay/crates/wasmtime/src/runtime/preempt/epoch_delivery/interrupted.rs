@@ -92,10 +92,14 @@ pub(super) fn deliver_at_entry(store: &mut dyn VMStore) -> Result<()> {
 
 /// Does what the store does at its deadline, for a guest on the stack.
 fn deliver(store: &mut dyn VMStore) -> Result<()> {
-    at_deadline(store)?;
-    let delivery = store.delivery();
+    let can_be_signalled =
+        |store: &mut dyn VMStore| store.delivery().is_none_or(Delivery::has_os_thread);
+    // If it cannot, this is no deadline; and a yield may go on where it cannot.
+    if can_be_signalled(store) {
+        at_deadline(store)?;
+    }
     ensure!(
-        delivery.is_none_or(Delivery::has_os_thread),
+        can_be_signalled(store),
         "a guest whose epochs are delivered by signals was resumed on an OS thread that cannot \
          receive SIGURG: unblock it there with `pthread_sigmask`, or use `EpochDelivery::Check`"
     );

@@ -63,8 +63,8 @@ impl StoreOpaque {
 #[cold]
 fn refuse(what: &str) -> Result<()> {
     bail!(
-        "cannot {what} in an epoch deadline callback or a call hook there: with `EpochDelivery::Signal` the guest is \
-         stopped between any two instructions; do it after the call, or use \
-         `EpochDelivery::Check`"
+        "cannot {what} in an epoch deadline callback or a call hook there: with \
+         `EpochDelivery::Signal` the guest is stopped between any two instructions; do it after \
+         the call, or use `EpochDelivery::Check`"
     )
 }
