@@ -154,7 +154,7 @@ fn one_that_fails_ends_its_thread_only(source: Preemption) {
         });
         store.data_mut().fails_at = Some(fails_at);
         run_all(&mut store);
-        let failed = threads.iter().filter(|id| match *id.take_exit(&mut store) {
+        let failed = threads.iter().filter(|id| match id.take_exit(&mut store) {
             Some(Exit::Returned(_)) => false,
             Some(Exit::Trapped(error)) => {
                 assert!(format!("{error:?}").contains("says no"), "{error:?}");

@@ -33,8 +33,7 @@ const NEVER_STARTED: &str = r#"
 "#;
 
 fn store(source: Preemption) -> Store<()> {
-    let store = store_with_slice(&engine(source), (), short_slice(source));
-    store
+    store_with_slice(&engine(source), (), short_slice(source))
 }
 
 fn pre(store: &Store<()>, module: &str) -> InstancePre<()> {

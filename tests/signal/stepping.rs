@@ -276,8 +276,8 @@ impl Stepper {
     ///
     /// As [`Stepper::step`], at an instruction of a function.
     unsafe fn preempt(&self, context: *mut libc::c_void, pc: usize, sp: usize) {
-        // SAFETY: this function's own contract.
         self.before.get()();
+        // SAFETY: this function's own contract.
         if !unsafe { interrupt(context) } {
             self.seen.borrow_mut().put_off += 1;
             return;

@@ -224,8 +224,7 @@ mod tests {
                 rows: rows.into(),
                 ..sample()
             };
-            let text = verdict(&report.lines().collect::<Vec<_>>());
-            text
+            verdict(&report.lines().collect::<Vec<_>>())
         };
         assert_eq!(verdict("fib", [(0, 1.2), (2, 1.2)]), "met");
         assert_eq!(verdict("fib", [(0, 1.2), (2, 1.4)]), "NOT met: 2 threads");

@@ -60,7 +60,7 @@ const BAD_USAGE: u8 = 2;
 pub fn main() -> ExitCode {
     let done = match Cli::try_parse() {
         Ok(Cli { command }) => match command {
-            Command::Run(args) => run(args),
+            Command::Run(args) => run(*args),
             Command::Compile(args) => compile::run(&args).map(|()| 0),
         },
         Err(error) => return usage(&error),

@@ -31,6 +31,7 @@ impl crate::Engine {
 }
 
 pub(crate) mod config {
+    use super::EpochDelivery;
     use crate::Config;
     use crate::prelude::*;
     use wasmparser::WasmFeatures;
@@ -41,6 +42,7 @@ pub(crate) mod config {
 
     #[inline]
     pub(crate) fn configure(config: &Config, _: &mut Tunables, _: WasmFeatures) -> Result<()> {
+        let EpochDelivery = config.epoch_delivery;
         match config.preemption {
             Some(preemption) => match preemption {},
             None => Ok(()),

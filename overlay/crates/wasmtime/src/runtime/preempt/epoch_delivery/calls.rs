@@ -96,6 +96,7 @@ impl HostCall<'_> {
     }
 
     /// Compiled code of a component of `store` has called the host.
+    #[cfg(feature = "component-model")]
     pub(crate) fn of_component(store: &mut dyn VMStore) -> Self {
         // SAFETY: I21. The store is there as long as a guest of it runs.
         let delivery = unsafe { Delivery::of(store.vm_store_context_ptr()) };
