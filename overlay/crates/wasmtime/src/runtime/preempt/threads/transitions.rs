@@ -18,6 +18,15 @@ use crate::runtime::preempt::trace::Traced;
 use crate::store::InstanceId;
 use core::time::Duration;
 
+fn traced(exit: &OwnedExit) -> Traced {
+    match exit {
+        OwnedExit::Returned(..) => Traced::Returned,
+        OwnedExit::Trapped(_) | OwnedExit::Threw(..) => Traced::Trapped,
+        OwnedExit::Killed => Traced::Killed,
+        OwnedExit::OverLimit(_) => Traced::OverLimit,
+    }
+}
+
 impl PreemptiveThreads {
     /// Arrow 1.
     pub(in crate::runtime::preempt) fn insert(
@@ -305,35 +314,31 @@ impl PreemptiveThreads {
             End::ByItself(Some(OwnedExit::Trapped(error))) => error.downcast_ref().copied(),
             _ => None,
         };
+        // It may have ended before anybody checked.
         let over = over.or(exceeded);
-        let exit = match (end, over) {
-            (End::Ended(exit), _) => Some(exit),
-            // It may have ended before anybody checked.
-            (End::ByItself(_), Some(over)) => Some(OwnedExit::OverLimit(over)),
-            (End::ByItself(Some(exit)), None) => Some(exit),
-            (End::ByItself(None), None) => self
-                .running
-                .results
-                .take()
-                .map(|(func, values)| OwnedExit::Returned(func, values)),
-        };
         let hook = thread
             .extra
             .as_mut()
             .and_then(|extra| extra.exit_hook.take());
-        let what = match &exit {
-            Some(OwnedExit::Returned(..)) | None => Traced::Returned,
-            Some(OwnedExit::Trapped(_)) => Traced::Trapped,
-            Some(OwnedExit::Threw(..)) => Traced::Trapped,
-            Some(OwnedExit::Killed) => Traced::Killed,
-            Some(OwnedExit::OverLimit(_)) => Traced::OverLimit,
+        let what = match (&end, over) {
+            (End::Ended(exit), _) | (End::ByItself(Some(exit)), None) => traced(exit),
+            (End::ByItself(_), Some(_)) => Traced::OverLimit,
+            (End::ByItself(None), None) => Traced::Returned,
         };
         let detached = thread.detached;
         if detached && hook.is_none() {
             self.threads.remove(&id);
         } else {
-            // A thread without results was ended before it returned.
-            thread.status.finish(exit.unwrap_or(OwnedExit::Killed));
+            // Made where it is kept: a move is dear right after its parts were written.
+            thread.status.finish(match (end, over) {
+                (End::Ended(exit), _) | (End::ByItself(Some(exit)), None) => exit,
+                (End::ByItself(_), Some(over)) => OwnedExit::OverLimit(over),
+                (End::ByItself(None), None) => match self.running.results.take() {
+                    Some((func, values)) => OwnedExit::Returned(func, values),
+                    // It was ended before it returned.
+                    None => OwnedExit::Killed,
+                },
+            });
         }
         if let Some(hook) = hook {
             self.exited.push_back(Exited { id, hook, detached });
