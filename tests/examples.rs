@@ -62,6 +62,7 @@ fn each_example_is_tested() {
         "find_race",
         "tokio",
         "pthreads",
+        "limits",
     ];
     let tested: BTreeSet<String> = tested.map(str::to_string).into();
     assert_eq!(names.collect::<BTreeSet<String>>(), tested);
@@ -91,6 +92,20 @@ fn timeouts_end_the_infinite_loops_only() {
     let asked = stdout.matches("patient: asks for more time").count();
     // Not a second time if the machine was so busy that both limits were over.
     assert!((1..=2).contains(&asked), "{stdout}");
+}
+
+#[test]
+fn limits_end_what_takes_too_long() {
+    let stdout = run("limits");
+    line(
+        &stdout,
+        "forever: the guest has reached its deadline of 20ms of CPU time",
+    );
+    line(
+        &stdout,
+        "count(1000000): wasm trap: all fuel consumed by WebAssembly",
+    );
+    line(&stdout, "count(50): 50");
 }
 
 #[test]

@@ -66,6 +66,7 @@ mod starvation;
 mod stress;
 mod suspending;
 mod thread_limits;
+mod time_deadlines;
 mod timer_thread;
 mod traces;
 mod traps;

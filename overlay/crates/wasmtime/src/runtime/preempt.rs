@@ -19,6 +19,7 @@
 //! | reusing instances | [`InstanceSnapshot`] |
 //! | what happened | [`ThreadInfo`], [`Trace`] |
 //! | epochs without checks, and without guest threads | [`EpochDelivery`] |
+//! | deadlines in time, without guest threads | [`Store::set_time_deadline`], [`TimeDeadline`] |
 
 // The files. Imports are acyclic: `cargo xtask lint` draws them, and fails on a cycle.
 //
@@ -68,7 +69,8 @@
 // sync.rs (what the models of tests/kernel replace).
 //
 // Not guest threads, but by the same signal, handler and stub: epochs.rs (`EpochDelivery`),
-// epoch_delivery.rs and epoch_delivery/ (epochs of plain calls, without checks).
+// epoch_delivery.rs and epoch_delivery/ (epochs of plain calls, without checks). By that and by
+// checks: time_deadline.rs and time_deadline/.
 //
 // Hooks in upstream's files have no `cfg`: `../preempt_disabled.rs` is what they call without
 // the feature.
@@ -126,6 +128,7 @@ pub(crate) mod suspend;
 mod sync;
 mod thread_waker;
 mod threads;
+mod time_deadline;
 mod trace;
 mod typed;
 mod view;
@@ -151,6 +154,7 @@ pub(crate) use self::source::epoch_timer::EpochTimer as EpochCounter;
 #[doc(hidden)]
 pub use self::source::signal::interrupt;
 pub(crate) use self::store::{StoreThreads, take_blocking_context};
+pub use self::time_deadline::{TimeDeadline, TimeDeadlineReached, UpdateTimeDeadline};
 pub use self::trace::{Trace, TraceEvent, Traced};
 pub use self::view::WasmThreads;
 pub use self::virtual_clock::VirtualClock;

@@ -83,6 +83,14 @@ mod store {
 
     impl StoreOpaque {
         #[inline]
+        pub(crate) fn attach_time_deadline(&mut self) -> bool {
+            false
+        }
+
+        #[inline]
+        pub(crate) fn detach_time_deadline(&mut self, _: bool) {}
+
+        #[inline]
         pub(crate) fn drop_preemptive_threads(&mut self) {}
 
         #[inline]

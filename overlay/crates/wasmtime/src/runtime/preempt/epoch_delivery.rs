@@ -31,7 +31,8 @@
 //! * To signal OS threads that are in the host: their system calls would fail with `EINTR`. The
 //!   return from the host looks at the epoch. (Only where the kernel has no `membarrier` are all
 //!   signalled, as nothing else is a fence: see `os_threads.rs`.)
-//! * A timer per store: deadlines are in epochs, which only the embedder counts.
+//! * A timer per store: an OS thread's own timer serves all stores whose calls it runs, see
+//!   `timed.rs`.
 
 use crate::prelude::*;
 use crate::runtime::preempt::epochs::EpochDelivery;
@@ -46,6 +47,7 @@ mod delivery;
 pub(in crate::runtime::preempt) mod interrupted;
 mod os_threads;
 mod sealed;
+mod timed;
 
 pub(crate) use self::delivery::Delivery;
 

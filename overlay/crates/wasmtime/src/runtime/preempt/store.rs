@@ -4,6 +4,7 @@
 use super::epoch_delivery::Delivery;
 use super::suspend::{self, Taken};
 use super::threads::PreemptiveThreads;
+use super::time_deadline::state::State as TimeDeadline;
 #[cfg(feature = "gc")]
 use crate::module::ModuleRegistry;
 use crate::prelude::*;
@@ -20,6 +21,10 @@ pub(crate) struct StoreThreads {
     threads: Option<Box<PreemptiveThreads>>,
     /// What delivers its epochs, if signals do.
     delivery: Option<Box<Delivery>>,
+    /// The embedder's epoch deadline, in the embedder's epoch, if it has set one.
+    pub(super) epoch_deadline: Option<u64>,
+    /// Its deadline in time, if it ever had one.
+    pub(super) time_deadline: Option<Box<TimeDeadline>>,
 }
 
 impl StoreThreads {

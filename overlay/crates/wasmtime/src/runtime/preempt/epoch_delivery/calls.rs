@@ -6,17 +6,22 @@ use super::interrupted::{deliver_at_entry, deliver_on_return};
 use super::os_threads::{self, OsThread};
 use crate::prelude::*;
 use crate::runtime::preempt::source::signal;
+use crate::runtime::preempt::time_deadline::state::Timed;
 use crate::runtime::vm::{Instance, VMContext, VMStore, VMStoreContext};
 use crate::store::StoreOpaque;
 use core::ptr::NonNull;
 
 /// Wasm of a store has been entered from the host, and is left when this is dropped.
-pub(crate) struct InWasm(Option<NonNull<Delivery>>);
+pub(crate) struct InWasm {
+    delivery: Option<NonNull<Delivery>>,
+    /// Dropped after that.
+    _timed: Timed,
+}
 
 impl Drop for InWasm {
     #[inline]
     fn drop(&mut self) {
-        if let Some(delivery) = self.0 {
+        if let Some(delivery) = self.delivery {
             // SAFETY: I21. The store is there until its Wasm returns.
             unsafe { delivery.as_ref() }.leave_wasm();
         }
@@ -52,26 +57,30 @@ fn prepare_to_deliver(store: &StoreOpaque, delivery: &Delivery) -> Result<()> {
 /// If what happens at the deadline is an error.
 #[inline]
 pub(crate) fn enter(store: &mut dyn VMStore) -> Result<InWasm> {
-    let Some(delivery) = store.delivery() else {
-        return Ok(InWasm(None));
+    let mut entered = InWasm {
+        delivery: None,
+        _timed: Timed::attach(store),
     };
-    if !delivery.enter_wasm() {
-        return Ok(InWasm(Some(NonNull::from(delivery))));
+    let Some(delivery) = store.delivery() else {
+        return Ok(entered);
+    };
+    if delivery.enter_wasm() {
+        delivery.leave_wasm();
+        enter_late(store)?;
     }
-    delivery.leave_wasm();
-    enter_late(store)
+    entered.delivery = store.delivery().map(NonNull::from);
+    Ok(entered)
 }
 
 #[cold]
-fn enter_late(store: &mut dyn VMStore) -> Result<InWasm> {
+fn enter_late(store: &mut dyn VMStore) -> Result<()> {
     deliver_at_entry(store)?;
-    let Some(delivery) = store.delivery() else {
-        return Ok(InWasm(None));
-    };
-    // This may be another OS thread by now, and there was no activation to move.
-    delivery.move_to(Some(this_os_thread()?));
-    delivery.go_on();
-    Ok(InWasm(Some(NonNull::from(delivery))))
+    if let Some(delivery) = store.delivery() {
+        // This may be another OS thread by now, and there was no activation to move.
+        delivery.move_to(Some(this_os_thread()?));
+        delivery.go_on();
+    }
+    Ok(())
 }
 
 /// A call from compiled code to the host, during which its epochs are not delivered by signals.
@@ -134,6 +143,18 @@ impl StoreOpaque {
         if let Some(delivery) = self.delivery() {
             delivery.go_on();
         }
+    }
+
+    /// Makes the epoch deadline 0 at `time`, on this OS thread.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot receive the signal.
+    pub(crate) fn watch_time(&self, time: u64) -> Result<()> {
+        if let Some(delivery) = self.delivery() {
+            delivery.watch_time(this_os_thread()?, time);
+        }
+        Ok(())
     }
 }
 

@@ -15,21 +15,33 @@ pub(in crate::runtime::preempt) unsafe fn on_signal(interrupted: &mut Interrupte
     let Some(os_thread) = os_threads::of_this_thread() else {
         return;
     };
-    // SAFETY: I21. It is this OS thread's.
-    if !unsafe { os_thread.is_due_here() } {
-        // In the host, the way back to Wasm looks.
+    // SAFETY: I25. It is this OS thread's.
+    unsafe { os_thread.timed().look() };
+    // In the host, the way back to Wasm looks.
+    let Some(context) = os_thread.in_wasm() else {
         return;
-    }
-    let context = tls::with(|state| state.map(|state| state.vm_store_context.get()));
-    // SAFETY: I21. The store of the youngest activation is there, and is this OS thread's. It
-    // is another store's, or none, while Wasm is about to be entered.
-    let delivery = context.and_then(|context| unsafe { Delivery::of(context) });
+    };
+    // SAFETY: I21. The store whose Wasm this OS thread runs is there.
+    let delivery = unsafe { Delivery::of(context) };
+    let Some(delivery) = delivery.filter(|delivery| delivery.is_due()) else {
+        return;
+    };
+    // The youngest activation is another store's, or there is none, while Wasm is about to be
+    // entered.
+    let youngest = tls::with(|state| state.map(|state| state.vm_store_context.get()));
     // SAFETY: this function's own contract.
-    let mut interrupt = |delivery| unsafe { interrupt(delivery, interrupted) };
-    if delivery.is_some_and(|delivery| delivery.is_due() && interrupt(delivery)) {
+    if youngest == Some(context) && unsafe { interrupt(delivery, interrupted) } {
         os_thread.leave();
     } else {
         retry();
+    }
+}
+
+/// This OS thread's timer was stopped: sets it again for deadlines in time that need it.
+pub(in crate::runtime::preempt) fn after_disarm() {
+    if let Some(os_thread) = os_threads::of_this_thread() {
+        // SAFETY: I25. It is this OS thread's.
+        unsafe { os_thread.timed().look() };
     }
 }
 

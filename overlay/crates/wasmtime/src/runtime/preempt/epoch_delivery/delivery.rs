@@ -1,7 +1,8 @@
 //! What a store whose epochs are signals keeps for the handler and for calls to the host.
 
 use super::os_threads::OsThread;
-use crate::runtime::preempt::clock::Moment;
+use super::timed::Timed;
+use crate::runtime::preempt::clock::{Moment, NEVER};
 use crate::runtime::preempt::source::signal::armed;
 use crate::runtime::preempt::source::signal::code::Code;
 use crate::runtime::preempt::source::signal::watch::RETRY;
@@ -25,6 +26,9 @@ pub(crate) struct Delivery {
     /// The store's functions. The handler reads this only while the OS thread says that
     /// it is in Wasm, and it is replaced only while it is not.
     code: AtomicPtr<Code>,
+    /// Its deadline in time, and the OS thread that has it in its list.
+    timed: Timed,
+    timed_by: Cell<Option<&'static OsThread>>,
     /// Whether a deadline is being handled: see `sealed.rs`.
     pub(super) sealed: Cell<bool>,
 }
@@ -77,7 +81,7 @@ impl Delivery {
             // Nobody could interrupt it.
             return true;
         };
-        os_thread.enter(&self.epoch, deadline);
+        os_thread.enter(self.context, &self.epoch, deadline);
         self.epoch.load(Relaxed) >= deadline
     }
 
@@ -114,6 +118,27 @@ impl Delivery {
         code?.function_at(pc)
     }
 
+    /// Has the handler of `os_thread`, which is this one, make the epoch deadline 0 at `time`.
+    /// The caller derives it next.
+    pub(super) fn watch_time(&self, os_thread: &'static OsThread, time: u64) {
+        self.timed.set(time);
+        if self.timed_by.replace(Some(os_thread)).is_none() {
+            // SAFETY: I25. It is taken out when this store's calls leave the OS thread.
+            unsafe { os_thread.timed().push(&self.timed) };
+        }
+        // SAFETY: I25.
+        unsafe { os_thread.timed().look() };
+    }
+
+    /// As before `watch_time`.
+    pub(super) fn unwatch_time(&self) {
+        if let Some(os_thread) = self.timed_by.take() {
+            // SAFETY: I25. This is the OS thread that `watch_time` was called on.
+            unsafe { os_thread.timed().remove(&self.timed) };
+            self.timed.set(NEVER);
+        }
+    }
+
     fn has_code_of(&self, store: &StoreOpaque) -> bool {
         // SAFETY: I21. This OS thread uses the store, and is the only one to replace it.
         let code = unsafe { self.code.load(Relaxed).as_ref() };
@@ -142,6 +167,21 @@ impl StoreOpaque {
         unsafe { Delivery::of(self.vm_store_context_ptr()) }
     }
 
+    /// The epoch deadline was derived from the embedder's.
+    #[inline]
+    pub(crate) fn override_epoch_deadline(&self) {
+        if let Some(delivery) = self.delivery() {
+            delivery.timed.override_epoch_deadline();
+        }
+    }
+
+    /// No call of this store runs on this OS thread any more.
+    pub(crate) fn unwatch_time(&self) {
+        if let Some(delivery) = self.delivery() {
+            delivery.unwatch_time();
+        }
+    }
+
     /// Makes the state of a new store whose epochs are signals.
     pub(crate) fn deliver_epochs_by_signal(&mut self) {
         if !self.engine().delivers_epochs_by_signal() {
@@ -153,6 +193,8 @@ impl StoreOpaque {
             store: self.traitobj(),
             os_thread: Cell::new(None),
             code: AtomicPtr::new(ptr::null_mut()),
+            timed: Timed::new(self.vm_store_context_ptr()),
+            timed_by: Cell::new(None),
             sealed: Cell::new(false),
         });
         let address = self.preempt.set_delivery(delivery).expose_provenance();

@@ -20,11 +20,13 @@
 //! An [`OsThread`] is never freed, so that a signal handler can walk the list. One that has
 //! ended is used again for a new one.
 
+use super::timed;
 use crate::prelude::*;
 use crate::runtime::preempt::fork;
 use crate::runtime::preempt::source::signal::{armed, os_timer};
+use crate::runtime::vm::VMStoreContext;
 use core::cell::Cell;
-use core::ptr;
+use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, compiler_fence, fence};
 use std::boxed::Box;
@@ -39,6 +41,10 @@ pub(super) struct OsThread {
     deadline: AtomicU64,
     /// That store's epoch counter, to be compared only.
     epoch: AtomicPtr<AtomicU64>,
+    /// That store's context, for this OS thread only.
+    context: AtomicPtr<VMStoreContext>,
+    /// The deadlines in time of the stores whose calls it runs, for this OS thread only.
+    timed: timed::List,
     /// Its ID, or 0 if it has ended.
     id: AtomicI32,
     next: AtomicPtr<OsThread>,
@@ -67,7 +73,8 @@ impl OsThread {
     /// The OS thread is about to run Wasm of a store with this deadline. The caller looks at
     /// the epoch next (I20).
     #[inline(always)]
-    pub(super) fn enter(&self, epoch: &AtomicU64, deadline: u64) {
+    pub(super) fn enter(&self, context: NonNull<VMStoreContext>, epoch: &AtomicU64, deadline: u64) {
+        self.context.store(context.as_ptr(), Relaxed);
         self.epoch.store(ptr::from_ref(epoch).cast_mut(), Relaxed);
         self.deadline.store(deadline, Release);
         compiler_fence(SeqCst);
@@ -80,16 +87,17 @@ impl OsThread {
         compiler_fence(SeqCst);
     }
 
-    /// Whether this OS thread runs Wasm that has reached its deadline.
-    ///
-    /// # Safety
-    ///
-    /// I21. It is this OS thread's, so the store that it is about is there.
-    pub(super) unsafe fn is_due_here(&self) -> bool {
-        let deadline = self.deadline.load(Relaxed);
-        // SAFETY: this function's own contract. The store has the counter.
-        let epoch = || unsafe { self.epoch.load(Relaxed).as_ref() };
-        deadline != IN_HOST && epoch().is_some_and(|epoch| epoch.load(Relaxed) >= deadline)
+    /// The context of the store whose Wasm this OS thread runs, or is about to enter. `None` if
+    /// it is in the host.
+    pub(super) fn in_wasm(&self) -> Option<NonNull<VMStoreContext>> {
+        match self.deadline.load(Relaxed) {
+            IN_HOST => None,
+            _ => NonNull::new(self.context.load(Relaxed)),
+        }
+    }
+
+    pub(super) fn timed(&self) -> &timed::List {
+        &self.timed
     }
 
     /// Whether the OS thread runs Wasm that has reached its deadline.
@@ -135,6 +143,8 @@ fn add(id: libc::pid_t) -> &'static OsThread {
     let os_thread = Box::leak(Box::new(OsThread {
         deadline: AtomicU64::new(IN_HOST),
         epoch: AtomicPtr::new(ptr::null_mut()),
+        context: AtomicPtr::new(ptr::null_mut()),
+        timed: timed::List::new(),
         id: AtomicI32::new(id),
         next: AtomicPtr::new(OS_THREADS.load(Relaxed)),
     }));
@@ -198,8 +208,11 @@ pub(super) fn prepare() {
                 // Without a timer, a guest that the signal finds in a trampoline goes on until
                 // the next increment.
                 let _ = armed::ensure_timer();
+                // SAFETY: I25. This OS thread has it.
+                unsafe { os_thread.timed.look() };
             } else {
                 os_thread.leave();
+                os_thread.timed.forget();
                 os_thread.id.store(0, Release);
             }
         }

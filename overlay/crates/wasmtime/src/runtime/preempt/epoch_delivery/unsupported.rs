@@ -28,6 +28,14 @@ impl StoreOpaque {
 
     pub(crate) fn go_on_in_wasm(&self) {}
 
+    pub(crate) fn override_epoch_deadline(&self) {}
+
+    pub(crate) fn watch_time(&self, _: u64) -> Result<()> {
+        Ok(())
+    }
+
+    pub(crate) fn unwatch_time(&self) {}
+
     pub(crate) fn ensure_unsealed(&self, _: &str) -> Result<()> {
         Ok(())
     }
@@ -35,18 +43,23 @@ impl StoreOpaque {
 
 pub(crate) mod calls {
     use crate::prelude::*;
+    use crate::runtime::preempt::time_deadline::state::Timed;
     use crate::runtime::vm::{VMContext, VMStore, VMStoreContext};
     use crate::store::StoreOpaque;
     use core::ptr::NonNull;
 
-    pub(crate) struct InWasm;
+    pub(crate) struct InWasm {
+        _timed: Timed,
+    }
 
     pub(crate) fn prepare(_: &StoreOpaque) -> Result<()> {
         Ok(())
     }
 
-    pub(crate) fn enter(_: &mut dyn VMStore) -> Result<InWasm> {
-        Ok(InWasm)
+    pub(crate) fn enter(store: &mut dyn VMStore) -> Result<InWasm> {
+        Ok(InWasm {
+            _timed: Timed::attach(store),
+        })
     }
 
     pub(crate) struct HostCall;

@@ -28,14 +28,14 @@ use crate::prelude::*;
 use crate::runtime::preempt::clock::{Moment, NEVER};
 use crate::runtime::preempt::slice::Preemption;
 use crate::runtime::preempt::suspend::{self, Suspension, preemptive_yield};
+use crate::runtime::preempt::time_deadline::handle::handle;
+use crate::runtime::preempt::time_deadline::state::State;
 use crate::runtime::vm::VMStore;
 use crate::store::StoreOpaque;
 use std::sync::Arc;
 
 #[derive(Default)]
 pub(crate) struct EpochState {
-    /// The embedder's deadline, in the embedder's epoch.
-    deadline: Option<u64>,
     /// Tells the timer what to do during a run.
     slot: Option<Arc<Slot>>,
     /// When the run ends, on the monotonic clock in nanoseconds.
@@ -56,22 +56,20 @@ impl StoreOpaque {
 
     /// The embedder's deadline. `None` if it never set one and never asked for epochs.
     fn embedder_deadline(&self) -> Option<u64> {
-        let set = self.preempt().and_then(|threads| threads.epoch.deadline);
         let asked_for = self.engine().config().epochs_are_requested();
-        set.or(if asked_for { Some(0) } else { None })
+        self.preempt
+            .epoch_deadline
+            .or(if asked_for { Some(0) } else { None })
     }
 
-    /// The part of `set_epoch_deadline` for engines that tick on their own. Returns whether
+    /// The part of `set_epoch_deadline` for engines that may tick on their own. Returns whether
     /// this is one.
     pub(crate) fn set_embedder_epoch_deadline(&mut self, delta: u64) -> bool {
-        if !self.slices_are_epochs() {
+        if !self.slices_are_epochs() && !self.engine().config().epochs_are_requested() {
             return false;
         }
         let (epoch, ticks) = self.engine().epoch_timer().epoch_and_ticks();
-        let deadline = (epoch - ticks).saturating_add(delta);
-        if let Ok(threads) = self.preemptive_threads() {
-            threads.epoch.deadline = Some(deadline);
-        }
+        self.preempt.epoch_deadline = Some((epoch - ticks).saturating_add(delta));
         self.arm_epoch_deadline();
         true
     }
@@ -86,22 +84,25 @@ impl StoreOpaque {
     /// Whether the embedder has asked for epochs but never set this store's deadline, which ends
     /// each guest at its first check.
     pub(in crate::runtime::preempt) fn lacks_epoch_deadline(&mut self) -> bool {
-        let set = match self.slices_are_epochs() {
-            true => self
-                .preempt()
-                .is_some_and(|threads| threads.epoch.deadline.is_some()),
-            false => *self.vm_store_context_mut().epoch_deadline.get_mut() != 0,
-        };
-        self.engine().config().epochs_are_requested() && !set
+        self.engine().config().epochs_are_requested() && self.preempt.epoch_deadline.is_none()
     }
 
     /// Derives the deadline that compiled code sees.
-    fn arm_epoch_deadline(&mut self) {
+    pub(in crate::runtime::preempt) fn arm_epoch_deadline(&mut self) {
         let timer = self.engine().epoch_timer();
-        let is_running = self.running_thread().is_some();
-        let is_over = is_running.then_some(|| self.epoch_slice_is_over());
-        let deadline = timer.deadline(self.embedder_deadline(), is_over);
+        // Guest threads have no deadline in time.
+        let time = self.preempt.time_deadline.as_deref();
+        let has_ticked = || time.and_then(State::has_ticked);
+        let deadline = if self.slices_are_epochs() && self.running_thread().is_some() {
+            let is_over = || self.epoch_slice_is_over();
+            timer.deadline(self.embedder_deadline(), Some(is_over))
+        } else {
+            let is_over = || has_ticked().unwrap_or(false);
+            let ticks = has_ticked().is_some();
+            timer.deadline(self.embedder_deadline(), ticks.then_some(is_over))
+        };
         *self.vm_store_context_mut().epoch_deadline.get_mut() = deadline;
+        self.override_epoch_deadline();
     }
 
     /// A run begins, which should end at `end`.
@@ -232,9 +233,7 @@ impl StoreOpaque {
 /// engine. Returns the next deadline, or `None` if the embedder's was reached.
 #[inline]
 pub(crate) fn new_epoch(store: &mut dyn VMStore) -> Result<Option<u64>> {
-    if !store.slices_are_epochs() {
-        return Ok(None);
-    }
+    handle(store)?;
     if let Some(deadline) = store.embedder_deadline() {
         let (epoch, ticks) = store.engine().epoch_timer().epoch_and_ticks();
         if epoch - ticks >= deadline {
@@ -242,7 +241,7 @@ pub(crate) fn new_epoch(store: &mut dyn VMStore) -> Result<Option<u64>> {
         }
     }
 
-    if !store.epoch_slice_is_over() {
+    if !store.slices_are_epochs() || !store.epoch_slice_is_over() {
         store.arm_epoch_deadline();
     } else if let Some(context) = suspend::take(store) {
         // The dispatch that ends this has armed the next slice.

@@ -70,6 +70,8 @@ struct Shared {
     epoch: Arc<AtomicU64>,
     /// When the thread wakes up. Written under the lock of `state`.
     asleep_until: AtomicU64,
+    /// The timer's own part of the epoch. Written under the lock of `state`.
+    ticks: AtomicU64,
     state: Mutex<State>,
     wake: Condvar,
 }
@@ -77,7 +79,6 @@ struct Shared {
 struct State {
     slots: Vec<Arc<Slot>>,
     /// The timer's own part of the epoch.
-    ticks: u64,
     thread: Option<JoinHandle<()>>,
     stop: bool,
 }
@@ -87,9 +88,9 @@ impl EpochTimer {
         let shared = Arc::new(Shared {
             epoch: Arc::new(AtomicU64::new(epoch)),
             asleep_until: AtomicU64::new(NEVER),
+            ticks: AtomicU64::new(0),
             state: Mutex::new(State {
                 slots: Vec::new(),
-                ticks: 0,
                 thread: None,
                 stop: false,
             }),
@@ -110,8 +111,13 @@ impl EpochTimer {
 
     /// The epoch and the timer's part of it, read atomically.
     pub(in crate::runtime::preempt) fn epoch_and_ticks(&self) -> (u64, u64) {
-        let state = self.shared.lock();
-        (self.epoch(), state.ticks)
+        let epoch = self.epoch();
+        // A tick is counted first. So if none was counted by now, none is in `epoch`.
+        if self.shared.ticks.load(Ordering::SeqCst) == 0 {
+            return (epoch, 0);
+        }
+        let _state = self.shared.lock();
+        (self.epoch(), self.shared.ticks.load(Ordering::SeqCst))
     }
 
     /// Adds a slot for a run of this OS thread, and starts the timer's thread if there is none. If
@@ -280,14 +286,15 @@ impl Shared {
     }
 
     fn end_now(&self, slot: &Slot) {
-        let mut state = self.lock();
+        let state = self.lock();
         slot.time.store(Slot::FIRED, Ordering::SeqCst);
         slot.attention.raise();
-        self.tick(&mut state);
+        self.tick(&state);
     }
 
-    fn tick(&self, state: &mut State) {
-        state.ticks += 1;
+    /// With the lock.
+    fn tick(&self, _: &State) {
+        self.ticks.fetch_add(1, Ordering::SeqCst);
         self.epoch.fetch_add(1, Ordering::SeqCst);
     }
 

@@ -44,6 +44,7 @@ use super::interrupt::Interrupt;
 use crate::Module;
 use crate::prelude::*;
 use crate::runtime::preempt::clock::{Moment, NEVER};
+use crate::runtime::preempt::epoch_delivery::deliver;
 use crate::runtime::preempt::fork;
 use crate::runtime::preempt::slice::Preemption;
 use crate::runtime::preempt::suspend;
@@ -199,6 +200,7 @@ impl StoreOpaque {
         if started {
             if suspend::is_outermost() {
                 armed::disarm();
+                deliver::after_disarm();
             }
         }
     }
