@@ -38,6 +38,23 @@ const MODULES: &[&str] = &[
     "wait_notify",
 ];
 
+/// What the modules use of the root of upstream's tests: the smallest pools that they need.
+const HELPERS: &str = "\
+#![recursion_limit = \"256\"]
+#![allow(unused, reason = \"some of the tests are left out\")]
+
+pub(crate) fn small_pool_config() -> wasmtime::PoolingAllocationConfig {
+    let mut config = wasmtime::PoolingAllocationConfig::new();
+    config
+        .total_memories(1)
+        .max_memory_size(1 << 16)
+        .total_tables(1)
+        .table_elements(10)
+        .total_stacks(1);
+    config
+}
+";
+
 /// Those that one of our patches adds.
 const OURS: &[&str] = &["loop_checks"];
 
@@ -148,7 +165,7 @@ fn without_tests(manifest: &str) -> String {
 /// The root of the tests: the modules that `tests/all/main.rs` has in this tree.
 fn all(tree: &Path) -> Result<String> {
     let main = fs::read_to_string(tree.join("tests/all/main.rs"))?;
-    let mut all = String::new();
+    let mut all = HELPERS.to_string();
     for module in MODULES {
         if !OURS.contains(module) || main.contains(&format!("mod {module};")) {
             let path = tree.join("tests/all").join(module).with_extension("rs");
