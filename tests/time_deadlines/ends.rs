@@ -14,7 +14,7 @@ fn a_guest_that_spins_is_ended_and_not_before() {
             let (mut store, instance) = plain_guests(&engine);
             for deadline in [wall(1), wall(30), cpu(1), cpu(30)] {
                 for name in ["spin", "call_in_a_loop"] {
-                    let spin = instance.get_typed_func::<(), ()>(&mut store, name).unwrap();
+                    let spin = export::<(), ()>(&mut store, &instance, name);
                     let start = Instant::now();
                     store.set_time_deadline(deadline).unwrap();
                     let error = spin.call(&mut store, ()).unwrap_err();
@@ -33,9 +33,7 @@ fn each_later_call_is_ended_too_until_there_is_another_deadline() {
     must_end(|| {
         for engine in engines() {
             let (mut store, instance) = plain_guests(&engine);
-            let nop = instance
-                .get_typed_func::<(), ()>(&mut store, "nop")
-                .unwrap();
+            let nop = export::<(), ()>(&mut store, &instance, "nop");
             store.set_time_deadline(wall(0)).unwrap();
             assert_eq!(store.time_deadline(), Some(wall(0)));
             for _ in 0..10 {
@@ -60,21 +58,14 @@ fn a_guest_in_a_host_function_is_ended_after_it() {
             for deadline in [wall(2), cpu(2)] {
                 let (mut store, instance) = guests(&engine, 0, move |mut caller, _| {
                     *caller.data_mut() += 1;
-                    let start = Instant::now();
                     match deadline {
                         TimeDeadline::Wall(_) => thread::sleep(Duration::from_millis(5)),
-                        TimeDeadline::Cpu(_) => {
-                            while start.elapsed() < Duration::from_millis(5) {
-                                std::hint::spin_loop();
-                            }
-                        }
+                        TimeDeadline::Cpu(_) => burn(Duration::from_millis(5)),
                     }
                     0
                 });
                 store.set_time_deadline(deadline).unwrap();
-                let spin = instance
-                    .get_typed_func::<(), ()>(&mut store, "call_in_a_loop")
-                    .unwrap();
+                let spin = export::<(), ()>(&mut store, &instance, "call_in_a_loop");
                 assert_reached(&spin.call(&mut store, ()).unwrap_err(), deadline);
                 assert!(*store.data() >= 1);
             }

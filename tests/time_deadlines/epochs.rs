@@ -12,9 +12,7 @@ fn the_first_of_the_two_ends_the_call() {
     must_end(|| {
         for engine in engines() {
             let (mut store, instance) = plain_guests(&engine);
-            let spin = instance
-                .get_typed_func::<(), ()>(&mut store, "spin")
-                .unwrap();
+            let spin = export::<(), ()>(&mut store, &instance, "spin");
             for _ in 0..10 {
                 store.set_time_deadline(FAR).unwrap();
                 store.set_epoch_deadline(1);
@@ -35,15 +33,11 @@ fn deadlines_in_time_do_not_bring_epoch_deadlines_nearer() {
     must_end(|| {
         for engine in engines() {
             let (mut other, other_instance) = plain_guests(&engine);
-            let nop = other_instance
-                .get_typed_func::<(), ()>(&mut other, "nop")
-                .unwrap();
+            let nop = export::<(), ()>(&mut other, &other_instance, "nop");
             other.set_epoch_deadline(2);
 
             let (mut store, instance) = guests(&engine, 0, |_, value| value);
-            let sum = instance
-                .get_typed_func::<i64, i64>(&mut store, "sum")
-                .unwrap();
+            let sum = export::<i64, i64>(&mut store, &instance, "sum");
             store.set_epoch_deadline(2);
             let deadline = TimeDeadline::Wall(Duration::from_micros(200));
             store.time_deadline_callback(move |mut store| {
@@ -74,9 +68,7 @@ fn both_callbacks_are_called() {
     must_end(|| {
         for engine in engines() {
             let (mut store, instance) = guests(&engine, (0, 0), |_, value| value);
-            let sum = instance
-                .get_typed_func::<i64, i64>(&mut store, "sum")
-                .unwrap();
+            let sum = export::<i64, i64>(&mut store, &instance, "sum");
             store.epoch_deadline_callback(|mut store| {
                 store.data_mut().0 += 1;
                 Ok(UpdateDeadline::Continue(1))

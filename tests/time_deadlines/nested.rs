@@ -12,9 +12,7 @@ fn each_is_ended_by_its_own_stores_deadline() {
     must_end(|| {
         for engine in engines() {
             let (mut inner, instance) = plain_guests(&engine);
-            let spin = instance
-                .get_typed_func::<(), ()>(&mut inner, "spin")
-                .unwrap();
+            let spin = export::<(), ()>(&mut inner, &instance, "spin");
             let inner = Mutex::new(inner);
             let (mut outer, instance) = guests(&engine, 0, move |mut caller, value| {
                 let mut inner = inner.lock().unwrap();
@@ -23,9 +21,7 @@ fn each_is_ended_by_its_own_stores_deadline() {
                 *caller.data_mut() += 1;
                 value
             });
-            let looping = instance
-                .get_typed_func::<(), ()>(&mut outer, "call_in_a_loop")
-                .unwrap();
+            let looping = export::<(), ()>(&mut outer, &instance, "call_in_a_loop");
             for deadline in [wall(1), wall(10), cpu(1), cpu(10)] {
                 outer.set_time_deadline(deadline).unwrap();
                 let error = looping.call(&mut outer, ()).unwrap_err();
@@ -41,9 +37,7 @@ fn the_outer_guest_is_ended_though_the_inner_store_has_no_deadline() {
     must_end(|| {
         for engine in engines() {
             let (mut inner, instance) = plain_guests(&engine);
-            let sum = instance
-                .get_typed_func::<i64, i64>(&mut inner, "sum")
-                .unwrap();
+            let sum = export::<i64, i64>(&mut inner, &instance, "sum");
             let expected = sum.call(&mut inner, 100_000).unwrap();
             let inner = Mutex::new(inner);
             let (mut outer, instance) = guests(&engine, (), move |_, value| {
@@ -51,9 +45,7 @@ fn the_outer_guest_is_ended_though_the_inner_store_has_no_deadline() {
                 assert_eq!(sum, expected);
                 value
             });
-            let looping = instance
-                .get_typed_func::<(), ()>(&mut outer, "call_in_a_loop")
-                .unwrap();
+            let looping = export::<(), ()>(&mut outer, &instance, "call_in_a_loop");
             for _ in 0..20 {
                 outer.set_time_deadline(wall(2)).unwrap();
                 assert_reached(&looping.call(&mut outer, ()).unwrap_err(), wall(2));
@@ -83,9 +75,7 @@ fn a_nested_run_of_guest_threads_leaves_the_deadline_in_place() {
                 assert_eq!(run.finished, 1);
                 value
             });
-            let call = instance
-                .get_typed_func::<i32, i32>(&mut outer, "call_and_spin")
-                .unwrap();
+            let call = export::<i32, i32>(&mut outer, &instance, "call_and_spin");
             for deadline in [wall(30), cpu(30)] {
                 outer.set_time_deadline(deadline).unwrap();
                 assert_reached(&call.call(&mut outer, 1).unwrap_err(), deadline);

@@ -20,12 +20,8 @@ fn soak(engine: &Engine, time: Duration) -> u64 {
         let mut reached = 0;
         while start.elapsed() < time {
             let (mut store, instance) = guests(engine, 0_u64, |_, value| value);
-            let spin = instance
-                .get_typed_func::<(), ()>(&mut store, "spin")
-                .unwrap();
-            let sum = instance
-                .get_typed_func::<i64, i64>(&mut store, "sum")
-                .unwrap();
+            let spin = export::<(), ()>(&mut store, &instance, "spin");
+            let sum = export::<i64, i64>(&mut store, &instance, "sum");
             let expected = sum.call(&mut store, 20_000).unwrap();
             for _ in 0..20 {
                 let short = Duration::from_micros(next() % 500);

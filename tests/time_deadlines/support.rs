@@ -1,9 +1,10 @@
 //! Engines of each way to deliver epochs, in which nobody increments the epoch.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use wasmtime_preempt::wasmtime::preempt::{TimeDeadline, TimeDeadlineReached};
 use wasmtime_preempt::wasmtime::{
-    Caller, Config, Engine, EpochDelivery, Error, Func, Instance, Module, Store,
+    Caller, Config, Engine, EpochDelivery, Error, Func, Instance, Module, Store, TypedFunc,
+    WasmParams, WasmResults,
 };
 
 pub fn config(delivery: EpochDelivery) -> Config {
@@ -79,4 +80,27 @@ pub fn assert_reached(error: &Error, deadline: TimeDeadline) {
         Some(&TimeDeadlineReached { deadline }),
         "{error:?}"
     );
+}
+
+/// Keeps the OS thread busy.
+pub fn burn(time: Duration) {
+    let start = Instant::now();
+    while start.elapsed() < time {
+        std::hint::spin_loop();
+    }
+}
+
+/// An executor on this OS thread.
+pub fn runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().build().unwrap()
+}
+
+/// A function that `instance` exports.
+pub fn export<P: WasmParams, R: WasmResults>(
+    store: &mut Store<impl Sized>,
+    instance: &Instance,
+    name: &str,
+) -> TypedFunc<P, R> {
+    instance.get_typed_func(store, name).unwrap()
 }

@@ -11,17 +11,11 @@ use wasmtime_preempt::wasmtime::preempt::TimeDeadline;
 fn a_timeout_ends_a_guest_that_spins() {
     must_end(|| {
         for engine in engines() {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_time()
-                .build()
-                .unwrap();
-            runtime.block_on(async {
+            runtime().block_on(async {
                 let mut calls = Vec::new();
                 for _ in 0..4 {
                     let (mut store, instance) = plain_guests(&engine);
-                    let spin = instance
-                        .get_typed_func::<(), ()>(&mut store, "spin")
-                        .unwrap();
+                    let spin = export::<(), ()>(&mut store, &instance, "spin");
                     calls.push(tokio::spawn(async move {
                         store.time_deadline_async_yield_and_update(wall(1));
                         store.set_time_deadline(wall(1)).unwrap();
@@ -50,9 +44,7 @@ fn a_future_that_moves_between_os_threads_has_the_same_result() {
             for deadline in [TimeDeadline::Wall, TimeDeadline::Cpu] {
                 let deadline = deadline(Duration::from_micros(200));
                 let (mut store, instance) = plain_guests(&engine);
-                let sum = instance
-                    .get_typed_func::<i64, i64>(&mut store, "sum")
-                    .unwrap();
+                let sum = export::<i64, i64>(&mut store, &instance, "sum");
                 let expected = sum.call(&mut store, 2_000_000).unwrap();
                 store.time_deadline_async_yield_and_update(deadline);
                 let mut polls = 0;
