@@ -6,7 +6,7 @@ use super::interrupted::{deliver_at_entry, deliver_on_return};
 use super::os_threads::{self, OsThread};
 use crate::prelude::*;
 use crate::runtime::preempt::source::signal;
-use crate::runtime::preempt::time_deadline::state::Timed;
+use crate::runtime::preempt::time_deadline::state::Attached;
 use crate::runtime::vm::{Instance, VMContext, VMStore, VMStoreContext};
 use crate::store::StoreOpaque;
 use core::ptr::NonNull;
@@ -15,7 +15,7 @@ use core::ptr::NonNull;
 pub(crate) struct InWasm {
     delivery: Option<NonNull<Delivery>>,
     /// Dropped after that.
-    _timed: Timed,
+    _attached: Attached,
 }
 
 impl Drop for InWasm {
@@ -59,7 +59,7 @@ fn prepare_to_deliver(store: &StoreOpaque, delivery: &Delivery) -> Result<()> {
 pub(crate) fn enter(store: &mut dyn VMStore) -> Result<InWasm> {
     let mut entered = InWasm {
         delivery: None,
-        _timed: Timed::attach(store),
+        _attached: Attached::attach(store),
     };
     let Some(delivery) = store.delivery() else {
         return Ok(entered);

@@ -43,13 +43,13 @@ impl StoreOpaque {
 
 pub(crate) mod calls {
     use crate::prelude::*;
-    use crate::runtime::preempt::time_deadline::state::Timed;
+    use crate::runtime::preempt::time_deadline::state::Attached;
     use crate::runtime::vm::{VMContext, VMStore, VMStoreContext};
     use crate::store::StoreOpaque;
     use core::ptr::NonNull;
 
     pub(crate) struct InWasm {
-        _timed: Timed,
+        _attached: Attached,
     }
 
     pub(crate) fn prepare(_: &StoreOpaque) -> Result<()> {
@@ -58,7 +58,7 @@ pub(crate) mod calls {
 
     pub(crate) fn enter(store: &mut dyn VMStore) -> Result<InWasm> {
         Ok(InWasm {
-            _timed: Timed::attach(store),
+            _attached: Attached::attach(store),
         })
     }
 

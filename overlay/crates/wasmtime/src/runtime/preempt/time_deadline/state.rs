@@ -135,17 +135,17 @@ impl State {
 }
 
 /// A call of a store runs on this OS thread, until this is dropped.
-pub(crate) struct Timed(Option<NonNull<dyn VMStore>>);
+pub(crate) struct Attached(Option<NonNull<dyn VMStore>>);
 
-impl Timed {
+impl Attached {
     #[inline]
-    pub(crate) fn attach(store: &mut dyn VMStore) -> Timed {
+    pub(crate) fn attach(store: &mut dyn VMStore) -> Attached {
         let attached = store.attach_time_deadline();
-        Timed(attached.then(|| store.traitobj()))
+        Attached(attached.then(|| store.traitobj()))
     }
 }
 
-impl Drop for Timed {
+impl Drop for Attached {
     #[inline]
     fn drop(&mut self) {
         if let Some(mut store) = self.0 {
