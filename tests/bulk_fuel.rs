@@ -149,10 +149,6 @@ fn a_limit_is_looked_at_before_an_operation_is_done(preemption: Preemption) {
 }
 
 fn one_who_grows_a_table_pays_no_more_than_it_may(preemption: Preemption) {
-    if preemption == Preemption::Signal {
-        // Tables that can grow are refused there.
-        return;
-    }
     let mut store = metered(preemption);
     let wat = r#"(module (table $t 1 funcref)
         (func (export "run") (param i32)

@@ -11,8 +11,7 @@ use wasmtime::*;
 const TURNS: u32 = 300;
 
 /// A module that imports nothing, exports everything, and ends. For signals it has no
-/// tables, which could grow, and neither passive elements nor references to data of the
-/// host.
+/// references to data of the host, and so no references at all.
 fn module(seed: &[u8], preemption: Preemption) -> Option<Vec<u8>> {
     let for_signals = preemption == Preemption::Signal;
     let kind = seed[0];
@@ -25,10 +24,10 @@ fn module(seed: &[u8], preemption: Preemption) -> Option<Vec<u8>> {
         max_memories: 2,
         max_memory32_bytes: 1 << 20,
         max_memory64_bytes: 1 << 20,
-        max_tables: if for_signals { 0 } else { 2 },
+        max_tables: 2,
         // Most would be out of bounds, and the module not be instantiated.
         max_data_segments: 0,
-        max_element_segments: usize::from(!for_signals),
+        max_element_segments: 1,
         max_table_elements: 100,
         max_instructions: 300,
         canonicalize_nans: true,

@@ -5,6 +5,8 @@ pub mod stepping;
 pub mod support;
 
 mod kill;
+#[cfg(debug_assertions)]
+mod moved_storage;
 mod registers;
 #[cfg(debug_assertions)]
 pub mod single_step;

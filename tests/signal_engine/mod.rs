@@ -5,5 +5,6 @@ mod backtraces;
 mod config;
 mod metering;
 mod modules_at_runtime;
+mod tables;
 mod tail_calls;
 mod timers;

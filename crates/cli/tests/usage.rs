@@ -282,18 +282,13 @@ fn guests_that_no_signal_may_stop_are_refused_and_run_with_epochs() {
         ),
         (
             "growable.wat",
-            "(table 1 funcref) (func (export \"run\"))",
-            "table 0 can grow",
+            "(table 1 (ref func) (ref.func $run)) (func $run (export \"run\"))",
+            "table 0 of non-nullable references can grow",
         ),
         (
             "growable-to.wat",
-            "(table 1 1 funcref) (table 2 3 funcref) (func (export \"run\"))",
-            "table 1 can grow",
-        ),
-        (
-            "passive.wat",
-            "(func $run (export \"run\")) (elem func $run)",
-            "a passive element segment",
+            "(table 1 funcref) (table 2 3 (ref func) (ref.func $run)) (func $run (export \"run\"))",
+            "table 1 of non-nullable references can grow",
         ),
     ] {
         let guest = file(name, format!("(module {content})"));

@@ -63,6 +63,8 @@ struct Suite {
     name: &'static str,
     /// What is tested of it, in cargo's words.
     tests: &'static [&'static str],
+    /// Tests whose names contain one of these fail for reasons that no patch can change.
+    skipped: &'static [&'static str],
     /// More lines of its manifest.
     manifest: &'static str,
 }
@@ -70,6 +72,9 @@ struct Suite {
 const WASMTIME: Suite = Suite {
     name: "wasmtime",
     tests: &["--lib", "--test", "all", "--features", "call-hook"],
+    // They fail where the kernel's `PAGEMAP_SCAN` does not report what they expect, with
+    // upstream's sources as with ours.
+    skipped: &["pagemap::"],
     manifest: "[[test]]\nname = \"all\"\npath = \"all.rs\"\n\
         [dev-dependencies.wast]\nversion = \"254\"\n",
 };
@@ -77,6 +82,7 @@ const WASMTIME: Suite = Suite {
 const WASI: Suite = Suite {
     name: "wasmtime-wasi",
     tests: &["--lib"],
+    skipped: &[],
     manifest: "",
 };
 
@@ -96,7 +102,11 @@ pub fn of(root: &Root, patch: &str, tree: &Path, dir: &Path) -> Result<Vec<Comma
     for suite in suites {
         let package = suite.package(root, &upstream, tree, &dir.join("tests"))?;
         let mut test = cargo(&package);
-        test.arg("test").args(suite.tests);
+        test.arg("test").arg("--no-fail-fast").args(suite.tests);
+        test.arg("--");
+        for skipped in suite.skipped {
+            test.args(["--skip", skipped]);
+        }
         commands.push(test);
     }
     Ok(commands)

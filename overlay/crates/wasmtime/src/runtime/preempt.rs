@@ -43,6 +43,7 @@
 //    |                                             limits.rs  what they may use
 //    |                                             sharing.rs  who may interleave
 //    |                                             remote.rs  other OS threads' requests
+//    |                                             storage.rs  what must stay while they do
 //    |                                             stacks.rs, mappings.rs  their stacks
 //    |                                             store.rs  for the rest of Wasmtime
 //    |                                             trace.rs  the event record
@@ -123,6 +124,7 @@ pub(crate) mod source;
 mod spawn;
 mod stacks;
 mod starting;
+mod storage;
 mod store;
 pub(crate) mod suspend;
 mod sync;

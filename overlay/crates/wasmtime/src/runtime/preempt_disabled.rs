@@ -113,6 +113,16 @@ mod store {
         }
 
         #[inline]
+        pub(crate) fn others_may_be_in_mid_operation(&self) -> bool {
+            false
+        }
+
+        #[inline]
+        pub(crate) fn ensure_table_is_at_rest(&self, _: &crate::Table) -> Result<()> {
+            Ok(())
+        }
+
+        #[inline]
         pub(crate) fn can_suspend(&mut self) -> bool {
             self.can_block()
         }

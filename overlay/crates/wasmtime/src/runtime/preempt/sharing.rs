@@ -19,6 +19,7 @@
 //! The other user is looked up only for the error. Threads that may share count as users too, in
 //! case sharing is forbidden again.
 
+use super::id::ThreadId;
 use crate::prelude::*;
 use crate::runtime::vm::{ExportMemory, Instance, VMContext, VMFuncRef, VMOpaqueContext};
 use crate::store::{AutoAssertNoGc, InstanceId, StoreOpaque};
@@ -69,6 +70,12 @@ impl Sharing {
             self.footprints.resize_with(index + 1, || None);
         }
         self.footprints[index] = Some(footprint);
+    }
+
+    /// Whether a thread in `instance` can reach `item`.
+    fn reaches(&self, instance: InstanceId, item: Item) -> bool {
+        let footprint = self.footprint(instance);
+        footprint.is_some_and(|footprint| footprint.contains(&item))
     }
 
     /// An item of `footprint` that a new thread may not use because another one does.
@@ -135,13 +142,27 @@ impl StoreOpaque {
         }
     }
 
-    fn user_of(&self, item: Item) -> Option<String> {
+    /// An unfinished thread that can reach `definition`, if one other than the running one can.
+    pub(super) fn other_user_of(&self, definition: Definition) -> Option<String> {
         let threads = self.preempt()?;
-        let uses = |instance| {
-            let footprint = threads.sharing.footprint(instance);
-            footprint.is_some_and(|footprint| footprint.contains(&item))
+        let item = *threads.sharing.numbers.get(&definition)?;
+        let running = threads.running().map(|running| running.id);
+        let uses_it = |id| {
+            let instance = threads.instance_of(id);
+            instance.is_some_and(|instance| threads.sharing.reaches(instance, item))
         };
-        let user = threads.live_in(uses)?;
+        let own = usize::from(running.is_some_and(uses_it));
+        if threads.sharing.users[item] <= own {
+            return None;
+        }
+        self.user_of(item, running)
+    }
+
+    /// An unfinished thread other than `but` that can reach `item`.
+    fn user_of(&self, item: Item, but: Option<ThreadId>) -> Option<String> {
+        let threads = self.preempt()?;
+        let uses = |instance| threads.sharing.reaches(instance, item);
+        let user = threads.live_in(uses, but)?;
         Some(match user.name {
             Some(name) => format!("guest thread {} `{name}`", user.id),
             None => format!("guest thread {}", user.id),
@@ -150,7 +171,7 @@ impl StoreOpaque {
 
     /// The error that says what is shared, with whom, and what to do about it.
     fn shared(&mut self, instance: InstanceId, item: Item) -> Error {
-        let user = self.user_of(item);
+        let user = self.user_of(item, None);
         let user = user.unwrap_or_else(|| "another one".to_string());
         let definition = self
             .preempt()

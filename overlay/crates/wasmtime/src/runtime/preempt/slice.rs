@@ -55,8 +55,9 @@ pub enum Preemption {
     /// within their reservation, which for 32-bit ones covers their maximum size anyway. It
     /// is an error to turn these on explicitly, or to use Winch, Pulley, guest debugging, or
     /// a process with a hardware shadow stack. It is also an error to spawn a thread in a
-    /// store with a module whose tables can grow, or which has passive element segments.
-    /// Modules made by compilers have neither.
+    /// store with a module that has a table of non-nullable references which can grow, and
+    /// [`Table::grow`](crate::Table::grow) of a table which another thread uses: that thread may
+    /// have been stopped in the middle of an operation on it.
     ///
     /// Fuel can be metered as well. See [`ThreadStats`](crate::preempt::ThreadStats) for how
     /// exact the count is. A suspended thread holds some of the store's fuel until it ends:

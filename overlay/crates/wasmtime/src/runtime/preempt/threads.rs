@@ -216,11 +216,21 @@ impl PreemptiveThreads {
         self.exited.pop_front()
     }
 
-    /// The first unfinished thread in an instance for which `is_it` is true.
-    pub(super) fn live_in(&self, is_it: impl Fn(InstanceId) -> bool) -> Option<ThreadInfo<'_>> {
+    /// The first unfinished thread, other than `but`, in an instance for which `is_it` is true.
+    pub(super) fn live_in(
+        &self,
+        is_it: impl Fn(InstanceId) -> bool,
+        but: Option<ThreadId>,
+    ) -> Option<ThreadInfo<'_>> {
         let threads = self.threads.iter();
         let of_it = threads.filter(|(_, thread)| thread.instance.is_some_and(&is_it));
-        self.get(*of_it.map(|(id, _)| id).min()?)
+        let others = of_it.map(|(id, _)| *id).filter(|id| Some(*id) != but);
+        self.get(others.min()?)
+    }
+
+    /// The instance whose state `id` may use, if it has any and the thread has not finished.
+    pub(super) fn instance_of(&self, id: ThreadId) -> Option<InstanceId> {
+        self.threads.get(&id)?.instance
     }
 
     #[inline]
@@ -280,6 +290,11 @@ impl PreemptiveThreads {
     /// Whether any thread is unfinished.
     pub(super) fn anyone_live(&self) -> bool {
         self.live > 0
+    }
+
+    /// Whether any but the running one is unfinished.
+    pub(super) fn any_but_running_live(&self) -> bool {
+        self.live > usize::from(self.running().is_some())
     }
 
     /// Gives one thread its own slice, from its next dispatch on.

@@ -130,7 +130,7 @@ impl StoreOpaque {
             return Ok(());
         }
         for module in self.modules().modules.values() {
-            code::ensure_nothing_moves(module)?;
+            code::ensure_is_preemptible(module)?;
         }
         self.preemptive_threads()?.signal.checked = count;
         Ok(())
@@ -143,7 +143,7 @@ impl StoreOpaque {
     /// If it cannot, naming the remedy.
     pub(in crate::runtime::preempt) fn ensure_signals_reach(&self, module: &Module) -> Result<()> {
         if self.slices_are_signals() {
-            code::ensure_nothing_moves(module)?;
+            code::ensure_is_preemptible(module)?;
         }
         Ok(())
     }
@@ -156,7 +156,7 @@ impl StoreOpaque {
     /// If it cannot, naming the remedy.
     pub(crate) fn ensure_module_can_join_threads(&self, module: &Module) -> Result<()> {
         if self.slices_are_signals() && self.preempt().is_some_and(|threads| !threads.is_empty()) {
-            code::ensure_nothing_moves(module)?;
+            code::ensure_is_preemptible(module)?;
             if self.running_thread().is_some() {
                 // The thread may call it after returning from the host.
                 self.raise_attention();

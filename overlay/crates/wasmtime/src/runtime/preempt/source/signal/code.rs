@@ -21,9 +21,9 @@ pub(in crate::runtime::preempt) struct Code {
 }
 
 impl Code {
-    /// The modules that nothing can move under (I4). With guest threads, that is all of them.
+    /// The modules that can be stopped anywhere (I4). With guest threads, that is all of them.
     pub(super) fn new(registry: &ModuleRegistry) -> Code {
-        Code::of(registry, |module| ensure_nothing_moves(module).is_ok())
+        Code::of(registry, |module| ensure_is_preemptible(module).is_ok())
     }
 
     /// All modules.
@@ -75,31 +75,25 @@ impl Code {
     }
 }
 
-/// I4: checks that no table or element segment that `module` uses can be moved or freed while
-/// one of its functions has the address in a register. Memories cannot: see
+/// I4: checks that no table that `module` uses has entries in passing that its type forbids.
+///
+/// Other storage stays where it is while a guest is stopped: see `storage.rs`, and for memories
 /// `Config::preemption`.
-pub(super) fn ensure_nothing_moves(module: &Module) -> Result<()> {
+pub(super) fn ensure_is_preemptible(module: &Module) -> Result<()> {
     let name = || module.name().map(|n| format!(" `{n}`")).unwrap_or_default();
     for (index, table) in &module.env_module().tables {
         let limits = table.limits;
+        // Compiled code fills what `table.grow` adds, and until then it is null.
         ensure!(
-            limits.max == Some(limits.min),
-            "module{} cannot be preempted by a signal: its table {} can grow, which may \
-             move it under the guest's feet; declare it with a maximum that equals its \
-             minimum of {} elements, or use `Preemption::Epoch`",
+            table.ref_type.nullable || limits.max == Some(limits.min),
+            "module{} cannot be preempted by a signal: its table {} of non-nullable references \
+             can grow, and its new elements are null until they are filled; declare it with a \
+             maximum that equals its minimum of {} elements or with a nullable type, or use \
+             `Preemption::Epoch`",
             name(),
             index.as_u32(),
             limits.min,
         );
     }
-    // `table.init` is a loop in compiled code, and a thread that runs in between may call
-    // `elem.drop`.
-    ensure!(
-        module.env_module().passive_elements.is_empty(),
-        "module{} cannot be preempted by a signal: it has a passive element segment, which \
-         may be dropped while the guest copies from it; make the segment active or \
-         declarative, or use `Preemption::Epoch`",
-        name(),
-    );
     Ok(())
 }
