@@ -49,11 +49,12 @@ pub fn build(root: &Root, options: Options) -> Result<()> {
             dir: &dir,
             tree: &tree.git.work_tree,
             patch,
+            is_last: number == last,
         };
         eprintln!("patches: {}", patch.name);
         tree.show(commit)?;
         step.check(STOCK)?;
-        if number == last {
+        if step.is_last {
             step.check(PREEMPT)?;
         }
         if options.full {
@@ -69,6 +70,7 @@ struct Step<'a> {
     dir: &'a Path,
     tree: &'a Path,
     patch: &'a Patch,
+    is_last: bool,
 }
 
 impl Step<'_> {
@@ -83,7 +85,7 @@ impl Step<'_> {
 
     fn test(&self) -> Result<()> {
         let text = self.patch.text();
-        for test in upstream_tests::of(self.root, &text, self.tree, self.dir)? {
+        for test in upstream_tests::of(self.root, &text, self.is_last, self.tree, self.dir)? {
             self.run(test, "upstream's tests")?;
         }
         Ok(())

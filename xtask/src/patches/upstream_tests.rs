@@ -55,6 +55,18 @@ pub(crate) fn small_pool_config() -> wasmtime::PoolingAllocationConfig {
 }
 ";
 
+/// What has epochs delivered by signals instead.
+const EPOCHS: &str = ".epoch_interruption(true)";
+const EPOCHS_BY_SIGNAL: &str =
+    ".epoch_interruption(true).epoch_delivery(wasmtime::EpochDelivery::Signal)";
+
+/// What such a callback is not allowed to do: see docs/epochs.md.
+const NOT_IN_SIGNALLED_CALLBACKS: &[&str] = &[
+    "memory_grow_in_epoch_callback",
+    "table_grow_in_epoch_callback",
+    "gc_during_epoch_callback",
+];
+
 /// Those that one of our patches adds.
 const OURS: &[&str] = &["loop_checks"];
 
@@ -76,6 +88,8 @@ const WASMTIME: Suite = Suite {
     // upstream's sources as with ours.
     skipped: &["pagemap::"],
     manifest: "[[test]]\nname = \"all\"\npath = \"all.rs\"\n\
+        [[test]]\nname = \"signals\"\npath = \"signals.rs\"\n\
+        required-features = [\"preemptive-threads\"]\n\
         [dev-dependencies.wast]\nversion = \"254\"\n",
 };
 
@@ -86,8 +100,9 @@ const WASI: Suite = Suite {
     manifest: "",
 };
 
-/// The commands that run the tests of what `patch` touches in `tree`, in packages in `dir`.
-pub fn of(root: &Root, patch: &str, tree: &Path, dir: &Path) -> Result<Vec<Command>> {
+/// The commands that run the tests of what `patch` touches in `tree`, in packages in `dir`. If
+/// it is the `last` one, they also run those that use epochs with signals to deliver them.
+pub fn of(root: &Root, patch: &str, last: bool, tree: &Path, dir: &Path) -> Result<Vec<Command>> {
     let in_wasi = |path: &str| path.starts_with("crates/wasi/");
     let files = summarize(patch).files;
     let mut suites = Vec::new();
@@ -101,15 +116,22 @@ pub fn of(root: &Root, patch: &str, tree: &Path, dir: &Path) -> Result<Vec<Comma
     let mut commands = Vec::new();
     for suite in suites {
         let package = suite.package(root, &upstream, tree, &dir.join("tests"))?;
-        let mut test = cargo(&package);
-        test.arg("test").arg("--no-fail-fast").args(suite.tests);
-        test.arg("--");
-        for skipped in suite.skipped {
-            test.args(["--skip", skipped]);
+        commands.push(test(&package, suite.tests, suite.skipped));
+        if last && suite.name == WASMTIME.name {
+            let tests = ["--test", "signals", "--features", "preemptive-threads"];
+            commands.push(test(&package, &tests, NOT_IN_SIGNALLED_CALLBACKS));
         }
-        commands.push(test);
     }
     Ok(commands)
+}
+
+fn test(package: &Path, tests: &[&str], skipped: &[&str]) -> Command {
+    let mut test = cargo(package);
+    test.arg("test").arg("--no-fail-fast").args(tests).arg("--");
+    for skipped in skipped {
+        test.args(["--skip", skipped]);
+    }
+    test
 }
 
 impl Suite {
@@ -151,7 +173,10 @@ impl Suite {
             }
         }
         link(&tree.join("tests"), &package.join("tests"))?;
-        write_if_changed(&package.join("all.rs"), all(tree)?.as_bytes())?;
+        let modules = Modules::of(tree)?;
+        write_if_changed(&package.join("all.rs"), modules.root()?.as_bytes())?;
+        let signals = modules.with_signals(&package.join("signals"))?;
+        write_if_changed(&package.join("signals.rs"), signals.root()?.as_bytes())?;
         Ok(package)
     }
 }
@@ -172,15 +197,44 @@ fn without_tests(manifest: &str) -> String {
     kept
 }
 
-/// The root of the tests: the modules that `tests/all/main.rs` has in this tree.
-fn all(tree: &Path) -> Result<String> {
-    let main = fs::read_to_string(tree.join("tests/all/main.rs"))?;
-    let mut all = HELPERS.to_string();
-    for module in MODULES {
-        if !OURS.contains(module) || main.contains(&format!("mod {module};")) {
-            let path = tree.join("tests/all").join(module).with_extension("rs");
-            writeln!(all, "#[path = {path:?}]\nmod {module};")?;
-        }
+/// Modules of `tests/all`, and where they are.
+struct Modules(Vec<(&'static str, PathBuf)>);
+
+impl Modules {
+    /// Those that `tests/all/main.rs` has in this tree.
+    fn of(tree: &Path) -> Result<Modules> {
+        let dir = tree.join("tests/all");
+        let main = fs::read_to_string(dir.join("main.rs"))?;
+        let is_there =
+            |module: &&&str| !OURS.contains(module) || main.contains(&format!("mod {module};"));
+        let modules = MODULES.iter().filter(is_there);
+        let place = |module: &&'static str| (*module, dir.join(module).with_extension("rs"));
+        Ok(Modules(modules.map(place).collect()))
     }
-    Ok(all)
+
+    /// Those in which epochs are used, changed to have signals deliver them, in `dir`; and the
+    /// others, which they import.
+    fn with_signals(&self, dir: &Path) -> Result<Modules> {
+        let mut modules = Vec::new();
+        for (module, path) in &self.0 {
+            let source = fs::read_to_string(path)?;
+            let mut path = path.clone();
+            if source.contains(EPOCHS) {
+                path = dir.join(module).with_extension("rs");
+                let changed = source.replace(EPOCHS, EPOCHS_BY_SIGNAL);
+                write_if_changed(&path, changed.as_bytes())?;
+            }
+            modules.push((*module, path));
+        }
+        Ok(Modules(modules))
+    }
+
+    /// The root of a test with these modules.
+    fn root(&self) -> Result<String> {
+        let mut root = HELPERS.to_string();
+        for (module, path) in &self.0 {
+            writeln!(root, "#[path = {path:?}]\nmod {module};")?;
+        }
+        Ok(root)
+    }
 }
