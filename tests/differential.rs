@@ -4,16 +4,13 @@
 use crate::support::*;
 use arbitrary::Unstructured;
 use proptest::prelude::*;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use wasmtime::*;
 
 /// How many calls and turns of loops a module may make in all.
 const TURNS: u32 = 300;
 
-/// A module that imports nothing, exports everything, and ends. For signals it has no
-/// references to data of the host, and so no references at all.
-fn module(seed: &[u8], preemption: Preemption) -> Option<Vec<u8>> {
-    let for_signals = preemption == Preemption::Signal;
+/// A module that imports nothing, exports everything, and ends.
+fn module(seed: &[u8]) -> Option<Vec<u8>> {
     let kind = seed[0];
     let config = wasm_smith::Config {
         min_funcs: 3,
@@ -36,10 +33,10 @@ fn module(seed: &[u8], preemption: Preemption) -> Option<Vec<u8>> {
         tail_call_enabled: true,
         multi_value_enabled: true,
         bulk_memory_enabled: true,
-        reference_types_enabled: !for_signals,
+        reference_types_enabled: true,
         gc_enabled: false,
         disallow_traps: kind.is_multiple_of(2),
-        exceptions_enabled: false,
+        exceptions_enabled: kind.is_multiple_of(3),
         threads_enabled: false,
         memory64_enabled: false,
         custom_page_sizes_enabled: false,
@@ -51,19 +48,6 @@ fn module(seed: &[u8], preemption: Preemption) -> Option<Vec<u8>> {
     Some(module.to_bytes())
 }
 
-/// A parameter of this type, and `None` if there is no such value at hand.
-fn argument(ty: &ValType, seed: u64) -> Option<Val> {
-    Some(match ty {
-        ValType::I32 => Val::I32(seed as i32),
-        ValType::I64 => Val::I64(seed as i64),
-        ValType::F32 => Val::F32((seed as f32).to_bits()),
-        ValType::F64 => Val::F64((seed as f64).to_bits()),
-        ValType::V128 => Val::V128(V128::from(u128::from(seed) * 0x1_0000_0001)),
-        ValType::Ref(ty) if ty.is_nullable() => Val::null_ref(ty.heap_type()),
-        ValType::Ref(_) => return None,
-    })
-}
-
 /// What became of a call.
 #[derive(Debug, PartialEq)]
 struct Outcome {
@@ -72,30 +56,6 @@ struct Outcome {
     /// straight line: compiled code has not written back its count there.
     fuel: Option<u64>,
     state: u64,
-}
-
-/// A hash of all that an instance exports.
-fn state(store: &mut Store<StoreLimits>, instance: Instance) -> u64 {
-    let exports: Vec<Extern> = instance
-        .exports(&mut *store)
-        .map(Export::into_extern)
-        .collect();
-    let mut hash = DefaultHasher::new();
-    for export in exports {
-        match export {
-            Extern::Memory(memory) => memory.data(&store).hash(&mut hash),
-            Extern::Global(global) => bits(&[global.get(&mut *store)]).hash(&mut hash),
-            Extern::Table(table) => {
-                table.size(&store).hash(&mut hash);
-                for i in 0..table.size(&store) {
-                    let element = table.get(&mut *store, i).unwrap();
-                    element.is_null().hash(&mut hash);
-                }
-            }
-            _ => {}
-        }
-    }
-    hash.finish()
 }
 
 fn outcome(
@@ -122,16 +82,6 @@ fn outcome(
     }
 }
 
-/// A store in which nothing can grow without end.
-fn store(engine: &Engine) -> Store<StoreLimits> {
-    let limits = StoreLimitsBuilder::new()
-        .memory_size(2 << 20)
-        .table_elements(1_000);
-    let mut store = Store::new(engine, limits.build());
-    store.limiter(|limits| limits);
-    store
-}
-
 /// A call: the function's name, and its arguments.
 type Call = (String, Vec<Val>);
 
@@ -152,7 +102,7 @@ fn plain(wasm: &[u8]) -> Result<Vec<(Call, Outcome)>> {
         let Some(arguments) = arguments.collect::<Option<Vec<_>>>() else {
             continue;
         };
-        let mut store = store(&engine);
+        let mut store = limited_store(&engine);
         store.set_fuel(u64::MAX)?;
         let instance = Instance::new(&mut store, &module, &[])?;
         let func = instance.get_func(&mut store, export.name()).unwrap();
@@ -175,7 +125,7 @@ fn threads(
     slice: Slice,
     reverse: bool,
 ) -> Result<u64> {
-    let mut store = store(engine);
+    let mut store = limited_store(engine);
     store.wasm_threads().set_slice(slice)?;
     let mut calls: Vec<_> = calls.iter().chain(calls).collect();
     if reverse {
@@ -217,7 +167,7 @@ struct Tally {
 
 fn check(seed: &[u8], tally: &mut Tally) {
     for preemption in sources() {
-        let Some(wasm) = module(seed, preemption) else {
+        let Some(wasm) = module(seed) else {
             continue;
         };
         // Instantiating it may trap.

@@ -5,6 +5,7 @@ mod code;
 mod components;
 mod config;
 mod deadlines;
+mod differential;
 mod dropped_futures;
 mod equal_results;
 #[cfg(debug_assertions)]
@@ -12,6 +13,7 @@ mod every_instruction;
 mod forks;
 mod host_calls;
 mod increments;
+mod membarrier;
 mod nested;
 mod sealed;
 mod soak;

@@ -15,7 +15,6 @@ macro_rules! sum_function {
 "#
     };
 }
-pub(crate) use sum_function;
 
 macro_rules! stateless_functions {
     () => {

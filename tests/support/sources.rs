@@ -57,12 +57,6 @@ pub fn timed_sources() -> Vec<Preemption> {
     }
 }
 
-/// Whether guests may refer to objects that are garbage-collected. Signals stop code
-/// where such a reference could be in any register, so engines with them have none.
-pub fn has_gc(preemption: Preemption) -> bool {
-    preemption != Preemption::Signal
-}
-
 /// By how many nanoseconds a slice may be too long on a busy machine, which is no
 /// failure: nobody knows how busy it is.
 pub const LATE: u64 = 60_000_000_000;

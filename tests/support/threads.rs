@@ -148,6 +148,7 @@ pub fn bits(values: &[Val]) -> Vec<u128> {
         Val::FuncRef(r) => u128::from(r.is_some()),
         Val::ExternRef(r) => u128::from(r.is_some()),
         Val::AnyRef(r) => u128::from(r.is_some()),
+        Val::ExnRef(r) => u128::from(r.is_some()),
         other => panic!("cannot be compared: {other:?}"),
     };
     values.iter().map(bits).collect()
