@@ -180,6 +180,56 @@ fn a_kill_in_the_middle_of_a_check_is_honoured(source: Preemption) {
     assert_paired(&store, source);
 }
 
+/// The thread that has just been interrupted, at any instruction, counts as running in a hook.
+#[test]
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn hooks_around_a_preemption_may_grow_the_table_in_use() {
+    const JUNK: u64 = 0x5a5a_5a5a_5a5a_5a5a;
+    let engine = engine(Preemption::Signal);
+    let mut store = Store::new(&engine, (None::<Func>, Vec::new(), 0));
+    store.call_hook(|mut store, hook| {
+        if let (CallHook::ReturningFromHost, Some(grow)) = (hook, store.data().0) {
+            grow.call(&mut store, &[], &mut [])?;
+            let (_, junk, times) = store.data_mut();
+            *times += 1;
+            junk.extend([1, 2, 4, 8, 16, 32, 64].map(|len| vec![JUNK; len]));
+        }
+        Ok(())
+    });
+    let wat = r#"(module
+        (table $t 1 funcref)
+        (type $f (func (result i32)))
+        (elem (table $t) (i32.const 0) func $f)
+        (func $f (type $f) (i32.const 1))
+        (func (export "grow")
+            (if (i32.lt_u (table.size $t) (i32.const 64))
+                (then (drop (table.grow $t (ref.func $f) (table.size $t))))))
+        (func (export "run")
+            (loop $again
+                (br_if $again (call_indirect $t (type $f) (i32.const 0)))))
+        (func (export "set")
+            (loop $again (table.set $t (i32.const 0) (ref.func $f)) (br $again))))"#;
+    let module = Module::new(&engine, wat).unwrap();
+    for n in 0..200 {
+        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+        let export = ["run", "set"][n % 2];
+        let id = spawn_in(&mut store, instance, export, &[]);
+        store.data_mut().0 = instance.get_func(&mut store, "grow");
+        store
+            .run_wasm_threads_for(Duration::from_millis(2))
+            .unwrap();
+        store.data_mut().0 = None;
+        assert!(
+            id.kill(&mut store).is_ok(),
+            "{:?}",
+            id.take_exit(&mut store)
+        );
+    }
+    let (_, junk, times) = store.data();
+    assert!(*times > 100, "{times}");
+    assert!(junk.iter().flatten().all(|word| *word == JUNK));
+}
+
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 #[test]
 fn hooks_around_an_epoch_deadline_cannot_move_a_memory() {

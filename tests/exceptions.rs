@@ -19,8 +19,7 @@ const THROWERS: &str = r#"
       (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))))
 "#;
 
-// Signals cannot be had with exceptions.
-for_each_preemption!([fuel, epoch] each_thread_has_its_own, one_that_is_not_taken_is_dropped);
+for_each_preemption!(each_thread_has_its_own, one_that_is_not_taken_is_dropped);
 
 fn throwers(preemption: Preemption) -> (Store<()>, Module) {
     let mut config = config(preemption);

@@ -17,8 +17,8 @@ const ECHO: &str = r#"
   (func $f)
   (elem declare func $f)
   (func (export "echo")
-    (param $n i32) (param i32 i64 f32 f64 v128 funcref DATA)
-    (result i32 i64 f32 f64 v128 funcref DATA funcref)
+    (param $n i32) (param i32 i64 f32 f64 v128 funcref externref)
+    (result i32 i64 f32 f64 v128 funcref externref funcref)
     ;; So that it is preempted before it returns.
     (loop $again
       (local.set $n (i32.sub (local.get $n) (i32.const 1)))
@@ -29,18 +29,10 @@ const ECHO: &str = r#"
 
 fn values_of_all_types_are_returned(preemption: Preemption) {
     let engine = engine(preemption);
-    let data = if has_gc(preemption) {
-        "externref"
-    } else {
-        "funcref"
-    };
-    let module = Module::new(&engine, ECHO.replace("DATA", data)).unwrap();
+    let module = Module::new(&engine, ECHO).unwrap();
     let mut store = store_with_slice(&engine, (), shortest_slice(preemption));
     let host = Func::wrap(&mut store, |n: i32| n + 1);
-    let word = match has_gc(preemption) {
-        true => Val::ExternRef(Some(ExternRef::new(&mut store, "word").unwrap())),
-        false => Val::FuncRef(None),
-    };
+    let word = ExternRef::new(&mut store, "word").unwrap();
     let params = [
         Val::I32(some_turns(preemption)),
         Val::I32(i32::MIN),
@@ -49,7 +41,7 @@ fn values_of_all_types_are_returned(preemption: Preemption) {
         Val::F64((-0.0_f64).to_bits()),
         Val::V128(V128::from(u128::MAX / 3)),
         Val::FuncRef(Some(host)),
-        word,
+        Val::ExternRef(Some(word)),
     ];
     let id = spawn(&mut store, &module, "echo", &params);
     run_all(&mut store);
@@ -60,12 +52,8 @@ fn values_of_all_types_are_returned(preemption: Preemption) {
     let host = values[5].unwrap_funcref().unwrap();
     host.call(&mut store, &[Val::I32(4)], &mut result).unwrap();
     assert_eq!(result[0].unwrap_i32(), 5);
-    if has_gc(preemption) {
-        let word = values[6].unwrap_externref().unwrap().data(&store).unwrap();
-        assert_eq!(word.unwrap().downcast_ref(), Some(&"word"));
-    } else {
-        assert!(values[6].unwrap_funcref().is_none());
-    }
+    let word = values[6].unwrap_externref().unwrap().data(&store).unwrap();
+    assert_eq!(word.unwrap().downcast_ref(), Some(&"word"));
     let own = values[7].unwrap_funcref().unwrap();
     own.call(&mut store, &[], &mut []).unwrap();
 }

@@ -182,8 +182,7 @@ impl Holders {
     }
 }
 
-// Signals cannot be had with garbage collection.
-for_each_preemption!([fuel, epoch]
+for_each_preemption!(
     objects_live_while_their_thread_is_suspended,
     a_parameter_lives_until_its_thread_runs,
     a_result_lives_until_it_is_taken,

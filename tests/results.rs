@@ -123,13 +123,6 @@ const KERNELS: &str = r#"
     (if (i32.eqz (local.get 1)) (then (return (i64.add (local.get 0) (global.get $g)))))
     (return_call $even (i32.sub (local.get 1) (i32.const 1))))
 
-  EXCEPTIONS
-  LOCALS
-)
-"#;
-
-/// For engines that have them.
-const EXCEPTIONS: &str = r#"
   (func (export "exceptions") (param $n i32) (result i64)
     (local $sum i64) (local $x i64)
     (loop $again
@@ -147,6 +140,8 @@ const EXCEPTIONS: &str = r#"
         (if (i32.and (local.get 0) (i32.const 3)) (then return))
         (throw $thrown (i64.extend_i32_u (local.get 0)))))
     (call $throws (local.get 0) (i32.sub (local.get 1) (i32.const 1))))
+  LOCALS
+)
 "#;
 
 /// The kernels, and how much each is to do for slices of fuel and of time.
@@ -167,20 +162,13 @@ const SIZES: [(&str, i32, i32); 13] = [
 ];
 
 fn kernels_for(preemption: Preemption) -> Vec<(&'static str, Val)> {
-    let sizes = SIZES
+    SIZES
         .iter()
-        .filter(|(kernel, ..)| *kernel != "exceptions" || has_exceptions(preemption));
-    sizes
         .map(|(kernel, fuel, time)| match preemption {
             Preemption::Fuel => (*kernel, Val::I32(*fuel)),
             _ => (*kernel, Val::I32(*time)),
         })
         .collect()
-}
-
-/// Signals cannot be had with exceptions.
-fn has_exceptions(preemption: Preemption) -> bool {
-    preemption != Preemption::Signal
 }
 
 /// A loop over 40 locals of a type, each of which is made from two others.
@@ -208,28 +196,20 @@ fn many_locals(name: &str, ty: &str, combine: &str) -> String {
     )
 }
 
-fn kernels(preemption: Preemption) -> String {
-    let exceptions = match has_exceptions(preemption) {
-        true => EXCEPTIONS,
-        false => "",
-    };
+fn kernels() -> String {
     let locals = many_locals("locals", "i64", "sub") + &many_locals("float_locals", "f64", "min");
-    KERNELS
-        .replace("EXCEPTIONS", exceptions)
-        .replace("LOCALS", &locals)
+    KERNELS.replace("LOCALS", &locals)
 }
 
-fn with_exceptions(preemption: Preemption, mut config: Config) -> Engine {
-    if has_exceptions(preemption) {
-        config.wasm_exceptions(true);
-    }
+fn with_exceptions(mut config: Config) -> Engine {
+    config.wasm_exceptions(true);
     Engine::new(&config).unwrap()
 }
 
 /// What each kernel returns to a plain call of an engine without preemption.
 fn expected(preemption: Preemption) -> Vec<Vec<u128>> {
-    let engine = with_exceptions(preemption, Config::new());
-    let module = Module::new(&engine, kernels(preemption)).unwrap();
+    let engine = with_exceptions(Config::new());
+    let module = Module::new(&engine, kernels()).unwrap();
     kernels_for(preemption)
         .into_iter()
         .map(|(kernel, n)| {
@@ -247,8 +227,8 @@ fn expected(preemption: Preemption) -> Vec<Vec<u128>> {
 /// preempted.
 fn check(preemption: Preemption, slices: &[Slice]) -> u64 {
     let expected = expected(preemption);
-    let engine = with_exceptions(preemption, config(preemption));
-    let module = Module::new(&engine, kernels(preemption)).unwrap();
+    let engine = with_exceptions(config(preemption));
+    let module = Module::new(&engine, kernels()).unwrap();
     let mut preemptions = 0;
     for slice in slices {
         let mut store = store_with_slice(&engine, (), *slice);

@@ -215,8 +215,7 @@ for_each_preemption!(
     nobody_shares_what_is_being_started,
     the_start_function_may_wait,
 );
-// Globals that Wasm computes are objects, and signals cannot be had with those.
-for_each_preemption!([fuel, epoch] globals_that_are_computed_are_so_before_anybody_sees_them);
+for_each_preemption!(globals_that_are_computed_are_so_before_anybody_sees_them);
 
 fn a_trap_of_the_start_function_ends_the_thread(source: Preemption) {
     let mut store = store(source);
@@ -421,7 +420,7 @@ fn a_module_that_signals_cannot_stop_leaves_the_store_as_it_was() {
     let mut store = store(Preemption::Signal);
     let refused = pre(
         &store,
-        "(module (table 1 funcref) (elem funcref (ref.null func)))",
+        "(module (func $f) (table 1 (ref func) (ref.func $f)))",
     );
     let error = ThreadOptions::new().spawn_instance(&mut store, &refused, add);
     let error = error.unwrap_err().to_string();

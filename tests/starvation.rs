@@ -214,8 +214,7 @@ fn churning_store(source: Preemption) -> (Store<()>, ThreadId) {
     (store, churn)
 }
 
-// Signals cannot be had with garbage collection.
-for_each_preemption!([fuel, epoch]
+for_each_preemption!(
     one_that_collects_garbage_all_the_time_is_preempted,
     dropping_a_run_in_a_collection_ends_no_thread,
 );

@@ -96,8 +96,11 @@ fn slice(preemption: Preemption, n: u16) -> Slice {
     }
 }
 
-/// Adds up in objects that nobody else refers to.
-const SUM_OF_OBJECTS: &str = r#"
+const GUESTS: &str = r#"
+(module
+  (import "" "nested" (func $nested (param i64) (result i64)))
+  (import "" "awaits" (func $awaits (param i64) (result i64)))
+  ;; 1 + 2 + ... + n, in objects that nobody else refers to.
   (type $box (struct (field i64)))
   (func $sum (export "sum") (param $n i64) (result i64)
     (local $sum (ref $box))
@@ -110,17 +113,6 @@ const SUM_OF_OBJECTS: &str = r#"
       (local.set $n (i64.sub (local.get $n) (i64.const 1)))
       (br $again))
     unreachable)
-"#;
-
-/// The same without objects, for engines that have none.
-const SUM: &str = sum_function!();
-
-const GUESTS: &str = r#"
-(module
-  (import "" "nested" (func $nested (param i64) (result i64)))
-  (import "" "awaits" (func $awaits (param i64) (result i64)))
-  ;; 1 + 2 + ... + n
-  SUM
   (func (export "trap") (param i64) (result i64)
     (drop (call $sum (local.get 0))) unreachable)
   (func $overflow (export "overflow") (param i64) (result i64)
@@ -144,11 +136,7 @@ struct Model {
 
 impl Model {
     fn new(engine: &Engine, preemption: Preemption) -> Model {
-        let sum = match has_gc(preemption) {
-            true => SUM_OF_OBJECTS,
-            false => SUM,
-        };
-        let module = Module::new(engine, GUESTS.replace("SUM", sum)).unwrap();
+        let module = Module::new(engine, GUESTS).unwrap();
         let mut store = Store::new(engine, ());
         store.set_epoch_deadline(1 << 40);
         store
@@ -337,12 +325,10 @@ fn apply(preemption: Preemption, collector: Collector, ops: Vec<(usize, Op)>) ->
     {
         let [one, other] = [(); 2].map(|()| {
             let mut config = config(preemption);
-            if has_gc(preemption) {
-                config
-                    .wasm_gc(true)
-                    .wasm_function_references(true)
-                    .collector(collector);
-            }
+            config
+                .wasm_gc(true)
+                .wasm_function_references(true)
+                .collector(collector);
             config.with_host_stack(std::sync::Arc::new(stacks.clone()));
             Engine::new(&config).unwrap()
         });

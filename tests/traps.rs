@@ -12,8 +12,7 @@ for_each_preemption!(
     a_trap_in_the_first_instruction_ends_the_thread,
     memory_and_globals_are_as_the_trap_left_them,
 );
-// Signals cannot be had with exceptions.
-for_each_preemption!([fuel, epoch] an_uncaught_exception_ends_its_thread_only);
+for_each_preemption!(an_uncaught_exception_ends_its_thread_only);
 
 const TRAPS: &str = r#"
 (module

@@ -2,12 +2,12 @@
 //!
 //! ```text
 //!  benches/dispatch, spawn     criterion, one figure per subject
-//!  benches/memory, unthreaded, host_calls, waiting, epochs, summary
+//!  benches/memory, unthreaded, host_calls, waiting, epochs, references, summary
 //!                              tables with ratios and aims: summary.rs
 //!  benches/signal              switches and slices: signal.rs
 //!  src/bin/paper               `cargo xtask paper`: paper.rs
 //!        |
-//!  dispatch.rs spawn.rs waiting.rs latency.rs host_calls.rs epochs.rs
+//!  dispatch.rs spawn.rs waiting.rs latency.rs host_calls.rs epochs.rs references.rs
 //!                              subjects of this process         paired.rs  in turns
 //!  memory.rs beside_stock.rs   subjects that are processes
 //!  overhead.rs                 workloads, interrupted or not
@@ -37,6 +37,8 @@ pub mod overhead;
 pub mod paired;
 pub mod paper;
 pub mod piped;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub mod references;
 pub mod report;
 pub mod served;
 #[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]

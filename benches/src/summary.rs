@@ -99,6 +99,27 @@ pub fn host_calls(quick: bool) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
+/// Guests with references, preempted by signals where they poll, beside epochs and beside no
+/// interruption.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub fn references(quick: bool) -> Result<Vec<Row>> {
+    let (mut subjects, groups) = crate::references::subjects()?;
+    let samples = measure(&mut subjects, effort(quick))?;
+    let mut rows = Vec::new();
+    for [nothing, epochs, signals] in groups {
+        rows.push(Row::pair("references", &samples, epochs, nothing, None)?);
+        rows.push(Row::pair("references", &samples, signals, nothing, None)?);
+        rows.push(Row::pair(
+            "references",
+            &samples,
+            signals,
+            epochs,
+            Some(1.0),
+        )?);
+    }
+    Ok(rows)
+}
+
 /// Epochs delivered by signals, beside checks and beside no interruption.
 pub fn epochs(quick: bool) -> Result<Vec<Row>> {
     use epochs::{Mode, calls, increments, latencies, stores, workload};

@@ -7,6 +7,7 @@ pub mod support;
 mod kill;
 #[cfg(debug_assertions)]
 mod moved_storage;
+mod references;
 mod registers;
 #[cfg(debug_assertions)]
 pub mod single_step;

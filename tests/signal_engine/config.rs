@@ -29,31 +29,6 @@ fn assert_names(text: &str, names: &[&str]) {
 }
 
 #[test]
-fn an_engine_with_garbage_collection_is_refused() {
-    let text = refusal(|config| {
-        config.wasm_gc(true);
-    });
-    let remedy = ["`Config::wasm_gc`", "`Preemption::Epoch`"];
-    assert_names(&text, &["`Preemption::Signal`", "garbage collection"]);
-    assert_names(&text, &remedy);
-
-    let text = refusal(|config| {
-        config.gc_support(true);
-    });
-    assert_names(&text, &["garbage-collected", "`Config::gc_support`"]);
-    assert_names(&text, &["`Preemption::Signal`", "`Preemption::Epoch`"]);
-}
-
-#[test]
-fn an_engine_with_exceptions_is_refused() {
-    let text = refusal(|config| {
-        config.wasm_exceptions(true);
-    });
-    assert_names(&text, &["`Preemption::Signal`", "exceptions"]);
-    assert_names(&text, &["`Config::wasm_exceptions`", "`Preemption::Epoch`"]);
-}
-
-#[test]
 fn an_engine_with_memories_that_move_is_refused() {
     let text = refusal(|config| {
         config.memory_may_move(true);
@@ -93,25 +68,6 @@ fn an_engine_with_winch_is_refused() {
     });
     assert_names(&text, &["`Preemption::Signal`", "Winch"]);
     assert_names(&text, &["`Strategy::Cranelift`", "`Preemption::Epoch`"]);
-}
-
-#[test]
-fn a_module_with_references_to_host_objects_is_refused() {
-    let engine = engine();
-    for wat in [
-        "(module (func (param externref)))",
-        "(module (table 1 1 externref))",
-        "(module (global (mut externref) (ref.null extern)))",
-        "(module (func (result anyref) (ref.null any)))",
-        "(module (type (struct)))",
-        "(module (tag))",
-    ] {
-        let error = Module::new(&engine, wat).unwrap_err();
-        assert!(!format!("{error:?}").is_empty());
-        // It is this mode's doing, not the module's.
-        let with_epochs = crate::support::engine(Preemption::Epoch);
-        Module::new(&with_epochs, wat).unwrap();
-    }
 }
 
 #[test]

@@ -96,6 +96,10 @@ fn a_module_whose_table_has_null_elements_while_it_grows_is_refused_by_name() {
             ["module `stretchy`", "table 0", "minimum of 3 elements"],
         ),
         (
+            r#"(module $importer (import "" "t" (table 1 (ref func))))"#,
+            ["module `importer`", "table 0", "minimum of 1 elements"],
+        ),
+        (
             r#"(module (func $f) (table 1 funcref)
                 (table (export "t") 7 1000 (ref func) (ref.func $f)))"#,
             ["module cannot", "table 1", "minimum of 7 elements"],
@@ -115,14 +119,23 @@ fn a_module_whose_table_has_null_elements_while_it_grows_is_refused_by_name() {
             }
         };
 
+        let imports: Vec<Extern> = match module.imports().next() {
+            Some(import) => {
+                let ty = import.ty().unwrap_table().clone();
+                let init = Ref::Func(Some(nothing));
+                vec![Table::new(&mut store, ty, init).unwrap().into()]
+            }
+            None => vec![],
+        };
+
         // It is not let in where there are guest threads, who can run on.
         let id = store.spawn_wasm_thread(nothing, &[]).unwrap();
-        check(Instance::new(&mut store, &module, &[]).unwrap_err());
+        check(Instance::new(&mut store, &module, &imports).unwrap_err());
         assert_eq!(run_all(&mut store).finished, 1);
         id.take_exit(&mut store);
 
         // And no thread is spawned where it is.
-        Instance::new(&mut store, &module, &[]).unwrap();
+        Instance::new(&mut store, &module, &imports).unwrap();
         check(store.spawn_wasm_thread(nothing, &[]).unwrap_err());
         assert_eq!(store.wasm_threads().iter().count(), 0);
     }
@@ -199,6 +212,52 @@ fn the_host_grows_a_table_that_nobody_else_may_be_stopped_at() {
     // And after its end.
     spinner.kill(&mut store).unwrap();
     assert_eq!(table.grow(&mut store, 1, null).unwrap(), 2);
+}
+
+/// With the sharing rule in force. The table moves between any two instructions of its user.
+#[test]
+fn a_host_function_of_a_sibling_may_call_a_guest_that_grows_its_table() {
+    const JUNK: u64 = 0x5a5a_5a5a_5a5a_5a5a;
+    let engine = engine();
+    let user = r#"(module
+        (table $t 1 funcref)
+        (type $f (func (result i32)))
+        (elem (table $t) (i32.const 0) func $f)
+        (func $f (type $f) (i32.const 1))
+        (func (export "grow") (drop (table.grow $t (ref.func $f) (table.size $t))))
+        (func (export "use") (loop $again
+            (br_if $again (call_indirect $t (type $f) (i32.const 0))))))"#;
+    let caller = r#"(module
+        (import "" "grow_it" (func $grow_it))
+        (func (export "run") (call $grow_it)))"#;
+    let [user, caller] = [user, caller].map(|wat| Module::new(&engine, wat).unwrap());
+    let mut linker = Linker::new(&engine);
+    let grow_it = |mut caller: Caller<'_, (Option<Func>, Vec<Vec<u64>>)>| {
+        let grow = caller.data().0.unwrap();
+        grow.call(&mut caller, &[], &mut [])?;
+        let junk = &mut caller.data_mut().1;
+        junk.extend([1, 2, 4, 8, 16, 32].map(|len| vec![JUNK; len]));
+        Ok(())
+    };
+    linker.func_wrap("", "grow_it", grow_it).unwrap();
+    let mut store = store(&engine, (None, vec![]));
+    for _ in 0..50 {
+        let instance = Instance::new(&mut store, &user, &[]).unwrap();
+        let id = spawn_in(&mut store, instance, "use", &[]);
+        store.data_mut().0 = instance.get_func(&mut store, "grow");
+        for _ in 0..6 {
+            store.run_wasm_threads_for(ms(1)).unwrap();
+            let grower = spawn_linked(&mut store, &linker, &caller, "run", &[]);
+            run_until(&mut store, |store| {
+                grower.info(store).unwrap().state == ThreadState::Finished
+            });
+            returned(&mut store, grower);
+        }
+        id.kill(&mut store).unwrap();
+        id.take_exit(&mut store);
+    }
+    let junk = &store.data().1;
+    assert!(junk.iter().flatten().all(|word| *word == JUNK));
 }
 
 /// One step at a time, so that there is a lot to keep: as much as is in use, and no more.

@@ -64,7 +64,7 @@ pub fn run(args: &CompileArgs) -> Result<()> {
     let binary = sources::binary(&args.file, &sources::bytes(&args.file)?, limit)?;
     let compiled = engine
         .precompile_module(&binary)
-        .map_err(|error| refused::by_engine(args.preemption, &binary, error))
+        .map_err(refused::by_engine)
         .with_context(|| format!("cannot compile {}", names::path(&args.file)))?;
     std::fs::write(&output, compiled).with_context(|| format!("cannot write {shown}"))
 }

@@ -2,7 +2,6 @@
 
 use crate::component;
 use crate::files;
-use crate::mode::Mode;
 use crate::names;
 use crate::outline::Outline;
 use crate::plan::Plan;
@@ -46,12 +45,12 @@ impl<'a> Sources<'a> {
 
     /// The module in `file`, compiled.
     pub fn module(&mut self, file: &Path, memory: u64) -> Result<Module> {
-        let (engine, mode) = (self.engine, self.plan.mode);
+        let engine = self.engine;
         let source = self.source(file, memory)?;
         if let Some(module) = &source.module {
             return Ok(module.clone());
         }
-        let module = compiled(engine, mode, file, &source.binary)?;
+        let module = compiled(engine, file, &source.binary)?;
         source.module = Some(module.clone());
         Ok(module)
     }
@@ -81,7 +80,7 @@ impl<'a> Sources<'a> {
         let (outline, module) = match Outline::of(self.engine, &binary) {
             Some(outline) => (outline, None),
             None => {
-                let module = compiled(self.engine, self.plan.mode, file, &binary)?;
+                let module = compiled(self.engine, file, &binary)?;
                 (Outline::from(module.clone()), Some(module))
             }
         };
@@ -157,8 +156,8 @@ pub fn binary(file: &Path, bytes: &[u8], memory: u64) -> Result<Vec<u8>> {
     Ok(capped.unwrap_or_else(|| binary.into_owned()))
 }
 
-fn compiled(engine: &Engine, mode: Mode, file: &Path, binary: &[u8]) -> Result<Module> {
+fn compiled(engine: &Engine, file: &Path, binary: &[u8]) -> Result<Module> {
     Module::new(engine, binary)
-        .map_err(|error| refused::by_engine(mode, binary, error))
+        .map_err(refused::by_engine)
         .with_context(|| format!("cannot run {}", names::path(file)))
 }

@@ -271,16 +271,6 @@ fn guests_that_no_signal_may_stop_are_refused_and_run_with_epochs() {
     }
     for (name, content, why) in [
         (
-            "gc.wat",
-            "(type $t (struct)) (func (export \"run\") (drop (struct.new $t)))",
-            "gc",
-        ),
-        (
-            "reference.wat",
-            "(func (export \"run\") (result externref) (ref.null extern))",
-            "gc",
-        ),
-        (
             "growable.wat",
             "(table 1 (ref func) (ref.func $run)) (func $run (export \"run\"))",
             "table 0 of non-nullable references can grow",

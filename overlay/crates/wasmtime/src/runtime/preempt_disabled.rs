@@ -38,9 +38,6 @@ pub(crate) mod config {
     use wasmtime_environ::Tunables;
 
     #[inline]
-    pub(crate) fn restrict(_: &Config, _: &mut WasmFeatures) {}
-
-    #[inline]
     pub(crate) fn configure(config: &Config, _: &mut Tunables, _: WasmFeatures) -> Result<()> {
         let EpochDelivery = config.epoch_delivery;
         match config.preemption {
@@ -113,7 +110,7 @@ mod store {
         }
 
         #[inline]
-        pub(crate) fn others_may_be_in_mid_operation(&self) -> bool {
+        pub(crate) fn guests_may_be_in_mid_operation(&self) -> bool {
             false
         }
 

@@ -73,16 +73,6 @@ impl Config {
     }
 }
 
-/// Turns off by default what cannot be had with the configured preemption.
-pub(crate) fn restrict(config: &Config, features: &mut WasmFeatures) {
-    // Code that may be preempted anywhere has no references to a GC heap.
-    if config.preemption == Some(Preemption::Signal) {
-        features.remove(WasmFeatures::GC);
-        features.remove(WasmFeatures::GC_TYPES);
-        features.remove(WasmFeatures::EXCEPTIONS);
-    }
-}
-
 /// Turns on what the configured preemption needs of compiled code.
 ///
 /// # Errors
@@ -101,7 +91,7 @@ pub(crate) fn configure(
     let Some(preemption) = config.preemption else {
         return Ok(());
     };
-    ensure(config, preemption, tunables)?;
+    ensure(config, preemption, tunables, features)?;
     match preemption {
         Preemption::Fuel => {
             ensure!(
@@ -121,18 +111,32 @@ pub(crate) fn configure(
             let may_move = config.tunables.memory_may_move == Some(true);
             signal::host::ensure(config, tunables, features, may_move)?;
             tunables.memory_may_move = false;
+            if !config.any_gc_heap_tunables_configured() {
+                tunables.gc_heap_may_move = false;
+            }
+            tunables.safepoint_polls = true;
         }
     }
     Ok(())
 }
 
 /// What every preemption needs.
-fn ensure(config: &Config, preemption: Preemption, tunables: &Tunables) -> Result<()> {
+fn ensure(
+    config: &Config,
+    preemption: Preemption,
+    tunables: &Tunables,
+    features: WasmFeatures,
+) -> Result<()> {
     ensure_headroom(config, &preemption)?;
     ensure!(
         !tunables.debug_guest,
         "`{preemption}` cannot be had with `Config::guest_debug`: a debugger's handler is \
          called from asynchronous calls only; use `Func::call_async` without preemption"
+    );
+    ensure!(
+        !features.contains(WasmFeatures::STACK_SWITCHING),
+        "`{preemption}` cannot be had with stack switching: a guest thread has one stack, and its \
+         continuations would have others; do not enable `Config::wasm_stack_switching`"
     );
     Ok(())
 }

@@ -50,14 +50,22 @@ pub enum Preemption {
     /// then, as a `poll`, fails with `EINTR`.
     ///
     /// Code that may be stopped at any instruction must not hold anything that may be
-    /// collected or moved. So this turns off the proposals that need the garbage collector,
-    /// and [`Config::memory_may_move`](crate::Config::memory_may_move): memories grow only
-    /// within their reservation, which for 32-bit ones covers their maximum size anyway. It
-    /// is an error to turn these on explicitly, or to use Winch, Pulley, guest debugging, or
-    /// a process with a hardware shadow stack. It is also an error to spawn a thread in a
-    /// store with a module that has a table of non-nullable references which can grow, and
-    /// [`Table::grow`](crate::Table::grow) of a table which another thread uses: that thread may
-    /// have been stopped in the middle of an operation on it.
+    /// collected or moved:
+    ///
+    /// * A function that may hold a reference to the garbage-collected heap is not stopped at any
+    ///   instruction. It polls at its entry and in its loops, as with epochs. Which functions do
+    ///   is decided when a module is compiled, by their types and operators. Most modules have
+    ///   none.
+    /// * This turns off [`Config::memory_may_move`](crate::Config::memory_may_move): memories grow
+    ///   only within their reservation, which for 32-bit ones covers their maximum size anyway.
+    ///   It is an error to turn it on explicitly.
+    /// * It is an error to spawn a thread in a store with a module that has a table of
+    ///   non-nullable references which can grow, and to grow a table with
+    ///   [`Table::grow`](crate::Table::grow) that another thread uses: that thread may have been
+    ///   stopped in the middle of an operation on it.
+    ///
+    /// Winch, Pulley, stack switching, guest debugging, and a process with a hardware shadow
+    /// stack are errors, too.
     ///
     /// Fuel can be metered as well. See [`ThreadStats`](crate::preempt::ThreadStats) for how
     /// exact the count is. A suspended thread holds some of the store's fuel until it ends:

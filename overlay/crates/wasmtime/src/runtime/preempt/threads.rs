@@ -292,11 +292,6 @@ impl PreemptiveThreads {
         self.live > 0
     }
 
-    /// Whether any but the running one is unfinished.
-    pub(super) fn any_but_running_live(&self) -> bool {
-        self.live > usize::from(self.running().is_some())
-    }
-
     /// Gives one thread its own slice, from its next dispatch on.
     pub(super) fn set_slice(&mut self, id: ThreadId, slice: Slice) -> Result<()> {
         slice.validate(self.preemption)?;

@@ -115,7 +115,7 @@ impl Delivery {
     pub(super) fn function_at(&self, pc: usize) -> Option<core::ops::Range<usize>> {
         // SAFETY: I21. Replaced only while the handler does not look.
         let code = unsafe { self.code.load(Relaxed).as_ref() };
-        code?.function_at(pc)
+        Some(code?.function_at(pc)?.range)
     }
 
     /// Has the handler of `os_thread`, which is this one, make the epoch deadline 0 at `time`.

@@ -48,10 +48,24 @@ pub(crate) enum End {
     ReloadsFuel,
     /// Neither.
     Return,
+    /// The guest thread may be suspended: it has polled for that. It keeps the fuel counter in a
+    /// register.
+    Polled,
     /// Nothing is left to do: it is itself a check of compiled code.
     Looked,
     /// It unwinds and does not return.
     Unwind,
+}
+
+/// Where code can be stopped under `Preemption::Signal`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::runtime::preempt) enum Stoppable {
+    /// At each of its instructions, and after each libcall: it holds no references.
+    Anywhere,
+    /// Only where it polls for that.
+    AtPolls,
+    /// It is no function of the guest's.
+    Nowhere,
 }
 
 impl End {
@@ -82,6 +96,8 @@ impl End {
             End::ReloadsFuel
         } else if is_in(&["out_of_gas", "new_epoch"], name) {
             End::Looked
+        } else if is_in(&["safepoint"], name) {
+            End::Polled
         } else if is_in(&["raise"], name) {
             End::Unwind
         } else {

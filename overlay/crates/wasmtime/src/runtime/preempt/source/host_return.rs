@@ -18,12 +18,12 @@
 //!
 //! The second holds after a host function, whose results are rooted while the thread is off the
 //! CPU, and after a libcall that is a whole instruction. After another libcall it may not hold,
-//! and the thread is suspended at its next check instead. Under signals there are no checks, but
-//! also no garbage-collected objects, and no tables that move (I4): the thread is suspended here
-//! after any libcall.
+//! and the thread is suspended at its next check instead. Under signals, a function without checks
+//! holds no references, and what it knows of tables stays true (I3, I4): the thread is suspended
+//! here after any libcall of such a function.
 
 use super::attention::{Attention, NOTHING, OUT_OF_FUEL};
-use super::host_call::End;
+use super::host_call::{End, Stoppable};
 use super::host_results::Roots;
 use crate::ValRaw;
 use crate::prelude::*;
@@ -206,7 +206,8 @@ fn look(store: &mut StoreOpaque, end: End) -> Option<Result<Suspension>> {
     if end == End::Suspend {
         return Some(due);
     }
-    if store.engine().config().preemption == Some(Preemption::Signal) {
+    let stoppable = store.caller_is_stoppable();
+    if end == End::Polled || stoppable == Stoppable::Anywhere {
         return Some(due.map(|due| Suspension {
             fuel_in_register: true,
             ..due
@@ -214,10 +215,22 @@ fn look(store: &mut StoreOpaque, end: End) -> Option<Result<Suspension>> {
     }
     store.end_at_next_check(end);
     store.raise_attention();
+    if stoppable == Stoppable::Nowhere {
+        store.watch_overdue_slice();
+    }
     None
 }
 
 impl StoreOpaque {
+    /// Where the guest function that has called the host can be stopped.
+    fn caller_is_stoppable(&mut self) -> Stoppable {
+        if self.engine().config().preemption != Some(Preemption::Signal) {
+            return Stoppable::AtPolls;
+        }
+        let pc = *self.vm_store_context_mut().last_wasm_exit_pc.get_mut();
+        self.stoppable_at(pc)
+    }
+
     /// Makes compiled code's next check, if it has any, suspend the running thread.
     fn end_at_next_check(&mut self, end: End) {
         self.end_epoch_slice();

@@ -6,6 +6,7 @@
 //!   timer -----> handler (on the alternate signal stack)
 //!                  | late, or the slice has moved on?   re-arm, or nothing
 //!                  | guest thread's own Wasm function?  "call" the stub
+//!                  | one that may hold references?      it polls: host_return.rs
 //!                  | in a host call?                    its end looks: host_return.rs
 //!                  | anything else                      look again a little later
 //!                  v
@@ -40,6 +41,7 @@
 //! * Patching a trap into the code: it stops all threads that run that code, in all stores.
 
 use super::attention::Attention;
+use super::host_call::Stoppable;
 use super::interrupt::Interrupt;
 use crate::Module;
 use crate::prelude::*;
@@ -216,6 +218,18 @@ impl StoreOpaque {
             armed::ensure_timer()?;
         }
         Ok(())
+    }
+
+    /// What can be done to a guest whose code has called the host at `pc`.
+    pub(in crate::runtime::preempt) fn stoppable_at(&self, pc: usize) -> Stoppable {
+        let code = self
+            .preempt()
+            .and_then(|threads| threads.signal.code.as_ref());
+        match code.and_then(|code| code.function_at(pc)) {
+            Some(function) if function.polls => Stoppable::AtPolls,
+            Some(_) => Stoppable::Anywhere,
+            None => Stoppable::Nowhere,
+        }
     }
 
     /// The end of the slice if another thread waits for the CPU, else that of the run or of

@@ -1,7 +1,8 @@
 //! Locates a store's Wasm functions.
 //!
-//! A module has a table of its functions by code offset, which lives as long as the module
-//! and never changes. So a store needs only a list of its modules.
+//! A module has a table of its functions by code offset, and a list of those that poll for
+//! safepoints, which live as long as the module and never change. So a store needs only a list of
+//! its modules.
 //!
 //! Trampolines are not preempted: their frames are not what the stub expects, and they run
 //! for only a few instructions.
@@ -11,6 +12,14 @@ use crate::module::ModuleRegistry;
 use crate::prelude::*;
 use core::ops::Range;
 use wasmtime_environ::FuncKey;
+
+/// A Wasm function.
+pub(in crate::runtime::preempt) struct Function {
+    pub(in crate::runtime::preempt) range: Range<usize>,
+    /// Whether it polls for safepoints, and is stopped nowhere else by guest threads' signals: it
+    /// may hold references to the GC heap (I3).
+    pub(in crate::runtime::preempt) polls: bool,
+}
 
 /// The modules whose code may be preempted at any instruction. Immutable.
 pub(in crate::runtime::preempt) struct Code {
@@ -55,7 +64,7 @@ impl Code {
 
     /// The function that contains `pc`. Called by the signal handler: it reads tables, and
     /// neither locks nor allocates.
-    pub(in crate::runtime::preempt) fn function_at(&self, pc: usize) -> Option<Range<usize>> {
+    pub(in crate::runtime::preempt) fn function_at(&self, pc: usize) -> Option<Function> {
         let next = self.modules.partition_point(|(text, _)| text.start <= pc);
         let before = self.modules.get(..next)?;
         let of_it = before
@@ -65,13 +74,16 @@ impl Code {
         of_it
             .filter_map(|(text, module)| {
                 let compiled = module.compiled_module();
-                let index = compiled.module_index();
-                let function = compiled.func_by_text_offset(pc - text.start)?;
-                let function =
-                    compiled.function_range(FuncKey::DefinedWasmFunction(index, function));
-                Some(text.start + function.start..text.start + function.end)
+                let module = compiled.module_index();
+                let index = compiled.func_by_text_offset(pc - text.start)?;
+                let range = compiled.function_range(FuncKey::DefinedWasmFunction(module, index));
+                let polling = &compiled.module().polling_functions;
+                Some(Function {
+                    range: text.start + range.start..text.start + range.end,
+                    polls: polling.binary_search(&index).is_ok(),
+                })
             })
-            .find(|function| function.contains(&pc))
+            .find(|function| function.range.contains(&pc))
     }
 }
 

@@ -148,7 +148,8 @@ fn on_timer(interrupted: &mut Interrupted<'_>) {
     });
 }
 
-/// Preempts the guest thread of `dispatch` if it was interrupted in its own code.
+/// Preempts the guest thread of `dispatch` if it was interrupted in its own code, in a function
+/// that holds no references (I3).
 ///
 /// # Safety
 ///
@@ -159,9 +160,9 @@ unsafe fn preempt(dispatch: &Dispatch, interrupted: &mut Interrupted<'_>) -> boo
     let code = unsafe { watch.code.load(Ordering::Relaxed).as_ref() };
     // In this order: the activations are stable only under a Wasm function.
     match code.and_then(|code| code.function_at(interrupted.pc())) {
-        Some(function) if dispatch.is_in_own_code() => {
+        Some(function) if !function.polls && dispatch.is_in_own_code() => {
             // SAFETY: I6. All of it has just been looked at.
-            let called = unsafe { interrupted.call_stub(&function) };
+            let called = unsafe { interrupted.call_stub(&function.range) };
             if called {
                 watch.slice_end.store(NEVER, Ordering::Relaxed);
             }
@@ -172,7 +173,8 @@ unsafe fn preempt(dispatch: &Dispatch, interrupted: &mut Interrupted<'_>) -> boo
 }
 
 /// For tests: preempts a guest thread, or a guest whose epoch deadline is reached, at the exact instruction that the test's own signal
-/// handler interrupted. Returns whether it was in the thread's own code.
+/// handler interrupted. Returns whether it was in the thread's own code, and not in a function
+/// that polls.
 ///
 /// # Safety
 ///

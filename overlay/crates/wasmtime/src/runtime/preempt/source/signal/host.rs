@@ -31,22 +31,6 @@ pub(crate) fn ensure(
         "`Preemption::Signal`",
         "`Preemption::Epoch`",
     )?;
-    for (feature, name, setting) in [
-        (WasmFeatures::GC, "garbage collection", "wasm_gc"),
-        (WasmFeatures::EXCEPTIONS, "exceptions", "wasm_exceptions"),
-        (
-            WasmFeatures::GC_TYPES,
-            "references to the garbage-collected heap",
-            "gc_support",
-        ),
-    ] {
-        ensure!(
-            !features.contains(feature),
-            "`Preemption::Signal` stops code where a reference could be in any \
-             register, so it cannot be had with {name}: do not enable \
-             `Config::{setting}`, or use `Preemption::Epoch`"
-        );
-    }
     ensure!(
         !may_move,
         "`Preemption::Signal` cannot be had with `Config::memory_may_move(true)`: \

@@ -2,6 +2,7 @@
 
 use crate::prelude::*;
 use crate::runtime::preempt::clock::Moment;
+use crate::runtime::preempt::source::host_call::Stoppable;
 use crate::store::StoreOpaque;
 
 pub(crate) mod host {
@@ -65,6 +66,10 @@ impl StoreOpaque {
     pub(super) fn watch_alone_no_more(&mut self) {}
 
     pub(super) fn watch_new_modules(&mut self) {}
+
+    pub(super) fn stoppable_at(&self, _: usize) -> Stoppable {
+        Stoppable::Nowhere
+    }
 
     pub(super) fn watch_overdue_slice(&mut self) {}
 

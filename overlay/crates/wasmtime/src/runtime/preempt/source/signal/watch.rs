@@ -112,7 +112,8 @@ impl Watch {
         if let Some(attention) = &self.attention {
             attention.raise();
         }
-        // The end of a host call checks. Anything else takes a few instructions.
+        // The end of a host call checks. A function that may hold references polls, but may have
+        // returned to one that does not by then. Anything else takes a few instructions.
         if !is_in_host() {
             armed::arm_by(now.saturating_add(RETRY));
         }

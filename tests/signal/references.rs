@@ -1,0 +1,234 @@
+//! Functions that may hold references to the garbage-collected heap are preempted where they
+//! poll, and all others anywhere.
+
+use super::support::*;
+use wasmtime::preempt::ThreadState;
+
+const COLLECTORS: [Collector; 3] = [
+    Collector::DeferredReferenceCounting,
+    Collector::Copying,
+    Collector::Null,
+];
+
+fn engine_with(collector: Collector) -> Engine {
+    let mut config = config();
+    config.collector(collector).wasm_exceptions(true);
+    Engine::new(&config).unwrap()
+}
+
+/// Neither calls, nor loops of other functions, nor returns may be what preempts them: for each,
+/// a sibling has to get its turns.
+#[test]
+fn a_function_with_references_is_preempted_wherever_it_spends_its_time() {
+    let endless = [
+        // In a loop, with a reference in a local, on the operand stack, or neither at the time.
+        "(func (export \"run\") (local externref) (loop br 0))",
+        "(func (export \"run\") (ref.i31 (i32.const 1)) (loop br 0) drop)",
+        "(func (export \"run\") (drop (struct.new $s (i32.const 1))) (loop br 0))",
+        // In calls.
+        "(func $f (param i32) (result (ref $s))
+           (if (local.get 0) (then
+             (drop (call $f (i32.sub (local.get 0) (i32.const 1))))
+             (drop (call $f (i32.sub (local.get 0) (i32.const 1))))))
+           (struct.new $s (i32.const 1)))
+         (func (export \"run\") (drop (call $f (i32.const 50))))",
+        // In tail calls.
+        "(func $f (export \"run\") (local externref) (return_call $f))",
+        // In one without references that it calls, or that calls it.
+        "(func $spin (loop br 0))
+         (func (export \"run\") (local externref) (call $spin))",
+        "(func $f (result (ref $s)) (struct.new $s (i32.const 1)))
+         (func $g (drop (call $f)))
+         (func (export \"run\") (loop (call $g) br 0))",
+        "(func $f (local externref))
+         (func (export \"run\") (call $f) (loop br 0))",
+        // In exceptions.
+        "(tag $t)
+         (func (export \"run\")
+           (loop (block (try_table (catch $t 0) (throw $t))) br 0))",
+        "(tag $t)
+         (func $throw (throw $t))
+         (func (export \"run\")
+           (loop $l (block (try_table (catch $t 0) (call $throw))) (br $l)))",
+        // In allocations, and in what they return to.
+        "(type $a (array (mut i64)))
+         (func (export \"run\") (loop (drop (array.new_default $a (i32.const 100))) br 0))",
+    ];
+    for collector in COLLECTORS {
+        let engine = engine_with(collector);
+        let guests = Module::new(&engine, GUESTS).unwrap();
+        for endless in endless {
+            if collector == Collector::Null && endless.contains("new") {
+                // It is out of memory soon.
+                continue;
+            }
+            let wat = format!("(module (type $s (struct (field i32))) {endless})");
+            let module = Module::new(&engine, &wat).unwrap();
+            let mut store = store(&engine, ());
+            let id = spawn(&mut store, &module, "run", &[]);
+            let (spinner, turns) = spawn_spinner(&mut store, &guests);
+            let start = Instant::now();
+            while stats(&store, id).preemptions < 20 || stats(&store, spinner).preemptions < 20 {
+                store
+                    .run_wasm_threads_for(Duration::from_millis(5))
+                    .unwrap();
+                assert!(start.elapsed() < HANG, "{collector:?}: {wat}");
+            }
+            assert!(turns.get(&mut store).unwrap_i64() > 0);
+            assert_eq!(store.shutdown_wasm_threads(), 2);
+            store.gc(None).unwrap();
+        }
+    }
+}
+
+/// Lists that threads make, keep across each other's collections, and add up.
+const LISTS: &str = r#"
+(module
+  (type $node (struct (field i64) (field (mut (ref null $node)))))
+  (global $kept (mut (ref null $node)) (ref.null $node))
+  (table $table 4 (ref null $node))
+  (func $mix (param $x i64) (param $n i32) (result i64)
+    (loop $again
+      (local.set $x (i64.add (i64.rotl (local.get $x) (i64.const 5)) (i64.const 77)))
+      (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+    (local.get $x))
+  (func $make (param $n i32) (result (ref null $node))
+    (local $list (ref null $node))
+    (loop $again
+      (local.set $list (struct.new $node (i64.extend_i32_u (local.get $n)) (local.get $list)))
+      (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+    (local.get $list))
+  (func $sum (param $list (ref null $node)) (result i64)
+    (local $sum i64)
+    (loop $again
+      (local.set $sum (i64.add (local.get $sum) (struct.get $node 0 (local.get $list))))
+      (br_if $again (i32.eqz (ref.is_null
+        (local.tee $list (struct.get $node 1 (local.get $list)))))))
+    (local.get $sum))
+  (func (export "run") (param $turns i32) (result i64)
+    (local $x i64) (local $list (ref null $node))
+    (loop $again
+      (local.set $list (call $make (i32.const 100)))
+      ;; Held by this frame alone, while others may collect.
+      (local.set $x (call $mix (local.get $x) (i32.const 200)))
+      (local.set $x (i64.add (local.get $x) (call $sum (local.get $list))))
+      (global.set $kept (local.get $list))
+      (table.set $table (i32.const 2) (call $make (i32.const 10)))
+      (local.set $x (call $mix (local.get $x) (i32.const 200)))
+      (local.set $x (i64.add (local.get $x) (call $sum (global.get $kept))))
+      (local.set $x (i64.add (local.get $x) (call $sum (table.get $table (i32.const 2)))))
+      (br_if $again (local.tee $turns (i32.sub (local.get $turns) (i32.const 1)))))
+    (local.get $x)))
+"#;
+
+fn lists(turns: i32, preemptions: u64) {
+    for collector in COLLECTORS {
+        // Nothing is ever freed.
+        let turns = match collector {
+            Collector::Null => turns.min(3_000),
+            _ => turns,
+        };
+        let engine = engine_with(collector);
+        let module = Module::new(&engine, LISTS).unwrap();
+        let mut plain = Store::new(&engine, ());
+        let instance = Instance::new(&mut plain, &module, &[]).unwrap();
+        let run = instance.get_typed_func::<i32, i64>(&mut plain, "run");
+        let expected = run.unwrap().call(&mut plain, turns).unwrap();
+        let mut done = 0;
+        while done < preemptions {
+            let mut store = store(&engine, ());
+            let ids = [(); 6].map(|()| spawn(&mut store, &module, "run", &[Val::I32(turns)]));
+            done += run_all(&mut store).preemptions;
+            for id in ids {
+                let result = returned(&mut store, id);
+                assert_eq!(result[0].unwrap_i64(), expected, "{collector:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn objects_stay_alive_and_whole_while_siblings_collect() {
+    lists(2_000, 200);
+}
+
+#[test]
+#[ignore = "long: cargo xtask test --full"]
+fn objects_stay_alive_and_whole_while_siblings_collect_for_long() {
+    lists(20_000, 40_000);
+}
+
+/// Compares random modules as guest threads with plain calls, until threads have been preempted
+/// this often.
+fn compare(collector: Collector, preemptions: u64) {
+    let engine = engine_with(collector);
+    let spinner = Module::new(&engine, GUESTS).unwrap();
+    let mut random = Random::new(7);
+    let (mut done, mut calls, mut returned) = (0, 0, 0);
+    while done < preemptions {
+        let Some(wasm) = module_with_references(&mut random) else {
+            continue;
+        };
+        let module = Module::new(&engine, &wasm).unwrap();
+        if Instance::new(&mut limited_store(&engine), &module, &[]).is_err() {
+            continue;
+        }
+        for export in module.exports() {
+            let ExternType::Func(ty) = export.ty() else {
+                continue;
+            };
+            let arguments = ty.params().map(|ty| argument(&ty, random.below(100)));
+            let Some(arguments) = arguments.collect::<Option<Vec<_>>>() else {
+                continue;
+            };
+            let mut store = limited_store(&engine);
+            let instance = Instance::new(&mut store, &module, &[]).unwrap();
+            let func = instance.get_func(&mut store, export.name()).unwrap();
+            let mut results = vec![Val::I32(0); ty.results().len()];
+            let result = func.call(&mut store, &arguments, &mut results);
+            let expected = match result {
+                Ok(()) => Ok(bits(&results)),
+                Err(error) => Err(error.downcast_ref::<Trap>().copied()),
+            };
+            let expected = (expected, state(&mut store, instance));
+            for _ in 0..3 {
+                let mut store = limited_store(&engine);
+                let slice = shortest_slice(Preemption::Signal);
+                store.wasm_threads().set_slice(slice).unwrap();
+                spawn_spinner(&mut store, &spinner);
+                let instance = Instance::new(&mut store, &module, &[]).unwrap();
+                let id = spawn_in(&mut store, instance, export.name(), &arguments);
+                crate::support::run_until(&mut store, |store| {
+                    id.info(store).unwrap().state == ThreadState::Finished
+                });
+                done += stats(&store, id).preemptions;
+                let found = match id.take_exit(&mut store) {
+                    Some(Exit::Returned(values)) => Ok(bits(&values)),
+                    Some(Exit::Trapped(error)) => Err(error.downcast_ref::<Trap>().copied()),
+                    other => panic!("{other:?}"),
+                };
+                let found = (found, state(&mut store, instance));
+                assert_eq!(found, expected, "{collector:?}: {}", export.name());
+            }
+            calls += 1;
+            returned += usize::from(expected.0.is_ok());
+        }
+    }
+    println!("- {collector:?}: {calls} different calls, of which {returned} returned");
+    assert!(returned * 4 > calls, "{returned} of {calls}");
+}
+
+#[test]
+fn random_modules_with_references_do_the_same_in_slices() {
+    for collector in COLLECTORS {
+        compare(collector, 100);
+    }
+}
+
+#[test]
+#[ignore = "long: cargo xtask test --full"]
+fn random_modules_with_references_do_the_same_in_100_000_slices() {
+    for collector in COLLECTORS {
+        compare(collector, 34_000);
+    }
+}
