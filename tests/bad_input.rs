@@ -273,10 +273,10 @@ fn contradictory_configurations_are_refused(preemption: Preemption) {
             );
         }
         Preemption::Signal => {
-            config.memory_may_move(true);
+            config.strategy(Strategy::Winch);
             assert_says(
                 Engine::new(&config).map(drop),
-                &["Preemption::Signal", "memory_may_move(true)"],
+                &["Preemption::Signal", "Winch"],
             );
         }
         _ => {

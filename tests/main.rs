@@ -42,7 +42,6 @@ mod mappings;
 mod moving_between_os_threads;
 mod nested_entries;
 mod nested_runs;
-mod other_compilers;
 mod panics;
 mod parking;
 mod policies;

@@ -411,21 +411,3 @@ fn a_closure_that_swallows_errors_ends_with_its_thread(source: Preemption) {
         assert_eq!(store.shutdown_wasm_threads(), 1);
     });
 }
-
-#[test]
-fn a_module_that_signals_cannot_stop_leaves_the_store_as_it_was() {
-    if Preemption::for_this_host() != Preemption::Signal {
-        return;
-    }
-    let mut store = store(Preemption::Signal);
-    let refused = pre(
-        &store,
-        "(module (func $f) (table 1 (ref func) (ref.func $f)))",
-    );
-    let error = ThreadOptions::new().spawn_instance(&mut store, &refused, add);
-    let error = error.unwrap_err().to_string();
-    assert!(error.contains("Preemption::Epoch"), "{error}");
-    let id = spawn_add(&mut store, STARTED, ThreadOptions::new());
-    run_all(&mut store);
-    assert_eq!(returned(&mut store, id)[0].unwrap_i32(), 48);
-}

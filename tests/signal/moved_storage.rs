@@ -32,6 +32,42 @@ const GUESTS: &str = r#"
         (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 3)))))
   (func (export "drop_segment") (elem.drop $e) (call $junk))
 
+  ;; What is in the segment has no need of a collector, nor has the table.
+  (table $numbers 8 (ref null i31))
+  (elem $nulls (ref null none)
+    (ref.null none) (ref.null none) (ref.null none) (ref.null none)
+    (ref.null none) (ref.null none) (ref.null none) (ref.null none))
+  (func (export "drop_nulls") (elem.drop $nulls) (call $junk))
+  (func (export "init_numbers") (result i32) (local $i i32)
+    (call $start)
+    (table.init $numbers $nulls (i32.const 0) (i32.const 0) (i32.const 8))
+    (call $stop)
+    (loop $again
+      (if (i32.eqz (ref.is_null (table.get $numbers (local.get $i)))) (then unreachable))
+      (br_if $again (i32.lt_u
+        (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 8))))
+    (i32.const 1))
+
+  (memory $m 1)
+  (data (memory $m) (i32.const 0) "12345678")
+  (func (export "move_memory")
+    (drop (memory.grow $m (i32.const 1)))
+    (call $junk))
+  (func (export "load") (result i32)
+    (call $start)
+    (i64.eq (i64.load $m (i32.const 0)) (i64.const 0x3837363534333231))
+    (call $stop))
+  (func (export "store") (result i32)
+    (call $start)
+    (i64.store $m (i32.const 8) (i64.load $m (i32.const 0)))
+    (memory.copy $m $m (i32.const 16) (i32.const 0) (i32.const 16))
+    (i32.atomic.rmw.add $m (i32.const 64) (i32.const 5))
+    (call $stop)
+    (drop)
+    (i32.and
+      (i32.eq (i32.load $m (i32.const 64)) (i32.const 5))
+      (i64.eq (i64.load $m (i32.const 24)) (i64.const 0x3837363534333231))))
+
   ;; Whether each of the first elements of $u is null or can be called: a write may be lost.
   (func $check (result i32) (local $i i32) (local $g funcref)
     (loop $again
@@ -190,24 +226,26 @@ impl World {
         (id.take_exit(&mut store).unwrap(), seen.preempted > 0)
     }
 
-    /// At every instruction of `export`.
-    fn stop_everywhere(&self, export: &str, meanwhile: &str) {
-        let can_be_late = export.starts_with("past") || meanwhile == "drop_segment";
-        let is_right = |exit: &Exit| match exit {
+    /// As `stop_at`, and makes sure that the exit is right.
+    fn check_at(&self, n: u64, export: &str, meanwhile: &str) -> bool {
+        let can_be_late = export.starts_with("past") || meanwhile.starts_with("drop");
+        let (exit, stopped) = self.stop_at(n, export, meanwhile);
+        let is_right = match &exit {
             Exit::Returned(values) => bits(values) == [1],
             Exit::Trapped(error) => {
                 can_be_late && matches!(error.downcast_ref(), Some(Trap::TableOutOfBounds))
             }
             _ => false,
         };
-        for n in 0.. {
-            let (exit, stopped) = self.stop_at(n, export, meanwhile);
-            assert!(is_right(&exit), "{export} at {n}: {exit:?}");
-            if !stopped {
-                assert!(n > 3, "{export}: {n}");
-                return;
-            }
-        }
+        assert!(is_right, "{export} at {n}: {exit:?}");
+        stopped
+    }
+
+    /// At every instruction of `export`.
+    fn stop_everywhere(&self, export: &str, meanwhile: &str) {
+        let stopped = (0..).take_while(|n| self.check_at(*n, export, meanwhile));
+        let instructions = stopped.count();
+        assert!(instructions > 3, "{export}: {instructions}");
     }
 
     fn move_tables_everywhere(&self) {
@@ -232,6 +270,29 @@ impl Metered for Engine {
 #[test]
 fn storage_that_moves_at_any_instruction_is_used_as_ever() {
     World::new(&config(), TABLES, "i32").move_tables_everywhere();
+}
+
+/// A function that works on a table of such references polls, and is not stopped in between.
+#[test]
+fn a_segment_of_null_references_may_be_dropped() {
+    let world = World::new(&config(), TABLES, "i32");
+    for n in 0..150 {
+        world.check_at(n, "init_numbers", "drop_nulls");
+    }
+}
+
+/// It does not, as long as somebody else can reach it.
+#[test]
+fn a_memory_that_should_move_at_any_instruction_is_used_as_ever() {
+    let mut config = config();
+    config
+        .memory_reservation(0)
+        .memory_reservation_for_growth(0)
+        .memory_guard_size(0);
+    let world = World::new(&config, TABLES, "i32");
+    for export in ["load", "store"] {
+        world.stop_everywhere(export, "move_memory");
+    }
 }
 
 #[test]

@@ -54,8 +54,12 @@ fn a_function_with_references_is_preempted_wherever_it_spends_its_time() {
         "(type $a (array (mut i64)))
          (func (export \"run\") (loop (drop (array.new_default $a (i32.const 100))) br 0))",
     ];
-    for collector in COLLECTORS {
-        let engine = engine_with(collector);
+    let inlining = [Inlining::No, Inlining::Yes];
+    for (collector, inlining) in COLLECTORS.into_iter().zip(inlining.into_iter().cycle()) {
+        let mut config = config();
+        config.collector(collector).wasm_exceptions(true);
+        config.compiler_inlining(inlining);
+        let engine = Engine::new(&config).unwrap();
         let guests = Module::new(&engine, GUESTS).unwrap();
         for endless in endless {
             if collector == Collector::Null && endless.contains("new") {
@@ -78,6 +82,112 @@ fn a_function_with_references_is_preempted_wherever_it_spends_its_time() {
             assert_eq!(store.shutdown_wasm_threads(), 2);
             store.gc(None).unwrap();
         }
+    }
+}
+
+/// Where the signal comes in a libcall, nothing else is due before the endless loop.
+#[test]
+fn a_slice_that_ends_in_a_libcall_of_a_function_with_references_is_not_lost() {
+    struct Slow;
+    impl ResourceLimiter for Slow {
+        fn memory_growing(&mut self, _: usize, _: usize, _: Option<usize>) -> Result<bool> {
+            Ok(true)
+        }
+        fn table_growing(&mut self, from: usize, _: usize, _: Option<usize>) -> Result<bool> {
+            if from > 0 {
+                std::thread::sleep(Duration::from_millis(3));
+            }
+            Ok(true)
+        }
+    }
+    let engine = engine_with(Collector::Copying);
+    let module = r#"(module
+        (table $t 1 externref)
+        (func $grow (drop (table.grow $t (ref.null extern) (i32.const 1))))
+        (func (export "run") (call $grow) (loop br 0)))"#;
+    let module = Module::new(&engine, module).unwrap();
+    let guests = Module::new(&engine, GUESTS).unwrap();
+    let mut store = store(&engine, Slow);
+    store.limiter(|slow| slow);
+    for _ in 0..5 {
+        let id = spawn(&mut store, &module, "run", &[]);
+        let other = spawn(&mut store, &guests, "nothing", &[]);
+        crate::support::run_until(&mut store, |store| {
+            other.info(store).unwrap().state == ThreadState::Finished
+        });
+        // Nor is the end of a run in which it is alone.
+        let run = store
+            .run_wasm_threads_for(Duration::from_millis(2))
+            .unwrap();
+        assert_eq!(run.end, RunEnd::TimeUp);
+        id.kill(&mut store).unwrap();
+    }
+}
+
+/// A comparison that a host function calls back, say.
+#[test]
+fn a_guest_with_references_that_the_host_calls_is_not_slowed_down_by_an_overdue_slice() {
+    let engine = engine_with(Collector::Copying);
+    let module = r#"(module
+        (import "" "call_back" (func $call_back))
+        (func (export "compare") (param externref) (result i64) (local i64)
+          (loop $again
+            (br_if $again (i64.lt_u
+              (local.tee 1 (i64.add (local.get 1) (i64.const 1))) (i64.const 20000000))))
+          (local.get 1))
+        (func (export "run") (call $call_back)))"#;
+    let module = Module::new(&engine, module).unwrap();
+    let guests = Module::new(&engine, GUESTS).unwrap();
+    let mut linker = Linker::new(&engine);
+    let call_back = |mut caller: Caller<'_, Option<TypedFunc<Option<Rooted<ExternRef>>, i64>>>| {
+        let compare = caller.data().clone().unwrap();
+        assert_eq!(compare.call(&mut caller, None)?, 20_000_000);
+        Ok(())
+    };
+    linker.func_wrap("", "call_back", call_back).unwrap();
+    let mut store = store(&engine, None);
+    spawn_spinner(&mut store, &guests);
+    let instance = linker.instantiate(&mut store, &module).unwrap();
+    let compare = instance.get_typed_func(&mut store, "compare").unwrap();
+    let start = Instant::now();
+    compare.call(&mut store, None).unwrap();
+    let plain = start.elapsed();
+    *store.data_mut() = Some(compare);
+    let id = spawn_in(&mut store, instance, "run", &[]);
+    crate::support::run_until(&mut store, |store| {
+        id.info(store).unwrap().state == ThreadState::Finished
+    });
+    let stats = stats(&store, id);
+    returned(&mut store, id);
+    // With a call of the host in each turn it would take some twenty times as long.
+    let limit = plain * 10 + Duration::from_millis(200);
+    assert!(stats.cpu_time < limit, "{:?} and {plain:?}", stats.cpu_time);
+}
+
+#[test]
+fn invalid_functions_are_errors() {
+    let engine = engine_with(Collector::Copying);
+    for body in [
+        "call 9999",
+        "return_call 9999",
+        "global.get 9999 drop",
+        "global.set 9999",
+        "table.get 9999 drop",
+        "table.fill 9999",
+        "table.copy 9999 9998",
+        "call_indirect (type 9999)",
+        "call_indirect 9999 (type 0)",
+        "call_ref 9999",
+        "call_ref $struct",
+        "return_call_ref $struct",
+        "(local (ref null 9999))",
+        "struct.new 9999",
+        "throw 9999",
+        "i32.add",
+    ] {
+        let wat = format!("(module (type (func)) (type $struct (struct)) (func {body}))");
+        let error = Module::new(&engine, &wat).unwrap_err();
+        assert!(format!("{error:?}").contains("offset"), "{body}: {error:?}");
     }
 }
 

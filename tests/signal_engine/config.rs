@@ -29,17 +29,6 @@ fn assert_names(text: &str, names: &[&str]) {
 }
 
 #[test]
-fn an_engine_with_memories_that_move_is_refused() {
-    let text = refusal(|config| {
-        config.memory_may_move(true);
-    });
-    assert_names(&text, &["`Config::memory_may_move(true)`", "leave"]);
-    assert_names(&text, &["`Preemption::Signal`", "`Preemption::Epoch`"]);
-    // To ask for what it is anyway is fine.
-    Engine::new(config().memory_may_move(false)).unwrap();
-}
-
-#[test]
 fn an_engine_without_room_on_its_stacks_is_refused() {
     let text = refusal(|config| {
         config.max_wasm_stack(512 << 10);
@@ -198,10 +187,12 @@ const MEMORY64: &str = r#"
 "#;
 
 #[test]
-fn a_64_bit_memory_grows_within_its_reservation_and_no_further() {
+fn a_64_bit_memory_grows_within_its_reservation_and_further_if_it_may_move() {
     let mut small = config();
     small.memory_reservation(1 << 20);
-    for (config, pages) in [(&small, 16), (&config(), 50)] {
+    let mut fixed = small.clone();
+    fixed.memory_may_move(false);
+    for (config, pages) in [(&fixed, 16), (&small, 50), (&config(), 50)] {
         let engine = Engine::new(config).unwrap();
         let module = Module::new(&engine, MEMORY64).unwrap();
         let mut store = store(&engine, ());

@@ -1,10 +1,12 @@
 //! `-W timeout` of upstream's command, with epochs that are delivered by checks and by signals.
 
+mod server;
+
+use self::server::{HANGS, Server, fixture, wasmtime};
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Read;
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Output;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,87 +14,6 @@ const DELIVERIES: &[&str] = match cfg!(all(target_arch = "x86_64", target_os = "
     true => &["check", "signal"],
     false => &["check"],
 };
-
-/// Nothing takes as long on any machine: what does hangs.
-const HANGS: Duration = Duration::from_secs(300);
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../fixtures")
-        .join(name)
-}
-
-fn wasmtime(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_wasmtime"));
-    command.args(args).stdin(Stdio::null());
-    command
-}
-
-/// `wasmtime serve` of the guest that spins if asked to.
-struct Server {
-    process: Child,
-    address: String,
-}
-
-impl Server {
-    fn start(timeout: &str, delivery: &str) -> Server {
-        let options = format!("-Wtimeout={timeout},epoch-delivery={delivery}");
-        let mut process = wasmtime(&["serve", "--addr=127.0.0.1:0", &options])
-            .arg(fixture("serve.wat"))
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut stderr = BufReader::new(process.stderr.take().unwrap());
-        let mut line = String::new();
-        stderr.read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("Serving HTTP on http://");
-        let address = address.unwrap_or_else(|| panic!("{line}"));
-        let address = address.trim_end_matches('/').to_string();
-        // It reports each request that fails.
-        thread::spawn(move || stderr.read_to_end(&mut Vec::new()));
-        Server { process, address }
-    }
-
-    fn send(&self, path: &str) -> TcpStream {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(HANGS)).unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).unwrap();
-        stream
-    }
-
-    fn get(&self, path: &str) -> String {
-        answer(&mut self.send(path))
-    }
-
-    /// How many of these files the process has in /proc.
-    #[cfg(target_os = "linux")]
-    fn count(&self, what: &str) -> usize {
-        let path = format!("/proc/{}/{what}", self.process.id());
-        match what {
-            "maps" => fs::read_to_string(path).unwrap().lines().count(),
-            _ => fs::read_dir(path).unwrap().count(),
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-    }
-}
-
-/// All that is sent until the connection is closed.
-fn answer(stream: &mut TcpStream) -> String {
-    let mut answer = Vec::new();
-    let read = stream.read_to_end(&mut answer);
-    // A reset also closes it.
-    if let Err(error) = read {
-        assert_ne!(error.kind(), std::io::ErrorKind::WouldBlock, "it hangs");
-    }
-    String::from_utf8(answer).unwrap()
-}
 
 #[test]
 #[cfg(unix)]

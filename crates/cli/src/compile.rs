@@ -6,7 +6,6 @@ use crate::limits;
 use crate::memory;
 use crate::mode::Mode;
 use crate::names;
-use crate::refused;
 use crate::sources;
 use clap::Args;
 use std::path::PathBuf;
@@ -64,7 +63,7 @@ pub fn run(args: &CompileArgs) -> Result<()> {
     let binary = sources::binary(&args.file, &sources::bytes(&args.file)?, limit)?;
     let compiled = engine
         .precompile_module(&binary)
-        .map_err(refused::by_engine)
+        .context("it is not a valid WebAssembly module")
         .with_context(|| format!("cannot compile {}", names::path(&args.file)))?;
     std::fs::write(&output, compiled).with_context(|| format!("cannot write {shown}"))
 }

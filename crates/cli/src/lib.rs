@@ -27,7 +27,6 @@ mod picks;
 mod plan;
 mod policy;
 mod prepare;
-mod refused;
 mod report;
 mod run;
 mod schedule;

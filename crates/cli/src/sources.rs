@@ -5,7 +5,6 @@ use crate::files;
 use crate::names;
 use crate::outline::Outline;
 use crate::plan::Plan;
-use crate::refused;
 use crate::shared;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -158,6 +157,6 @@ pub fn binary(file: &Path, bytes: &[u8], memory: u64) -> Result<Vec<u8>> {
 
 fn compiled(engine: &Engine, file: &Path, binary: &[u8]) -> Result<Module> {
     Module::new(engine, binary)
-        .map_err(refused::by_engine)
+        .context("it is not a valid WebAssembly module")
         .with_context(|| format!("cannot run {}", names::path(file)))
 }

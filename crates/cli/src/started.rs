@@ -5,7 +5,6 @@ use crate::live::Row;
 use crate::load::Guest;
 use crate::names;
 use crate::outcome::Outcome;
-use crate::refused;
 use crate::thread::{Other, Which};
 use crate::wasi::Host;
 use indicatif::BinaryBytes;
@@ -65,7 +64,7 @@ impl Started {
                     "the guest is limited to {} of memory; use --memory-limit to allow more",
                     BinaryBytes(limits.memory)
                 )),
-                false => refused::by_store(error),
+                false => error,
             };
             error.context(format!("cannot start guest `{guest}`"))
         })?;

@@ -265,42 +265,38 @@ fn slice_that_is_too_short_for_signals_is_refused() {
 }
 
 #[test]
-fn guests_that_no_signal_may_stop_are_refused_and_run_with_epochs() {
-    if !signals_work() {
-        return;
-    }
-    for (name, content, why) in [
+fn guests_of_all_kinds_run_under_each_source() {
+    for (name, content) in [
         (
-            "growable.wat",
-            "(table 1 (ref func) (ref.func $run)) (func $run (export \"run\"))",
-            "table 0 of non-nullable references can grow",
+            "gc.wat",
+            "(type $t (struct)) (func (export \"run\") (drop (struct.new $t)))",
         ),
         (
-            "growable-to.wat",
-            "(table 1 funcref) (table 2 3 (ref func) (ref.func $run)) (func $run (export \"run\"))",
-            "table 1 of non-nullable references can grow",
+            "reference.wat",
+            "(func (export \"run\") (result externref) (ref.null extern))",
+        ),
+        (
+            "exception.wat",
+            "(tag $t) (func (export \"run\") (block (try_table (catch $t 0) (throw $t))))",
+        ),
+        ("growable.wat", "(table 1 funcref) (func (export \"run\"))"),
+        (
+            "non-nullable.wat",
+            "(table $t 1 (ref func) (ref.func $run))
+             (func $run (export \"run\") (drop (table.grow $t (ref.func $run) (i32.const 9))))",
+        ),
+        (
+            "passive.wat",
+            "(func $run (export \"run\")) (elem func $run)",
         ),
     ] {
         let guest = file(name, format!("(module {content})"));
-        // Nothing has run before it is found: neither the guest before it...
-        bad_usage(
-            &["--preemption=signal", "primes.wasm(1000)", &guest],
-            &[&guest, "--preemption signal", why, "--preemption epoch"],
-        );
-        // ... nor its own start function.
-        let start = file(
-            &format!("start-{name}"),
-            format!("(module {content} (func $start unreachable) (start $start))"),
-        );
-        // ... and no file has been written over.
-        let report = file("refused.json", "of another run");
-        bad_usage(
-            &["--preemption=signal", "--json-file", &report, &start],
-            &[&start, why],
-        );
-        assert_eq!(common::read(&report), "of another run");
-
-        run(&["--preemption=epoch", "primes.wasm(1000)", &guest]).expect(0);
+        for source in ["fuel", "epoch", "signal"] {
+            if source != "signal" || signals_work() {
+                let source = format!("--preemption={source}");
+                run(&[&source, "primes.wasm(1000)", &guest]).expect(0);
+            }
+        }
     }
 }
 

@@ -54,7 +54,6 @@ pub(crate) use self::store::*;
 mod store {
     use super::suspend::Taken;
     use crate::prelude::*;
-    use crate::runtime::vm::ModuleRuntimeInfo;
     use crate::store::StoreOpaque;
     use core::num::NonZeroU64;
 
@@ -105,9 +104,7 @@ mod store {
         }
 
         #[inline]
-        pub(crate) fn ensure_can_join_threads(&self, _: &ModuleRuntimeInfo) -> Result<()> {
-            Ok(())
-        }
+        pub(crate) fn new_module_joins_threads(&self) {}
 
         #[inline]
         pub(crate) fn guests_may_be_in_mid_operation(&self) -> bool {
@@ -116,6 +113,15 @@ mod store {
 
         #[inline]
         pub(crate) fn ensure_table_is_at_rest(&self, _: &crate::Table) -> Result<()> {
+            Ok(())
+        }
+
+        #[inline]
+        pub(crate) fn ensure_memory_is_at_rest(
+            &self,
+            _: crate::store::InstanceId,
+            _: wasmtime_environ::DefinedMemoryIndex,
+        ) -> Result<()> {
             Ok(())
         }
 

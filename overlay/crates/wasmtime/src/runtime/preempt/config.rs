@@ -108,12 +108,7 @@ pub(crate) fn configure(
             tunables.epoch_interruption = true;
         }
         Preemption::Signal => {
-            let may_move = config.tunables.memory_may_move == Some(true);
-            signal::host::ensure(config, tunables, features, may_move)?;
-            tunables.memory_may_move = false;
-            if !config.any_gc_heap_tunables_configured() {
-                tunables.gc_heap_may_move = false;
-            }
+            signal::host::ensure(config, tunables, features)?;
             tunables.safepoint_polls = true;
         }
     }

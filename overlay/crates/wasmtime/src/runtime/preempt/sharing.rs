@@ -142,11 +142,13 @@ impl StoreOpaque {
         }
     }
 
-    /// An unfinished thread that can reach `definition`, if one other than the running one can.
+    /// An unfinished thread that can reach `definition` and may be stopped anywhere: any but the
+    /// running one, or that too if it is in a call hook, on its way off the CPU or back to it.
     pub(super) fn other_user_of(&self, definition: Definition) -> Option<String> {
         let threads = self.preempt()?;
         let item = *threads.sharing.numbers.get(&definition)?;
-        let running = threads.running().map(|running| running.id);
+        let running = threads.running().filter(|running| !running.in_hooks);
+        let running = running.map(|running| running.id);
         let uses_it = |id| {
             let instance = threads.instance_of(id);
             instance.is_some_and(|instance| threads.sharing.reaches(instance, item))

@@ -56,13 +56,12 @@ pub enum Preemption {
     ///   instruction. It polls at its entry and in its loops, as with epochs. Which functions do
     ///   is decided when a module is compiled, by their types and operators. Most modules have
     ///   none.
-    /// * This turns off [`Config::memory_may_move`](crate::Config::memory_may_move): memories grow
-    ///   only within their reservation, which for 32-bit ones covers their maximum size anyway.
-    ///   It is an error to turn it on explicitly.
-    /// * It is an error to spawn a thread in a store with a module that has a table of
-    ///   non-nullable references which can grow, and to grow a table with
-    ///   [`Table::grow`](crate::Table::grow) that another thread uses: that thread may have been
-    ///   stopped in the middle of an operation on it.
+    /// * A memory is not moved, and [`Table::grow`](crate::Table::grow) is an error, if another
+    ///   unfinished thread can reach that memory or table: it may have been stopped in the middle
+    ///   of an operation on it. This only concerns host functions, embedders between two runs, and
+    ///   threads that may share
+    ///   ([`set_sharing_allowed`](crate::preempt::WasmThreads::set_sharing_allowed)). Memories of
+    ///   32 bits never move unless their reservation is made smaller.
     ///
     /// Winch, Pulley, stack switching, guest debugging, and a process with a hardware shadow
     /// stack are errors, too.

@@ -76,7 +76,6 @@ pub(super) fn spawn_fiber<T: 'static>(
     owner: Option<InstanceId>,
     body: impl FnOnce(&mut StoreContextMut<'_, T>) -> Result<()> + Send + Sync + 'static,
 ) -> Result<ThreadId> {
-    store.0.ensure_signals_reach_all_code()?;
     store.0.ensure_mappings()?;
     // This OS thread's own setup for running guests takes mappings, too.
     tls_eager_initialize();

@@ -90,7 +90,6 @@ impl ThreadOptions {
     ) -> Result<ThreadId> {
         let mut store = store.as_context_mut();
         store.wasm_threads().ensure_can_spawn(&self)?;
-        store.0.ensure_signals_reach(pre.module())?;
         #[cfg(feature = "coredump")]
         ensure!(
             !store.0.engine().config().coredump_on_trap,

@@ -1,15 +1,23 @@
-//! Storage that moves or is freed while threads are stopped: tables that grow, and element
-//! segments that are dropped.
+//! Storage that moves or is freed while threads are stopped: tables and memories that grow, and
+//! element segments that are dropped.
 //!
 //! ```text
-//!   a thread, stopped by a signal:    bound = table.size; base = table.base; ^ load base[i]
+//!   a thread, stopped by a signal:    size = table.size; base = table.base; ^ load base[i]
 //!   meanwhile, someone else:          table.grow: the elements move, the size changes
 //! ```
 //!
-//! Stock Wasmtime frees the old storage. Here it stays while any thread is unfinished (I4), even
-//! if that is the one that runs: it may be in a call hook, between its interruption and its
-//! suspension. What is kept is freed when the table grows later, or with the instance.
-//! `Table::grow` refuses, as a store to the old storage would be lost.
+//! Stock Wasmtime frees the old storage. Here (I4)
+//!
+//! * that of a table or an element segment stays while any thread is unfinished, even if that is
+//!   the one that runs: it may be in a call hook, between its interruption and its suspension.
+//!   What is kept is freed when the table grows later, or with the instance. `Table::grow`
+//!   refuses, as a store to the old storage would be lost.
+//! * a memory is not moved while another thread may be stopped that can reach it: what cannot be
+//!   grown in place is not grown. A memory of gigabytes cannot be kept twice.
+//!
+//! Under the sharing rule, the only thread that can reach a table or a memory is the one that
+//! grows it, in a libcall. So all of this is for host functions that call a sibling's guest, for
+//! the embedder between two runs, and for threads that may share.
 //!
 //! Rejected: reserving address space for each table's maximum, as for memories. Most tables have
 //! no maximum, or grow never, and there can be one in each of a hundred thousand instances.
@@ -17,18 +25,18 @@
 use super::slice::Preemption;
 use crate::Table;
 use crate::prelude::*;
-use crate::store::StoreOpaque;
+use crate::store::{InstanceId, StoreOpaque};
+use wasmtime_environ::{DefinedMemoryIndex, MemoryKind, MemoryTunables};
 
 impl StoreOpaque {
-    /// Whether guest threads may have been stopped in the middle of an operation on a table or on
-    /// an element segment.
+    /// Whether guest threads may have been stopped in the middle of an operation on a table, a
+    /// memory or an element segment.
     pub(crate) fn guests_may_be_in_mid_operation(&self) -> bool {
         self.engine().config().preemption == Some(Preemption::Signal)
             && self.preempt().is_some_and(|threads| threads.anyone_live())
     }
 
-    /// Makes sure that no guest thread other than the running one is stopped in the middle of an
-    /// operation on `table`.
+    /// Makes sure that no other guest thread is stopped in the middle of an operation on `table`.
     ///
     /// # Errors
     ///
@@ -37,11 +45,39 @@ impl StoreOpaque {
         if !self.guests_may_be_in_mid_operation() {
             return Ok(());
         }
-        let definition = table.vmimport(self).from.as_non_null().addr().get();
+        let definition = table.vmimport(self).from.as_non_null();
+        self.ensure_is_at_rest("table", definition.addr().get())
+    }
+
+    /// Makes sure that no other guest thread is stopped with the address of this memory in a
+    /// register, if it can move at all.
+    ///
+    /// # Errors
+    ///
+    /// If one may be. Names it.
+    pub(crate) fn ensure_memory_is_at_rest(
+        &self,
+        instance: InstanceId,
+        memory: DefinedMemoryIndex,
+    ) -> Result<()> {
+        if !self.guests_may_be_in_mid_operation() {
+            return Ok(());
+        }
+        let instance = self.instance(instance);
+        let module = instance.env_module();
+        let tunables = MemoryTunables::new(self.engine().tunables(), MemoryKind::LinearMemory);
+        if !module.memories[module.memory_index(memory)].memory_may_move(&tunables) {
+            return Ok(());
+        }
+        let definition = instance.get_defined_memory_vmimport(memory).from;
+        self.ensure_is_at_rest("memory", definition.as_non_null().addr().get())
+    }
+
+    fn ensure_is_at_rest(&self, what: &str, definition: usize) -> Result<()> {
         match self.other_user_of(definition) {
             None => Ok(()),
             Some(user) => bail!(
-                "cannot grow the table: {user}, which has not finished, may have been stopped in \
+                "cannot move the {what}: {user}, which has not finished, may have been stopped in \
                  the middle of an operation on it. Grow it in a host function that this thread \
                  calls, before the thread is spawned, after its end, or use `Preemption::Epoch`"
             ),

@@ -8,7 +8,6 @@ use super::time_deadline::state::State as TimeDeadline;
 #[cfg(feature = "gc")]
 use crate::module::ModuleRegistry;
 use crate::prelude::*;
-use crate::runtime::vm::ModuleRuntimeInfo;
 #[cfg(feature = "gc")]
 use crate::runtime::vm::{GcRootsList, Unwind};
 #[cfg(feature = "gc")]
@@ -68,18 +67,13 @@ impl StoreOpaque {
         }
     }
 
-    /// Whether an instance of this module can be made.
-    ///
-    /// # Errors
-    ///
-    /// If it cannot because of the store's guest threads, naming the remedy.
-    pub(crate) fn ensure_can_join_threads(&self, info: &ModuleRuntimeInfo) -> Result<()> {
-        match info {
-            ModuleRuntimeInfo::Module(module) => self.ensure_module_can_join_threads(module)?,
-            ModuleRuntimeInfo::Bare(_) => {}
+    /// An instance is about to be made, perhaps of a module that is new to the store.
+    pub(crate) fn new_module_joins_threads(&self) {
+        if self.running_thread().is_some() {
+            // The thread may call it after returning from the host.
+            self.raise_attention();
         }
         self.deliver_epochs_to_all_modules();
-        Ok(())
     }
 
     /// Whether `with_blocking` can be used right here: if `can_block` says so, or if this is a

@@ -340,10 +340,11 @@ pub(super) fn preemptive_yield(
     // All four hooks are called, whichever of them fails: they come in pairs. To a hook, a
     // libcall is the host, as is the stub.
     #[cfg(feature = "call-hook")]
-    let left = {
-        let left = store.call_hook(crate::CallHook::ReturningFromHost);
-        left.and(store.call_hook(crate::CallHook::ReturningFromWasm))
-    };
+    let left = call_hooks(
+        store,
+        crate::CallHook::ReturningFromHost,
+        crate::CallHook::ReturningFromWasm,
+    );
     #[cfg(not(feature = "call-hook"))]
     let left = Ok(());
     let opaque = store.store_opaque_mut();
@@ -357,10 +358,29 @@ pub(super) fn preemptive_yield(
     store.store_opaque_mut().replace_in_host(in_host);
     // Even if it was killed: unwinding leaves the host and Wasm once more.
     #[cfg(feature = "call-hook")]
-    let resumed = {
-        let entered = store.call_hook(crate::CallHook::CallingWasm);
-        let entered = entered.and(store.call_hook(crate::CallHook::CallingHost));
-        resumed.and(entered)
-    };
+    let resumed = resumed.and(call_hooks(
+        store,
+        crate::CallHook::CallingWasm,
+        crate::CallHook::CallingHost,
+    ));
     resumed
+}
+
+/// Calls two hooks for the running thread, which is suspended meanwhile in all but name.
+#[cfg(feature = "call-hook")]
+fn call_hooks(
+    store: &mut dyn VMStore,
+    first: crate::CallHook,
+    second: crate::CallHook,
+) -> Result<()> {
+    let set_in_hooks = |store: &mut dyn VMStore, in_hooks| {
+        if let Some(running) = store.store_opaque_mut().running_thread_mut() {
+            running.in_hooks = in_hooks;
+        }
+    };
+    set_in_hooks(store, true);
+    let called = store.call_hook(first);
+    let called = called.and(store.call_hook(second));
+    set_in_hooks(store, false);
+    called
 }

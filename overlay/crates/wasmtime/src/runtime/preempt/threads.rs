@@ -249,11 +249,6 @@ impl PreemptiveThreads {
         self.is_running && !self.run_state.is_kept()
     }
 
-    /// Whether there are no threads, not even finished ones.
-    pub(super) fn is_empty(&self) -> bool {
-        self.threads.is_empty()
-    }
-
     /// How many threads there are, finished ones included.
     pub(super) fn len(&self) -> usize {
         self.threads.len()

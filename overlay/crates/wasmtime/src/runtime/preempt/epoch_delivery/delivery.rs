@@ -207,7 +207,7 @@ impl StoreOpaque {
         if let Some(delivery) = self.delivery()
             && !delivery.has_code_of(self)
         {
-            let code = Box::new(Code::of_all(self.modules()));
+            let code = Box::new(Code::new(self.modules()));
             delivery.replace_code(Box::into_raw(code));
         }
     }

@@ -57,17 +57,6 @@ pub(crate) enum End {
     Unwind,
 }
 
-/// Where code can be stopped under `Preemption::Signal`.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::runtime::preempt) enum Stoppable {
-    /// At each of its instructions, and after each libcall: it holds no references.
-    Anywhere,
-    /// Only where it polls for that.
-    AtPolls,
-    /// It is no function of the guest's.
-    Nowhere,
-}
-
 impl End {
     /// The end of the libcall `name`.
     ///

@@ -23,7 +23,7 @@
 //! here after any libcall of such a function.
 
 use super::attention::{Attention, NOTHING, OUT_OF_FUEL};
-use super::host_call::{End, Stoppable};
+use super::host_call::End;
 use super::host_results::Roots;
 use crate::ValRaw;
 use crate::prelude::*;
@@ -72,7 +72,7 @@ impl StoreOpaque {
         };
         let due = match is_over {
             true => Some(Leave::SliceOver),
-            false => self.fuel_due(end != End::Return)?,
+            false => self.fuel_due(matches!(end, End::Suspend | End::ReloadsFuel))?,
         };
         // Compiled code stored the fuel counter before the call, and reloads it after.
         let why = |why| Suspension {
@@ -186,8 +186,14 @@ fn look(store: &mut StoreOpaque, end: End) -> Option<Result<Suspension>> {
         return None;
     }
     store.watch_new_modules();
-    // In a guest called by a host function: that function's own end will check.
+    // In a guest called by a host function: that function's own end will check, or a signal
+    // comes after it.
     if !suspend::available(store) {
+        if end == End::Polled {
+            // Each poll would come here.
+            store.rest_attention();
+            store.watch_again_soon();
+        }
         return None;
     }
     if !returns_to_wasm(store) {
@@ -206,8 +212,7 @@ fn look(store: &mut StoreOpaque, end: End) -> Option<Result<Suspension>> {
     if end == End::Suspend {
         return Some(due);
     }
-    let stoppable = store.caller_is_stoppable();
-    if end == End::Polled || stoppable == Stoppable::Anywhere {
+    if end == End::Polled || store.caller_can_be_stopped_anywhere() {
         return Some(due.map(|due| Suspension {
             fuel_in_register: true,
             ..due
@@ -215,20 +220,20 @@ fn look(store: &mut StoreOpaque, end: End) -> Option<Result<Suspension>> {
     }
     store.end_at_next_check(end);
     store.raise_attention();
-    if stoppable == Stoppable::Nowhere {
-        store.watch_overdue_slice();
-    }
+    // The next check may be far away: its caller may have no checks.
+    store.watch_overdue_slice();
     None
 }
 
 impl StoreOpaque {
-    /// Where the guest function that has called the host can be stopped.
-    fn caller_is_stoppable(&mut self) -> Stoppable {
+    /// Whether the guest function that has called the host can be stopped at each of its
+    /// instructions, and so after each libcall: it holds no references.
+    fn caller_can_be_stopped_anywhere(&mut self) -> bool {
         if self.engine().config().preemption != Some(Preemption::Signal) {
-            return Stoppable::AtPolls;
+            return false;
         }
         let pc = *self.vm_store_context_mut().last_wasm_exit_pc.get_mut();
-        self.stoppable_at(pc)
+        self.signals_may_stop_code_at(pc)
     }
 
     /// Makes compiled code's next check, if it has any, suspend the running thread.

@@ -41,9 +41,7 @@
 //! * Patching a trap into the code: it stops all threads that run that code, in all stores.
 
 use super::attention::Attention;
-use super::host_call::Stoppable;
 use super::interrupt::Interrupt;
-use crate::Module;
 use crate::prelude::*;
 use crate::runtime::preempt::clock::{Moment, NEVER};
 use crate::runtime::preempt::epoch_delivery::deliver;
@@ -74,8 +72,6 @@ use self::watch::Watch;
 /// A store's state for this source.
 pub(crate) struct SignalState {
     code: Option<Box<Code>>,
-    /// How many of the store's modules are known to be preemptible.
-    checked: usize,
     /// When the run ends, on the monotonic clock. No signal comes outside of runs.
     run_end: u64,
     /// Set during a run.
@@ -86,7 +82,6 @@ impl Default for SignalState {
     fn default() -> SignalState {
         SignalState {
             code: None,
-            checked: 0,
             run_end: NEVER,
             started: false,
         }
@@ -115,56 +110,6 @@ fn forked() {
 impl StoreOpaque {
     fn slices_are_signals(&self) -> bool {
         self.engine().config().preemption == Some(Preemption::Signal)
-    }
-
-    /// Whether all code of this store can be preempted.
-    ///
-    /// # Errors
-    ///
-    /// If one of its modules cannot, naming the remedy.
-    pub(in crate::runtime::preempt) fn ensure_signals_reach_all_code(&mut self) -> Result<()> {
-        if !self.slices_are_signals() {
-            return Ok(());
-        }
-        // Modules are never removed.
-        let count = self.modules().modules.len();
-        if self.preemptive_threads()?.signal.checked == count {
-            return Ok(());
-        }
-        for module in self.modules().modules.values() {
-            code::ensure_is_preemptible(module)?;
-        }
-        self.preemptive_threads()?.signal.checked = count;
-        Ok(())
-    }
-
-    /// Whether the code of `module` can be preempted.
-    ///
-    /// # Errors
-    ///
-    /// If it cannot, naming the remedy.
-    pub(in crate::runtime::preempt) fn ensure_signals_reach(&self, module: &Module) -> Result<()> {
-        if self.slices_are_signals() {
-            code::ensure_is_preemptible(module)?;
-        }
-        Ok(())
-    }
-
-    /// Whether `module` can be instantiated in this store. It cannot be if it is not
-    /// preemptible and guest threads exist that could call it.
-    ///
-    /// # Errors
-    ///
-    /// If it cannot, naming the remedy.
-    pub(crate) fn ensure_module_can_join_threads(&self, module: &Module) -> Result<()> {
-        if self.slices_are_signals() && self.preempt().is_some_and(|threads| !threads.is_empty()) {
-            code::ensure_is_preemptible(module)?;
-            if self.running_thread().is_some() {
-                // The thread may call it after returning from the host.
-                self.raise_attention();
-            }
-        }
-        Ok(())
     }
 
     /// A run begins, which should end at `end`.
@@ -220,15 +165,19 @@ impl StoreOpaque {
         Ok(())
     }
 
-    /// What can be done to a guest whose code has called the host at `pc`.
-    pub(in crate::runtime::preempt) fn stoppable_at(&self, pc: usize) -> Stoppable {
+    /// Whether `pc` is in a guest's function that signals stop at any instruction.
+    pub(in crate::runtime::preempt) fn signals_may_stop_code_at(&self, pc: usize) -> bool {
         let code = self
             .preempt()
             .and_then(|threads| threads.signal.code.as_ref());
-        match code.and_then(|code| code.function_at(pc)) {
-            Some(function) if function.polls => Stoppable::AtPolls,
-            Some(_) => Stoppable::Anywhere,
-            None => Stoppable::Nowhere,
+        let function = code.and_then(|code| code.function_at(pc));
+        function.is_some_and(|function| !function.polls)
+    }
+
+    /// Makes the signal come a little later.
+    pub(in crate::runtime::preempt) fn watch_again_soon(&self) {
+        if self.slices_are_signals() {
+            armed::arm_by(Moment::now().as_nanos().saturating_add(watch::RETRY));
         }
     }
 

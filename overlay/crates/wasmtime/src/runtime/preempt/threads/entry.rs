@@ -158,6 +158,8 @@ pub(crate) struct Running {
     pub(in crate::runtime::preempt) in_host: usize,
     /// Whether its code may have had the fuel counter in a register when it left the CPU.
     pub(in crate::runtime::preempt) fuel_in_register: bool,
+    /// Whether call hooks are being called, on its way off the CPU or back to it.
+    pub(in crate::runtime::preempt) in_hooks: bool,
     /// What it left the CPU to wait for.
     pub(in crate::runtime::preempt) park: Option<Box<Park>>,
     /// Its function and that function's results.
@@ -225,6 +227,7 @@ impl Running {
             left: Leave::Yielded,
             in_host: 0,
             fuel_in_register: false,
+            in_hooks: false,
             park: None,
             results: None,
         }

@@ -30,20 +30,9 @@ pub(in crate::runtime::preempt) struct Code {
 }
 
 impl Code {
-    /// The modules that can be stopped anywhere (I4). With guest threads, that is all of them.
-    pub(super) fn new(registry: &ModuleRegistry) -> Code {
-        Code::of(registry, |module| ensure_is_preemptible(module).is_ok())
-    }
-
-    /// All modules.
-    pub(in crate::runtime::preempt) fn of_all(registry: &ModuleRegistry) -> Code {
-        Code::of(registry, |_| true)
-    }
-
-    fn of(registry: &ModuleRegistry, may_be_preempted: impl Fn(&Module) -> bool) -> Code {
+    pub(in crate::runtime::preempt) fn new(registry: &ModuleRegistry) -> Code {
         let all = registry.modules.values();
         let mut modules: Vec<_> = all
-            .filter(|module| may_be_preempted(module))
             .map(|module| {
                 let text = module.engine_code().text_range();
                 (text.start.raw()..text.end.raw(), module.clone())
@@ -85,27 +74,4 @@ impl Code {
             })
             .find(|function| function.range.contains(&pc))
     }
-}
-
-/// I4: checks that no table that `module` uses has entries in passing that its type forbids.
-///
-/// Other storage stays where it is while a guest is stopped: see `storage.rs`, and for memories
-/// `Config::preemption`.
-pub(super) fn ensure_is_preemptible(module: &Module) -> Result<()> {
-    let name = || module.name().map(|n| format!(" `{n}`")).unwrap_or_default();
-    for (index, table) in &module.env_module().tables {
-        let limits = table.limits;
-        // Compiled code fills what `table.grow` adds, and until then it is null.
-        ensure!(
-            table.ref_type.nullable || limits.max == Some(limits.min),
-            "module{} cannot be preempted by a signal: its table {} of non-nullable references \
-             can grow, and its new elements are null until they are filled; declare it with a \
-             maximum that equals its minimum of {} elements or with a nullable type, or use \
-             `Preemption::Epoch`",
-            name(),
-            index.as_u32(),
-            limits.min,
-        );
-    }
-    Ok(())
 }

@@ -12,32 +12,19 @@ pub(crate) fn works_here() -> bool {
     !shadow_stacks_are_on()
 }
 
-/// Checks that a configuration supports `Preemption::Signal`. `may_move` tells whether it
-/// asks for memories that move.
+/// Checks that a configuration supports `Preemption::Signal`.
 ///
 /// # Errors
 ///
 /// If it does not, naming what works.
-pub(crate) fn ensure(
-    config: &Config,
-    tunables: &Tunables,
-    features: WasmFeatures,
-    may_move: bool,
-) -> Result<()> {
+pub(crate) fn ensure(config: &Config, tunables: &Tunables, features: WasmFeatures) -> Result<()> {
     ensure_stub_works(
         config,
         tunables,
         features,
         "`Preemption::Signal`",
         "`Preemption::Epoch`",
-    )?;
-    ensure!(
-        !may_move,
-        "`Preemption::Signal` cannot be had with `Config::memory_may_move(true)`: \
-         a memory that moves would move under the guest's feet; leave the setting \
-         alone, or use `Preemption::Epoch`"
-    );
-    Ok(())
+    )
 }
 
 /// Checks that code of an engine with this configuration can be made to call the stub. `what`

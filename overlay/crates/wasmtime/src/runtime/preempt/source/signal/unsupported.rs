@@ -2,7 +2,6 @@
 
 use crate::prelude::*;
 use crate::runtime::preempt::clock::Moment;
-use crate::runtime::preempt::source::host_call::Stoppable;
 use crate::store::StoreOpaque;
 
 pub(crate) mod host {
@@ -15,7 +14,7 @@ pub(crate) mod host {
         false
     }
 
-    pub(crate) fn ensure(_: &Config, _: &Tunables, _: WasmFeatures, _: bool) -> Result<()> {
+    pub(crate) fn ensure(_: &Config, _: &Tunables, _: WasmFeatures) -> Result<()> {
         bail!(
             "`Preemption::Signal` works on x86-64 Linux only: use `Preemption::Epoch`, \
              or let `Preemption::for_this_host` choose"
@@ -37,18 +36,6 @@ use self::watch::Watch;
 pub(crate) struct SignalState;
 
 impl StoreOpaque {
-    pub(super) fn ensure_signals_reach_all_code(&mut self) -> Result<()> {
-        Ok(())
-    }
-
-    pub(super) fn ensure_signals_reach(&self, _: &crate::Module) -> Result<()> {
-        Ok(())
-    }
-
-    pub(crate) fn ensure_module_can_join_threads(&self, _: &crate::Module) -> Result<()> {
-        Ok(())
-    }
-
     pub(super) fn start_signals(&mut self, _: Option<Moment>) -> Result<()> {
         Ok(())
     }
@@ -67,9 +54,11 @@ impl StoreOpaque {
 
     pub(super) fn watch_new_modules(&mut self) {}
 
-    pub(super) fn stoppable_at(&self, _: usize) -> Stoppable {
-        Stoppable::Nowhere
+    pub(super) fn signals_may_stop_code_at(&self, _: usize) -> bool {
+        false
     }
+
+    pub(super) fn watch_again_soon(&self) {}
 
     pub(super) fn watch_overdue_slice(&mut self) {}
 
