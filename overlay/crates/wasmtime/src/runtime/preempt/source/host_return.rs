@@ -221,7 +221,7 @@ fn look(store: &mut StoreOpaque, end: End) -> Option<Result<Suspension>> {
     store.end_at_next_check(end);
     store.raise_attention();
     // The next check may be far away: its caller may have no checks.
-    store.watch_overdue_slice();
+    store.watch_again_soon();
     None
 }
 

@@ -177,7 +177,8 @@ impl StoreOpaque {
     /// Makes the signal come a little later.
     pub(in crate::runtime::preempt) fn watch_again_soon(&self) {
         if self.slices_are_signals() {
-            armed::arm_by(Moment::now().as_nanos().saturating_add(watch::RETRY));
+            let now = Moment::now().as_nanos();
+            suspend::with_dispatch(|dispatch| dispatch.watch.retry_later(now));
         }
     }
 

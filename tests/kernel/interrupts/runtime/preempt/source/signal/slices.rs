@@ -116,6 +116,15 @@ fn a_run_inside_of_a_host_function_leaves_the_outer_slice_its_end() {
 }
 
 #[test]
+fn tries_to_preempt_become_rarer() {
+    let guest = Guest::new(END);
+    let waits: Vec<u64> = (0..20).map(|_| guest.watch.next_retry()).collect();
+    assert!(waits.is_sorted() && waits[0] < RETRY);
+    assert!(waits[..6].iter().sum::<u64>() > 3_000_000);
+    assert_eq!(waits[19], 10_000_000);
+}
+
+#[test]
 fn a_slice_ends_whenever_another_os_thread_ends_it() {
     for end in [END, NEVER] {
         for when in 0..STEPS {

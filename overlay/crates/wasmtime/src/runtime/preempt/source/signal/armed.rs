@@ -39,6 +39,11 @@ pub(in crate::runtime::preempt) fn arm_by(time: u64) {
     }
 }
 
+/// Whether the signal comes at `time` or earlier.
+pub(super) fn is_armed_by(time: u64) -> bool {
+    ARMED.get() <= time
+}
+
 /// Stops signals, except for one already on its way.
 pub(super) fn disarm() {
     if ARMED.get() != NEVER {

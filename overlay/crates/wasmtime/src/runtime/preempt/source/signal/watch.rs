@@ -21,13 +21,20 @@ pub(in crate::runtime::preempt) struct Watch {
     pub(super) attention: Option<Attention>,
     /// Set by other OS threads that ask for the end of the slice.
     pub(super) slice_end_requested: Option<NonNull<AtomicBool>>,
+    /// How soon to retry if it cannot be preempted.
+    pub(super) retry: AtomicU64,
 }
 
 /// On the monotonic clock.
 const LONG_AGO: u64 = 1;
 
-/// How soon to retry after a guest could not be preempted, in nanoseconds.
+/// How soon to retry after a guest could not be preempted, in nanoseconds. The next time in the
+/// same slice it is twice as long: on slow machines a signal may take as long as this, and a guest
+/// that is on a long way through the host, or through code that polls, would get nowhere.
 pub(in crate::runtime::preempt) const RETRY: u64 = 50_000;
+
+/// The longest that it gets.
+const LONGEST_RETRY: u64 = 10_000_000;
 
 impl Watch {
     pub(in crate::runtime::preempt) fn none() -> Watch {
@@ -37,6 +44,21 @@ impl Watch {
             store: None,
             attention: None,
             slice_end_requested: None,
+            retry: AtomicU64::new(RETRY),
+        }
+    }
+
+    /// How soon to retry after this failure to preempt the guest, in nanoseconds.
+    pub(super) fn next_retry(&self) -> u64 {
+        let retry = self.retry.load(Relaxed);
+        self.retry.store((retry * 2).min(LONGEST_RETRY), Relaxed);
+        retry
+    }
+
+    /// Makes the signal come a little later than `now`, if it does not come soon anyway.
+    pub(super) fn retry_later(&self, now: u64) {
+        if !armed::is_armed_by(now.saturating_add(LONGEST_RETRY)) {
+            armed::arm_by(now.saturating_add(self.next_retry()));
         }
     }
 
@@ -115,7 +137,7 @@ impl Watch {
         // The end of a host call checks. A function that may hold references polls, but may have
         // returned to one that does not by then. Anything else takes a few instructions.
         if !is_in_host() {
-            armed::arm_by(now.saturating_add(RETRY));
+            self.retry_later(now);
         }
     }
 }
