@@ -191,6 +191,78 @@ fn invalid_functions_are_errors() {
     }
 }
 
+/// Makes a list, and takes it apart while a sibling collects: each reference is in a register or
+/// on the stack of a function that polls, or of its caller.
+#[cfg(debug_assertions)]
+const STEPS: &str = r#"
+(module
+  (import "" "start" (func $start))
+  (import "" "stop" (func $stop))
+  (import "" "collect" (func $collect))
+  (type $node (struct (field i64) (field (mut (ref null $node)))))
+  (tag $t (param (ref null $node)))
+  (func $add (param i64 i64) (result i64) (i64.add (local.get 0) (local.get 1)))
+  (func $throw (param (ref null $node)) (throw $t (local.get 0)))
+  (func (export "run") (result i64)
+    (local $list (ref null $node)) (local $n i64) (local $sum i64)
+    (call $start)
+    (local.set $n (i64.const 4))
+    (loop $make
+      (local.set $list (struct.new $node (local.get $n) (local.get $list)))
+      (br_if $make (i32.wrap_i64
+        (local.tee $n (i64.sub (local.get $n) (i64.const 1))))))
+    (local.set $list (block $caught (result (ref null $node))
+      (try_table (catch $t $caught) (call $throw (local.get $list)))
+      (ref.null $node)))
+    (loop $take
+      (local.set $sum (call $add (local.get $sum) (struct.get $node 0 (local.get $list))))
+      (local.set $list (struct.get $node 1 (local.get $list)))
+      (br_if $take (i32.eqz (ref.is_null (local.get $list)))))
+    (call $stop)
+    (local.get $sum))
+  (func (export "sibling")
+    (local $garbage (ref null $node))
+    (local.set $garbage (struct.new $node (i64.const 99) (ref.null $node)))
+    (call $collect)
+    (drop (struct.new $node (i64.const 98) (local.get $garbage)))))
+"#;
+
+#[test]
+#[cfg(debug_assertions)]
+fn a_signal_at_any_instruction_of_a_function_with_references_is_harmless() {
+    use super::stepping::{self, Plan};
+    for collector in COLLECTORS {
+        let engine = engine_with(collector);
+        let module = Module::new(&engine, STEPS).unwrap();
+        let mut linker = Linker::new(&engine);
+        linker.func_wrap("", "start", stepping::start).unwrap();
+        linker.func_wrap("", "stop", stepping::stop).unwrap();
+        let collect = |mut caller: Caller<'_, ()>| caller.gc(None);
+        linker.func_wrap("", "collect", collect).unwrap();
+        let (mut stopped, mut at_polls) = (0, 0);
+        for n in 0..400 {
+            let mut store = Store::new(&engine, ());
+            let slice = Slice::Time(Duration::from_secs(1_000));
+            store.wasm_threads().set_slice(slice).unwrap();
+            let id = spawn_linked(&mut store, &linker, &module, "run", &[]);
+            spawn_linked(&mut store, &linker, &module, "sibling", &[]);
+            stepping::prepare(Plan::At(n), &[&module], None);
+            let run = run_all(&mut store);
+            let seen = stepping::seen();
+            assert_eq!(seen.mistake, None, "{collector:?} at {n}");
+            assert_eq!(
+                bits(&returned(&mut store, id)),
+                [10],
+                "{collector:?} at {n}"
+            );
+            stopped += seen.preempted;
+            at_polls += run.preemptions - seen.preempted;
+        }
+        // In `$add`, and in the others.
+        assert!(stopped > 5 && at_polls > 50, "{stopped}, {at_polls}");
+    }
+}
+
 /// Lists that threads make, keep across each other's collections, and add up.
 const LISTS: &str = r#"
 (module

@@ -41,7 +41,8 @@ pub struct LimitArgs {
     ///
     /// Beyond that, `memory.grow` and `table.grow` fail and return -1. A guest that needs more
     /// from the start is refused. A memory that the threads of a process share may be this
-    /// large by itself.
+    /// large by itself. The garbage-collected heap, which all guests share, counts for the guest
+    /// whose allocation makes it grow.
     #[arg(long, value_name = "[GUEST=]SIZE", value_parser = size, allow_hyphen_values = true)]
     pub memory_limit: Vec<Setting<u64>>,
 

@@ -92,7 +92,7 @@ impl Step<'_> {
     }
 
     fn run(&self, mut cargo: Command, what: &str) -> Result<()> {
-        cargo.arg("--target-dir").arg(self.dir.join("target"));
+        cargo.env("CARGO_TARGET_DIR", self.dir.join("target"));
         run(&mut cargo, &format!("{what} with {}", self.patch.name))
     }
 }

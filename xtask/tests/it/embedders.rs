@@ -28,7 +28,7 @@ fn run(command: &mut Command) -> String {
 }
 
 #[test]
-#[ignore = "compiles three embedders of Wasmtime, and downloads what they need"]
+#[ignore = "compiles three embedders of Wasmtime, downloads what they need, and needs cmake"]
 fn embedders_are_adopted_and_run_guests() {
     let scratch = tempfile::tempdir().unwrap();
     let dir = scratch.path().canonicalize().unwrap().join("embedders");

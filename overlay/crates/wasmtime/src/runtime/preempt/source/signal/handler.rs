@@ -174,7 +174,7 @@ unsafe fn preempt(dispatch: &Dispatch, interrupted: &mut Interrupted<'_>) -> boo
 
 /// For tests: preempts a guest thread, or a guest whose epoch deadline is reached, at the exact instruction that the test's own signal
 /// handler interrupted. Returns whether it was in the thread's own code, and not in a function
-/// that polls.
+/// that polls: then its slice ends at the next poll.
 ///
 /// # Safety
 ///
@@ -190,8 +190,18 @@ pub unsafe fn interrupt(context: *mut libc::c_void) -> bool {
     if interrupted.pc() != pc {
         return true;
     }
-    // SAFETY: this function's own contract.
-    suspend::with_dispatch(|dispatch| unsafe { preempt(dispatch, &mut interrupted) }) == Some(true)
+    let preempted = suspend::with_dispatch(|dispatch| {
+        // SAFETY: this function's own contract.
+        let preempted = unsafe { preempt(dispatch, &mut interrupted) };
+        // SAFETY: I5. As in `preempt`.
+        let code = unsafe { dispatch.watch.code.load(Ordering::Relaxed).as_ref() };
+        let function = code.and_then(|code| code.function_at(interrupted.pc()));
+        if function.is_some_and(|function| function.polls) {
+            dispatch.watch.end_in_host();
+        }
+        preempted
+    });
+    preempted == Some(true)
 }
 
 /// Passes a signal that is not ours to the previous handler, as the kernel would: with the signals
