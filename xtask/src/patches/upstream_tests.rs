@@ -55,6 +55,9 @@ pub(crate) fn small_pool_config() -> wasmtime::PoolingAllocationConfig {
 }
 ";
 
+/// Ours.
+const FEATURE: &str = "preemptive-threads";
+
 /// What has epochs delivered by signals instead.
 const EPOCHS: &str = ".epoch_interruption(true)";
 const EPOCHS_BY_SIGNAL: &str =
@@ -118,7 +121,8 @@ pub fn of(root: &Root, patch: &str, last: bool, tree: &Path, dir: &Path) -> Resu
         let package = suite.package(root, &upstream, tree, &dir.join("tests"))?;
         commands.push(test(&package, suite.tests, suite.skipped));
         if last && suite.name == WASMTIME.name {
-            let tests = ["--test", "signals", "--features", "preemptive-threads"];
+            let features = format!("call-hook,{FEATURE}");
+            let tests = ["--test", "signals", "--features", &features];
             commands.push(test(&package, &tests, NOT_IN_SIGNALLED_CALLBACKS));
         }
     }
@@ -141,7 +145,8 @@ impl Suite {
         let krate = krate.with_context(|| format!("`{}` is not laid out", self.name))?;
         let package = dir.join(self.name);
         let published = fs::read_to_string(krate.dir.join("Cargo.toml"))?;
-        let mut manifest = without_tests(&published);
+        let patched = fs::read_to_string(tree.join(&krate.path).join("Cargo.toml"))?;
+        let mut manifest = with_our_feature(&without_tests(&published), &patched);
         write!(
             manifest,
             "\n[workspace]\n{}\
@@ -195,6 +200,16 @@ fn without_tests(manifest: &str) -> String {
         }
     }
     kept
+}
+
+/// A published manifest with the feature that a `patched` one of the same crate has.
+fn with_our_feature(published: &str, patched: &str) -> String {
+    let feature = format!("{FEATURE} = ");
+    let feature = patched.lines().find(|line| line.starts_with(&feature));
+    match feature {
+        Some(feature) => published.replace("[features]\n", &format!("[features]\n{feature}\n")),
+        None => published.to_string(),
+    }
 }
 
 /// Modules of `tests/all`, and where they are.
