@@ -80,8 +80,9 @@ const KERNELS: &[Kernel] = &[
     },
     Kernel {
         name: "call 50 closures",
-        items: "(type $closure (sub (struct (field (ref $function)))))
-            (type $function (func (param (ref $closure) i64) (result i64)))
+        items: "(rec
+                (type $closure (sub (struct (field (ref $function)))))
+                (type $function (func (param (ref $closure) i64) (result i64))))
             (type $adds (sub $closure (struct (field (ref $function)) (field i64))))
             (elem declare func $add)
             (func $add (type $function)

@@ -318,27 +318,21 @@ impl StoreOpaque {
     /// # Errors
     ///
     /// If the engine was not configured for them.
-    #[inline]
     pub(super) fn preemptive_threads(&mut self) -> Result<&mut PreemptiveThreads> {
-        if self.preempt().is_none() {
-            self.make_preemptive_threads()?;
-        }
-        let threads = self.preempt_mut().as_deref_mut();
-        threads.ok_or_else(|| format_err!("guest threads have just been made"))
-    }
-
-    #[cold]
-    fn make_preemptive_threads(&mut self) -> Result<()> {
-        let Some(preemption) = self.engine().config().preemption else {
-            bail!(
+        let preemption = self.engine().config().preemption;
+        let attention = Attention::of(self);
+        match (self.preempt_mut(), preemption) {
+            (slot @ None, Some(preemption)) => {
+                let threads = PreemptiveThreads::new(preemption, attention);
+                Ok(slot.insert(Box::new(threads)))
+            }
+            (Some(threads), _) => Ok(threads),
+            (None, None) => bail!(
                 "guest threads need an engine that can preempt them: call \
                  `Config::preemption` with `Preemption::Fuel`, `Preemption::Epoch` or \
                  `Preemption::Signal`"
-            )
-        };
-        let threads = PreemptiveThreads::new(preemption, Attention::of(self));
-        *self.preempt_mut() = Some(Box::new(threads));
-        Ok(())
+            ),
+        }
     }
 
     /// Records what `func`, the running thread's function, returned.
