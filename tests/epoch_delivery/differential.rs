@@ -3,7 +3,7 @@
 
 use super::support::*;
 use crate::support::{
-    Random, argument, bits, limited_store, module_with_references, must_end, state,
+    Random, arguments, bits, limited_store, module_with_references, must_end, state,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -67,8 +67,7 @@ fn compare(collector: Collector, interruptions: u64) {
             let ExternType::Func(ty) = export.ty() else {
                 continue;
             };
-            let arguments = ty.params().map(|ty| argument(&ty, random.below(100)));
-            let Some(arguments) = arguments.collect::<Option<Vec<_>>>() else {
+            let Some(arguments) = arguments(&ty, &mut random) else {
                 continue;
             };
             let name = export.name();

@@ -370,8 +370,7 @@ fn compare(collector: Collector, preemptions: u64) {
             let ExternType::Func(ty) = export.ty() else {
                 continue;
             };
-            let arguments = ty.params().map(|ty| argument(&ty, random.below(100)));
-            let Some(arguments) = arguments.collect::<Option<Vec<_>>>() else {
+            let Some(arguments) = arguments(&ty, &mut random) else {
                 continue;
             };
             let mut store = limited_store(&engine);

@@ -60,6 +60,12 @@ pub fn argument(ty: &ValType, seed: u64) -> Option<Val> {
     })
 }
 
+/// Parameters for a function of this type, and `None` if there is no such value at hand.
+pub fn arguments(ty: &FuncType, random: &mut Random) -> Option<Vec<Val>> {
+    let arguments = ty.params().map(|ty| argument(&ty, random.below(100)));
+    arguments.collect()
+}
+
 /// A store in which nothing can grow without end.
 pub fn limited_store(engine: &Engine) -> Store<StoreLimits> {
     let limits = StoreLimitsBuilder::new()
