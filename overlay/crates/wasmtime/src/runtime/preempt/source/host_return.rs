@@ -189,8 +189,8 @@ fn look(store: &mut StoreOpaque, end: End) -> Option<Result<Suspension>> {
     // In a guest called by a host function: that function's own end will check, or a signal
     // comes after it.
     if !suspend::available(store) {
-        if end == End::Polled {
-            // Each poll would come here.
+        if end == End::Polled && store.signal_slice_is_over() {
+            // Each poll would come here, and a signal comes for as long as the slice is over.
             store.rest_attention();
             store.watch_again_soon();
         }
