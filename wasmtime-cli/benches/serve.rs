@@ -1,16 +1,20 @@
 //! `wasmtime serve`: how long requests take beside ones that spin, with epochs that checks and
-//! signals deliver; and how many there are per second if nobody spins.
+//! signals deliver; how many there are per second if nobody spins; and how long JavaScript takes
+//! to compute.
 
 #[path = "../tests/server/mod.rs"]
 mod server;
 
-use self::server::{Server, answer};
+use self::server::{Server, answer, fixture};
 use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// Computes for some 2 ms.
 const WORK: &str = "/work";
+
+/// Computes for some 400 ms.
+const COMPUTE: &str = "/compute?n=256";
 
 fn main() {
     // Of `cargo bench`.
@@ -38,29 +42,58 @@ fn main() {
     println!("| server | requests per second |");
     println!("|---|---|");
     let seconds = if quick { 1 } else { 5 };
-    let servers = [
-        ("uninterrupted", vec![]),
-        (
-            "epochs by check",
-            vec!["-Wtimeout=60s,epoch-delivery=check"],
-        ),
-        (
-            "epochs by signal",
-            vec!["-Wtimeout=60s,epoch-delivery=signal"],
-        ),
-    ];
-    let servers = servers.map(|(name, options)| (name, Server::with(&options)));
-    let mut rates = [(); 3].map(|()| Vec::new());
-    for round in 0..6 {
+    let servers = MODES.map(|(_, options)| Server::with(options));
+    let rates = in_turns(6, |at| rate(&servers[at], Duration::from_secs(seconds)));
+    for ((name, _), rates) in MODES.iter().zip(rates) {
+        println!("| {name} | {:.0} |", median(rates));
+    }
+    drop(servers);
+
+    println!();
+    let guest = fixture("../target/components/js.wasm");
+    if !guest.exists() {
+        println!(
+            "`fixtures/components/build.sh` makes a JavaScript component, to be measured too."
+        );
+        return;
+    }
+    println!("| server | JavaScript that computes | beside an uninterrupted one |");
+    println!("|---|---|---|");
+    let servers = MODES.map(|(_, options)| Server::of(&guest, &[options, &["-Scli"]].concat()));
+    let times = in_turns(if quick { 6 } else { 30 }, |at| {
+        let start = Instant::now();
+        assert!(servers[at].get(COMPUTE).starts_with("HTTP/1.1 200 "));
+        start.elapsed().as_secs_f64()
+    });
+    let base = times[0].clone();
+    for ((name, _), times) in MODES.iter().zip(times) {
+        let ratios = times.iter().zip(&base).map(|(time, base)| time / base);
+        let ratio = median(ratios.collect());
+        println!("| {name} | {:.1} ms | {ratio:.3} |", median(times) * 1e3);
+    }
+}
+
+const MODES: [(&str, &[&str]); 3] = [
+    ("uninterrupted", &[]),
+    ("epochs by check", &["-Wtimeout=60s,epoch-delivery=check"]),
+    ("epochs by signal", &["-Wtimeout=60s,epoch-delivery=signal"]),
+];
+
+/// Measures each mode in each round, in alternating order.
+fn in_turns(rounds: usize, mut measure: impl FnMut(usize) -> f64) -> [Vec<f64>; 3] {
+    let mut figures = [(); 3].map(|()| Vec::new());
+    for round in 0..rounds {
         for at in 0..3 {
             let at = (at + round) % 3;
-            rates[at].push(rate(&servers[at].1, Duration::from_secs(seconds)));
+            figures[at].push(measure(at));
         }
     }
-    for ((name, _), rates) in servers.iter().zip(&mut rates) {
-        rates.sort_by(f64::total_cmp);
-        println!("| {name} | {:.0} |", rates[rates.len() / 2]);
-    }
+    figures
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
 }
 
 /// The median and the 99th percentile of so many requests, one after the other.

@@ -38,9 +38,14 @@ impl Server {
 
     /// With these options.
     pub fn with(options: &[&str]) -> Server {
+        Server::of(&fixture("serve.wat"), options)
+    }
+
+    /// Of another guest.
+    pub fn of(guest: &Path, options: &[&str]) -> Server {
         let mut process = wasmtime(&["serve", "--addr=127.0.0.1:0"])
             .args(options)
-            .arg(fixture("serve.wat"))
+            .arg(guest)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
