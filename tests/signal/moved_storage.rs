@@ -30,6 +30,7 @@ const GUESTS: &str = r#"
       (call $junk)
       (br_if $again (i32.lt_u
         (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 3)))))
+  (func (export "idle"))
   (func (export "drop_segment") (elem.drop $e) (call $junk))
 
   ;; What is in the segment has no need of a collector, nor has the table.
@@ -169,6 +170,8 @@ struct World {
     module: Module,
     linker: Linker<Junk>,
     tables_are_imported: bool,
+    /// Whether not a sibling does what happens meanwhile, but the hooks around the preemption.
+    in_hooks: bool,
 }
 
 impl World {
@@ -191,6 +194,7 @@ impl World {
             module,
             linker,
             tables_are_imported: tables.contains("import"),
+            in_hooks: false,
         }
     }
 
@@ -214,7 +218,16 @@ impl World {
         }
         let instance = linker.instantiate(&mut store, &self.module).unwrap();
         let id = spawn_in(&mut store, instance, export, &[]);
-        let sibling = spawn_in(&mut store, instance, meanwhile, &[]);
+        let sibling = match self.in_hooks {
+            true => "idle",
+            false => meanwhile,
+        };
+        let sibling = spawn_in(&mut store, instance, sibling, &[]);
+        #[cfg(feature = "call-hook")]
+        if self.in_hooks {
+            let meanwhile = instance.get_func(&mut store, meanwhile).unwrap();
+            call_in_hooks(&mut store, meanwhile);
+        }
         stepping::prepare(Plan::At(n), &[&self.module], None);
         let summary = store.run_wasm_threads_for(Duration::from_secs(30));
         let seen = stepping::seen();
@@ -319,4 +332,26 @@ fn storage_that_moves_at_any_instruction_is_used_as_ever_without_signals_for_tra
     for export in EXPORTS {
         world.stop_everywhere(export, "move_tables");
     }
+}
+
+/// Calls `func` in the first hook after a preemption: the thread that was stopped is still the one
+/// that runs.
+#[cfg(feature = "call-hook")]
+fn call_in_hooks(store: &mut Store<Junk>, func: Func) {
+    let mut called = false;
+    store.call_hook(move |mut store, _| {
+        if !called && stepping::has_preempted() {
+            called = true;
+            func.call(&mut store, &[], &mut [])?;
+        }
+        Ok(())
+    });
+}
+
+#[cfg(feature = "call-hook")]
+#[test]
+fn storage_that_moves_in_a_call_hook_at_any_instruction_is_used_as_ever() {
+    let mut world = World::new(&config(), TABLES, "i32");
+    world.in_hooks = true;
+    world.move_tables_everywhere();
 }

@@ -120,6 +120,12 @@ pub fn before_each(before: fn()) {
     STEPPER.with(|stepper| stepper.before.set(before));
 }
 
+/// Whether anything was preempted since [`prepare`].
+#[cfg(feature = "call-hook")]
+pub fn has_preempted() -> bool {
+    STEPPER.with(|stepper| stepper.seen.borrow().preempted > 0)
+}
+
 /// What was seen since [`prepare`].
 pub fn seen() -> Seen {
     stop();
