@@ -102,14 +102,16 @@ pub fn workload(
     let mut subjects = Vec::new();
     for mode in MODES {
         let engine = mode.engine()?;
-        let mut store = store(&engine, mode);
-        let module = Module::new(&engine, workload.guest)?;
-        let instance = Instance::new(&mut store, &module, &[])?;
-        let Some(run) = instance.get_func(&mut store, "run") else {
-            bail!("the guest exports no `run`");
-        };
         let answer = workload.answer();
         subjects.push(Subject::new(name(workload.name, mode), move |times| {
+            // Where code and memory happen to be matters more than what is measured: each
+            // sample has its own.
+            let module = Module::new(&engine, workload.guest)?;
+            let mut store = store(&engine, mode);
+            let instance = Instance::new(&mut store, &module, &[])?;
+            let Some(run) = instance.get_func(&mut store, "run") else {
+                bail!("the guest exports no `run`");
+            };
             let _ticker = (mode != Mode::Nothing).then(|| Ticker::new(&engine, interval));
             let mut result = [Val::I32(0)];
             let (took, ()) =
