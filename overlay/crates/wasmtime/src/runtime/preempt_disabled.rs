@@ -163,6 +163,10 @@ pub(crate) mod epoch_delivery {
         pub(crate) fn go_on_in_wasm(&self) {}
 
         #[inline]
+        pub(crate) fn replace_sealed(&self, _: bool) -> bool {
+            false
+        }
+
         pub(crate) fn ensure_unsealed(&self, _: &str) -> Result<()> {
             Ok(())
         }

@@ -73,7 +73,6 @@ impl StoreOpaque {
             // The thread may call it after returning from the host.
             self.raise_attention();
         }
-        self.deliver_epochs_to_all_modules();
     }
 
     /// Whether `with_blocking` can be used right here: if `can_block` says so, or if this is a

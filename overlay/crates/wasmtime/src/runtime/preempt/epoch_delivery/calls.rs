@@ -8,7 +8,7 @@ use crate::prelude::*;
 use crate::runtime::preempt::source::signal;
 use crate::runtime::preempt::time_deadline::state::Attached;
 use crate::runtime::vm::{Instance, VMContext, VMStore, VMStoreContext};
-use crate::store::StoreOpaque;
+use crate::store::{StoreInner, StoreOpaque};
 use core::ptr::NonNull;
 
 /// Wasm of a store has been entered from the host, and is left when this is dropped.
@@ -41,11 +41,12 @@ pub(crate) fn prepare(store: &StoreOpaque) -> Result<()> {
     }
 }
 
+#[inline]
 fn prepare_to_deliver(store: &StoreOpaque, delivery: &Delivery) -> Result<()> {
     store.ensure_unsealed("call WebAssembly")?;
-    let os_thread = this_os_thread()?;
-    store.deliver_epochs_to_all_modules();
-    delivery.move_to(Some(os_thread));
+    if !delivery.is_on_this_thread() {
+        delivery.move_to(Some(this_os_thread()?));
+    }
     Ok(())
 }
 
@@ -56,7 +57,7 @@ fn prepare_to_deliver(store: &StoreOpaque, delivery: &Delivery) -> Result<()> {
 ///
 /// If what happens at the deadline is an error.
 #[inline]
-pub(crate) fn enter(store: &mut dyn VMStore) -> Result<InWasm> {
+pub(crate) fn enter<T: 'static>(store: &mut StoreInner<T>) -> Result<InWasm> {
     let mut entered = InWasm {
         delivery: None,
         _attached: Attached::attach(store),
@@ -172,7 +173,9 @@ pub(crate) unsafe fn resumed(context: NonNull<VMStoreContext>) {
 }
 
 fn moved(delivery: &Delivery) {
-    delivery.move_to(this_os_thread().ok());
+    if !delivery.is_on_this_thread() {
+        delivery.move_to(this_os_thread().ok());
+    }
 }
 
 /// This OS thread, added to the list if it is not there yet.

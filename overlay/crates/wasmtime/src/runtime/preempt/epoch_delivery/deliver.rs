@@ -51,7 +51,8 @@ pub(in crate::runtime::preempt) fn after_disarm() {
 ///
 /// As [`on_signal`].
 unsafe fn interrupt(delivery: &Delivery, interrupted: &mut Interrupted<'_>) -> bool {
-    match delivery.function_at(interrupted.pc()) {
+    // SAFETY: I21. This OS thread says so.
+    match unsafe { delivery.function_at(interrupted.pc()) } {
         // SAFETY: I22. `pc` is in this function, which the youngest activation runs.
         Some(function) => unsafe { interrupted.call_stub(&function) },
         None => false,

@@ -4,14 +4,15 @@ use super::os_threads::OsThread;
 use super::timed::Timed;
 use crate::runtime::preempt::clock::{Moment, NEVER};
 use crate::runtime::preempt::source::signal::armed;
-use crate::runtime::preempt::source::signal::code::Code;
+use crate::runtime::preempt::source::signal::code::Function;
 use crate::runtime::preempt::source::signal::watch::RETRY;
 use crate::runtime::vm::{VMStore, VMStoreContext};
 use crate::store::StoreOpaque;
 use core::cell::Cell;
+use core::ops::Range;
 use core::ptr::{self, NonNull};
+use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
-use core::sync::atomic::{AtomicPtr, AtomicU64};
 use std::boxed::Box;
 use std::sync::Arc;
 
@@ -23,9 +24,6 @@ pub(crate) struct Delivery {
     store: NonNull<dyn VMStore>,
     /// The OS thread that runs the store's Wasm.
     os_thread: Cell<Option<&'static OsThread>>,
-    /// The store's functions. The handler reads this only while the OS thread says that
-    /// it is in Wasm, and it is replaced only while it is not.
-    code: AtomicPtr<Code>,
     /// Its deadline in time, and the OS thread that has it in its list.
     timed: Timed,
     timed_by: Cell<Option<&'static OsThread>>,
@@ -37,12 +35,6 @@ pub(crate) struct Delivery {
 unsafe impl Send for Delivery {}
 // SAFETY: as above.
 unsafe impl Sync for Delivery {}
-
-impl Drop for Delivery {
-    fn drop(&mut self) {
-        self.replace_code(ptr::null_mut());
-    }
-}
 
 impl Delivery {
     /// The state of the store with this context, if it has one.
@@ -107,15 +99,25 @@ impl Delivery {
         self.os_thread.set(os_thread);
     }
 
+    #[inline(always)]
+    pub(super) fn is_on_this_thread(&self) -> bool {
+        self.os_thread.get().is_some_and(OsThread::is_this_thread)
+    }
+
     pub(super) fn has_os_thread(&self) -> bool {
         self.os_thread.get().is_some()
     }
 
-    /// The range of the function that contains `pc`. Called by the signal handler.
-    pub(super) fn function_at(&self, pc: usize) -> Option<core::ops::Range<usize>> {
-        // SAFETY: I21. Replaced only while the handler does not look.
-        let code = unsafe { self.code.load(Relaxed).as_ref() };
-        Some(code?.function_at(pc)?.range)
+    /// The range of the store's function that contains `pc`. Called by the signal handler.
+    ///
+    /// # Safety
+    ///
+    /// I21. The OS thread says that it is in Wasm of the store.
+    pub(super) unsafe fn function_at(&self, pc: usize) -> Option<Range<usize>> {
+        // SAFETY: this function's own contract: the host does not use the store.
+        let modules = unsafe { self.store.as_ref() }.modules();
+        let (module, _, offset) = modules.module_by_pc(pc)?;
+        Some(Function::of(module, pc, offset)?.range)
     }
 
     /// Has the handler of `os_thread`, which is this one, make the epoch deadline 0 at `time`.
@@ -136,20 +138,6 @@ impl Delivery {
             // SAFETY: I25. This is the OS thread that `watch_time` was called on.
             unsafe { os_thread.timed().remove(&self.timed) };
             self.timed.set(NEVER);
-        }
-    }
-
-    fn has_code_of(&self, store: &StoreOpaque) -> bool {
-        // SAFETY: I21. This OS thread uses the store, and is the only one to replace it.
-        let code = unsafe { self.code.load(Relaxed).as_ref() };
-        code.is_some_and(|code| code.is_current(store.modules()))
-    }
-
-    fn replace_code(&self, code: *mut Code) {
-        let old = self.code.swap(code, Relaxed);
-        if !old.is_null() {
-            // SAFETY: I21. It was made by `Box::into_raw`, and nobody has it any more.
-            drop(unsafe { Box::from_raw(old) });
         }
     }
 }
@@ -192,23 +180,11 @@ impl StoreOpaque {
             context: self.vm_store_context_ptr(),
             store: self.traitobj(),
             os_thread: Cell::new(None),
-            code: AtomicPtr::new(ptr::null_mut()),
             timed: Timed::new(self.vm_store_context_ptr()),
             timed_by: Cell::new(None),
             sealed: Cell::new(false),
         });
         let address = self.preempt.set_delivery(delivery).expose_provenance();
         *self.vm_store_context_mut().epoch_delivery.get_mut() = address;
-    }
-
-    /// Tells the handler about the modules of this store. The OS thread is in the host.
-    #[inline]
-    pub(crate) fn deliver_epochs_to_all_modules(&self) {
-        if let Some(delivery) = self.delivery()
-            && !delivery.has_code_of(self)
-        {
-            let code = Box::new(Code::new(self.modules()));
-            delivery.replace_code(Box::into_raw(code));
-        }
     }
 }

@@ -17,6 +17,10 @@
 //! `membarrier`, every OS thread that has run such Wasm is signalled, also in the host: entering
 //! the kernel is a fence as well, and its handler looks.
 //!
+//! The barrier takes time, so the increment looks twice. What it signals before the barrier it
+//! need not signal again: the handler comes after the increment, and looks at what the OS thread
+//! runs by then.
+//!
 //! An [`OsThread`] is never freed, so that a signal handler can walk the list. One that has
 //! ended is used again for a new one.
 
@@ -25,12 +29,16 @@ use crate::prelude::*;
 use crate::runtime::preempt::fork;
 use crate::runtime::preempt::source::signal::{armed, os_timer};
 use crate::runtime::vm::VMStoreContext;
+use core::arch::asm;
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, compiler_fence, fence};
+use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, compiler_fence, fence};
 use std::boxed::Box;
 use std::sync::Once;
+
+/// How many OS threads an increment signals before its barrier, at most: it must not allocate.
+const SIGNALLED_AT_ONCE: usize = 16;
 
 /// Instead of a deadline: the OS thread is in the host. No epoch reaches it.
 const IN_HOST: u64 = u64::MAX;
@@ -47,6 +55,8 @@ pub(super) struct OsThread {
     timed: timed::List,
     /// Its ID, or 0 if it has ended.
     id: AtomicI32,
+    /// Its [`thread_pointer`], or 0 if it has ended.
+    thread_pointer: AtomicUsize,
     next: AtomicPtr<OsThread>,
 }
 
@@ -64,6 +74,7 @@ impl Drop for GiveBack {
     fn drop(&mut self) {
         if let Some(os_thread) = THIS_OS_THREAD.take() {
             os_thread.leave();
+            os_thread.thread_pointer.store(0, Relaxed);
             os_thread.id.store(0, Release);
         }
     }
@@ -78,6 +89,12 @@ impl OsThread {
         self.epoch.store(ptr::from_ref(epoch).cast_mut(), Relaxed);
         self.deadline.store(deadline, Release);
         compiler_fence(SeqCst);
+    }
+
+    /// Whether this is the OS thread that calls this.
+    #[inline(always)]
+    pub(super) fn is_this_thread(&self) -> bool {
+        self.thread_pointer.load(Relaxed) == thread_pointer()
     }
 
     /// The OS thread is in the host.
@@ -100,6 +117,14 @@ impl OsThread {
         &self.timed
     }
 
+    /// Sends it the signal, unless it has ended.
+    fn signal(&self) {
+        let id = self.id.load(Acquire);
+        if id != 0 {
+            os_timer::send(id);
+        }
+    }
+
     /// Whether the OS thread runs Wasm that has reached its deadline.
     fn is_due(&self, epoch: &AtomicU64, now: u64) -> bool {
         self.deadline.load(Acquire) <= now && ptr::eq(self.epoch.load(Relaxed), epoch)
@@ -110,6 +135,19 @@ impl OsThread {
 #[inline(never)] // see I2 in suspend.rs
 pub(super) fn of_this_thread() -> Option<&'static OsThread> {
     THIS_OS_THREAD.get()
+}
+
+/// Where this OS thread's thread-local variables are: no two that run have the same. Unlike a
+/// thread-local variable, it costs no call, and the compiler does not keep it while a fiber goes to
+/// another OS thread.
+#[inline(always)]
+fn thread_pointer() -> usize {
+    let pointer;
+    // SAFETY: the ABI of x86-64 Linux has it there.
+    unsafe {
+        asm!("mov {}, fs:0", out(reg) pointer, options(nostack, preserves_flags, readonly));
+    }
+    pointer
 }
 
 /// Adds this OS thread, which can receive the signal, to the list.
@@ -126,6 +164,7 @@ pub(super) fn acquire() -> Result<&'static OsThread> {
     // SAFETY: no preconditions.
     let id = unsafe { libc::gettid() };
     let os_thread = reuse(id).unwrap_or_else(|| add(id));
+    os_thread.thread_pointer.store(thread_pointer(), Relaxed);
     THIS_OS_THREAD.set(Some(os_thread));
     Ok(os_thread)
 }
@@ -146,6 +185,7 @@ fn add(id: libc::pid_t) -> &'static OsThread {
         context: AtomicPtr::new(ptr::null_mut()),
         timed: timed::List::new(),
         id: AtomicI32::new(id),
+        thread_pointer: AtomicUsize::new(0),
         next: AtomicPtr::new(OS_THREADS.load(Relaxed)),
     }));
     let mut next = OS_THREADS.load(Relaxed);
@@ -179,12 +219,19 @@ pub(super) fn signal_those_due(epoch: &AtomicU64) {
     let errno = unsafe { libc::__errno_location() };
     // SAFETY: as above.
     let saved = unsafe { *errno };
-    let fenced = barrier();
     let now = epoch.load(Relaxed);
+    // Most are seen to be due without the barrier, which takes as long as a signal.
+    let mut signalled = [ptr::null(); SIGNALLED_AT_ONCE];
+    let due = all().filter(|os_thread| os_thread.is_due(epoch, now));
+    for (os_thread, signalled) in due.zip(&mut signalled) {
+        os_thread.signal();
+        *signalled = ptr::from_ref(os_thread);
+    }
+    let fenced = barrier();
     for os_thread in all() {
-        let id = os_thread.id.load(Acquire);
-        if id != 0 && (!fenced || os_thread.is_due(epoch, now)) {
-            os_timer::send(id);
+        let is_due = !fenced || os_thread.is_due(epoch, now);
+        if is_due && !signalled.contains(&ptr::from_ref(os_thread)) {
+            os_thread.signal();
         }
     }
     // SAFETY: as above.
@@ -213,6 +260,7 @@ pub(super) fn prepare() {
             } else {
                 os_thread.leave();
                 os_thread.timed.forget();
+                os_thread.thread_pointer.store(0, Relaxed);
                 os_thread.id.store(0, Release);
             }
         }

@@ -48,6 +48,18 @@ impl Drop for Seal<'_> {
 }
 
 impl StoreOpaque {
+    /// A fiber is resumed, or suspended. Returns whether the store was sealed before.
+    ///
+    /// A guest that is suspended while it is stopped does not go on while anybody else has the
+    /// store: it has it, or its future was leaked.
+    #[inline]
+    pub(crate) fn replace_sealed(&self, sealed: bool) -> bool {
+        match self.delivery() {
+            Some(delivery) => delivery.sealed.replace(sealed),
+            None => false,
+        }
+    }
+
     /// # Errors
     ///
     /// If the store's guest may be stopped at an instruction where doing `what` is not safe.

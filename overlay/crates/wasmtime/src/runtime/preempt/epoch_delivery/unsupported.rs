@@ -24,8 +24,6 @@ pub(super) fn ensure(_: &Config, _: &Tunables, _: WasmFeatures) -> Result<()> {
 impl StoreOpaque {
     pub(crate) fn deliver_epochs_by_signal(&mut self) {}
 
-    pub(crate) fn deliver_epochs_to_all_modules(&self) {}
-
     pub(crate) fn go_on_in_wasm(&self) {}
 
     pub(crate) fn override_epoch_deadline(&self) {}
@@ -35,6 +33,10 @@ impl StoreOpaque {
     }
 
     pub(crate) fn unwatch_time(&self) {}
+
+    pub(crate) fn replace_sealed(&self, _: bool) -> bool {
+        false
+    }
 
     pub(crate) fn ensure_unsealed(&self, _: &str) -> Result<()> {
         Ok(())
@@ -56,7 +58,7 @@ pub(crate) mod calls {
         Ok(())
     }
 
-    pub(crate) fn enter(store: &mut dyn VMStore) -> Result<InWasm> {
+    pub(crate) fn enter(store: &mut StoreOpaque) -> Result<InWasm> {
         Ok(InWasm {
             _attached: Attached::attach(store),
         })

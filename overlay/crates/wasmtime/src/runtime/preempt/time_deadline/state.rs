@@ -139,7 +139,7 @@ pub(crate) struct Attached(Option<NonNull<dyn VMStore>>);
 
 impl Attached {
     #[inline]
-    pub(crate) fn attach(store: &mut dyn VMStore) -> Attached {
+    pub(crate) fn attach(store: &mut StoreOpaque) -> Attached {
         let attached = store.attach_time_deadline();
         Attached(attached.then(|| store.traitobj()))
     }

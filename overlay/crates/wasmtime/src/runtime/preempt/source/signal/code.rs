@@ -56,22 +56,31 @@ impl Code {
     pub(in crate::runtime::preempt) fn function_at(&self, pc: usize) -> Option<Function> {
         let next = self.modules.partition_point(|(text, _)| text.start <= pc);
         let before = self.modules.get(..next)?;
-        let of_it = before
+        let mut of_it = before
             .iter()
             .rev()
             .take_while(|(text, _)| text.contains(&pc));
-        of_it
-            .filter_map(|(text, module)| {
-                let compiled = module.compiled_module();
-                let module = compiled.module_index();
-                let index = compiled.func_by_text_offset(pc - text.start)?;
-                let range = compiled.function_range(FuncKey::DefinedWasmFunction(module, index));
-                let polling = &compiled.module().polling_functions;
-                Some(Function {
-                    range: text.start + range.start..text.start + range.end,
-                    polls: polling.binary_search(&index).is_ok(),
-                })
-            })
-            .find(|function| function.range.contains(&pc))
+        of_it.find_map(|(text, module)| Function::of(module, pc, pc - text.start))
+    }
+}
+
+impl Function {
+    /// The function of `module` that contains `pc`, which is at `offset` in its code. As for
+    /// [`Code::function_at`].
+    pub(in crate::runtime::preempt) fn of(
+        module: &Module,
+        pc: usize,
+        offset: usize,
+    ) -> Option<Function> {
+        let compiled = module.compiled_module();
+        let index = compiled.func_by_text_offset(offset)?;
+        let key = FuncKey::DefinedWasmFunction(compiled.module_index(), index);
+        let range = compiled.function_range(key);
+        let start = pc - offset;
+        let polling = &compiled.module().polling_functions;
+        range.contains(&offset).then(|| Function {
+            range: start + range.start..start + range.end,
+            polls: polling.binary_search(&index).is_ok(),
+        })
     }
 }
