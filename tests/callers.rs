@@ -92,3 +92,23 @@ fn a_host_function_called_by_an_instance_has_it(preemption: Preemption) {
     let run = instance.get_func(&mut hosts.store, "run").unwrap();
     assert_eq!(hosts.run(run), Some((true, true)));
 }
+
+#[test]
+fn the_thread_on_the_cpu_is_known_where_the_store_is_not() {
+    for preemption in sources() {
+        let (mut store, _) = guests(preemption);
+        let on_cpu = store.wasm_threads().thread_on_cpu().unwrap();
+        assert_eq!(on_cpu.get(), None);
+        let seen = on_cpu.clone();
+        let host = Func::wrap(&mut store, move |mut caller: Caller<'_, ()>| {
+            assert_eq!(seen.get(), caller.wasm_threads().current());
+            assert!(seen.get().is_some());
+        });
+        let ids = [(); 3].map(|()| store.spawn_wasm_thread(host, &[]).unwrap());
+        run_all(&mut store);
+        for id in ids {
+            returned(&mut store, id);
+        }
+        assert_eq!(on_cpu.get(), None);
+    }
+}

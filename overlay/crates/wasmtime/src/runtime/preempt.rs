@@ -9,6 +9,7 @@
 //! |---|---|
 //! | spawning | [`Store::spawn_wasm_thread`], [`ThreadOptions`] |
 //! | running | [`Store::run_wasm_threads_for`], [`Store::run_wasm_threads_async`], [`RunSummary`] |
+//! | calls of components | `ThreadOptions::spawn_component`, `ComponentThreadId` |
 //! | one thread | its handle: [`ThreadId`], [`TypedThreadId`]; [`RemoteThread`] on other OS threads |
 //! | all threads | [`Store::wasm_threads`]: [`WasmThreads`] |
 //! | results | [`Exit`], [`TypedExit`] |
@@ -29,6 +30,7 @@
 //  spawn.rs           parameters -> fiber          options.rs  spawn options
 //    |                                             typed.rs  with Rust types
 //    |                                             starting.rs  in a new instance
+//    |                                             component_thread.rs  of a component
 //    |                                             recycle.rs  in a reused one
 //    |                                             exit.rs  fiber -> results
 //    |
@@ -42,6 +44,7 @@
 //   threads/*.rs      records, scheduling, parking, wait_clock, limiting, ...
 //    |                                             limits.rs  what they may use
 //    |                                             sharing.rs  who may interleave
+//    |                                             components.rs  who is in which component
 //    |                                             remote.rs  other OS threads' requests
 //    |                                             storage.rs  what must stay while they do
 //    |                                             stacks.rs, mappings.rs  their stacks
@@ -64,7 +67,7 @@
 //   source/attention.rs  whether those check       source/host_results.rs  rooted meanwhile
 //   source/interrupt.rs  by other OS threads
 //    |
-//  suspend.rs         leaving the CPU
+//  suspend.rs         leaving the CPU              tasks.rs  a component's tasks, meanwhile
 //
 // For all of them: config.rs (what an engine needs for this), clock.rs (time as one number),
 // sync.rs (what the models of tests/kernel replace).
@@ -92,6 +95,10 @@ mod alarm;
 pub(crate) mod atomic;
 mod budget;
 mod clock;
+#[cfg(feature = "component-model")]
+mod component_thread;
+#[cfg(feature = "component-model")]
+pub(crate) mod components;
 mod concurrent;
 mod concurrent_func;
 pub(crate) mod config;
@@ -128,6 +135,8 @@ mod storage;
 mod store;
 pub(crate) mod suspend;
 mod sync;
+#[cfg_attr(not(feature = "component-model"), path = "preempt/tasks_disabled.rs")]
+mod tasks;
 mod thread_waker;
 mod threads;
 mod time_deadline;
@@ -137,6 +146,8 @@ mod view;
 mod virtual_clock;
 mod wait;
 
+#[cfg(feature = "component-model")]
+pub use self::component_thread::ComponentThreadId;
 pub use self::concurrent::ConcurrentCaller;
 pub use self::epochs::EpochDelivery;
 pub use self::executor::RunWasmThreads;
@@ -148,7 +159,7 @@ pub use self::options::ThreadOptions;
 pub use self::park::WaitFor;
 pub use self::policy::{Pick, ThreadParams, ThreadScheduler};
 pub use self::recycle::InstanceSnapshot;
-pub use self::remote::RemoteThread;
+pub use self::remote::{RemoteThread, ThreadOnCpu};
 pub use self::run::{RunEnd, RunSummary};
 pub use self::slice::{Preemption, Slice};
 pub(crate) use self::source::epoch_timer::EpochTimer as EpochCounter;

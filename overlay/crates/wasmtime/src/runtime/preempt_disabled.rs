@@ -104,7 +104,7 @@ mod store {
         }
 
         #[inline]
-        pub(crate) fn new_module_joins_threads(&self) {}
+        pub(crate) fn new_module_joins_threads(&mut self) {}
 
         #[inline]
         pub(crate) fn guests_may_be_in_mid_operation(&self) -> bool {
@@ -240,9 +240,45 @@ pub(crate) mod suspend {
         None
     }
 
+}
+
+/// Upstream's files have this in `preempt/components.rs`.
+#[cfg(all(feature = "runtime", feature = "component-model"))]
+pub(crate) mod components {
+    use crate::component::ComponentInstanceId;
+    use crate::prelude::*;
+    use crate::runtime::vm::VMStore;
+    use crate::store::StoreOpaque;
+
     #[inline]
-    pub(crate) fn is_at_base(_: &StoreOpaque) -> bool {
+    pub(crate) fn may_enter(_: &StoreOpaque, _: ComponentInstanceId) -> bool {
+        true
+    }
+
+    #[inline]
+    pub(crate) fn enter(_: &mut StoreOpaque, _: ComponentInstanceId) {}
+
+    #[inline]
+    pub(crate) fn leave(_: &mut StoreOpaque, _: ComponentInstanceId) {}
+
+    #[inline]
+    pub(crate) fn trapped(_: &mut StoreOpaque) -> bool {
         false
+    }
+
+    #[cfg(feature = "component-model-async")]
+    #[inline]
+    pub(crate) fn ensure_tasks_may_wait(_: &StoreOpaque) -> Result<()> {
+        Ok(())
+    }
+
+    #[cfg(feature = "component-model-async")]
+    #[inline]
+    pub(crate) fn park_until<R, F: Future<Output = Result<R>>>(
+        _: &mut dyn VMStore,
+        future: F,
+    ) -> Result<Result<R>, F> {
+        Err(future)
     }
 }
 
@@ -328,6 +364,11 @@ pub(crate) mod source {
             /// None is needed.
             #[inline]
             pub(crate) unsafe fn begin(_: NonNull<VMContext>, _: End) -> HostCall {
+                HostCall
+            }
+
+            #[inline]
+            pub(crate) fn of_component(_: &crate::store::StoreOpaque) -> HostCall {
                 HostCall
             }
 

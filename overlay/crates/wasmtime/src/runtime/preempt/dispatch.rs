@@ -7,6 +7,7 @@ use super::clock::Moment;
 use super::exit::{self, OwnedExit};
 use super::id::ThreadId;
 use super::suspend::{self, Base};
+use super::tasks;
 use super::threads::{End, Off};
 use crate::fiber::{StoreFiber, StoreFiberYield, WasmtimeComplete, WasmtimeResume, resume_fiber};
 use crate::prelude::*;
@@ -71,8 +72,12 @@ impl<'a> OnCpu<'a> {
         if let Some(threads) = store.preempt_mut() {
             threads.keep_on(now);
         }
-        let in_host = store.running_thread().map_or(0, |running| running.in_host);
+        let kept = store.running_thread_mut();
+        let (in_host, tasks) = kept.map_or((0, None), |running| {
+            (running.in_host, running.tasks.take())
+        });
         store.replace_in_host(in_host);
+        tasks::put_back(store, tasks);
         store.continue_slice(now);
         OnCpu {
             store,
@@ -127,8 +132,9 @@ impl<'a> OnCpu<'a> {
             }
             Err(StoreFiberYield::KeepStore) => {
                 let in_host = self.store.replace_in_host(0);
+                let tasks = tasks::put_aside(self.store);
                 if let Some(threads) = self.store.preempt_mut() {
-                    threads.keep(in_host);
+                    threads.keep(in_host, tasks);
                 }
                 return self.fiber.take().map_or(Left::Finished, Left::Kept);
             }

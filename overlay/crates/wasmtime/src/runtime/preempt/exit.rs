@@ -60,8 +60,8 @@ pub enum TypedExit<Results> {
 
 /// An [`Exit`] that outlives any GC scope.
 pub(super) enum OwnedExit {
-    /// What `func` returned.
-    Returned(Func, Values),
+    /// What this function returned. A component's values are not kept here.
+    Returned(Option<Func>, Values),
     Trapped(Error),
     /// Like `Trapped`, with this exception.
     Threw(Error, Thrown),
@@ -110,11 +110,13 @@ impl Values {
     }
 
     /// The values as results of `func`, rooted in the store's current scope.
-    fn results_of(&self, store: &mut StoreOpaque, func: Func) -> Vec<Val> {
+    fn results_of(&self, store: &mut StoreOpaque, func: Option<Func>) -> Vec<Val> {
         match self {
-            // Loading a type takes a lock.
-            Values::Raw(raw) if raw.is_empty() => Vec::new(),
             Values::Raw(raw) => {
+                // Loading a type takes a lock.
+                let Some(func) = func.filter(|_| !raw.is_empty()) else {
+                    return Vec::new();
+                };
                 let ty = func.load_ty(store);
                 let mut store = AutoAssertNoGc::new(store);
                 ty.results()

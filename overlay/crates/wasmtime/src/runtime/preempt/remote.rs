@@ -83,6 +83,31 @@ impl fmt::Debug for RemoteThread {
     }
 }
 
+/// Tells which guest thread of a store is on the CPU, where the store itself is out of reach: see
+/// [`WasmThreads::thread_on_cpu`](super::WasmThreads::thread_on_cpu).
+#[derive(Clone)]
+pub struct ThreadOnCpu(Arc<Remote>);
+
+impl ThreadOnCpu {
+    pub(super) fn new(remote: Arc<Remote>) -> ThreadOnCpu {
+        ThreadOnCpu(remote)
+    }
+
+    /// The thread on the CPU, if there is one.
+    pub fn get(&self) -> Option<ThreadId> {
+        match self.0.on_cpu.load(Ordering::Relaxed) {
+            0 => None,
+            id => Some(ThreadId(id)),
+        }
+    }
+}
+
+impl fmt::Debug for ThreadOnCpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ThreadOnCpu").field(&self.get()).finish()
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Request {
     Kill,

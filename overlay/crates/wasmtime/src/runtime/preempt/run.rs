@@ -41,6 +41,7 @@ use super::id::ThreadId;
 use super::park::WaitFor;
 use super::slice::Preemption;
 use super::suspend::Base;
+use super::tasks::{self, Tasks};
 use super::wait::Loan;
 use crate::fiber::StoreFiber;
 use crate::prelude::*;
@@ -152,6 +153,8 @@ pub(super) struct Run<'a> {
     pub(super) now: Moment,
     /// Whether the caller is itself in a host call from a guest of this store.
     in_host: usize,
+    /// The tasks of the component model that the caller is in.
+    tasks: Option<Tasks>,
 }
 
 impl<'a> Run<'a> {
@@ -170,10 +173,12 @@ impl<'a> Run<'a> {
         );
         threads.busy = None;
         let in_host = store.replace_in_host(0);
+        let tasks = tasks::put_aside(store);
         Ok(Run {
             store,
             now,
             in_host,
+            tasks,
         })
     }
 
@@ -183,10 +188,12 @@ impl<'a> Run<'a> {
             threads.run_state.resume();
         }
         let in_host = store.replace_in_host(0);
+        let tasks = tasks::put_aside(store);
         Run {
             store,
             now,
             in_host,
+            tasks,
         }
     }
 
@@ -228,6 +235,7 @@ impl<'a> Run<'a> {
         }
         self.stop_sources();
         self.store.replace_in_host(self.in_host);
+        tasks::put_back(self.store, self.tasks.take());
         core::mem::forget(self);
     }
 
@@ -392,6 +400,7 @@ impl Drop for Run<'_> {
         self.stop_sources();
         self.store.disarm_fuel();
         self.store.replace_in_host(self.in_host);
+        tasks::put_back(self.store, self.tasks.take());
         if let Some(threads) = self.store.preempt_mut() {
             threads.run_state.end();
         }

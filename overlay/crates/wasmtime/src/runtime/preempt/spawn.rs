@@ -136,7 +136,7 @@ impl Call {
     pub(super) fn run<T: 'static>(self, store: &mut StoreContextMut<'_, T>) -> Result<()> {
         let func = self.func;
         let results = self.call(store)?;
-        store.0.set_thread_results(func, results);
+        store.0.set_thread_results(Some(func), results);
         Ok(())
     }
 

@@ -67,11 +67,11 @@ impl StoreOpaque {
         }
     }
 
-    /// An instance is about to be made, perhaps of a module that is new to the store.
-    pub(crate) fn new_module_joins_threads(&self) {
+    /// An instance is about to be made, perhaps of a module that is new to the store. The running
+    /// thread may call it at once.
+    pub(crate) fn new_module_joins_threads(&mut self) {
         if self.running_thread().is_some() {
-            // The thread may call it after returning from the host.
-            self.raise_attention();
+            self.watch_new_modules();
         }
     }
 

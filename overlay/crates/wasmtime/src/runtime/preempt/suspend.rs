@@ -34,6 +34,7 @@
 
 use super::source::host_call;
 use super::source::signal::watch::Watch;
+use super::tasks;
 use crate::fiber::{BlockingContext, StoreFiberYield};
 use crate::prelude::*;
 use crate::runtime::vm::{VMStore, VMStoreContext, tls};
@@ -269,19 +270,6 @@ fn where_suspendable<R>(store: &StoreOpaque, f: impl FnOnce(&Dispatch) -> Option
     with_dispatch(if_suspendable).flatten()
 }
 
-/// Whether a guest thread of `store` is running with neither its own nor host frames on the
-/// stack: its function has not been called yet, or has returned or trapped.
-#[cfg(feature = "component-model")]
-pub(crate) fn is_at_base(store: &StoreOpaque) -> bool {
-    store.running_thread().is_some()
-        && with_dispatch(|dispatch| {
-            let youngest = tls::with(|state| state.map_or(ptr::null(), ptr::from_ref));
-            dispatch.store == store.id()
-                && ptr::eq(youngest, dispatch.base)
-                && dispatch.context.get().is_some()
-        }) == Some(true)
-}
-
 /// Suspends a guest thread, and returns on its next turn.
 ///
 /// # Errors
@@ -354,8 +342,11 @@ pub(super) fn preemptive_yield(
     }
     // No thread is in a host call until this one resumes.
     let in_host = opaque.replace_in_host(0);
+    let tasks = tasks::put_aside(opaque);
     let resumed = left.and_then(|()| suspend(context));
-    store.store_opaque_mut().replace_in_host(in_host);
+    let opaque = store.store_opaque_mut();
+    tasks::put_back(opaque, tasks);
+    opaque.replace_in_host(in_host);
     // Even if it was killed: unwinding leaves the host and Wasm once more.
     #[cfg(feature = "call-hook")]
     let resumed = resumed.and(call_hooks(

@@ -17,6 +17,8 @@
 
 use super::budget::Busy;
 use super::clock::{Moment, NEVER};
+#[cfg(feature = "component-model")]
+use super::components::Components;
 use super::exit::{Exit, OwnedExit, Values};
 use super::id::{IdHasher, ThreadId};
 use super::info::ThreadInfo;
@@ -117,6 +119,8 @@ pub(crate) struct PreemptiveThreads {
     pub(super) idle_stacks: IdleStacks,
     /// What they would share.
     pub(super) sharing: Sharing,
+    #[cfg(feature = "component-model")]
+    pub(super) components: Components,
     /// Whether they are being run or ended.
     pub(super) run_state: RunState,
     /// Set while a run as a future has something to do.
@@ -170,6 +174,8 @@ impl PreemptiveThreads {
             stack_limit: usize::MAX,
             idle_stacks: IdleStacks::default(),
             sharing: Sharing::default(),
+            #[cfg(feature = "component-model")]
+            components: Components::default(),
             run_state: RunState::default(),
             busy: None,
             fuel: super::source::fuel::FuelState::default(),
@@ -336,7 +342,7 @@ impl StoreOpaque {
     }
 
     /// Records what `func`, the running thread's function, returned.
-    pub(super) fn set_thread_results(&mut self, func: Func, results: Values) {
+    pub(super) fn set_thread_results(&mut self, func: Option<Func>, results: Values) {
         if let Some(running) = self.running_thread_mut() {
             running.results = Some((func, results));
         }

@@ -6,6 +6,7 @@ use super::info::ThreadInfo;
 use super::limits::{SoftLimit, ThreadLimits};
 use super::options::ThreadOptions;
 use super::policy::{Policy, ThreadScheduler};
+use super::remote::ThreadOnCpu;
 use super::slice::{Preemption, Slice};
 use super::source::jitter::Jitter;
 use super::spawn;
@@ -79,6 +80,18 @@ impl<'a, T: 'static> WasmThreads<'a, T> {
     /// another host function and guest. `None` in a plain call.
     pub fn current(&self) -> Option<ThreadId> {
         Some(self.store.0.running_thread()?.id)
+    }
+
+    /// A handle that tells which thread is on the CPU: for host functions that reach the store's
+    /// data only, such as those of wasmtime-wasi, to pick what belongs to the thread that has called
+    /// them.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has no [`Preemption`].
+    pub fn thread_on_cpu(&mut self) -> Result<ThreadOnCpu> {
+        let threads = self.store.0.preemptive_threads()?;
+        Ok(ThreadOnCpu::new(threads.remote.clone()))
     }
 
     /// Sets the slice of all threads that have none of their own, from their next

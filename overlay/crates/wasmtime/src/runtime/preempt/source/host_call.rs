@@ -132,7 +132,18 @@ impl HostCall {
             // SAFETY: as above.
             None => unsafe { core::hint::unreachable_unchecked() },
         };
-        // SAFETY: as above. Nobody but this OS thread uses it.
+        HostCall::in_store(context)
+    }
+
+    /// Compiled code of a component of `store` has called the host.
+    #[cfg(feature = "component-model")]
+    pub(crate) fn of_component(store: &StoreOpaque) -> HostCall {
+        HostCall::in_store(store.vm_store_context_ptr())
+    }
+
+    #[inline]
+    fn in_store(context: NonNull<VMStoreContext>) -> HostCall {
+        // SAFETY: a guest of this store runs. Nobody but this OS thread uses it.
         let outer = unsafe { context.as_ref().in_host.get().replace(1) };
         compiler_fence(SeqCst);
         HostCall(Some(InHost { context, outer }))

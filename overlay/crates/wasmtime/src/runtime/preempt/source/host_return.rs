@@ -146,6 +146,20 @@ pub(crate) unsafe fn after_libcall(vmctx: NonNull<VMContext>, end: End) {
     unsafe { safe_point(vmctx, end, suspend_here) };
 }
 
+/// The end of a host function or libcall that code of a component of `store` has called, where a
+/// check is needed. What such a call returns are numbers.
+///
+/// # Safety
+///
+/// Nothing on the stack is left to be dropped between here and Wasm, and the call no longer uses
+/// anything of the store.
+#[cfg(feature = "component-model")]
+#[cold]
+pub(crate) unsafe fn after_component_call(store: NonNull<dyn VMStore>) {
+    // SAFETY: this function's own contract.
+    unsafe { safe_point_in(store, End::Suspend, suspend_here) };
+}
+
 /// # Safety
 ///
 /// Nothing on the stack is left to be dropped between here and Wasm. `vmctx` is what compiled
@@ -159,9 +173,20 @@ unsafe fn safe_point(
     let store = unsafe { Instance::from_vmctx(vmctx).as_ref() }
         .store
         .as_ref();
-    let Some(mut store) = store.map(|store| store.0) else {
-        return;
-    };
+    if let Some(store) = store {
+        // SAFETY: this function's own contract.
+        unsafe { safe_point_in(store.0, end, suspend) };
+    }
+}
+
+/// # Safety
+///
+/// As [`safe_point`], for a call of code of `store`.
+unsafe fn safe_point_in(
+    mut store: NonNull<dyn VMStore>,
+    end: End,
+    suspend: impl FnOnce(&mut dyn VMStore, Suspension) -> Result<()>,
+) {
     // SAFETY: this function's own contract.
     let store: &mut dyn VMStore = unsafe { store.as_mut() };
     let Some(why) = look(store.store_opaque_mut(), end) else {

@@ -13,6 +13,7 @@ use crate::runtime::preempt::park::Park;
 use crate::runtime::preempt::policy::{Place, Policy, ThreadParams};
 use crate::runtime::preempt::slice::Slice;
 use crate::runtime::preempt::suspend::Leave;
+use crate::runtime::preempt::tasks::Tasks;
 use crate::runtime::preempt::thread_waker::ThreadWaker;
 use crate::runtime::vm::VMStore;
 use crate::store::InstanceId;
@@ -156,14 +157,16 @@ pub(crate) struct Running {
     pub(in crate::runtime::preempt) left: Leave,
     /// Whether it is in a host call, saved while it keeps the store and is not resumed.
     pub(in crate::runtime::preempt) in_host: usize,
+    /// Its tasks of the component model, put aside for the same time.
+    pub(in crate::runtime::preempt) tasks: Option<Tasks>,
     /// Whether its code may have had the fuel counter in a register when it left the CPU.
     pub(in crate::runtime::preempt) fuel_in_register: bool,
     /// Whether call hooks are being called, on its way off the CPU or back to it.
     pub(in crate::runtime::preempt) in_hooks: bool,
     /// What it left the CPU to wait for.
     pub(in crate::runtime::preempt) park: Option<Box<Park>>,
-    /// Its function and that function's results.
-    pub(super) results: Option<(Func, Values)>,
+    /// Its function and that function's results. A component's are not kept here.
+    pub(super) results: Option<(Option<Func>, Values)>,
 }
 
 impl Running {
@@ -226,6 +229,7 @@ impl Running {
             used_before: 0,
             left: Leave::Yielded,
             in_host: 0,
+            tasks: None,
             fuel_in_register: false,
             in_hooks: false,
             park: None,

@@ -7,6 +7,7 @@ use crate::runtime::preempt::id::ThreadId;
 use crate::runtime::preempt::limits::{
     Allowance, Budget, OverLimit, SoftLimit, ThreadLimits, thread_cpu_time,
 };
+use crate::runtime::preempt::tasks::Tasks;
 use core::time::Duration;
 use std::collections::{BTreeSet, HashMap};
 
@@ -86,11 +87,12 @@ impl Thread {
 
 impl PreemptiveThreads {
     /// The running thread keeps the store, and the OS thread may do something else.
-    pub(in crate::runtime::preempt) fn keep(&mut self, in_host: usize) {
+    pub(in crate::runtime::preempt) fn keep(&mut self, in_host: usize, tasks: Option<Tasks>) {
         let Some(running) = self.running_mut() else {
             return;
         };
         running.in_host = in_host;
+        running.tasks = tasks;
         if let Some(since) = running.cpu_since {
             let now = thread_cpu_time().unwrap_or(since);
             running.cpu_before += now.saturating_sub(since);

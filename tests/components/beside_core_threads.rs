@@ -33,6 +33,7 @@ fn assert_answers(store: &mut Store<()>, answer: &Answer) {
 for_each_preemption!(
     components_outlive_threads_that_end_early,
     a_component_that_traps_in_a_host_function_of_a_thread_is_not_entered_again,
+    a_core_function_that_traps_in_a_host_function_of_a_thread_affects_no_component,
 );
 
 fn components_outlive_threads_that_end_early(preemption: Preemption) {
@@ -57,6 +58,7 @@ fn a_component_that_traps_in_a_host_function_of_a_thread_is_not_entered_again(
 ) {
     let (mut store, _) = guests(preemption);
     let trap = component(&mut store, "trap");
+    let again = trap;
     let answer = component(&mut store, "answer");
     let host = Func::wrap(&mut store, move |mut caller: Caller<'_, ()>| {
         let error = trap.call(&mut caller, ()).unwrap_err();
@@ -65,6 +67,24 @@ fn a_component_that_traps_in_a_host_function_of_a_thread_is_not_entered_again(
     let id = store.spawn_wasm_thread(host, &[]).unwrap();
     run_all(&mut store);
     returned(&mut store, id);
-    // As in upstream.
-    answer.call(&mut store, ()).unwrap_err();
+    let error = again.call(&mut store, ()).unwrap_err();
+    assert_eq!(error.downcast_ref(), Some(&Trap::CannotEnterComponent));
+    // Upstream would not let anybody enter this one any more either.
+    assert_answers(&mut store, &answer);
+}
+
+fn a_core_function_that_traps_in_a_host_function_of_a_thread_affects_no_component(
+    preemption: Preemption,
+) {
+    let (mut store, module) = guests(preemption);
+    let answer = component(&mut store, "answer");
+    let instance = Instance::new(&mut store, &module, &[]).unwrap();
+    let trap = instance.get_func(&mut store, "trap").unwrap();
+    let host = Func::wrap(&mut store, move |mut caller: Caller<'_, ()>| {
+        trap.call(&mut caller, &[], &mut []).unwrap_err();
+    });
+    let id = store.spawn_wasm_thread(host, &[]).unwrap();
+    run_all(&mut store);
+    returned(&mut store, id);
+    assert_answers(&mut store, &answer);
 }

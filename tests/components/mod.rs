@@ -1,0 +1,11 @@
+//! Components: as guest threads, and beside guest threads.
+
+mod guests;
+
+mod beside_core_threads;
+mod calls;
+mod ends;
+mod entering;
+mod instances;
+mod interleaving;
+mod waits;
