@@ -2,12 +2,12 @@
 //!
 //! ```text
 //!  benches/dispatch, spawn     criterion, one figure per subject
-//!  benches/memory, unthreaded, host_calls, waiting, epochs, references, summary
+//!  benches/memory, unthreaded, host_calls, waiting, epochs, references, components, summary
 //!                              tables with ratios and aims: summary.rs
 //!  benches/signal              switches and slices: signal.rs
 //!  src/bin/paper               `cargo xtask paper`: paper.rs
 //!        |
-//!  dispatch.rs spawn.rs waiting.rs latency.rs host_calls.rs epochs.rs references.rs
+//!  dispatch.rs spawn.rs waiting.rs latency.rs host_calls.rs epochs.rs references.rs components.rs
 //!                              subjects of this process         paired.rs  in turns
 //!  memory.rs beside_stock.rs   subjects that are processes
 //!  overhead.rs                 workloads, interrupted or not
@@ -25,6 +25,7 @@
 pub mod beside_stock;
 pub mod chart;
 pub mod cli;
+pub mod components;
 pub mod dispatch;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod epochs;

@@ -120,6 +120,21 @@ pub fn references(quick: bool) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
+/// Components as guest threads.
+pub fn components(quick: bool) -> Result<Vec<Row>> {
+    use crate::components::{PREEMPTED, calls, preemptions};
+    let (mut subjects, pairs) = calls()?;
+    let samples = measure(&mut subjects, effort(quick))?;
+    let mut rows = Vec::new();
+    for [thread, call] in pairs {
+        rows.push(Row::pair("call", &samples, thread, call, Some(1.5))?);
+    }
+    let samples = measure(&mut preemptions()?, effort(quick))?;
+    let [component, module] = PREEMPTED;
+    rows.push(Row::pair("slice", &samples, component, module, Some(1.0))?);
+    Ok(rows)
+}
+
 /// Epochs delivered by signals, beside checks and beside no interruption.
 pub fn epochs(quick: bool) -> Result<Vec<Row>> {
     use epochs::{Mode, calls, increments, latencies, stores, workload};
