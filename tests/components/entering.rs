@@ -13,6 +13,8 @@ for_each_preemption!(
     a_host_function_cannot_enter_what_a_sibling_is_in,
     only_the_instance_of_a_failed_call_is_shut,
     waiting_threads_learn_that_their_instance_is_shut,
+    a_killed_waiter_lets_the_next_one_in,
+    nobody_waits_for_the_call_that_runs_them,
 );
 
 fn a_second_thread_waits_for_its_turn(preemption: Preemption) {
@@ -127,5 +129,61 @@ fn waiting_threads_learn_that_their_instance_is_shut(preemption: Preemption) {
         spinner.kill(&mut store).unwrap();
         run_all(&mut store);
         assert_not_entered(&guests::trapped(&mut store, &waiting[1]));
+    }
+}
+
+fn a_killed_waiter_lets_the_next_one_in(preemption: Preemption) {
+    for engine in engines(preemption) {
+        let mut store = store(&engine, preemption);
+        let instance = instance(&mut store);
+        let n = some_turns(preemption) as u32;
+        let first = guests::spawn(&mut store, &instance, "sum", &[Val::U32(n)]);
+        run_until(&mut store, |store| stats(store, first.id()).dispatches > 0);
+        let waiting = [(); 3].map(|()| guests::spawn(&mut store, &instance, "sum", &[Val::U32(4)]));
+        // It is let in, or still waits.
+        let killed = waiting[0].remote(&mut store).unwrap();
+        let killer = first.on_exit(&mut store, move |_, _| killed.kill());
+        if killer.is_err() {
+            waiting[0].kill(&mut store).unwrap();
+        }
+        run_all(&mut store);
+        for thread in &waiting[1..] {
+            assert_eq!(guests::returned(&mut store, thread), [Val::U32(10)]);
+        }
+    }
+}
+
+/// A plain call of a component whose host function runs the store's threads.
+fn nobody_waits_for_the_call_that_runs_them(preemption: Preemption) {
+    for engine in engines(preemption) {
+        let mut store = store(&engine, preemption);
+        let component = Component::new(&engine, COMPONENT).unwrap();
+        let mut linker = linker(&engine);
+        linker.allow_shadowing(true);
+        let instance = std::sync::Arc::new(std::sync::OnceLock::<component::Instance>::new());
+        let this = instance.clone();
+        let nap = move |mut store: StoreContextMut<'_, Seen>, (): ()| {
+            let sum = this.get().unwrap().get_func(&mut store, "sum").unwrap();
+            let options = ThreadOptions::new();
+            let id = options.spawn_component(&mut store, sum, &[Val::U32(4)])?;
+            let run = store.run_wasm_threads_for(HANG)?;
+            assert_eq!(run.end, RunEnd::AllFinished);
+            match id.take_exit(&mut store) {
+                Some(TypedExit::Trapped(error)) => assert_not_entered(&error),
+                exit => panic!("{exit:?}"),
+            }
+            store.data_mut().naps += 1;
+            Ok(())
+        };
+        linker.root().func_wrap("nap", nap).unwrap();
+        let napper = linker.instantiate(&mut store, &component).unwrap();
+        instance.set(napper).unwrap();
+        let nap = napper.get_typed_func::<(), ()>(&mut store, "nap").unwrap();
+        nap.call(&mut store, ()).unwrap();
+        assert_eq!(store.data().naps, 2);
+        // It is free again.
+        let id = guests::spawn(&mut store, &napper, "sum", &[Val::U32(4)]);
+        run_all(&mut store);
+        assert_eq!(guests::returned(&mut store, &id), [Val::U32(10)]);
     }
 }

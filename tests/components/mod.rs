@@ -8,4 +8,6 @@ mod ends;
 mod entering;
 mod instances;
 mod interleaving;
+mod lowering;
+mod nested;
 mod waits;

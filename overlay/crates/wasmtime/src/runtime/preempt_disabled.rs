@@ -239,13 +239,13 @@ pub(crate) mod suspend {
     pub(crate) fn take(_: &StoreOpaque) -> Option<Taken> {
         None
     }
-
 }
 
 /// Upstream's files have this in `preempt/components.rs`.
 #[cfg(all(feature = "runtime", feature = "component-model"))]
 pub(crate) mod components {
     use crate::component::ComponentInstanceId;
+    use crate::component::__internal::LowerContext;
     use crate::prelude::*;
     use crate::runtime::vm::VMStore;
     use crate::store::StoreOpaque;
@@ -256,7 +256,27 @@ pub(crate) mod components {
     }
 
     #[inline]
-    pub(crate) fn enter(_: &mut StoreOpaque, _: ComponentInstanceId) {}
+    pub(crate) fn tasks(_: &mut StoreOpaque) -> Result<()> {
+        Ok(())
+    }
+
+    #[inline]
+    pub(crate) fn after_call<R>(_: &mut StoreOpaque, _: (), result: Result<R>) -> Result<R> {
+        result
+    }
+
+    #[inline]
+    pub(crate) fn while_lowering<'a, T, R>(
+        lower: &mut LowerContext<'a, T>,
+        f: impl FnOnce(&mut LowerContext<'a, T>) -> R,
+    ) -> R {
+        f(lower)
+    }
+
+    #[inline]
+    pub(crate) fn enter(_: &mut StoreOpaque, _: ComponentInstanceId) -> Result<()> {
+        Ok(())
+    }
 
     #[inline]
     pub(crate) fn leave(_: &mut StoreOpaque, _: ComponentInstanceId) {}

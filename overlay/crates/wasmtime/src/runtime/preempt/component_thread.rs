@@ -239,7 +239,7 @@ struct Calling<'a, 'b, T: 'static>(&'a mut StoreContextMut<'b, T>);
 impl<T> Drop for Calling<'_, '_, T> {
     fn drop(&mut self) {
         // What cannot be deleted stays, in instances that nobody enters any more.
-        let abandoned = components::abandon(self.0.0);
+        let abandoned = components::abandon(self.0.0, 0);
         debug_assert!(
             abandoned.is_ok() || std::thread::panicking(),
             "{abandoned:?}"
@@ -253,7 +253,7 @@ fn instantiate<T: 'static>(
 ) -> Result<Instance> {
     // Its start functions are in it.
     let id = store.0.component_data().next_component_instance_id();
-    components::enter(store.0, id);
+    components::enter(store.0, id)?;
     let instance = pre._instantiate(store.as_context_mut(), Asyncness::No);
     let instance = match pin!(instance).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(instance) => instance?,

@@ -8,14 +8,15 @@
 //! |---|---|
 //! | a guest thread, with its first call | it is parked until the instance is free |
 //! | a host function, for another guest thread | `Trap::CannotEnterComponent` |
+//! | a guest thread of a run that the call itself has started | `Trap::CannotEnterComponent` |
 //! | the embedder, between two runs | `Trap::CannotEnterComponent` |
 //!
 //! A call that traps, is killed or is otherwise ended leaves its instance in the middle of
 //! something: nobody enters that any more. Upstream marks the whole store instead, which would let
 //! one guest end all others. Instances that were not entered are not affected.
 //!
-//! What an ended call leaves in the store is deleted: its tasks, and its hold on what it has
-//! borrowed. Handles in the instance's own tables stay until the store is dropped, as does the
+//! What an ended call leaves in the store is deleted as soon as it has failed: its tasks, and its
+//! hold on what it has borrowed. Handles in the instance's own tables stay until the store is dropped, as does the
 //! instance.
 
 use super::id::ThreadId;
@@ -23,13 +24,17 @@ use super::park::{self, Park};
 use super::suspend;
 use crate::Trap;
 use crate::component::ComponentInstanceId;
+#[cfg(feature = "component-model-async")]
+use crate::component::concurrent::tls;
+use crate::component::__internal::LowerContext;
 use crate::prelude::*;
-use crate::runtime::vm::{VMStore, tls};
+use crate::runtime::vm::{VMStore, tls as activations};
 use crate::store::StoreOpaque;
-use core::mem;
 use core::ptr;
 use core::task::Waker;
-use std::collections::{HashMap, HashSet};
+#[cfg(feature = "component-model-async")]
+use core::task::{Context, Poll};
+use std::collections::{HashMap, HashSet, VecDeque};
 use wasmtime_environ::EntityRef;
 
 /// The component instances of a store.
@@ -37,41 +42,76 @@ use wasmtime_environ::EntityRef;
 pub(super) struct Components {
     entered: HashMap<usize, Call>,
     /// Those that nobody may enter any more.
-    broken: HashSet<usize>,
+    shut: HashSet<usize>,
     /// Who waits for which, in the order in which they came.
-    waiting: Vec<(usize, Waker)>,
+    waiting: VecDeque<(usize, ThreadId, Waker)>,
 }
 
-/// A guest thread's call of a component.
+/// A call of a component.
 struct Call {
-    thread: ThreadId,
+    /// The guest thread that makes it, or `None` if it is a plain call.
+    thread: Option<ThreadId>,
     /// How often it has entered the instance: upstream refuses that only with concurrency.
     depth: usize,
     /// The youngest activation when it did first, by address.
     activation: usize,
-    /// How many borrow scopes were open then.
-    open_scopes: usize,
+    /// How many tasks there were then.
+    tasks: usize,
 }
 
 impl Components {
+    /// Lets the next one in.
     fn leave(&mut self, instance: usize) {
         self.entered.remove(&instance);
-        let (woken, others) = mem::take(&mut self.waiting)
-            .into_iter()
-            .partition(|(wanted, _)| *wanted == instance);
-        self.waiting = others;
-        let woken: Vec<(usize, Waker)> = woken;
-        woken.into_iter().for_each(|(_, waker)| waker.wake());
+        let mut waiting = self.waiting.iter();
+        if let Some(next) = waiting.position(|(wanted, ..)| *wanted == instance)
+            && let Some((.., waker)) = self.waiting.remove(next)
+        {
+            waker.wake();
+        }
     }
 
-    fn break_instance(&mut self, instance: usize) {
-        self.broken.insert(instance);
-        self.leave(instance);
+    /// Lets nobody in any more.
+    fn shut(&mut self, instance: usize) {
+        self.entered.remove(&instance);
+        self.shut.insert(instance);
+        self.waiting.retain(|(wanted, _, waker)| {
+            let waits = *wanted != instance;
+            if !waits {
+                waker.wake_by_ref();
+            }
+            waits
+        });
+    }
+
+    /// Thread `id` waits for `instance`: in front of all others if it was let in before.
+    fn wait(&mut self, instance: usize, id: ThreadId, waker: Waker, in_front: bool) {
+        match self.place(instance, id) {
+            // It was woken for another reason.
+            Some(place) => self.waiting[place].2 = waker,
+            None if in_front => self.waiting.push_front((instance, id, waker)),
+            None => self.waiting.push_back((instance, id, waker)),
+        }
+    }
+
+    /// Thread `id` waits for `instance` no more, and enters it or not.
+    fn wait_no_more(&mut self, instance: usize, id: ThreadId, enters: bool) {
+        match self.place(instance, id) {
+            Some(place) => drop(self.waiting.remove(place)),
+            // It was let in.
+            None if !enters && !self.entered.contains_key(&instance) => self.leave(instance),
+            None => {}
+        }
+    }
+
+    fn place(&self, instance: usize, id: ThreadId) -> Option<usize> {
+        let mut waiting = self.waiting.iter();
+        waiting.position(|(wanted, waiting, _)| (*wanted, *waiting) == (instance, id))
     }
 }
 
 fn youngest_activation() -> usize {
-    tls::with(|state| state.map_or(0, |state| ptr::from_ref(state).addr()))
+    activations::with(|state| state.map_or(0, |state| ptr::from_ref(state).addr()))
 }
 
 fn running(store: &StoreOpaque) -> Option<ThreadId> {
@@ -85,33 +125,36 @@ pub(crate) fn may_enter(store: &StoreOpaque, instance: ComponentInstanceId) -> b
     };
     let components = &threads.components;
     let instance = instance.index();
-    let owner = components.entered.get(&instance).map(|call| call.thread);
-    !components.broken.contains(&instance) && (owner.is_none() || owner == running(store))
+    let call = components.entered.get(&instance);
+    !components.shut.contains(&instance) && call.is_none_or(|call| call.thread == running(store))
 }
 
 /// `instance` is entered.
-pub(crate) fn enter(store: &mut StoreOpaque, instance: ComponentInstanceId) {
-    let Some(thread) = running(store) else {
-        return;
-    };
-    let open_scopes = store.open_scopes();
-    if let Some(threads) = store.preempt_mut() {
-        let calls = &mut threads.components.entered;
-        let call = calls.entry(instance.index()).or_insert_with(|| Call {
-            thread,
-            depth: 0,
-            activation: youngest_activation(),
-            open_scopes,
-        });
-        call.depth += 1;
+///
+/// # Errors
+///
+/// If the tasks of the store are in disorder.
+pub(crate) fn enter(store: &mut StoreOpaque, instance: ComponentInstanceId) -> Result<()> {
+    if store.engine().config().preemption.is_none() {
+        return Ok(());
     }
+    let thread = running(store);
+    let tasks = tasks(store)?.unwrap_or(0);
+    // The first threads may be spawned during this call.
+    let calls = &mut store.preemptive_threads()?.components.entered;
+    let call = calls.entry(instance.index()).or_insert_with(|| Call {
+        thread,
+        depth: 0,
+        activation: youngest_activation(),
+        tasks,
+    });
+    call.depth += 1;
+    Ok(())
 }
 
 /// `instance` has returned, and so has its `post-return` function.
 pub(crate) fn leave(store: &mut StoreOpaque, instance: ComponentInstanceId) {
-    let Some(thread) = running(store) else {
-        return;
-    };
+    let thread = running(store);
     if let Some(threads) = store.preempt_mut() {
         let instance = instance.index();
         match threads.components.entered.get_mut(&instance) {
@@ -129,40 +172,105 @@ pub(crate) fn trapped(store: &mut StoreOpaque) -> bool {
         return false;
     };
     let activation = youngest_activation();
+    let current = store.current_component();
     if let Some(threads) = store.preempt_mut() {
         let calls = threads.components.entered.iter();
         let failed = calls
-            .filter(|(_, call)| call.thread == thread && call.activation == activation)
+            .filter(|(_, call)| call.thread == Some(thread) && call.activation == activation)
             .map(|(instance, _)| *instance)
+            .chain(current.map(|current| current.index()))
             .collect::<Vec<_>>();
-        // Its other calls may still use what this one has borrowed: `abandon` ends all.
-        threads.components.broken.extend(failed);
+        // What it has left is deleted by `after_call`.
+        threads.components.shut.extend(failed);
     }
     true
 }
 
-/// The running thread's call has failed, and the thread is about to end: so are all calls that it
-/// has not returned from.
-pub(super) fn abandon(store: &mut StoreOpaque) -> Result<()> {
-    let Some(thread) = running(store) else {
-        return Ok(());
-    };
+/// How many tasks of the component model the running thread consists of, before a call. `None` if
+/// no guest thread runs.
+///
+/// # Errors
+///
+/// If the tasks of the store are in disorder.
+pub(crate) fn tasks(store: &mut StoreOpaque) -> Result<Option<usize>> {
+    match store.running_thread() {
+        Some(_) => store.task_depth().map(Some),
+        None => Ok(None),
+    }
+}
+
+/// A call has returned, before which there were `tasks`. If it has failed, nothing of it goes on,
+/// even if the host function that has made it does.
+///
+/// # Errors
+///
+/// That of the call.
+pub(crate) fn after_call<R>(
+    store: &mut StoreOpaque,
+    tasks: Option<usize>,
+    result: Result<R>,
+) -> Result<R> {
+    if let (Some(tasks), Err(_)) = (tasks, &result) {
+        abandon(store, tasks)?;
+    }
+    result
+}
+
+/// Ends the calls that the running thread has not returned from, but for its `tasks` oldest tasks.
+pub(super) fn abandon(store: &mut StoreOpaque, tasks: usize) -> Result<()> {
+    let thread = running(store);
+    // An instance that was about to be made may not be there.
+    let made = store.component_data().next_component_instance_id().index();
     let Some(threads) = store.preempt_mut() else {
         return Ok(());
     };
-    let calls = threads.components.entered.iter();
+    let components = &mut threads.components;
+    let calls = components.entered.iter();
     let mut left: Vec<(usize, usize)> = calls
-        .filter(|(_, call)| call.thread == thread)
-        .map(|(instance, call)| (call.open_scopes, *instance))
+        .filter(|(_, call)| call.thread == thread && call.tasks >= tasks)
+        .map(|(instance, call)| (call.tasks, *instance))
         .collect();
     for (_, instance) in &left {
-        threads.components.break_instance(*instance);
+        match *instance < made {
+            true => components.shut(*instance),
+            false => components.leave(*instance),
+        }
     }
+    left.retain(|(_, instance)| *instance < made);
     left.sort_unstable();
-    while let Some((open_scopes, instance)) = left.pop() {
-        store.abandon_tasks(ComponentInstanceId::new(instance), open_scopes)?;
+    while let Some((tasks, instance)) = left.pop() {
+        store.abandon_tasks(ComponentInstanceId::new(instance), tasks)?;
     }
     Ok(())
+}
+
+/// Whether a call of a component may be stopped in the middle of something: any but the running
+/// thread's, or that too if it is in a call hook, on its way off the CPU or back to it.
+pub(super) fn stopped_call(store: &StoreOpaque) -> Option<String> {
+    let threads = store.preempt()?;
+    let running = threads.running().filter(|running| !running.in_hooks);
+    let running = running.map(|running| running.id);
+    let mut calls = threads.components.entered.values();
+    let stopped = calls.find(|call| call.thread.is_some() && call.thread != running)?;
+    Some(format!("guest thread {} in a component", stopped.thread?))
+}
+
+/// Lowers the results of a host function that code of a component has called. For that the guest
+/// may be asked for memory: its `realloc` is the thread's own code, preempted like all other. All
+/// that is on the stack between is Wasmtime's.
+pub(crate) fn while_lowering<'a, T, R>(
+    lower: &mut LowerContext<'a, T>,
+    f: impl FnOnce(&mut LowerContext<'a, T>) -> R,
+) -> R {
+    if !suspend::available(lower.store.0) {
+        return f(lower);
+    }
+    suspend::set_lowering(true);
+    let in_host = lower.store.0.replace_in_host(0);
+    let result = f(lower);
+    lower.store.0.replace_in_host(in_host);
+    suspend::set_lowering(false);
+    result
 }
 
 /// Parks the running thread until it may enter `instance`.
@@ -171,21 +279,59 @@ pub(super) fn abandon(store: &mut StoreOpaque) -> Result<()> {
 ///
 /// If nobody ever will, or the thread was killed meanwhile.
 pub(super) fn wait_to_enter(store: &mut dyn VMStore, instance: ComponentInstanceId) -> Result<()> {
+    let Some(id) = running(store) else {
+        return Ok(());
+    };
+    let mut waited = false;
     while !may_enter(store, instance) {
-        let threads = store.preempt();
-        let is_broken =
-            threads.is_some_and(|threads| threads.components.broken.contains(&instance.index()));
-        if store.trapped() || is_broken {
-            return Err(format_err!(Trap::CannotEnterComponent)
-                .context("an earlier call of this component instance has trapped or was ended"));
-        }
+        ensure_opens(store, instance.index())?;
         let context = park::take_context(store, "a component instance")?;
         let waker = park::fresh_waker(store);
         if let (Some(threads), Some(waker)) = (store.preempt_mut(), waker) {
-            let waiting = &mut threads.components.waiting;
-            waiting.push((instance.index(), waker));
+            let components = &mut threads.components;
+            components.wait(instance.index(), id, waker, waited);
         }
-        park::park(store, context, Park::default())?;
+        waited = true;
+        if let Err(error) = park::park(store, context, Park::default()) {
+            wait_no_more(store, instance, id, false);
+            return Err(error);
+        }
+    }
+    if waited {
+        wait_no_more(store, instance, id, true);
+    }
+    Ok(())
+}
+
+fn wait_no_more(
+    store: &mut StoreOpaque,
+    instance: ComponentInstanceId,
+    id: ThreadId,
+    enters: bool,
+) {
+    if let Some(threads) = store.preempt_mut() {
+        let components = &mut threads.components;
+        components.wait_no_more(instance.index(), id, enters);
+    }
+}
+
+/// # Errors
+///
+/// If nobody will ever leave `instance`.
+fn ensure_opens(store: &StoreOpaque, instance: usize) -> Result<()> {
+    let Some(threads) = store.preempt() else {
+        return Ok(());
+    };
+    let components = &threads.components;
+    if store.trapped() || components.shut.contains(&instance) {
+        return Err(format_err!(Trap::CannotEnterComponent)
+            .context("an earlier call of this component instance has trapped or was ended"));
+    }
+    let call = components.entered.get(&instance);
+    // A plain call is below this run on the stack.
+    if call.is_some_and(|call| call.thread.is_none_or(|thread| !threads.is_live(thread))) {
+        return Err(format_err!(Trap::CannotEnterComponent)
+            .context("a call of this component instance is waiting for the end of this thread"));
     }
     Ok(())
 }
@@ -195,9 +341,10 @@ pub(super) fn wait_to_enter(store: &mut dyn VMStore, instance: ComponentInstance
 /// If a guest thread runs: nobody would run the tasks of the component model that its task is
 /// about to wait for.
 #[cfg(feature = "component-model-async")]
-pub(crate) fn ensure_tasks_may_wait(store: &StoreOpaque) -> Result<()> {
+pub(crate) fn ensure_tasks_may_wait(store: &mut StoreOpaque) -> Result<()> {
+    // A host function may have an event loop of its own, on another fiber.
     ensure!(
-        store.running_thread().is_none(),
+        store.running_thread().is_none() || store.can_block(),
         "a component that runs as a guest thread cannot wait for another task of the component \
          model: call it with `call_async` or `call_concurrent`"
     );
@@ -215,18 +362,20 @@ pub(crate) fn park_until<R, F: Future<Output = Result<R>>>(
     if !suspend::available(store) {
         return Err(future);
     }
-    let mut future = core::pin::pin!(future);
+    let mut future = Box::pin(future);
     loop {
         let waker = park::fresh_waker(store);
-        let mut cx = core::task::Context::from_waker(waker.as_ref().unwrap_or(Waker::noop()));
-        let poll = crate::component::concurrent::tls::set(store, || future.as_mut().poll(&mut cx));
-        if let core::task::Poll::Ready(result) = poll {
+        let mut cx = Context::from_waker(waker.as_ref().unwrap_or(Waker::noop()));
+        let poll = tls::set(store, || future.as_mut().poll(&mut cx));
+        if let Poll::Ready(result) = poll {
             return Ok(result);
         }
         drop(waker);
         let parked = park::take_context(store, "a host function")
             .and_then(|context| park::park(store, context, Park::default()));
         if let Err(error) = parked {
+            // What is dropped with it may use the store.
+            tls::set(store, move || drop(future));
             return Ok(Err(error));
         }
     }

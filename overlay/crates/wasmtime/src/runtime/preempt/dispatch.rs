@@ -73,9 +73,8 @@ impl<'a> OnCpu<'a> {
             threads.keep_on(now);
         }
         let kept = store.running_thread_mut();
-        let (in_host, tasks) = kept.map_or((0, None), |running| {
-            (running.in_host, running.tasks.take())
-        });
+        let (in_host, tasks) =
+            kept.map_or((0, None), |running| (running.in_host, running.tasks.take()));
         store.replace_in_host(in_host);
         tasks::put_back(store, tasks);
         store.continue_slice(now);
@@ -186,6 +185,8 @@ impl<'a> OnCpu<'a> {
         self.fiber = None;
         self.store.count_thread_fuel();
         self.store.replace_in_host(0);
+        // None goes on.
+        tasks::put_aside(self.store);
         if let Some(threads) = self.store.preempt_mut() {
             threads.finish(end, now);
         }
@@ -203,6 +204,8 @@ impl Drop for OnCpu<'_> {
         self.fiber = None;
         self.store.count_thread_fuel();
         self.store.replace_in_host(0);
+        // None goes on.
+        tasks::put_aside(self.store);
         if let Some(threads) = self.store.preempt_mut() {
             let exit = OwnedExit::Trapped(format_err!("a host function panicked"));
             // The scheduler may panic as well when notified. One panic is already unwinding.

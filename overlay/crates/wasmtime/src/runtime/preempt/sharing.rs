@@ -142,6 +142,13 @@ impl StoreOpaque {
         }
     }
 
+    /// Whether a core thread was ever seen to reach `definition`.
+    #[cfg(feature = "component-model")]
+    pub(super) fn is_of_core_thread(&self, definition: Definition) -> bool {
+        let threads = self.preempt();
+        threads.is_some_and(|threads| threads.sharing.numbers.contains_key(&definition))
+    }
+
     /// An unfinished thread that can reach `definition` and may be stopped anywhere: any but the
     /// running one, or that too if it is in a call hook, on its way off the CPU or back to it.
     pub(super) fn other_user_of(&self, definition: Definition) -> Option<String> {

@@ -74,7 +74,7 @@ impl StoreOpaque {
     }
 
     fn ensure_is_at_rest(&self, what: &str, definition: usize) -> Result<()> {
-        match self.other_user_of(definition) {
+        match self.user_that_may_be_stopped(definition) {
             None => Ok(()),
             Some(user) => bail!(
                 "cannot move the {what}: {user}, which has not finished, may have been stopped in \
@@ -82,5 +82,17 @@ impl StoreOpaque {
                  calls, before the thread is spawned, after its end, or use `Preemption::Epoch`"
             ),
         }
+    }
+
+    /// Of components it is not known what they use. They share nothing with core threads, whose
+    /// definitions are known.
+    fn user_that_may_be_stopped(&self, definition: usize) -> Option<String> {
+        let user = self.other_user_of(definition);
+        #[cfg(feature = "component-model")]
+        let user = user.or_else(|| match self.is_of_core_thread(definition) {
+            true => None,
+            false => super::components::stopped_call(self),
+        });
+        user
     }
 }

@@ -37,7 +37,7 @@ use super::source::signal::watch::Watch;
 use super::tasks;
 use crate::fiber::{BlockingContext, StoreFiberYield};
 use crate::prelude::*;
-use crate::runtime::vm::{VMStore, VMStoreContext, tls};
+use crate::runtime::vm::{CallThreadState, VMStore, VMStoreContext, tls};
 use crate::store::{StoreId, StoreOpaque};
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
@@ -53,6 +53,9 @@ pub(super) struct Dispatch {
     context: Cell<Option<Context>>,
     /// Set when this becomes the current dispatch.
     outer: Cell<*const Dispatch>,
+    /// Whether the thread's first activation has called a host function whose results are being
+    /// lowered.
+    lowering: Cell<bool>,
     /// For the signal handler.
     pub(super) watch: Watch,
 }
@@ -71,10 +74,25 @@ impl Dispatch {
         self.context.get().is_some()
             && tls::with(|state| {
                 state.is_some_and(|state| {
-                    ptr::eq(state.prev(), self.base)
-                        && state.vm_store_context.get() == self.vm_store_context
+                    self.is_own(state) && state.vm_store_context.get() == self.vm_store_context
                 })
             })
+    }
+}
+
+impl Dispatch {
+    /// I1: whether the youngest activation, `state`, is the guest thread's own first one, or runs
+    /// its `realloc` for the results of a host function that this has called.
+    #[inline(always)]
+    fn is_own(&self, state: &CallThreadState) -> bool {
+        let outer = state.prev();
+        ptr::eq(outer, self.base) || (self.lowering.get() && self.is_first(outer))
+    }
+
+    fn is_first(&self, state: tls::Ptr) -> bool {
+        // SAFETY: I1. An activation below the youngest is on the same stack, further up.
+        let state = unsafe { state.as_ref() };
+        state.is_some_and(|state| ptr::eq(state.prev(), self.base))
     }
 }
 
@@ -181,6 +199,7 @@ pub(super) fn dispatching<R>(
         base: base.0,
         context: Cell::new(None),
         outer: Cell::new(ptr::null()),
+        lowering: Cell::new(false),
         watch: store.watch(),
     };
     enter(&dispatch);
@@ -260,14 +279,18 @@ fn where_suspendable<R>(store: &StoreOpaque, f: impl FnOnce(&Dispatch) -> Option
     let if_suspendable = |dispatch: &Dispatch| {
         let in_first_activation = dispatch.store == store.id()
             && tls::with(|state| match state {
-                Some(state) => {
-                    ptr::eq(state, dispatch.base) || ptr::eq(state.prev(), dispatch.base)
-                }
+                Some(state) => ptr::eq(state, dispatch.base) || dispatch.is_own(state),
                 None => dispatch.base.is_null(),
             });
         in_first_activation.then(|| f(dispatch)).flatten()
     };
     with_dispatch(if_suspendable).flatten()
+}
+
+/// Sets whether results of a host function are being lowered for the running guest thread, and
+/// returns whether they were.
+pub(super) fn set_lowering(lowering: bool) -> bool {
+    with_dispatch(|dispatch| dispatch.lowering.replace(lowering)).unwrap_or(false)
 }
 
 /// Suspends a guest thread, and returns on its next turn.
@@ -343,7 +366,9 @@ pub(super) fn preemptive_yield(
     // No thread is in a host call until this one resumes.
     let in_host = opaque.replace_in_host(0);
     let tasks = tasks::put_aside(opaque);
+    let lowering = set_lowering(false);
     let resumed = left.and_then(|()| suspend(context));
+    set_lowering(lowering);
     let opaque = store.store_opaque_mut();
     tasks::put_back(opaque, tasks);
     opaque.replace_in_host(in_host);
