@@ -1,8 +1,10 @@
 //! WASI for the guest threads of a Store: a call that has to wait parks only the calling
 //! guest thread, and its siblings keep running.
 //!
-//! Add it with [`p1::add_to_linker`] where you would call
-//! `wasmtime_wasi::p1::add_to_linker_sync`. The context is wasmtime-wasi's own, built with
+//! For modules, add it with [`p1::add_to_linker`] where you would call
+//! `wasmtime_wasi::p1::add_to_linker_sync`; for components, with [`p2::add_to_linker`] where
+//! you would call `wasmtime_wasi::p2::add_to_linker_async`. In plain calls, both wait as
+//! upstream's do. The context is wasmtime-wasi's own, built with
 //! [`WasiCtxBuilder`](wasmtime_wasi::WasiCtxBuilder) and any streams you like.
 //!
 //! ```
@@ -50,6 +52,7 @@ mod clock;
 mod iovecs;
 mod listing;
 pub mod p1;
+pub mod p2;
 mod poll;
 mod shared_wait;
 mod stdio;

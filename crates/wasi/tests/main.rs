@@ -8,6 +8,7 @@ mod clocks;
 mod executors;
 mod files;
 mod linking;
+mod p2;
 mod plain_calls;
 mod stdin;
 mod stdout;

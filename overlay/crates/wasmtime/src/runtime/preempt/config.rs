@@ -26,9 +26,15 @@ impl Config {
     /// engine does is unaffected by it, and fuel and epochs can be used as
     /// always.
     ///
+    /// Guest threads call components synchronously. So this turns
+    /// `Config::wasm_component_model_async` off, which has been found to let guests make
+    /// the host panic. Turn it on afterwards for other calls of trusted components.
+    ///
     /// By default stores have no guest threads.
     pub fn preemption(&mut self, preemption: Preemption) -> &mut Self {
         self.preemption = Some(preemption);
+        #[cfg(feature = "component-model-async")]
+        self.wasm_component_model_async(false);
         self
     }
 
