@@ -89,6 +89,12 @@ Guests:
                             i32 and i64 in decimal or hex, f32 and f64
   'primes.wasm(5000, a b)'  A WASI preview 1 command: the arguments are strings,
                             and follow the file's name in `argv`
+  'app.wasm(5000, a b)'     A component that exports `wasi:cli/run` of WASI 0.2: the same
+  'app.wasm:greet(\"Ada\")'   Another function that a component exports. Arguments and
+                            results are in WAVE, as for `wasmtime run --invoke`
+  'app.wasm:ns:pkg/iface.ping@1.0.0(7)'
+                            A function of an interface that a component exports. If there
+                            is only one `ping`, that is enough, as is the only function
 
   A single guest's arguments may also follow its name: `primes.wasm 5000 'a b'`. Then
   none of them may be the name of a file, which would be another guest, or begin with a
@@ -96,13 +102,13 @@ Guests:
 
   The quotes keep the shell from interpreting the parentheses. Spaces around an
   argument are dropped. A `\\` escapes the character after it, in EXPORT and in
-  arguments: `(one\\, two)`, `min\\(int)`.
+  arguments: `(one\\, two)`, `min\\(int)`. In WAVE it does so in strings only.
 
-  WASI guests get no network, and only the directories of --dir. What guests
-  print comes out in whole lines. A guest that sleeps, waits for input, or waits for
-  its output to be read does not hold up the others. Guests that cooperate can
-  import `preempt`: yield(), sleep(i64 nanoseconds), current() -> i64,
-  join(i64 thread).
+  WASI guests get only the directories of --dir, and no network: components can get one
+  with --inherit-network. What guests print comes out in whole lines. A guest that
+  sleeps, waits for input, or waits for its output to be read does not hold up the
+  others. Modules that cooperate can import `preempt`: yield(), sleep(i64 nanoseconds),
+  current() -> i64, join(i64 thread).
 
   A WASI command that imports `wasi.thread-spawn` (clang's wasm32-wasip1-threads)
   is a process: its threads share its memory and end with it, when `_start` returns,

@@ -1,4 +1,4 @@
-//! `preempt compile`: a guest's module, compiled for later runs.
+//! `preempt compile`: a guest's module or component, compiled for later runs.
 
 use crate::codegen;
 use crate::files::Identity;
@@ -9,10 +9,11 @@ use crate::names;
 use crate::sources;
 use clap::Args;
 use std::path::PathBuf;
+use wasmparser::Parser;
 use wasmtime::error::Context as _;
 use wasmtime::{Result, bail};
 
-/// Compile a module, so that `preempt run --allow-precompiled` need not
+/// Compile a module or a component, so that `preempt run --allow-precompiled` need not
 ///
 /// The result is for the same build of this command, for a processor with the same features,
 /// and for the same --preemption. Whoever can write the file can make `preempt run` do
@@ -37,7 +38,7 @@ pub struct CompileArgs {
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 
-    /// A module, text or binary
+    /// A module or a component, text or binary
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
@@ -46,7 +47,7 @@ pub struct CompileArgs {
 ///
 /// # Errors
 ///
-/// If the file is no module that can be compiled, or the result cannot be written.
+/// If the file is nothing that can be compiled, or the result cannot be written.
 pub fn run(args: &CompileArgs) -> Result<()> {
     let output = match (&args.output, args.file.file_name()) {
         (Some(output), _) => output.clone(),
@@ -56,14 +57,20 @@ pub fn run(args: &CompileArgs) -> Result<()> {
     let shown = names::path(&output);
     let input = Identity::of(&args.file);
     if input.is_some() && input == Identity::of(&output) {
-        bail!("--output {shown}: it is the module itself; give another file");
+        bail!("--output {shown}: it is the input itself; give another file");
     }
     let engine = codegen::engine(args.preemption, args.fuel, None)?;
     let limit = args.memory_limit.unwrap_or(memory::DEFAULT_LIMIT);
     let binary = sources::binary(&args.file, &sources::bytes(&args.file)?, limit)?;
-    let compiled = engine
-        .precompile_module(&binary)
-        .context("it is not a valid WebAssembly module")
-        .with_context(|| format!("cannot compile {}", names::path(&args.file)))?;
+    let compiled = match Parser::is_component(&binary) {
+        true => engine
+            .precompile_component(&binary)
+            .context("it is not a valid WebAssembly component"),
+        false => engine
+            .precompile_module(&binary)
+            .context("it is not a valid WebAssembly module"),
+    };
+    let compiled =
+        compiled.with_context(|| format!("cannot compile {}", names::path(&args.file)))?;
     std::fs::write(&output, compiled).with_context(|| format!("cannot write {shown}"))
 }

@@ -91,7 +91,7 @@ impl Functions {
 }
 
 /// `text` with its first letter capitalized.
-fn sentence(text: &str) -> String {
+pub fn sentence(text: &str) -> String {
     let (first, rest) = text.split_at(1);
     first.to_uppercase() + rest
 }

@@ -10,10 +10,12 @@ pub struct GuestSpec {
     /// The whole text, as given.
     pub text: String,
     pub file: PathBuf,
-    /// `None` to let the module choose.
+    /// `None` to let the file choose.
     pub export: Option<String>,
     /// `None` without parentheses; `()` explicitly gives no arguments.
     pub args: Option<Vec<String>>,
+    /// What is in the parentheses, for components, whose values have a syntax of their own.
+    pub written: Option<String>,
 }
 
 impl GuestSpec {
@@ -43,6 +45,7 @@ impl GuestSpec {
             text: text.to_string(),
             file: file.into(),
             export,
+            written: within(text, args)?.map(str::to_string),
             args: parse_args(text, args)?,
         })
     }
@@ -53,7 +56,7 @@ pub fn file(text: &str, exists: impl Fn(&str) -> bool) -> &str {
     &text[..file_len(text, exists)]
 }
 
-/// Whether a file of this name holds a module.
+/// Whether a file of this name holds a module or a component.
 pub fn is_module(file: &str) -> bool {
     [".wat", ".wasm", ".cwasm"]
         .iter()
@@ -111,23 +114,31 @@ fn file_len(text: &str, exists: impl Fn(&str) -> bool) -> usize {
         .unwrap_or(text.len())
 }
 
-/// Parses `(ARG,...)`. A backslash takes the character after it literally, and spaces
-/// around an argument are dropped.
-fn parse_args(guest: &str, text: &str) -> Result<Option<Vec<String>>> {
+/// What is in the parentheses, if there are any.
+fn within<'a>(guest: &str, text: &'a str) -> Result<Option<&'a str>> {
     if text.is_empty() {
         return Ok(None);
     }
-    let not_closed = || {
-        wasmtime::format_err!(
-            "the arguments of guest `{}` are not closed; \
-             write them as `(ARG,...)`, with `\\` before a `,`, `)` or `\\` within one",
-            names::name(guest)
-        )
-    };
     let inner = text
         .strip_prefix('(')
-        .and_then(|text| text.strip_suffix(')'))
-        .ok_or_else(not_closed)?;
+        .and_then(|text| text.strip_suffix(')'));
+    inner.map(Some).ok_or_else(|| not_closed(guest))
+}
+
+fn not_closed(guest: &str) -> wasmtime::Error {
+    wasmtime::format_err!(
+        "the arguments of guest `{}` are not closed; \
+         write them as `(ARG,...)`, with `\\` before a `,`, `)` or `\\` within one",
+        names::name(guest)
+    )
+}
+
+/// Parses `(ARG,...)`. A backslash takes the character after it literally, and spaces
+/// around an argument are dropped.
+fn parse_args(guest: &str, text: &str) -> Result<Option<Vec<String>>> {
+    let Some(inner) = within(guest, text)? else {
+        return Ok(None);
+    };
     if inner.trim().is_empty() {
         return Ok(Some(Vec::new()));
     }
@@ -140,7 +151,7 @@ fn parse_args(guest: &str, text: &str) -> Result<Option<Vec<String>>> {
     while let Some(c) = chars.next() {
         match c {
             '\\' => {
-                arg.push(chars.next().ok_or_else(not_closed)?);
+                arg.push(chars.next().ok_or_else(|| not_closed(guest))?);
                 kept = arg.len();
             }
             ',' => {

@@ -42,7 +42,8 @@ pub struct LimitArgs {
     /// Beyond that, `memory.grow` and `table.grow` fail and return -1. A guest that needs more
     /// from the start is refused. A memory that the threads of a process share may be this
     /// large by itself. The garbage-collected heap, which all guests share, counts for the guest
-    /// whose allocation makes it grow.
+    /// whose allocation makes it grow. Of streams, files and other resources of WASI, a
+    /// component may have 65536 at a time, whatever the limit.
     #[arg(long, value_name = "[GUEST=]SIZE", value_parser = size, allow_hyphen_values = true)]
     pub memory_limit: Vec<Setting<u64>>,
 

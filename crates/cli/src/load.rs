@@ -1,16 +1,19 @@
 //! From a GUEST to something that can be run: the function in it, arguments of the right
-//! types, and the compiled module.
+//! types, and the compiled code.
 //!
 //! What can be wrong with a guest is found first, as compiling may take minutes.
 
+use crate::component::{self, ComponentCall, Functions as ComponentFunctions, wave};
 use crate::exports::Functions;
 use crate::guest::{self, GuestSpec};
 use crate::imports;
 use crate::names;
-use crate::sources::Sources;
+use crate::outline::Outline;
+use crate::sources::{Code, Shape, Sources};
 use crate::values;
 use crate::wasi::{self, Host};
 use preempt_wasi_threads::Program;
+use wasmtime::component::{Component, Linker as ComponentLinker};
 use wasmtime::error::Context as _;
 use wasmtime::{Engine, FuncType, Linker, Module, Result, Store, Val, bail, format_err};
 use wasmtime_wasi::WasiCtxBuilder;
@@ -18,24 +21,48 @@ use wasmtime_wasi::WasiCtxBuilder;
 /// A guest that is ready to be instantiated.
 pub struct Guest {
     pub spec: GuestSpec,
-    pub module: Module,
+    pub runs: Runs,
+    /// The program's `argv`; `None` for one that does not import WASI.
+    pub argv: Option<Vec<String>>,
+}
+
+/// What a guest runs.
+pub enum Runs {
+    Module(Module, ModuleCall),
+    Component(Component, ComponentCall),
+}
+
+/// A function of a module, with its arguments.
+pub struct ModuleCall {
     pub export: String,
     pub args: Vec<Val>,
-    /// The program's `argv`; `None` for a module that does not import WASI.
-    pub argv: Option<Vec<String>>,
-    /// Whether it becomes a process, with a memory that its threads share.
+    /// Whether the guest becomes a process, with a memory that its threads share.
     pub is_process: bool,
 }
 
-/// A guest that passed all checks that need no compiled module.
+impl Guest {
+    /// Whether it becomes a process.
+    pub fn is_process(&self) -> bool {
+        matches!(&self.runs, Runs::Module(_, call) if call.is_process)
+    }
+
+    pub fn is_component(&self) -> bool {
+        matches!(self.runs, Runs::Component(..))
+    }
+}
+
+/// A guest that passed all checks that need no compiled code.
 pub struct Checked {
     spec: GuestSpec,
     /// The most bytes of memory that it may have.
     memory: u64,
-    export: String,
-    args: Vec<Val>,
+    call: Call,
     argv: Option<Vec<String>>,
-    is_process: bool,
+}
+
+enum Call {
+    Module(ModuleCall),
+    Component(ComponentCall),
 }
 
 /// Loads guests: checks all of them before it compiles any.
@@ -44,6 +71,8 @@ pub struct Loader<'a> {
     sources: Sources<'a>,
     /// For linkers with what guests can import.
     store: Store<Host>,
+    /// What components can import, once there is one.
+    linker: Option<ComponentLinker<Host>>,
 }
 
 impl<'a> Loader<'a> {
@@ -53,12 +82,35 @@ impl<'a> Loader<'a> {
             engine,
             sources,
             store: Store::new(engine, Host::default()),
+            linker: None,
         }
     }
 
     /// Checks a guest whose memory is limited to `memory` bytes.
     pub fn check(&mut self, spec: GuestSpec, memory: u64) -> Result<Checked> {
-        let outline = self.sources.outline(&spec.file, memory)?;
+        let (call, argv) = match self.sources.shape(&spec.file, memory)? {
+            Shape::Module(outline) => {
+                let (call, argv) = self.check_module(&spec, &outline)?;
+                (Call::Module(call), argv)
+            }
+            Shape::Component(outline) => {
+                let (call, argv) = self.check_component(&spec, &outline)?;
+                (Call::Component(call), argv)
+            }
+        };
+        Ok(Checked {
+            spec,
+            memory,
+            call,
+            argv,
+        })
+    }
+
+    fn check_module(
+        &mut self,
+        spec: &GuestSpec,
+        outline: &Outline,
+    ) -> Result<(ModuleCall, Option<Vec<String>>)> {
         let file = names::path(&spec.file);
         let cannot_run = || format!("cannot run {file}");
         let uses_wasi = outline.imports().any(|i| i.module() == wasi::MODULE);
@@ -75,7 +127,7 @@ impl<'a> Loader<'a> {
                 .with_context(cannot_run)?;
         }
         let given = spec.args.as_deref().unwrap_or_default();
-        let (args, argv) = if is_command {
+        let (args, rest) = if is_command {
             if !uses_wasi && !given.is_empty() {
                 bail!(
                     "{file} does not import WASI, so its `_start` cannot read the \
@@ -85,37 +137,72 @@ impl<'a> Loader<'a> {
             }
             (Vec::new(), given)
         } else {
-            (typed(&spec, &export, &ty, given)?, &[][..])
+            (typed(spec, &export, &ty, given)?, &[][..])
         };
-        let argv = uses_wasi.then(|| {
-            let name = spec.file.file_name().unwrap_or(spec.file.as_os_str());
-            let name = name.to_string_lossy().into_owned();
-            [name].into_iter().chain(argv.iter().cloned()).collect()
-        });
-        let context = uses_wasi.then(|| WasiCtxBuilder::new().build_p1());
+        let context = uses_wasi.then(WasiCtxBuilder::new);
         let linker = self.store.data_mut().linker(self.engine, context)?;
-        imports::check(&mut self.store, &outline, is_process, &linker).with_context(cannot_run)?;
-        Ok(Checked {
-            spec,
-            memory,
+        imports::check(&mut self.store, outline, is_process, &linker).with_context(cannot_run)?;
+        let call = ModuleCall {
             export,
             args,
-            argv,
             is_process,
-        })
+        };
+        Ok((call, uses_wasi.then(|| argv(spec, rest))))
     }
 
-    /// Compiles a guest's module, unless another guest has the same.
+    fn check_component(
+        &mut self,
+        spec: &GuestSpec,
+        outline: &Component,
+    ) -> Result<(ComponentCall, Option<Vec<String>>)> {
+        let file = names::path(&spec.file);
+        let cannot_run = || format!("cannot run {file}");
+        let function = ComponentFunctions::of(self.engine, outline)
+            .choose(spec.export.as_deref(), &file)
+            .with_context(cannot_run)?;
+        let uses_wasi = component::uses_wasi(self.engine, outline);
+        let given = spec.args.as_deref().unwrap_or_default();
+        let (args, rest) = if function.is_command() {
+            if !uses_wasi && !given.is_empty() {
+                bail!(
+                    "{file} does not import WASI, so it cannot read the arguments ({})",
+                    names::name(&given.join(", "))
+                );
+            }
+            (Vec::new(), given)
+        } else {
+            (wave::arguments(spec, &function)?, &[][..])
+        };
+        let linker = match &mut self.linker {
+            Some(linker) => linker,
+            none => none.insert(wasi::component_linker(self.engine, false)?),
+        };
+        component::check_imports(self.engine, outline, linker).with_context(cannot_run)?;
+        let call = ComponentCall { function, args };
+        Ok((call, uses_wasi.then(|| argv(spec, rest))))
+    }
+
+    /// Compiles a guest's code, unless another guest has the same.
     pub fn compile(&mut self, guest: Checked) -> Result<Guest> {
+        let code = self.sources.code(&guest.spec.file, guest.memory)?;
+        let runs = match (code, guest.call) {
+            (Code::Module(module), Call::Module(call)) => Runs::Module(module, call),
+            (Code::Component(component), Call::Component(call)) => Runs::Component(component, call),
+            _ => bail!("{} is not what it was", names::path(&guest.spec.file)),
+        };
         Ok(Guest {
-            module: self.sources.module(&guest.spec.file, guest.memory)?,
             spec: guest.spec,
-            export: guest.export,
-            args: guest.args,
+            runs,
             argv: guest.argv,
-            is_process: guest.is_process,
         })
     }
+}
+
+/// The `argv` of a program that gets these arguments.
+fn argv(spec: &GuestSpec, args: &[String]) -> Vec<String> {
+    let name = spec.file.file_name().unwrap_or(spec.file.as_os_str());
+    let name = name.to_string_lossy().into_owned();
+    [name].into_iter().chain(args.iter().cloned()).collect()
 }
 
 /// Parses arguments according to the function's types.

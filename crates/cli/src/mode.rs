@@ -36,7 +36,7 @@ impl SliceArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
     /// A timer signal: compiled code runs at full speed. Only on x86-64 Linux, and only for
-    /// modules that can be stopped at any instruction
+    /// guests that can be stopped at any instruction
     Signal,
     /// A timer that compiled code checks
     Epoch,

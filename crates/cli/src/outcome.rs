@@ -1,17 +1,20 @@
 //! How a guest ended.
 
+use crate::component::wave;
 use crate::console::Closed;
 use crate::limits::Limit;
-use crate::values;
+use crate::values::Value;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
-use wasmtime::{Exit, FrameInfo, Val, WasmBacktrace};
+use wasmtime::component::Val;
+use wasmtime::preempt::TypedExit;
+use wasmtime::{Exit, FrameInfo, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 /// How a guest ended.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    Returned(Vec<Val>),
-    /// `proc_exit` with a code other than 0.
+    Returned(Vec<Value>),
+    /// `proc_exit` with a code other than 0, or the same of a component.
     Exited(i32),
     Trapped {
         error: String,
@@ -57,7 +60,7 @@ impl Serialize for Outcome {
                 "stopped"
             }
         };
-        let results: Vec<_> = results.iter().map(values::json).collect();
+        let results: Vec<_> = results.iter().map(|value| &value.json).collect();
         let mut fields = serializer.serialize_struct("Outcome", 6)?;
         fields.serialize_field("exit", exit)?;
         fields.serialize_field("results", &results)?;
@@ -113,9 +116,25 @@ impl Outcome {
 impl From<&Exit> for Outcome {
     fn from(exit: &Exit) -> Self {
         match exit {
-            Exit::Returned(results) => Outcome::Returned(results.clone()),
+            Exit::Returned(results) => Outcome::Returned(results.iter().map(Value::from).collect()),
             Exit::Trapped(error) => Outcome::from(error),
             Exit::OverLimit(over) => Outcome::OverLimit(Limit(*over)),
+            _ => Outcome::Stopped,
+        }
+    }
+}
+
+impl Outcome {
+    /// How a component ended. A command's only result says whether it succeeded.
+    pub fn of_component(exit: TypedExit<Vec<Val>>, is_command: bool) -> Outcome {
+        match exit {
+            TypedExit::Returned(results) => match &results[..] {
+                [Val::Result(Ok(_))] if is_command => Outcome::Returned(Vec::new()),
+                [Val::Result(Err(_))] if is_command => Outcome::Exited(1),
+                results => Outcome::Returned(results.iter().map(wave::value).collect()),
+            },
+            TypedExit::Trapped(error) => Outcome::from(&error),
+            TypedExit::OverLimit(over) => Outcome::OverLimit(Limit(over)),
             _ => Outcome::Stopped,
         }
     }

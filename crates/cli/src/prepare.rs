@@ -10,8 +10,8 @@ use crate::policy::Policy;
 use crate::run::Run;
 use crate::schedule::Name;
 use crate::setup::Setup;
-use crate::started::Started;
-use crate::wasi::{Chance, Host};
+use crate::started::{Imports, Started};
+use crate::wasi::{Chance, Contexts, HANDLES, Host, Taker};
 use std::collections::BTreeSet;
 use wasmtime::error::Context as _;
 use wasmtime::{Result, Store};
@@ -53,7 +53,11 @@ impl Prepared {
             true => Target::Stderr,
             false => Target::Stdout,
         };
-        let argvs: Vec<_> = setup.guests.iter().map(|g| g.argv.as_deref()).collect();
+        let takers = setup.guests.iter().map(|guest| Taker {
+            argv: guest.argv.as_deref(),
+            is_component: guest.is_component(),
+        });
+        let takers: Vec<Taker<'_>> = takers.collect();
         let mut policy = Policy::of(&args.schedule, &args.guests, plan.mode, plan.slice, seed)?;
         let chance = policy.repeats.map(Chance::of);
         if chance.is_some() {
@@ -61,11 +65,11 @@ impl Prepared {
         }
         let labels = match args.outputs.label {
             true => names::labels(&args.guests),
-            false => vec![String::new(); argvs.len()],
+            false => vec![String::new(); takers.len()],
         };
         let contexts = args.wasi.contexts(
             &args.guests,
-            &argvs,
+            &takers,
             &console,
             stdout,
             chance.as_ref(),
@@ -73,10 +77,12 @@ impl Prepared {
         )?;
         let mut store = Store::new(&setup.engine, Host::default());
         store.limiter(|host| &mut host.memory);
-        let linkers = contexts
-            .into_iter()
-            .map(|context| store.data_mut().linker(&setup.engine, context))
-            .collect::<Result<Vec<_>>>()?;
+        let imports = setup.guests.iter().zip(contexts);
+        let imports = Imports::of(&mut store, imports, chance.is_some())?;
+        let on_cpu = store.wasm_threads().thread_on_cpu()?;
+        store.data_mut().components = Contexts::new(on_cpu);
+        let components = setup.guests.iter().filter(|guest| guest.is_component());
+        store.set_max_component_handles(components.count() * HANDLES);
 
         let mut threads = store.wasm_threads();
         threads.set_slice(plan.slice).with_context(|| {
@@ -85,7 +91,7 @@ impl Prepared {
                 args.slice.slice.as_deref().unwrap_or_default()
             )
         })?;
-        let most_threads = |(guest, limits): (&Guest, &GuestLimits)| match guest.is_process {
+        let most_threads = |(guest, limits): (&Guest, &GuestLimits)| match guest.is_process() {
             true => limits.threads,
             false => 1,
         };
@@ -108,16 +114,16 @@ impl Prepared {
         let given = setup
             .guests
             .iter()
-            .zip(linkers)
+            .zip(imports)
             .zip(policy.guests.drain(..));
-        for (index, ((guest, linker), options)) in given.enumerate() {
+        for (index, ((guest, imports), options)) in given.enumerate() {
             let options = match setup.limits[index].of_group() {
-                Some(_) if guest.is_process => options.group(group(index)),
+                Some(_) if guest.is_process() => options.group(group(index)),
                 _ => options,
             };
             let options = options.limits(limits::of_other());
             let limits = &setup.limits[index];
-            guests.push(Started::start(&mut store, guest, &linker, options, limits)?);
+            guests.push(Started::start(&mut store, guest, imports, options, limits)?);
         }
         Ok(Prepared {
             store,

@@ -60,11 +60,11 @@ pub struct ScheduleArgs {
     ///
     /// Picks (random, pct) and guests' random numbers come from it. Guests' clocks start at
     /// 2000-01-01, advance by a nanosecond for each unit of fuel that all guests use, and
-    /// skip ahead while all of them sleep. What comes from outside is not repeated: input
-    /// without --stdin, changed files, a reader who is 64 MiB of output behind, and what ends
-    /// guests or the run by time. With slices of time, the seed repeats only the picks
-    /// (random, pct), and not the run. The default for random and pct is a random seed, which
-    /// is shown.
+    /// skip ahead while all of them sleep. Components cannot sleep in such a run: that is an
+    /// error of theirs. What comes from outside is not repeated: input without --stdin, changed
+    /// files, the network, a reader who is 64 MiB of output behind, and what ends guests or the
+    /// run by time. With slices of time, the seed repeats only the picks (random, pct), and not
+    /// the run. The default for random and pct is a random seed, which is shown.
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
 

@@ -110,7 +110,7 @@ fn check_groups(given: &ScheduleArgs, guests: &[Guest], limits: &[GuestLimits]) 
     for (guest, limits) in guests.iter().zip(limits) {
         let option = given.weight.first().map(|_| "--weight");
         let option = option.or(given.group.first().map(|_| "--group"));
-        if let (true, Some(_), Some(option)) = (guest.is_process, limits.of_group(), option) {
+        if let (true, Some(_), Some(option)) = (guest.is_process(), limits.of_group(), option) {
             bail!(
                 "{option}: guest `{}` has threads of its own, which --cpu-limit or \
                  --fuel-limit makes a group of their own under --policy fair; give only one \

@@ -1,6 +1,6 @@
 //! The files of the guests: each is read and compiled once, however many guests use it.
 
-use crate::component;
+use crate::component::outline as component_outline;
 use crate::files;
 use crate::names;
 use crate::outline::Outline;
@@ -8,6 +8,8 @@ use crate::plan::Plan;
 use crate::shared;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use wasmparser::Parser;
+use wasmtime::component::Component;
 use wasmtime::error::Context as _;
 use wasmtime::{Engine, Module, Precompiled, Result, bail};
 
@@ -21,13 +23,36 @@ pub struct Sources<'a> {
 
 struct Source {
     binary: Vec<u8>,
-    outline: Outline,
+    shape: Shape,
     /// Once it is compiled.
-    module: Option<Module>,
+    code: Option<Code>,
+}
+
+/// What a file imports and exports.
+#[derive(Clone)]
+pub enum Shape {
+    Module(Outline),
+    Component(Component),
+}
+
+/// What a file holds, compiled.
+#[derive(Clone)]
+pub enum Code {
+    Module(Module),
+    Component(Component),
+}
+
+impl From<Code> for Shape {
+    fn from(code: Code) -> Shape {
+        match code {
+            Code::Module(module) => Shape::Module(Outline::from(module)),
+            Code::Component(component) => Shape::Component(component),
+        }
+    }
 }
 
 impl<'a> Sources<'a> {
-    /// Sources of modules for `engine`, which is for `plan`.
+    /// Sources of code for `engine`, which is for `plan`.
     pub fn new(engine: &'a Engine, plan: Plan, allows_precompiled: bool) -> Self {
         Sources {
             engine,
@@ -37,21 +62,21 @@ impl<'a> Sources<'a> {
         }
     }
 
-    /// The outline of the module in `file`, whose memory is limited to `memory` bytes.
-    pub fn outline(&mut self, file: &Path, memory: u64) -> Result<Outline> {
-        Ok(self.source(file, memory)?.outline.clone())
+    /// The shape of what is in `file`, whose memory is limited to `memory` bytes.
+    pub fn shape(&mut self, file: &Path, memory: u64) -> Result<Shape> {
+        Ok(self.source(file, memory)?.shape.clone())
     }
 
-    /// The module in `file`, compiled.
-    pub fn module(&mut self, file: &Path, memory: u64) -> Result<Module> {
+    /// What is in `file`, compiled.
+    pub fn code(&mut self, file: &Path, memory: u64) -> Result<Code> {
         let engine = self.engine;
         let source = self.source(file, memory)?;
-        if let Some(module) = &source.module {
-            return Ok(module.clone());
+        if let Some(code) = &source.code {
+            return Ok(code.clone());
         }
-        let module = compiled(engine, file, &source.binary)?;
-        source.module = Some(module.clone());
-        Ok(module)
+        let code = compiled(engine, file, &source.binary)?;
+        source.code = Some(code.clone());
+        Ok(code)
     }
 
     fn source(&mut self, file: &Path, memory: u64) -> Result<&mut Source> {
@@ -66,31 +91,35 @@ impl<'a> Sources<'a> {
 
     fn read(&self, file: &Path, memory: u64) -> Result<Source> {
         let bytes = bytes(file)?;
-        if Engine::detect_precompiled(&bytes) == Some(Precompiled::Module) {
-            let module = self.precompiled(file, &bytes)?;
+        if let Some(kind) = Engine::detect_precompiled(&bytes) {
+            let code = self.precompiled(file, kind, &bytes)?;
             return Ok(Source {
                 binary: Vec::new(),
-                outline: Outline::from(module.clone()),
-                module: Some(module),
+                shape: Shape::from(code.clone()),
+                code: Some(code),
             });
         }
         let binary = binary(file, &bytes, memory)?;
-        // Most modules without an outline are invalid.
-        let (outline, module) = match Outline::of(self.engine, &binary) {
-            Some(outline) => (outline, None),
+        let shape = match Parser::is_component(&binary) {
+            true => component_outline::of(self.engine, &binary).map(Shape::Component),
+            false => Outline::of(self.engine, &binary).map(Shape::Module),
+        };
+        // Most files without an outline are invalid.
+        let (shape, code) = match shape {
+            Some(shape) => (shape, None),
             None => {
-                let module = compiled(self.engine, file, &binary)?;
-                (Outline::from(module.clone()), Some(module))
+                let code = compiled(self.engine, file, &binary)?;
+                (Shape::from(code.clone()), Some(code))
             }
         };
         Ok(Source {
             binary,
-            outline,
-            module,
+            shape,
+            code,
         })
     }
 
-    fn precompiled(&self, file: &Path, bytes: &[u8]) -> Result<Module> {
+    fn precompiled(&self, file: &Path, kind: Precompiled, bytes: &[u8]) -> Result<Code> {
         let shown = names::path(file);
         if !self.allows_precompiled {
             bail!(
@@ -99,10 +128,17 @@ impl<'a> Sources<'a> {
             );
         }
         // SAFETY: the user has said, with --allow-precompiled, that the file comes from
-        // `Engine::precompile_module` and nobody has changed it. It was not read again since
-        // it was looked at.
-        let module = unsafe { Module::deserialize(self.engine, bytes) };
-        module.with_context(|| {
+        // `Engine::precompile_module` or `precompile_component` and nobody has changed it. It
+        // was not read again since it was looked at.
+        let code = unsafe {
+            match kind {
+                Precompiled::Module => Module::deserialize(self.engine, bytes).map(Code::Module),
+                Precompiled::Component => {
+                    Component::deserialize(self.engine, bytes).map(Code::Component)
+                }
+            }
+        };
+        code.with_context(|| {
             let fuel = match self.plan.counts_fuel_for_limits() {
                 true => " --fuel",
                 false => "",
@@ -129,34 +165,45 @@ pub fn bytes(file: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The module with these `bytes` in the binary format, with the shared memories that it
-/// defines limited to `memory` bytes.
+/// The module or component with these `bytes` in the binary format, with the shared memories that
+/// a module defines limited to `memory` bytes.
 ///
 /// # Errors
 ///
-/// If it is not in the text format or the binary format, or is a component.
+/// If it is not in the text format or the binary format, or a component defines shared memories.
 pub fn binary(file: &Path, bytes: &[u8], memory: u64) -> Result<Vec<u8>> {
     let shown = names::path(file);
     let cannot_run = || format!("cannot run {shown}");
-    match Engine::detect_precompiled(bytes) {
-        Some(Precompiled::Module) => bail!("{shown} is compiled already"),
-        Some(Precompiled::Component) => {
-            bail!("cannot run {shown}: it is a compiled component, and this command runs modules")
-        }
-        None => {}
+    if Engine::detect_precompiled(bytes).is_some() {
+        bail!("{shown} is compiled already");
     }
     let binary = wat::Parser::new()
         .parse_bytes(Some(file), bytes)
         .with_context(cannot_run)?;
-    if let Some(why) = component::refused(&binary, &shown) {
-        bail!("cannot run {shown}: {why}");
+    if Parser::is_component(&binary) {
+        component_outline::refuse_shared_memories(&binary).with_context(cannot_run)?;
     }
     let capped = shared::capped(&binary, memory).with_context(cannot_run)?;
     Ok(capped.unwrap_or_else(|| binary.into_owned()))
 }
 
-fn compiled(engine: &Engine, file: &Path, binary: &[u8]) -> Result<Module> {
-    Module::new(engine, binary)
-        .context("it is not a valid WebAssembly module")
-        .with_context(|| format!("cannot run {}", names::path(file)))
+fn compiled(engine: &Engine, file: &Path, binary: &[u8]) -> Result<Code> {
+    let (code, what) = match Parser::is_component(binary) {
+        true => (
+            Component::new(engine, binary).map(Code::Component),
+            "component",
+        ),
+        false => (Module::new(engine, binary).map(Code::Module), "module"),
+    };
+    code.map_err(|error| {
+        // Not everything that is invalid here is invalid elsewhere.
+        let is_async = format!("{error:#}").contains("component model async");
+        error.context(match is_async {
+            true => "it has asynchronous functions, as of WASI 0.3, which this command does not \
+                     run; `wasmtime run` may"
+                .to_string(),
+            false => format!("it is not a valid WebAssembly {what}"),
+        })
+    })
+    .with_context(|| format!("cannot run {}", names::path(file)))
 }

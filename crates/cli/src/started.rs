@@ -1,27 +1,81 @@
 //! A guest, with one thread that starts its instance, or with several.
 
+use crate::component::ComponentCall;
 use crate::limits::GuestLimits;
 use crate::live::Row;
-use crate::load::Guest;
+use crate::load::{Guest, ModuleCall, Runs};
 use crate::names;
 use crate::outcome::Outcome;
 use crate::thread::{Other, Which};
-use crate::wasi::Host;
+use crate::wasi::{self, Host};
 use indicatif::BinaryBytes;
 use preempt_wasi_threads::{Process, ProcessOptions, Program, Tid};
 use std::collections::BTreeMap;
-use wasmtime::preempt::{ThreadStats, WaitFor};
+use wasmtime::component::{self as model, Val};
+use wasmtime::preempt::{ComponentThreadId, ThreadStats, WaitFor};
 use wasmtime::{
-    Instance, Linker, Result, Store, StoreContextMut, ThreadId, ThreadOptions, format_err,
+    Instance, Linker, Module, Result, Store, StoreContextMut, ThreadId, ThreadOptions, bail,
+    format_err,
 };
+use wasmtime_wasi::WasiCtxBuilder;
+
+/// What a guest can import.
+pub enum Imports {
+    Module(Linker<Host>),
+    /// With the guest's own context.
+    Component(model::Linker<Host>, Option<Box<WasiCtxBuilder>>),
+}
+
+impl Imports {
+    /// The imports of each guest, whose context this is. `is_repeated` tells whether time is
+    /// virtual.
+    ///
+    /// # Errors
+    ///
+    /// If WASI cannot be linked.
+    pub fn of<'a>(
+        store: &mut Store<Host>,
+        guests: impl Iterator<Item = (&'a Guest, Option<WasiCtxBuilder>)>,
+        is_repeated: bool,
+    ) -> Result<Vec<Imports>> {
+        let engine = store.engine().clone();
+        let mut of_components = None;
+        let imports = guests.map(|(guest, context)| match guest.runs {
+            Runs::Module(..) => {
+                let linker = store.data_mut().linker(&engine, context)?;
+                Ok(Imports::Module(linker))
+            }
+            Runs::Component(..) => {
+                let linker = match &mut of_components {
+                    Some(linker) => linker,
+                    none => none.insert(wasi::component_linker(&engine, is_repeated)?),
+                };
+                Ok(Imports::Component(linker.clone(), context.map(Box::new)))
+            }
+        });
+        imports.collect()
+    }
+}
+
+/// What a guest's threads are to the store.
+enum Threads {
+    /// A single one.
+    One,
+    Process(Process),
+    /// A single one, which calls a component.
+    Component {
+        thread: ComponentThreadId<Vec<Val>>,
+        /// Whether the result is whether it succeeded.
+        is_command: bool,
+    },
+}
 
 /// A guest that has been started.
 pub struct Started {
     pub text: String,
     /// Its first thread.
     pub thread: ThreadId,
-    /// Set for a guest that can have other threads, too.
-    process: Option<Process>,
+    threads: Threads,
     /// Of all its threads together.
     pub stats: ThreadStats,
     /// What the first thread waits for, while it is parked.
@@ -45,19 +99,36 @@ impl Started {
     pub fn start(
         store: &mut Store<Host>,
         guest: &Guest,
-        linker: &Linker<Host>,
+        imports: Imports,
         options: ThreadOptions,
         limits: &GuestLimits,
     ) -> Result<Started> {
         let memory = store.data().memory.clone();
         memory.add(limits.memory);
-        let spawned = if guest.is_process {
-            spawn_process(store, guest, linker, options, limits)
-                .map(|process| (process.main(), Some(process)))
-        } else {
-            spawn(store, guest, linker, options).map(|thread| (thread, None))
+        let name = guest.spec.text.clone();
+        let spawned = match (&guest.runs, imports) {
+            (Runs::Module(module, call), Imports::Module(linker)) if call.is_process => {
+                spawn_process(store, name, module, &linker, options, limits)
+                    .map(|process| (process.main(), Threads::Process(process)))
+            }
+            (Runs::Module(module, call), Imports::Module(linker)) => {
+                let options = options.name(name);
+                spawn(store, module, call, &linker, options).map(|thread| (thread, Threads::One))
+            }
+            (Runs::Component(component, call), Imports::Component(linker, context)) => {
+                let options = options.name(name);
+                spawn_component(store, component, call, &linker, options).map(|thread| {
+                    let id = thread.id();
+                    if let Some(context) = context {
+                        store.data_mut().components.add(id, *context);
+                    }
+                    let is_command = call.function.is_command();
+                    (id, Threads::Component { thread, is_command })
+                })
+            }
+            _ => bail!("guest `{}` has imports of another kind", names::name(&name)),
         };
-        let (thread, process) = spawned.map_err(|error| {
+        let (thread, threads) = spawned.map_err(|error| {
             let guest = names::name(&guest.spec.text);
             let error = match memory.refused() {
                 true => error.context(format!(
@@ -72,7 +143,7 @@ impl Started {
         Ok(Started {
             text: guest.spec.text.clone(),
             thread,
-            process,
+            threads,
             stats: ThreadStats::default(),
             waits_for: None,
             others: Vec::new(),
@@ -84,12 +155,13 @@ impl Started {
 
     /// Whether it can have several threads.
     pub fn is_process(&self) -> bool {
-        self.process.is_some()
+        matches!(self.threads, Threads::Process(_))
     }
 
     /// Updates the guest's state from what its threads have done.
     pub fn update(&mut self, store: &mut Store<Host>) {
-        if let Some(process) = self.process.clone() {
+        if let Threads::Process(process) = &self.threads {
+            let process = process.clone();
             return self.update_process(store, &process);
         }
         if self.outcome.is_some() {
@@ -100,8 +172,16 @@ impl Started {
             self.stats = thread.stats;
             self.waits_for = thread.waits_for;
         }
-        let exit = id.take_exit(&mut *store);
-        self.outcome = exit.as_ref().map(Outcome::from);
+        self.outcome = match &self.threads {
+            Threads::Component { thread, is_command } => {
+                let exit = thread.take_exit(&mut *store);
+                exit.map(|exit| Outcome::of_component(exit, *is_command))
+            }
+            _ => id.take_exit(&mut *store).as_ref().map(Outcome::from),
+        };
+        if self.outcome.is_some() {
+            store.data_mut().components.remove(id);
+        }
     }
 
     fn update_process(&mut self, store: &mut Store<Host>, process: &Process) {
@@ -144,8 +224,10 @@ impl Started {
 
     /// How many threads it has had, if it is a process.
     pub fn started(&self) -> Option<u64> {
-        let process = self.process.as_ref();
-        process.map(|process| 1 + process.stats().started)
+        match &self.threads {
+            Threads::Process(process) => Some(1 + process.stats().started),
+            _ => None,
+        }
     }
 
     /// The known threads, with their names.
@@ -191,13 +273,13 @@ impl Started {
 
 fn spawn(
     store: &mut Store<Host>,
-    guest: &Guest,
+    module: &Module,
+    call: &ModuleCall,
     linker: &Linker<Host>,
     options: ThreadOptions,
 ) -> Result<ThreadId> {
-    let pre = linker.instantiate_pre(&guest.module)?;
-    let options = options.name(guest.spec.text.clone());
-    let (export, args) = (guest.export.clone(), guest.args.clone());
+    let pre = linker.instantiate_pre(module)?;
+    let (export, args) = (call.export.clone(), call.args.clone());
     let started = move |mut store: StoreContextMut<'_, Host>, instance: Instance| {
         let function = instance.get_func(&mut store, &export);
         let function = function.ok_or_else(|| format_err!("it has no export `{export}`"))?;
@@ -206,22 +288,38 @@ fn spawn(
     options.spawn_instance(&mut *store, &pre, started)
 }
 
+fn spawn_component(
+    store: &mut Store<Host>,
+    component: &model::Component,
+    call: &ComponentCall,
+    linker: &model::Linker<Host>,
+    options: ThreadOptions,
+) -> Result<ComponentThreadId<Vec<Val>>> {
+    let pre = linker.instantiate_pre(component)?;
+    let (function, args) = (call.function.clone(), call.args.clone());
+    let started = move |store: StoreContextMut<'_, Host>, instance: model::Instance| {
+        Ok((function.of(store, instance)?, args))
+    };
+    options.spawn_component_instance(&mut *store, &pre, started)
+}
+
 /// A guest whose threads share a memory.
 fn spawn_process(
     store: &mut Store<Host>,
-    guest: &Guest,
+    name: String,
+    module: &Module,
     linker: &Linker<Host>,
     options: ThreadOptions,
     limits: &GuestLimits,
 ) -> Result<Process> {
     let options = ProcessOptions::new()
-        .name(guest.spec.text.clone())
+        .name(name)
         .max_memory(limits.memory)
         .max_threads(limits.threads)
         // Twice as many: what some guests do makes their threads' instances unfit for reuse.
         .max_instances(2 * limits.threads)
         .threads(options);
-    Program::new(&guest.module, linker)?.spawn(store, options)
+    Program::new(module, linker)?.spawn(store, options)
 }
 
 /// What a thread's name adds to its guest's.

@@ -1,4 +1,5 @@
-//! WebAssembly values as text: arguments in, results out.
+//! WebAssembly values as text: arguments in, results out. Those of components are in WAVE: see
+//! [`wave`](crate::component::wave).
 
 use crate::guest;
 use std::fmt::{Display, Write};
@@ -91,8 +92,24 @@ pub fn comma_separated(items: impl Iterator<Item = impl Display>) -> String {
     items.join(", ")
 }
 
+/// A result of any guest, for the table and for `--json`.
+#[derive(Clone, Debug)]
+pub struct Value {
+    pub text: String,
+    pub json: serde_json::Value,
+}
+
+impl From<&Val> for Value {
+    fn from(value: &Val) -> Value {
+        Value {
+            text: show(value),
+            json: json(value),
+        }
+    }
+}
+
 /// A result as text.
-pub fn show(value: &Val) -> String {
+fn show(value: &Val) -> String {
     match value {
         Val::I32(value) => value.to_string(),
         Val::I64(value) => value.to_string(),
@@ -121,8 +138,8 @@ fn has_many_digits(value: f64) -> bool {
 }
 
 /// The first `most` results as text.
-pub fn list(values: &[Val], most: usize) -> String {
-    let shown = comma_separated(values.iter().take(most).map(show));
+pub fn list(values: &[Value], most: usize) -> String {
+    let shown = comma_separated(values.iter().take(most).map(|value| &value.text));
     match values.len().saturating_sub(most) {
         0 => shown,
         more => format!("{shown}, … and {more} more"),
@@ -130,7 +147,7 @@ pub fn list(values: &[Val], most: usize) -> String {
 }
 
 /// A result as JSON: a number if JSON can hold it, else a string.
-pub fn json(value: &Val) -> serde_json::Value {
+fn json(value: &Val) -> serde_json::Value {
     match value {
         Val::I32(value) => (*value).into(),
         Val::I64(value) => (*value).into(),
@@ -227,7 +244,7 @@ mod tests {
 
     #[test]
     fn long_lists_of_results_are_cut() {
-        let values: Vec<Val> = (0..1000).map(Val::I32).collect();
+        let values: Vec<Value> = (0..1000).map(|i| Value::from(&Val::I32(i))).collect();
         assert_eq!(list(&values, 3), "0, 1, 2, … and 997 more");
         assert_eq!(list(&values[..3], 3), "0, 1, 2");
     }

@@ -1,20 +1,25 @@
-//! What guests can import: WASI preview 1, and `preempt` for guests that know about guest
-//! threads.
+//! What guests can import: modules WASI preview 1, and `preempt` for guests that know about
+//! guest threads; components WASI 0.2.
 
+mod by_thread;
 mod chance;
 mod context;
 mod dirs;
+mod network;
+mod sleepless;
 mod stdio;
 
+pub use by_thread::{Contexts, HANDLES};
 pub use chance::Chance;
-pub use context::WasiArgs;
+pub use context::{Taker, WasiArgs};
 
 use crate::memory::Memory;
 use crate::until::Until;
+use wasmtime::component::Linker as ComponentLinker;
 use wasmtime::{Engine, Linker, Result};
 use wasmtime_preempt::imports;
-use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::{I32Exit, WasiCtxBuilder};
 
 /// The module that WASI preview 1 guests import.
 pub const MODULE: &str = "wasi_snapshot_preview1";
@@ -24,18 +29,23 @@ pub const MODULE: &str = "wasi_snapshot_preview1";
 #[derive(Default)]
 pub struct Host {
     contexts: Vec<WasiP1Ctx>,
+    pub components: Contexts,
     pub memory: Memory,
     pub until: Until,
 }
 
 impl Host {
-    /// A linker for one guest, whose WASI imports act on `context`.
-    pub fn linker(&mut self, engine: &Engine, context: Option<WasiP1Ctx>) -> Result<Linker<Host>> {
+    /// A linker for one module, whose WASI imports act on `context`.
+    pub fn linker(
+        &mut self,
+        engine: &Engine,
+        context: Option<WasiCtxBuilder>,
+    ) -> Result<Linker<Host>> {
         let mut linker = Linker::new(engine);
         imports::add_to_linker(&mut linker)?;
-        if let Some(context) = context {
+        if let Some(mut context) = context {
             let index = self.contexts.len();
-            self.contexts.push(context);
+            self.contexts.push(context.build_p1());
             preempt_wasi::p1::add_to_linker(&mut linker, move |host: &mut Host| {
                 &mut host.contexts[index]
             })?;
@@ -48,4 +58,19 @@ impl Host {
         }
         Ok(linker)
     }
+}
+
+/// A linker for all components, each of which acts on the context of its own thread.
+/// `is_repeated` tells whether time is virtual.
+///
+/// # Errors
+///
+/// If an interface cannot be defined.
+pub fn component_linker(engine: &Engine, is_repeated: bool) -> Result<ComponentLinker<Host>> {
+    let mut linker = ComponentLinker::new(engine);
+    preempt_wasi::p2::add_to_linker(&mut linker)?;
+    if is_repeated {
+        sleepless::add_to_linker(&mut linker)?;
+    }
+    Ok(linker)
 }

@@ -57,14 +57,17 @@ fn all_guests_are_checked_first() {
 }
 
 #[test]
-fn component_is_told_from_a_module() {
-    let wat = |name: &str| format!(r#"(component (instance $i) (export "{name}" (instance $i)))"#);
-    let is = "it is a component, and this command runs modules";
-    let run = file("component-run.wat", wat("wasi:cli/run@0.2.0"));
-    bad_usage(&[&run], &[&run, is, &format!("wasmtime run {run}")]);
-    let binary = wat::parse_str(wat("wasi:http/incoming-handler@0.2.0")).unwrap();
-    let serve = file("component-serve.wasm", binary);
-    bad_usage(&[&serve], &[is, &format!("wasmtime serve {serve}")]);
-    let other = file("component-other.wat", "(component)");
-    bad_usage(&[&other], &[is, "wasmtime run --invoke"]);
+fn components_are_checked_first() {
+    let guest = file(
+        "before-component.wat",
+        r#"(component
+            (core module $m (func (export "f") (param i32) (result i32)))
+            (core instance $i (instantiate $m))
+            (func (export "f") (param "n" u32) (result u32) (canon lift (core func $i "f"))))"#,
+    );
+    bad_usage(&[&format!("{guest}:f(1)")], &["type mismatch"]);
+    let wrong = format!("{guest}:g(1)");
+    bad_usage(&[&wrong], &["no function `g`", "f(n: u32) -> u32"]);
+    let wrong = format!("{guest}:f(x)");
+    bad_usage(&[&wrong], &["argument 1 of f(n: u32) -> u32 is `x`"]);
 }

@@ -1,7 +1,8 @@
-//! Modules that were compiled before: by `preempt compile`, or by an earlier run with a cache.
+//! Guests that were compiled before: by `preempt compile`, or by an earlier run with a cache.
 
 mod common;
 
+use common::components::spin_or_answer;
 use common::{bad_usage, each_mode, file, out, run, signals_work};
 use std::fs;
 use std::process::{Command, Output};
@@ -63,6 +64,20 @@ fn compiled_process_has_threads() {
         let plain = mode.run(&["threads/hello.wasm"]).expect(0);
         let lines = |ran: &str| ran.lines().next().unwrap().to_string();
         assert_eq!(lines(&ran.stdout), lines(&plain.stdout));
+    }
+}
+
+#[test]
+fn compiled_component_runs_beside_others() {
+    let source = spin_or_answer("compile-answer.wat");
+    for mode in each_mode() {
+        let name = format!("answer-{}.cwasm", mode.name);
+        let path = compiled(&name, &["--preemption", mode.name, &source]);
+        let (spin, answer) = (format!("{path}:spin"), format!("{path}:answer"));
+        let args = ["--json", "--allow-precompiled", "--until=2", &spin, &answer];
+        let json = mode.run(&args).expect(0).json();
+        assert_eq!(json["threads"][1]["results"][0], 42);
+        bad_usage(&[&answer], &["compiled already", "--allow-precompiled"]);
     }
 }
 
@@ -134,15 +149,18 @@ fn what_cannot_be_compiled_is_named() {
         }
     };
     bad(&["nope.wat"], &["cannot read nope.wat"]);
-    let component = file("compile-component.wat", "(component)");
-    bad(&[&component], &["it is a component"]);
+    let component = file(
+        "compile-component.wat",
+        "(component (core module (func (result i32))))",
+    );
+    bad(
+        &[&component],
+        &["cannot compile", "valid WebAssembly component"],
+    );
     let invalid = file("compile-invalid.wat", "(module (func (result i32)))");
     bad(&[&invalid], &["cannot compile", "type mismatch"]);
     let module = file("compile-module.wat", "(module)");
-    bad(
-        &[&module, "-o", &module],
-        &["--output", "the module itself"],
-    );
+    bad(&[&module, "-o", &module], &["--output", "the input itself"]);
     bad(&[&module, "-o", "/nowhere/x"], &["cannot write /nowhere/x"]);
     let path = compiled("twice.cwasm", &["spin.wat"]);
     bad(&[&path, "-o", &out("thrice.cwasm")], &["compiled already"]);
@@ -159,6 +177,23 @@ fn files(folder: &str) -> usize {
         false => 1,
     });
     each.sum()
+}
+
+#[test]
+fn cache_keeps_compiled_components() {
+    let folder = out("component-cache");
+    let _ = fs::remove_dir_all(&folder);
+    let config = file(
+        "component-cache.toml",
+        format!("[cache]\ndirectory = '{folder}'\n"),
+    );
+    let option = format!("-Ccache-config={config}");
+    let guest = spin_or_answer("cache-answer.wat") + ":answer";
+    for _ in 0..2 {
+        let json = run(&["--json", &option, &guest]).expect(0).json();
+        assert_eq!(json["threads"][0]["results"][0], 42);
+        assert!(files(&folder) > 0);
+    }
 }
 
 #[test]

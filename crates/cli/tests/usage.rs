@@ -81,8 +81,14 @@ fn invalid_modules_are_named_with_the_reason() {
     bad_usage(&[&types], &[&types, "type mismatch"]);
     let junk = file("junk.wasm", b"\0asm\x01\0\0\0\xff\xff");
     bad_usage(&[&junk], &[&junk, "not a valid WebAssembly module"]);
-    let component = file("component.wat", "(component)");
-    bad_usage(&[&component], &[&component, "component"]);
+    let component = file(
+        "component.wat",
+        "(component (core module (func (result i32))))",
+    );
+    bad_usage(
+        &[&component],
+        &[&component, "cannot run", "exports no function"],
+    );
 }
 
 #[test]

@@ -4,6 +4,7 @@ use super::Report;
 use crate::limits::Limit;
 use crate::outcome::Outcome;
 use crate::thread::Thread;
+use crate::values::Value;
 use std::time::Duration;
 use wasmtime::preempt::OverLimit;
 use wasmtime::{Slice, Val};
@@ -47,8 +48,9 @@ pub fn report(outcomes: Vec<Outcome>) -> Report {
 }
 
 pub fn every_outcome() -> Report {
+    let results = [Val::I32(-1), Val::F64(0.5f64.to_bits())];
     report(vec![
-        Outcome::Returned(vec![Val::I32(-1), Val::F64(0.5f64.to_bits())]),
+        Outcome::Returned(results.iter().map(Value::from).collect()),
         Outcome::Exited(3),
         Outcome::Trapped {
             error: "no more".to_string(),

@@ -27,6 +27,8 @@ impl Chance {
         let clock = Clock::new(self.clock.clone());
         builder
             .secure_random(Pcg64Mcg::seed_from_u64(own))
+            .insecure_random(Pcg64Mcg::seed_from_u64(!own))
+            .insecure_random_seed(own.into())
             .monotonic_clock(clock.clone())
             .wall_clock(clock);
     }

@@ -3,6 +3,7 @@
 
 use super::chance::Chance;
 use super::dirs::Dir;
+use super::network::NetworkArgs;
 use super::stdio::Prompted;
 use crate::console::{Console, Target};
 use crate::names;
@@ -15,7 +16,6 @@ use wasmtime::error::Context as _;
 use wasmtime::{Result, bail};
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::cli::{AsyncStdinStream, InputFile};
-use wasmtime_wasi::p1::WasiP1Ctx;
 
 #[derive(Args, Clone, Debug)]
 pub struct WasiArgs {
@@ -49,6 +49,17 @@ pub struct WasiArgs {
     /// file share the standard input of this process.
     #[arg(long, value_name = "[GUEST=]FILE")]
     stdin: Vec<String>,
+
+    #[command(flatten)]
+    network: NetworkArgs,
+}
+
+/// A guest, as far as settings are for it.
+#[derive(Clone, Copy)]
+pub struct Taker<'a> {
+    /// `None` if it does not import WASI.
+    pub argv: Option<&'a [String]>,
+    pub is_component: bool,
 }
 
 /// The settings given for a guest.
@@ -62,22 +73,22 @@ struct Given {
 }
 
 impl WasiArgs {
-    /// Makes the context of each of `guests`, whose `argvs` these are; `None` for guests that
+    /// Makes the context of each of `guests`, which are these `takers`; `None` for guests that
     /// do not import WASI. Their stdout goes to `stdout`, what they print begins with their
     /// `labels`, and what they leave to chance comes from `chance`, or else from the OS.
     pub fn contexts(
         &self,
         guests: &[String],
-        argvs: &[Option<&[String]>],
+        takers: &[Taker<'_>],
         console: &Console,
         stdout: Target,
         chance: Option<&Chance>,
         labels: &[String],
-    ) -> Result<Vec<Option<WasiP1Ctx>>> {
+    ) -> Result<Vec<Option<WasiCtxBuilder>>> {
         let mut given = vec![Given::default(); guests.len()];
         for text in &self.env {
             let env = settings::split(text, guests, |rest| variable(rest).is_some());
-            let takers = takers("--env", &env, guests, argvs)?;
+            let for_guests = meant("--env", &env, guests, takers)?;
             let (key, value) = match variable(&env.value) {
                 Some((key, value)) => (key, value.to_string()),
                 None => match inherited(&env.value)? {
@@ -85,17 +96,17 @@ impl WasiArgs {
                     None => continue,
                 },
             };
-            for index in takers {
+            for index in for_guests {
                 // Of two settings for one guest, the later one wins.
                 let env = &mut given[index].env;
                 env.retain(|(earlier, _)| earlier != key);
                 env.push((key.to_string(), value.clone()));
             }
         }
-        self.add_dirs(guests, argvs, &mut given)?;
+        self.add_dirs(guests, takers, &mut given)?;
         for text in &self.argv0 {
             let argv0 = settings::split(text, guests, |_| true);
-            for index in takers("--argv0", &argv0, guests, argvs)? {
+            for index in meant("--argv0", &argv0, guests, takers)? {
                 given[index].argv0 = Some(argv0.value.clone());
             }
         }
@@ -107,16 +118,18 @@ impl WasiArgs {
                     names::name(text)
                 );
             }
-            for index in takers("--stdin", &stdin, guests, argvs)? {
+            for index in meant("--stdin", &stdin, guests, takers)? {
                 given[index].stdin = Some(PathBuf::from(&stdin.value));
             }
         }
-        let contexts = argvs.iter().zip(given).zip(labels).enumerate();
-        let contexts = contexts.map(|(index, ((argv, given), label))| {
-            let Some(argv) = argv else {
+        let networks = self.network.of(guests, takers)?;
+        let contexts = takers.iter().zip(given).zip(labels).enumerate();
+        let contexts = contexts.map(|(index, ((taker, given), label))| {
+            let Some(argv) = taker.argv else {
                 return Ok(None);
             };
             let mut builder = WasiCtxBuilder::new();
+            networks[index].give(&mut builder);
             if let Some(chance) = chance {
                 chance.give(index, &mut builder);
             }
@@ -125,12 +138,7 @@ impl WasiArgs {
         contexts.collect()
     }
 
-    fn add_dirs(
-        &self,
-        guests: &[String],
-        argvs: &[Option<&[String]>],
-        given: &mut [Given],
-    ) -> Result<()> {
+    fn add_dirs(&self, guests: &[String], takers: &[Taker<'_>], given: &mut [Given]) -> Result<()> {
         let parse: fn(&str) -> Result<Dir> = Dir::writable;
         let writable = self.dir.iter().map(|text| ("--dir", text, parse));
         let parse: fn(&str) -> Result<Dir> = Dir::read_only;
@@ -138,7 +146,7 @@ impl WasiArgs {
         for (option, text, parse) in writable.chain(read_only) {
             let setting = settings::split(text, guests, |rest| !rest.is_empty());
             let dir = parse(&setting.value)?;
-            for index in takers(option, &setting, guests, argvs)? {
+            for index in meant(option, &setting, guests, takers)? {
                 given[index].dirs.push(dir.clone());
             }
         }
@@ -182,16 +190,16 @@ fn inherited(key: &str) -> Result<Option<String>> {
 /// # Errors
 ///
 /// If the guest it is for cannot see it, or no guest can.
-fn takers(
+fn meant(
     option: &str,
     setting: &Setting<String>,
     guests: &[String],
-    argvs: &[Option<&[String]>],
+    takers: &[Taker<'_>],
 ) -> Result<Vec<usize>> {
     let meant = setting.guests(option, guests)?;
-    let takes = |index: &usize| argvs[*index].is_some();
-    let takers: Vec<usize> = meant.into_iter().filter(takes).collect();
-    if takers.is_empty() {
+    let takes = |index: &usize| takers[*index].argv.is_some();
+    let meant: Vec<usize> = meant.into_iter().filter(takes).collect();
+    if meant.is_empty() {
         let text = names::name(&setting.text);
         match &setting.guest {
             Some(guest) => bail!(
@@ -201,7 +209,7 @@ fn takers(
             None => bail!("{option} {text}: no guest imports WASI, so none would ever see this"),
         }
     }
-    Ok(takers)
+    Ok(meant)
 }
 
 fn context(
@@ -211,7 +219,7 @@ fn context(
     console: &Console,
     stdout: Target,
     label: &str,
-) -> Result<WasiP1Ctx> {
+) -> Result<WasiCtxBuilder> {
     let stdout = console.stream(stdout, label);
     match (&given.argv0, argv) {
         (Some(argv0), [_, rest @ ..]) => builder.arg(argv0).args(rest),
@@ -236,7 +244,7 @@ fn context(
     }
     builder.stdout(stdout);
     builder.stderr(console.stream(Target::Stderr, label));
-    Ok(builder.build_p1())
+    Ok(builder)
 }
 
 fn open(path: &Path) -> Result<File> {

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
+pub mod components;
+
 use preempt_trace::text;
 use serde_json::Value;
 use std::io::Write;

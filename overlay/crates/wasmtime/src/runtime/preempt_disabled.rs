@@ -424,5 +424,11 @@ pub(crate) mod source {
         ///
         /// None is needed.
         pub(crate) unsafe fn after_libcall(_: NonNull<VMContext>, _: End) {}
+
+        /// # Safety
+        ///
+        /// None is needed.
+        #[cfg(feature = "component-model")]
+        pub(crate) unsafe fn after_component_call(_: NonNull<dyn VMStore>) {}
     }
 }
