@@ -15,6 +15,7 @@ for_each_preemption!(
     waiting_threads_learn_that_their_instance_is_shut,
     a_killed_waiter_lets_the_next_one_in,
     nobody_waits_for_the_call_that_runs_them,
+    a_run_ends_if_those_inside_are_suspended,
 );
 
 fn a_second_thread_waits_for_its_turn(preemption: Preemption) {
@@ -185,5 +186,25 @@ fn nobody_waits_for_the_call_that_runs_them(preemption: Preemption) {
         let id = guests::spawn(&mut store, &napper, "sum", &[Val::U32(4)]);
         run_all(&mut store);
         assert_eq!(guests::returned(&mut store, &id), [Val::U32(10)]);
+    }
+}
+
+fn a_run_ends_if_those_inside_are_suspended(preemption: Preemption) {
+    for engine in engines(preemption) {
+        let mut store = store(&engine, preemption);
+        let instance = instance(&mut store);
+        let inside = guests::spawn(&mut store, &instance, "spin", &[]);
+        run_until(&mut store, |store| {
+            stats(store, inside.id()).preemptions > 0
+        });
+        let waiting = guests::spawn(&mut store, &instance, "sum", &[Val::U32(4)]);
+        inside.suspend(&mut store).unwrap();
+        let summary = store.run_wasm_threads_for(HANG).unwrap();
+        assert_eq!(summary.end, RunEnd::AllSuspended);
+        let waits_for = waiting.info(&store).unwrap().waits_for;
+        assert_eq!(waits_for, Some(WaitFor::Component(inside.id())));
+        inside.kill(&mut store).unwrap();
+        run_all(&mut store);
+        assert_not_entered(&guests::trapped(&mut store, &waiting));
     }
 }

@@ -3,11 +3,13 @@
 //!
 //! As for modules, this is found out from an outline, before anything is compiled.
 
+mod arguments;
 mod exports;
 mod imports;
 pub mod outline;
 pub mod wave;
 
+pub use arguments::arguments;
 pub use exports::{Function, Functions};
 pub use imports::check as check_imports;
 

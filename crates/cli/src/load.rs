@@ -3,7 +3,7 @@
 //!
 //! What can be wrong with a guest is found first, as compiling may take minutes.
 
-use crate::component::{self, ComponentCall, Functions as ComponentFunctions, wave};
+use crate::component::{self, ComponentCall, Functions as ComponentFunctions};
 use crate::exports::Functions;
 use crate::guest::{self, GuestSpec};
 use crate::imports;
@@ -171,7 +171,7 @@ impl<'a> Loader<'a> {
             }
             (Vec::new(), given)
         } else {
-            (wave::arguments(spec, &function)?, &[][..])
+            (component::arguments(spec, &function)?, &[][..])
         };
         let linker = match &mut self.linker {
             Some(linker) => linker,

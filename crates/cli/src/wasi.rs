@@ -8,10 +8,12 @@ mod dirs;
 mod network;
 mod sleepless;
 mod stdio;
+mod taker;
 
 pub use by_thread::{Contexts, HANDLES};
 pub use chance::Chance;
-pub use context::{Taker, WasiArgs};
+pub use context::WasiArgs;
+pub use taker::Taker;
 
 use crate::memory::Memory;
 use crate::until::Until;

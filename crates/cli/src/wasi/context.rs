@@ -5,6 +5,7 @@ use super::chance::Chance;
 use super::dirs::Dir;
 use super::network::NetworkArgs;
 use super::stdio::Prompted;
+use super::taker::Taker;
 use crate::console::{Console, Target};
 use crate::names;
 use crate::settings::{self, Setting};
@@ -52,14 +53,6 @@ pub struct WasiArgs {
 
     #[command(flatten)]
     network: NetworkArgs,
-}
-
-/// A guest, as far as settings are for it.
-#[derive(Clone, Copy)]
-pub struct Taker<'a> {
-    /// `None` if it does not import WASI.
-    pub argv: Option<&'a [String]>,
-    pub is_component: bool,
 }
 
 /// The settings given for a guest.

@@ -1,6 +1,6 @@
 //! The network, which no guest has unless it is given to it.
 
-use super::context::Taker;
+use super::taker::Taker;
 use crate::names;
 use crate::settings::Setting;
 use clap::Args;

@@ -128,6 +128,7 @@ pub(crate) fn wait<E: Expected>(
         let park = Park {
             until,
             joins: Vec::new(),
+            component: None,
             atomic: Some((address, from_outside)),
         };
         park::park(store, context, park)?;

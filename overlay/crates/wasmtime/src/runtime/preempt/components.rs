@@ -23,10 +23,10 @@ use super::id::ThreadId;
 use super::park::{self, Park};
 use super::suspend;
 use crate::Trap;
+use crate::component::__internal::LowerContext;
 use crate::component::ComponentInstanceId;
 #[cfg(feature = "component-model-async")]
 use crate::component::concurrent::tls;
-use crate::component::__internal::LowerContext;
 use crate::prelude::*;
 use crate::runtime::vm::{VMStore, tls as activations};
 use crate::store::StoreOpaque;
@@ -44,7 +44,7 @@ pub(super) struct Components {
     /// Those that nobody may enter any more.
     shut: HashSet<usize>,
     /// Who waits for which, in the order in which they came.
-    waiting: VecDeque<(usize, ThreadId, Waker)>,
+    waiting: VecDeque<(usize, ThreadId)>,
 }
 
 /// A call of a component.
@@ -60,53 +60,45 @@ struct Call {
 }
 
 impl Components {
-    /// Lets the next one in.
-    fn leave(&mut self, instance: usize) {
+    /// Who is let in next.
+    fn leave(&mut self, instance: usize) -> Option<ThreadId> {
         self.entered.remove(&instance);
         let mut waiting = self.waiting.iter();
-        if let Some(next) = waiting.position(|(wanted, ..)| *wanted == instance)
-            && let Some((.., waker)) = self.waiting.remove(next)
-        {
-            waker.wake();
-        }
+        let next = waiting.position(|(wanted, _)| *wanted == instance)?;
+        self.waiting.remove(next).map(|(_, id)| id)
     }
 
-    /// Lets nobody in any more.
-    fn shut(&mut self, instance: usize) {
+    /// Lets nobody in any more. Returns who waited for that.
+    fn shut(&mut self, instance: usize) -> Vec<ThreadId> {
         self.entered.remove(&instance);
         self.shut.insert(instance);
-        self.waiting.retain(|(wanted, _, waker)| {
-            let waits = *wanted != instance;
-            if !waits {
-                waker.wake_by_ref();
-            }
-            waits
-        });
+        let of_it = |(wanted, _): &(usize, ThreadId)| *wanted == instance;
+        let waited = self.waiting.iter().filter(|waiting| of_it(waiting));
+        let waited = waited.map(|(_, id)| *id).collect();
+        self.waiting.retain(|waiting| !of_it(waiting));
+        waited
     }
 
     /// Thread `id` waits for `instance`: in front of all others if it was let in before.
-    fn wait(&mut self, instance: usize, id: ThreadId, waker: Waker, in_front: bool) {
-        match self.place(instance, id) {
+    fn wait(&mut self, instance: usize, id: ThreadId, in_front: bool) {
+        match self.waiting.contains(&(instance, id)) {
             // It was woken for another reason.
-            Some(place) => self.waiting[place].2 = waker,
-            None if in_front => self.waiting.push_front((instance, id, waker)),
-            None => self.waiting.push_back((instance, id, waker)),
+            true => {}
+            false if in_front => self.waiting.push_front((instance, id)),
+            false => self.waiting.push_back((instance, id)),
         }
     }
 
-    /// Thread `id` waits for `instance` no more, and enters it or not.
-    fn wait_no_more(&mut self, instance: usize, id: ThreadId, enters: bool) {
-        match self.place(instance, id) {
-            Some(place) => drop(self.waiting.remove(place)),
-            // It was let in.
-            None if !enters && !self.entered.contains_key(&instance) => self.leave(instance),
-            None => {}
+    /// Thread `id` waits for `instance` no more, and enters it or not. Returns who is let in
+    /// instead.
+    fn wait_no_more(&mut self, instance: usize, id: ThreadId, enters: bool) -> Option<ThreadId> {
+        let len = self.waiting.len();
+        self.waiting.retain(|waiting| *waiting != (instance, id));
+        let was_let_in = self.waiting.len() == len;
+        match was_let_in && !enters && !self.entered.contains_key(&instance) {
+            true => self.leave(instance),
+            false => None,
         }
-    }
-
-    fn place(&self, instance: usize, id: ThreadId) -> Option<usize> {
-        let mut waiting = self.waiting.iter();
-        waiting.position(|(wanted, waiting, _)| (*wanted, *waiting) == (instance, id))
     }
 }
 
@@ -159,7 +151,11 @@ pub(crate) fn leave(store: &mut StoreOpaque, instance: ComponentInstanceId) {
         let instance = instance.index();
         match threads.components.entered.get_mut(&instance) {
             Some(call) if call.thread == thread && call.depth > 1 => call.depth -= 1,
-            Some(call) if call.thread == thread => threads.components.leave(instance),
+            Some(call) if call.thread == thread => {
+                if let Some(next) = threads.components.leave(instance) {
+                    threads.remote.wake(next);
+                }
+            }
             _ => {}
         }
     }
@@ -231,10 +227,11 @@ pub(super) fn abandon(store: &mut StoreOpaque, tasks: usize) -> Result<()> {
         .map(|(instance, call)| (call.tasks, *instance))
         .collect();
     for (_, instance) in &left {
-        match *instance < made {
+        let woken = match *instance < made {
             true => components.shut(*instance),
-            false => components.leave(*instance),
-        }
+            false => components.leave(*instance).into_iter().collect(),
+        };
+        woken.into_iter().for_each(|id| threads.remote.wake(id));
     }
     left.retain(|(_, instance)| *instance < made);
     left.sort_unstable();
@@ -284,15 +281,17 @@ pub(super) fn wait_to_enter(store: &mut dyn VMStore, instance: ComponentInstance
     };
     let mut waited = false;
     while !may_enter(store, instance) {
-        ensure_opens(store, instance.index())?;
+        let inside = ensure_opens(store, instance.index())?;
         let context = park::take_context(store, "a component instance")?;
-        let waker = park::fresh_waker(store);
-        if let (Some(threads), Some(waker)) = (store.preempt_mut(), waker) {
-            let components = &mut threads.components;
-            components.wait(instance.index(), id, waker, waited);
+        if let Some(threads) = store.preempt_mut() {
+            threads.components.wait(instance.index(), id, waited);
         }
         waited = true;
-        if let Err(error) = park::park(store, context, Park::default()) {
+        let park = Park {
+            component: inside,
+            ..Park::default()
+        };
+        if let Err(error) = park::park(store, context, park) {
             wait_no_more(store, instance, id, false);
             return Err(error);
         }
@@ -311,16 +310,20 @@ fn wait_no_more(
 ) {
     if let Some(threads) = store.preempt_mut() {
         let components = &mut threads.components;
-        components.wait_no_more(instance.index(), id, enters);
+        if let Some(next) = components.wait_no_more(instance.index(), id, enters) {
+            threads.remote.wake(next);
+        }
     }
 }
 
+/// The thread that is in `instance`.
+///
 /// # Errors
 ///
 /// If nobody will ever leave `instance`.
-fn ensure_opens(store: &StoreOpaque, instance: usize) -> Result<()> {
+fn ensure_opens(store: &StoreOpaque, instance: usize) -> Result<Option<ThreadId>> {
     let Some(threads) = store.preempt() else {
-        return Ok(());
+        return Ok(None);
     };
     let components = &threads.components;
     if store.trapped() || components.shut.contains(&instance) {
@@ -333,7 +336,7 @@ fn ensure_opens(store: &StoreOpaque, instance: usize) -> Result<()> {
         return Err(format_err!(Trap::CannotEnterComponent)
             .context("a call of this component instance is waiting for the end of this thread"));
     }
-    Ok(())
+    Ok(call.and_then(|call| call.thread))
 }
 
 /// # Errors

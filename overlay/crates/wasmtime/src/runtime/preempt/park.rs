@@ -37,6 +37,8 @@ pub enum WaitFor {
     Thread(ThreadId),
     /// A notification of the atomic at this address of a shared memory.
     Atomic(u64),
+    /// A component instance, which this guest thread is in.
+    Component(ThreadId),
     /// The future of a concurrent host function.
     Future,
 }
@@ -47,6 +49,9 @@ impl fmt::Display for WaitFor {
             WaitFor::Time(_) => f.write_str("a point in time"),
             WaitFor::Thread(id) => write!(f, "guest thread {id}"),
             WaitFor::Atomic(address) => write!(f, "the atomic at {address:#x}"),
+            WaitFor::Component(id) => {
+                write!(f, "a component instance that guest thread {id} is in")
+            }
             WaitFor::Future => f.write_str("a host function"),
         }
     }
@@ -59,6 +64,8 @@ pub(super) struct Park {
     pub(super) until: Option<Moment>,
     /// The threads whose end wakes it.
     pub(super) joins: Vec<ThreadId>,
+    /// The thread that is in the component instance which it is to enter.
+    pub(super) component: Option<ThreadId>,
     /// The atomic's address, and whether anyone but this store's guest threads may notify it.
     pub(super) atomic: Option<(u64, bool)>,
 }

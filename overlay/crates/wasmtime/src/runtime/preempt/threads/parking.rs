@@ -17,6 +17,9 @@ impl Thread {
     /// What it waits for, if parked.
     pub(super) fn waits_for(&self) -> Option<WaitFor> {
         let park = self.status.park()?;
+        if let Some(id) = park.component {
+            return Some(WaitFor::Component(id));
+        }
         Some(match (park.atomic, park.until) {
             (Some((address, _)), _) => WaitFor::Atomic(address),
             _ if self.has_lent_its_waker() => WaitFor::Future,
@@ -199,7 +202,7 @@ impl PreemptiveThreads {
 
     /// Whether some parked thread may be woken and run, as far as is known: by its alarm, by a
     /// holder of its waker, by another user of the same shared memory, or by the end of a thread
-    /// with a wall time limit.
+    /// with a wall time limit. Whoever waits for a component instance is let in by a sibling.
     pub(in crate::runtime::preempt) fn anyone_may_be_woken(&self) -> bool {
         let will_end = |id: &ThreadId| {
             let extra = self.threads.get(id).and_then(|t| t.extra.as_ref());
@@ -207,9 +210,10 @@ impl PreemptiveThreads {
         };
         let may = |thread: &Thread| match thread.status.park() {
             Some(_) if thread.status.is_suspended() => false,
-            Some(park) => match park.atomic {
-                Some((_, from_outside)) => from_outside,
-                None => thread.has_lent_its_waker() || park.joins.iter().any(will_end),
+            Some(park) => match (park.atomic, &park.component) {
+                (Some((_, from_outside)), _) => from_outside,
+                (None, Some(id)) => will_end(id),
+                (None, None) => thread.has_lent_its_waker() || park.joins.iter().any(will_end),
             },
             None => false,
         };
