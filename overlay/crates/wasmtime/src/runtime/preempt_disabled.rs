@@ -244,8 +244,8 @@ pub(crate) mod suspend {
 /// Upstream's files have this in `preempt/components.rs`.
 #[cfg(all(feature = "runtime", feature = "component-model"))]
 pub(crate) mod components {
-    use crate::component::ComponentInstanceId;
     use crate::component::__internal::LowerContext;
+    use crate::component::ComponentInstanceId;
     use crate::prelude::*;
     use crate::runtime::vm::VMStore;
     use crate::store::StoreOpaque;
