@@ -29,7 +29,7 @@ pub fn arguments(spec: &GuestSpec, function: &Function) -> Result<Vec<Val>> {
     let signature = function.signature();
     let types: Vec<Type> = function.ty().params().map(|(_, ty)| ty).collect();
     let as_in = || {
-        let examples = comma_separated(types.iter().map(|ty| example(ty)));
+        let examples = comma_separated(types.iter().map(example));
         let (file, name) = (names::path(&spec.file), function.typed());
         format!("as in `{file}:{name}({examples})`")
     };
