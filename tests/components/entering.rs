@@ -16,6 +16,7 @@ for_each_preemption!(
     a_killed_waiter_lets_the_next_one_in,
     nobody_waits_for_the_call_that_runs_them,
     a_run_ends_if_those_inside_are_suspended,
+    a_plain_call_that_failed_is_in_no_instance,
 );
 
 fn a_second_thread_waits_for_its_turn(preemption: Preemption) {
@@ -206,5 +207,20 @@ fn a_run_ends_if_those_inside_are_suspended(preemption: Preemption) {
         inside.kill(&mut store).unwrap();
         run_all(&mut store);
         assert_not_entered(&guests::trapped(&mut store, &waiting));
+    }
+}
+
+fn a_plain_call_that_failed_is_in_no_instance(preemption: Preemption) {
+    for engine in engines(preemption) {
+        let mut store = store(&engine, preemption);
+        let instance = instance(&mut store);
+        let sum = instance.get_func(&mut store, "sum").unwrap();
+        // It fails when it has entered, and does not trap.
+        let mut results = [Val::Bool(false)];
+        let failed = sum.call(&mut store, &[Val::Bool(true)], &mut results);
+        failed.unwrap_err();
+        let id = guests::spawn(&mut store, &instance, "sum", &[Val::U32(4)]);
+        run_all(&mut store);
+        assert_eq!(guests::returned(&mut store, &id), [Val::U32(10)]);
     }
 }

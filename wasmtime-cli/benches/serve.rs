@@ -10,7 +10,7 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Computes for some 2 ms.
+/// Computes for some 1 ms.
 const WORK: &str = "/work";
 
 /// Computes for some 400 ms.

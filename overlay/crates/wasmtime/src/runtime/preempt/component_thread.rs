@@ -9,7 +9,7 @@ use super::exit::{OwnedExit, TypedExit, Values};
 use super::id::ThreadId;
 use super::options::ThreadOptions;
 use super::spawn;
-use super::suspend;
+use super::starting::as_host_code;
 use crate::component::{
     ComponentInstanceId, ComponentNamedList, Func, Instance, InstancePre, Lift, Lower, TypedFunc,
     Val,
@@ -180,14 +180,8 @@ impl ThreadOptions {
         let pre = pre.clone();
         spawn_call(&mut store, self, None, move |store| {
             let instance = instantiate(store, &pre)?;
-            // Guest code that the closure calls is not the thread's own (I1).
-            let not_suspended = suspend::take(store.0);
-            let outer = store.0.replace_in_host(1);
-            let call_next = started(store.as_context_mut(), instance);
-            store.0.replace_in_host(outer);
-            drop(not_suspended);
-            store.0.end_overdue_slice();
-            let (func, params) = call_next?;
+            let (func, params) =
+                as_host_code(store, |store| started(store.as_context_mut(), instance))?;
             let of = ensure_own_sync_function(store, &func)?;
             ensure!(
                 of == instance.id().instance(),

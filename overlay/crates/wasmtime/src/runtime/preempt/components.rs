@@ -206,10 +206,22 @@ pub(crate) fn after_call<R>(
     tasks: Option<usize>,
     result: Result<R>,
 ) -> Result<R> {
-    if let (Some(tasks), Err(_)) = (tasks, &result) {
-        abandon(store, tasks)?;
+    match (&result, tasks) {
+        (Err(_), Some(tasks)) => abandon(store, tasks)?,
+        (Err(_), None) => forget_plain_call(store),
+        (Ok(_), _) => {}
     }
     result
+}
+
+/// A plain call has failed: it is in its instance no more. If that has trapped, upstream lets nobody
+/// into any component of the store.
+fn forget_plain_call(store: &mut StoreOpaque) {
+    let activation = youngest_activation();
+    if let Some(threads) = store.preempt_mut() {
+        let calls = &mut threads.components.entered;
+        calls.retain(|_, call| call.thread.is_some() || call.activation != activation);
+    }
 }
 
 /// Ends the calls that the running thread has not returned from, but for its `tasks` oldest tasks.

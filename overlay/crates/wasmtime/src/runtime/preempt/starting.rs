@@ -105,26 +105,37 @@ impl ThreadOptions {
                 instance.start_raw(store)?;
             }
             initialize(store, instance)?;
-            // Guest code that the closure calls is not the thread's own (I1).
-            let not_suspended = suspend::take(store.0);
-            let outer = store.0.replace_in_host(1);
-            // What the closure returns stays rooted until the call has it.
-            let call = in_lifo_scope(store, |store| {
-                let (func, params) = started(store.as_context_mut(), instance)?;
-                let call = Call::checked(store.0, func, &params)?;
-                ensure!(
-                    store.0.is_of_instance(func, id),
-                    "a guest thread that starts an instance calls a function of that \
-                     instance: this one is of another, or of the host"
-                );
-                Ok(call)
+            let call = as_host_code(store, |store| {
+                // What the closure returns stays rooted until the call has it.
+                in_lifo_scope(store, |store| {
+                    let (func, params) = started(store.as_context_mut(), instance)?;
+                    let call = Call::checked(store.0, func, &params)?;
+                    ensure!(
+                        store.0.is_of_instance(func, id),
+                        "a guest thread that starts an instance calls a function of that \
+                         instance: this one is of another, or of the host"
+                    );
+                    Ok(call)
+                })
             });
-            store.0.replace_in_host(outer);
-            drop(not_suspended);
-            store.0.end_overdue_slice();
             call?.run(store)
         })
     }
+}
+
+/// Calls `f`, the embedder's, on the thread's stack. Guest code that it calls is not the thread's own
+/// (I1).
+pub(super) fn as_host_code<T: 'static, R>(
+    store: &mut StoreContextMut<'_, T>,
+    f: impl FnOnce(&mut StoreContextMut<'_, T>) -> R,
+) -> R {
+    let not_suspended = suspend::take(store.0);
+    let outer = store.0.replace_in_host(1);
+    let result = f(store);
+    store.0.replace_in_host(outer);
+    drop(not_suspended);
+    store.0.end_overdue_slice();
+    result
 }
 
 fn initialize<T: 'static>(store: &mut StoreContextMut<'_, T>, instance: Instance) -> Result<()> {
