@@ -95,14 +95,17 @@ impl Console {
     /// A new stream that writes to `target`, and begins each line with `label`.
     pub fn stream(&self, target: Target, label: &str) -> Stream {
         let mut state = self.0.state();
-        state.streams.push(Lines {
+        let number = state.made;
+        state.made += 1;
+        let lines = Lines {
             target,
             label: label.as_bytes().to_vec(),
             unfinished: Vec::new(),
             waiting: 0,
             wakers: Vec::new(),
-        });
-        Stream::new(self.0.clone(), state.streams.len() - 1, target)
+        };
+        state.streams.insert(number, lines);
+        Stream::new(self.0.clone(), number, target)
     }
 
     /// Prints `text` on behalf of the command, not of a guest.
@@ -116,15 +119,23 @@ impl Console {
         self.0.notify(&mut state);
     }
 
+    /// Like [`Console::print`], unless too much waits to be written already. Returns whether it
+    /// will be.
+    pub fn try_print(&self, target: Target, text: &str) -> bool {
+        let has_room = self.0.state().left_for(target) >= text.len();
+        if has_room {
+            self.print(target, text);
+        }
+        has_room
+    }
+
     /// Called after the last guest has ended. Ends unfinished lines, takes the view off the
     /// screen, and resets a terminal that guests have changed.
     pub fn finish(&self) {
         let mut state = self.0.state();
-        for index in 0..state.streams.len() {
-            if !state.streams[index].unfinished.is_empty() {
-                state.streams[index].unfinished.push(b'\n');
-                state.push_unfinished(index, usize::MAX);
-            }
+        let streams: Vec<usize> = state.streams.keys().copied().collect();
+        for number in streams {
+            state.end_line(number);
         }
         state.reset_terminals();
         state.cleared = state.view.take();

@@ -3,7 +3,7 @@
 use super::sinks::Sinks;
 use super::target::Target;
 use indicatif::ProgressBar;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::mem;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -11,6 +11,9 @@ use std::task::Waker;
 
 /// How many bytes of a stream may wait, including its unfinished line.
 pub const ROOM: usize = 64 * 1024;
+
+/// How many bytes for a target may wait in all before streams have to.
+pub const MOST_WAITING: usize = 16 * 1024 * 1024;
 
 /// A longer line is written in parts.
 pub const LONGEST_LINE: usize = ROOM / 2;
@@ -45,7 +48,10 @@ pub struct State {
     pub shown: Option<String>,
     /// Whether to write the lines even though a view is on the screen.
     pub flush: bool,
-    pub streams: Vec<Lines>,
+    /// Those that are still written to, by their numbers.
+    pub streams: BTreeMap<usize, Lines>,
+    /// How many streams there were.
+    pub made: usize,
     /// How many bytes of a stream may wait besides [`ROOM`].
     pub more_room: usize,
     /// In the order in which the chunks were printed.
@@ -72,7 +78,7 @@ pub struct Lines {
 pub struct Chunk {
     pub target: Target,
     pub bytes: Vec<u8>,
-    /// The index of its stream.
+    /// The number of its stream.
     pub stream: Option<usize>,
 }
 
@@ -80,6 +86,8 @@ pub struct Chunk {
 #[derive(Default)]
 pub struct Health {
     pub is_closed: bool,
+    /// How many bytes for it are in the queue, or are being written.
+    pub waiting: usize,
     /// The last error that no guest has been told about.
     pub failed: Option<io::Error>,
     /// The first error ever.
@@ -153,10 +161,26 @@ impl State {
         } else if changes {
             self.health(chunk.target).is_changed = true;
         }
-        if let Some(index) = chunk.stream {
-            self.streams[index].waiting += chunk.bytes.len();
+        let stream = chunk
+            .stream
+            .and_then(|number| self.streams.get_mut(&number));
+        if let Some(stream) = stream {
+            stream.waiting += chunk.bytes.len();
         }
+        self.health(chunk.target).waiting += chunk.bytes.len();
         self.queue.push_back(chunk);
+    }
+
+    /// How many bytes for a target may be added to those that wait.
+    pub fn left_for(&self, target: Target) -> usize {
+        let waiting = match target {
+            Target::Stdout => self.stdout.waiting,
+            Target::Stderr => self.stderr.waiting,
+        };
+        match self.more_room {
+            0 => MOST_WAITING.saturating_sub(waiting),
+            _ => usize::MAX,
+        }
     }
 
     /// Resets terminals that guests' output may have changed.

@@ -7,12 +7,31 @@ use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-/// One stream of one guest. Clones are the same stream.
+/// One stream of one guest. Clones are the same stream. When the last one is dropped, its
+/// unfinished line is ended.
 #[derive(Clone)]
 pub struct Stream {
     shared: Arc<Shared>,
-    index: usize,
+    number: Arc<Number>,
     pub target: Target,
+}
+
+/// The number of a stream, until nobody writes to it.
+struct Number {
+    shared: Arc<Shared>,
+    number: usize,
+}
+
+impl Drop for Number {
+    fn drop(&mut self) {
+        let mut state = self.shared.state();
+        state.end_line(self.number);
+        let ended = state.streams.remove(&self.number);
+        self.shared.notify(&mut state);
+        // Unlock first: a waker may be the last to have something else that prints.
+        drop(state);
+        drop(ended);
+    }
 }
 
 /// Why a stream accepts nothing.
@@ -24,10 +43,13 @@ pub enum Refused {
 }
 
 impl Stream {
-    pub(super) fn new(shared: Arc<Shared>, index: usize, target: Target) -> Stream {
+    pub(super) fn new(shared: Arc<Shared>, number: usize, target: Target) -> Stream {
         Stream {
+            number: Arc::new(Number {
+                shared: shared.clone(),
+                number,
+            }),
             shared,
-            index,
             target,
         }
     }
@@ -38,18 +60,20 @@ impl Stream {
     ///
     /// If an earlier write failed. Each error is reported once.
     pub fn room(&self) -> Result<usize, Refused> {
-        self.shared.state().room(self.index)
+        self.shared.state().room(self.number.number)
     }
 
     /// Waits for room, or for an error.
     pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.shared.state();
         let health = state.health(self.target);
-        if health.is_closed || health.failed.is_some() || state.left(self.index) > 0 {
+        if health.is_closed || health.failed.is_some() || state.left(self.number.number) > 0 {
             return Poll::Ready(());
         }
-        let wakers = &mut state.streams[self.index].wakers;
-        if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+        let stream = state.streams.get_mut(&self.number.number);
+        if let Some(wakers) = stream.map(|stream| &mut stream.wakers)
+            && !wakers.iter().any(|waker| waker.will_wake(cx.waker()))
+        {
             wakers.push(cx.waker().clone());
         }
         // Somebody is waiting, so do not wait for the view to be redrawn.
@@ -65,9 +89,9 @@ impl Stream {
     /// As for [`Stream::room`].
     pub fn write(&self, bytes: &[u8]) -> Result<usize, Refused> {
         let mut state = self.shared.state();
-        let room = state.room(self.index)?;
+        let room = state.room(self.number.number)?;
         let bytes = &bytes[..bytes.len().min(room)];
-        state.write(self.index, bytes);
+        state.write(self.number.number, bytes);
         self.shared.notify(&mut state);
         Ok(bytes.len())
     }
@@ -75,20 +99,20 @@ impl Stream {
     /// Writes the unfinished line: somebody may have to read it before the guest can go on.
     pub fn prompt(&self) {
         let mut state = self.shared.state();
-        let is_viewed = state.view.is_some();
-        let line = &mut state.streams[self.index].unfinished;
-        if is_viewed && !line.is_empty() {
-            line.push(b'\n');
+        match state.view.is_some() {
+            true => state.end_line(self.number.number),
+            false => state.push_unfinished(self.number.number, usize::MAX),
         }
-        state.push_unfinished(self.index, usize::MAX);
         state.flush = true;
         self.shared.notify(&mut state);
     }
 }
 
 impl State {
-    fn room(&mut self, index: usize) -> Result<usize, Refused> {
-        let target = self.streams[index].target;
+    fn room(&mut self, number: usize) -> Result<usize, Refused> {
+        let Some(target) = self.streams.get(&number).map(|stream| stream.target) else {
+            return Ok(0);
+        };
         let health = self.health(target);
         if health.is_closed {
             return Err(Refused::Closed(Closed(target)));
@@ -96,30 +120,49 @@ impl State {
         if let Some(error) = health.failed.take() {
             return Err(Refused::Failed(error));
         }
-        Ok(self.left(index))
+        Ok(self.left(number))
     }
 
-    fn left(&self, index: usize) -> usize {
-        let stream = &self.streams[index];
-        (ROOM + self.more_room).saturating_sub(stream.waiting + stream.unfinished.len())
+    fn left(&self, number: usize) -> usize {
+        let Some(stream) = self.streams.get(&number) else {
+            return 0;
+        };
+        let own = stream.waiting + stream.unfinished.len();
+        let own = (ROOM + self.more_room).saturating_sub(own);
+        own.min(self.left_for(stream.target))
     }
 
-    fn write(&mut self, index: usize, bytes: &[u8]) {
-        let line = &mut self.streams[index].unfinished;
+    fn write(&mut self, number: usize, bytes: &[u8]) {
+        let Some(stream) = self.streams.get_mut(&number) else {
+            return;
+        };
+        let line = &mut stream.unfinished;
         line.extend_from_slice(bytes);
         match bytes.iter().rposition(|&byte| byte == b'\n') {
             Some(end) => {
                 let whole = line.len() - bytes.len() + end + 1;
-                self.push_unfinished(index, whole);
+                self.push_unfinished(number, whole);
             }
-            None if line.len() > LONGEST_LINE => self.push_unfinished(index, usize::MAX),
+            None if line.len() > LONGEST_LINE => self.push_unfinished(number, usize::MAX),
             None => {}
         }
     }
 
+    /// Ends a stream's unfinished line, if there is one.
+    pub(super) fn end_line(&mut self, number: usize) {
+        if let Some(stream) = self.streams.get_mut(&number)
+            && !stream.unfinished.is_empty()
+        {
+            stream.unfinished.push(b'\n');
+            self.push_unfinished(number, usize::MAX);
+        }
+    }
+
     /// Moves the first `len` bytes of a stream's unfinished line into the queue.
-    pub(super) fn push_unfinished(&mut self, index: usize, len: usize) {
-        let stream = &mut self.streams[index];
+    fn push_unfinished(&mut self, number: usize, len: usize) {
+        let Some(stream) = self.streams.get_mut(&number) else {
+            return;
+        };
         let line = &mut stream.unfinished;
         let rest = line.split_off(len.min(line.len()));
         let bytes = mem::replace(line, rest);
@@ -130,13 +173,14 @@ impl State {
         self.push(Chunk {
             target,
             bytes,
-            stream: Some(index),
+            stream: Some(number),
         });
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::state::MOST_WAITING;
     use super::*;
     use crate::console::Console;
     use indicatif::ProgressBar;
@@ -216,6 +260,39 @@ mod tests {
                 line(Target::Stdout, "c\n")
             ]
         );
+    }
+
+    #[test]
+    fn stream_that_nobody_writes_to_leaves_its_last_line_and_nothing_else() {
+        let console = console();
+        for _ in 0..3 {
+            let stream = console.stream(Target::Stdout, "a | ");
+            let clone = stream.clone();
+            stream.write(b"one\ntwo").unwrap();
+            drop(stream);
+            clone.write(b" three").unwrap();
+        }
+        let lines: String = waiting(&console)
+            .into_iter()
+            .map(|(_, line)| line)
+            .collect();
+        assert_eq!(lines, "a | one\na | two three\n".repeat(3));
+        assert!(console.0.state().streams.is_empty());
+    }
+
+    #[test]
+    fn what_waits_for_a_target_is_bounded_however_many_streams_there_were() {
+        let console = console();
+        let line = [&[b'x'; 1023][..], b"\n"].concat();
+        let written = (0..2 * MOST_WAITING / ROOM).map(|_| {
+            let stream = console.stream(Target::Stdout, "");
+            (0..ROOM / 1024)
+                .map(|_| stream.write(&line).unwrap())
+                .sum::<usize>()
+        });
+        assert_eq!(written.sum::<usize>(), MOST_WAITING);
+        assert!(console.stream(Target::Stderr, "").room().unwrap() > 0);
+        assert!(!console.try_print(Target::Stdout, "lost"));
     }
 
     #[test]

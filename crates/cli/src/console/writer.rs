@@ -37,6 +37,7 @@ impl Shared {
             let started = writer.spawn(move || shared.write_for_ever(sinks));
             if let Err(error) = started {
                 state.queue.clear();
+                (state.stdout.waiting, state.stderr.waiting) = (0, 0);
                 (state.shown, state.cleared) = (None, None);
                 state.has_writer = false;
                 state.fail(Target::Stdout, error);
@@ -108,14 +109,16 @@ impl Shared {
     fn wrote(&self, target: Target, written: io::Result<()>, lens: Vec<(Option<usize>, usize)>) {
         let mut state = self.state();
         for (stream, len) in lens {
-            let Some(stream) = stream else { continue };
-            let waiting = &mut state.streams[stream].waiting;
-            *waiting = waiting.saturating_sub(len);
+            let all = &mut state.health(target).waiting;
+            *all = all.saturating_sub(len);
+            if let Some(stream) = stream.and_then(|number| state.streams.get_mut(&number)) {
+                stream.waiting = stream.waiting.saturating_sub(len);
+            }
         }
         if let Err(error) = written {
             state.fail(target, error);
         }
-        let streams = state.streams.iter_mut().filter(|of| of.target == target);
+        let streams = state.streams.values_mut().filter(|of| of.target == target);
         let wakers: Vec<Waker> = streams.flat_map(|of| mem::take(&mut of.wakers)).collect();
         // Unlock first: the tasks may ask how much room there is.
         drop(state);
