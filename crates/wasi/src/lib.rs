@@ -49,6 +49,8 @@
 #![forbid(unsafe_code)]
 
 mod clock;
+#[cfg(feature = "http")]
+pub mod http;
 mod iovecs;
 mod listing;
 pub mod p1;

@@ -7,6 +7,8 @@ mod bounded;
 mod clocks;
 mod executors;
 mod files;
+#[cfg(feature = "http")]
+mod http;
 mod linking;
 mod p2;
 mod plain_calls;
