@@ -6,6 +6,7 @@ use crate::limits::LimitArgs;
 use crate::mode::SliceArgs;
 use crate::outputs::OutputArgs;
 use crate::schedule::ScheduleArgs;
+use crate::serve::ServeArgs;
 use crate::times;
 use crate::until::UntilArgs;
 use crate::wasi::WasiArgs;
@@ -23,6 +24,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 pub enum Command {
     Run(Box<RunArgs>),
+    Serve(Box<ServeArgs>),
     Compile(CompileArgs),
 }
 

@@ -5,7 +5,9 @@ use crate::names;
 use clap::Args;
 use std::path::PathBuf;
 use wasmtime::error::Context as _;
-use wasmtime::{Cache, Config, Engine, ModuleVersionStrategy, Result, bail};
+use wasmtime::{
+    Cache, Config, Engine, ModuleVersionStrategy, PoolingAllocationConfig, Result, bail,
+};
 
 /// The fork that compiles guests. Other builds of Wasmtime of the same version compile them
 /// in other ways.
@@ -85,12 +87,17 @@ impl CodegenArgs {
 }
 
 /// An engine that preempts guests according to `mode`. `counts_fuel` makes compiled code
-/// count fuel under every mode.
+/// count fuel under every mode. Instances are from `pool`, if there is one.
 ///
 /// # Errors
 ///
 /// If that mode does not work here.
-pub fn engine(mode: Mode, counts_fuel: bool, cache: Option<Cache>) -> Result<Engine> {
+pub fn engine(
+    mode: Mode,
+    counts_fuel: bool,
+    cache: Option<Cache>,
+    pool: Option<PoolingAllocationConfig>,
+) -> Result<Engine> {
     let mut config = Config::new();
     config.preemption(mode.into()).shared_memory(true);
     // Guest threads cannot call asynchronous functions, and upstream's implementation has an
@@ -98,6 +105,9 @@ pub fn engine(mode: Mode, counts_fuel: bool, cache: Option<Cache>) -> Result<Eng
     config.wasm_component_model_async(false);
     config.module_version(ModuleVersionStrategy::Custom(fork()))?;
     config.cache(cache);
+    if let Some(pool) = pool {
+        config.allocation_strategy(pool);
+    }
     if counts_fuel && mode != Mode::Fuel {
         config.consume_fuel(true);
     }

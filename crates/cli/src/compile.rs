@@ -59,7 +59,7 @@ pub fn run(args: &CompileArgs) -> Result<()> {
     if input.is_some() && input == Identity::of(&output) {
         bail!("--output {shown}: it is the input itself; give another file");
     }
-    let engine = codegen::engine(args.preemption, args.fuel, None)?;
+    let engine = codegen::engine(args.preemption, args.fuel, None, None)?;
     let limit = args.memory_limit.unwrap_or(memory::DEFAULT_LIMIT);
     let binary = sources::binary(&args.file, &sources::bytes(&args.file)?, limit)?;
     let compiled = match Parser::is_component(&binary) {

@@ -1,4 +1,4 @@
-//! The `preempt` command: runs guests side by side in one Store.
+//! The `preempt` command: runs guests side by side in one Store, or serves HTTP with one.
 
 mod args;
 mod arguments;
@@ -31,6 +31,7 @@ mod report;
 mod run;
 mod schedule;
 mod search;
+mod serve;
 mod settings;
 mod setup;
 mod shared;
@@ -60,6 +61,7 @@ pub fn main() -> ExitCode {
     let done = match Cli::try_parse() {
         Ok(Cli { command }) => match command {
             Command::Run(args) => run(*args),
+            Command::Serve(args) => serve::run(&args).map(|()| 0),
             Command::Compile(args) => compile::run(&args).map(|()| 0),
         },
         Err(error) => return usage(&error),

@@ -59,7 +59,7 @@ impl<'a> Setup<'a> {
             counts_fuel: mode == Mode::Fuel || !args.limits.fuel_limit.is_empty(),
             may_be_watched: !args.outputs.json && !args.outputs.quiet && seeds.is_none(),
         };
-        let engine = codegen::engine(mode, plan.counts_fuel, args.codegen.cache()?)?;
+        let engine = codegen::engine(mode, plan.counts_fuel, args.codegen.cache()?, None)?;
         let mut loader = {
             let precompiled = args.codegen.allow_precompiled;
             Loader::new(&engine, Sources::new(&engine, plan, precompiled))

@@ -7,7 +7,7 @@ use crate::load::{Guest, ModuleCall, Runs};
 use crate::names;
 use crate::outcome::Outcome;
 use crate::thread::{Other, Which};
-use crate::wasi::{self, Host};
+use crate::wasi::{self, ContextBuilder, Host};
 use indicatif::BinaryBytes;
 use preempt_wasi_threads::{Process, ProcessOptions, Program, Tid};
 use std::collections::BTreeMap;
@@ -17,13 +17,12 @@ use wasmtime::{
     Instance, Linker, Module, Result, Store, StoreContextMut, ThreadId, ThreadOptions, bail,
     format_err,
 };
-use wasmtime_wasi::WasiCtxBuilder;
 
 /// What a guest can import.
 pub enum Imports {
     Module(Linker<Host>),
     /// With the guest's own context.
-    Component(model::Linker<Host>, Option<Box<WasiCtxBuilder>>),
+    Component(model::Linker<Host>, Option<Box<ContextBuilder>>),
 }
 
 impl Imports {
@@ -35,14 +34,15 @@ impl Imports {
     /// If WASI cannot be linked.
     pub fn of<'a>(
         store: &mut Store<Host>,
-        guests: impl Iterator<Item = (&'a Guest, Option<WasiCtxBuilder>)>,
+        guests: impl Iterator<Item = (&'a Guest, Option<ContextBuilder>)>,
         is_repeated: bool,
     ) -> Result<Vec<Imports>> {
         let engine = store.engine().clone();
         let mut of_components = None;
         let imports = guests.map(|(guest, context)| match guest.runs {
             Runs::Module(..) => {
-                let linker = store.data_mut().linker(&engine, context)?;
+                let wasi = context.map(|context| context.wasi);
+                let linker = store.data_mut().linker(&engine, wasi)?;
                 Ok(Imports::Module(linker))
             }
             Runs::Component(..) => {

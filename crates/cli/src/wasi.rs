@@ -1,19 +1,24 @@
 //! What guests can import: modules WASI preview 1, and `preempt` for guests that know about
-//! guest threads; components WASI 0.2.
+//! guest threads; components WASI 0.2, with `wasi:http`.
 
 mod by_thread;
 mod chance;
 mod context;
 mod dirs;
 mod network;
+mod outgoing;
 mod sleepless;
 mod stdio;
 mod taker;
+mod variable;
 
 pub use by_thread::{Contexts, HANDLES};
 pub use chance::Chance;
-pub use context::WasiArgs;
+pub use context::{ContextBuilder, WasiArgs};
+pub use dirs::Dir;
+pub use outgoing::Outgoing;
 pub use taker::Taker;
+pub use variable::variable;
 
 use crate::memory::Memory;
 use crate::until::Until;
@@ -71,6 +76,7 @@ impl Host {
 pub fn component_linker(engine: &Engine, is_repeated: bool) -> Result<ComponentLinker<Host>> {
     let mut linker = ComponentLinker::new(engine);
     preempt_wasi::p2::add_to_linker(&mut linker)?;
+    preempt_wasi::http::add_to_linker(&mut linker)?;
     if is_repeated {
         sleepless::add_to_linker(&mut linker)?;
     }

@@ -21,7 +21,7 @@ fn other_worlds_are_named_with_what_runs_them() {
     let server = exporting("component-server.wat", "wasi:http/incoming-handler@0.2.0");
     bad_usage(
         &[&server],
-        &["`wasi:http/incoming-handler@0.2.0`", "wasmtime serve"],
+        &["`wasi:http/incoming-handler@0.2.0`", "`preempt serve"],
     );
     let newer = exporting("component-newer.wat", "wasi:cli/run@0.3.0");
     bad_usage(
@@ -66,11 +66,6 @@ fn imports_that_are_missing_are_named_before_anything_is_compiled() {
             "wasi:cli/command",
         ],
     );
-    let http = importing(
-        "component-http.wat",
-        r#"(import "wasi:http/types@0.2.0" (instance))"#,
-    );
-    bad_usage(&[&http], &["wasi:http/types@0.2.0", "wasmtime run -S http"]);
     let wrong = importing(
         "component-wrong.wat",
         r#"(import "wasi:random/random@0.2.0" (instance (export "get-random-u64" (func))))"#,
@@ -106,6 +101,10 @@ fn settings_that_no_component_sees_are_refused() {
     bad_usage(
         &["--allow-ip-name-lookup=1", "primes.wasm"],
         &["--allow-ip-name-lookup=1", "no component"],
+    );
+    bad_usage(
+        &["--allow-http", "primes.wasm"],
+        &["--allow-http", "no guest"],
     );
     bad_usage(
         &["--inherit-network=3", "primes.wasm"],

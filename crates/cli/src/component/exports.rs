@@ -189,13 +189,17 @@ impl Functions {
                 names::name(command)
             );
         }
-        let handlers = ["wasi:http/incoming-handler", "wasi:http/handler"];
-        if let Some(handler) = handlers.into_iter().find_map(exports) {
-            bail!(
-                "it exports `{}`, which answers requests, and this command runs no server; \
-                 `wasmtime serve {file}` does",
-                names::name(handler)
-            );
+        let handlers = [
+            ("wasi:http/incoming-handler", "preempt"),
+            ("wasi:http/handler", "wasmtime"),
+        ];
+        for (handler, command) in handlers {
+            if let Some(handler) = exports(handler) {
+                bail!(
+                    "it exports `{}`, which answers requests; use `{command} serve {file}`",
+                    names::name(handler)
+                );
+            }
         }
         match &self.functions[..] {
             [only] => Ok(only),
@@ -309,12 +313,12 @@ mod tests {
         let run = interface("wasi:cli/run@0.3.0", "run");
         let error = choose(&run, None).unwrap_err();
         assert!(error.contains("`wasmtime run a.wasm`"), "{error}");
-        for handler in [
-            "wasi:http/incoming-handler@0.2.3",
-            "wasi:http/handler@0.3.0",
+        for (handler, command) in [
+            ("wasi:http/incoming-handler@0.2.3", "`preempt serve a.wasm`"),
+            ("wasi:http/handler@0.3.0", "`wasmtime serve a.wasm`"),
         ] {
             let error = choose(&interface(handler, "handle"), None).unwrap_err();
-            assert!(error.contains("`wasmtime serve a.wasm`"), "{error}");
+            assert!(error.contains(command), "{error}");
         }
         assert!(
             choose("", None)

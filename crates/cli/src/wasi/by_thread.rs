@@ -5,14 +5,20 @@
 //! no guest can use up the table of the others.
 
 use super::Host;
+use super::context::ContextBuilder;
+use super::outgoing::Outgoing;
 use std::collections::HashMap;
 use wasmtime::ThreadId;
 use wasmtime::preempt::ThreadOnCpu;
-use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 /// How many resources of the host a guest may have at a time, such as streams and descriptors:
 /// more than a program needs, and few enough for the memory of this process.
 const MOST_RESOURCES: usize = 1 << 16;
+
+/// How large the HTTP headers in one of them may be: so that all together are within a GiB.
+const MOST_FIELDS: usize = 16 << 10;
 
 /// How many handles the Store has room for, for each component: as many as upstream gives a
 /// whole Store. Those to resources of a component's own count too, and only together: a guest
@@ -31,6 +37,8 @@ pub struct Contexts {
 struct Context {
     wasi: WasiCtx,
     table: ResourceTable,
+    http: WasiHttpCtx,
+    outgoing: Outgoing,
 }
 
 impl Contexts {
@@ -43,25 +51,47 @@ impl Contexts {
     }
 
     /// Gives the guest with this thread its context.
-    pub fn add(&mut self, thread: ThreadId, mut wasi: WasiCtxBuilder) {
+    pub fn add(&mut self, thread: ThreadId, mut context: ContextBuilder) {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MOST_RESOURCES);
-        let wasi = wasi.build();
-        self.by_thread.insert(thread, Context { wasi, table });
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(MOST_FIELDS);
+        let context = Context {
+            wasi: context.wasi.build(),
+            table,
+            http,
+            outgoing: context.outgoing,
+        };
+        self.by_thread.insert(thread, context);
     }
 
     /// The thread has ended. Closes what the guest has left open.
     pub fn remove(&mut self, thread: ThreadId) {
         self.by_thread.remove(&thread);
     }
+
+    /// The context of the guest whose thread is on the CPU.
+    fn current(&mut self) -> &mut Context {
+        let thread = self.on_cpu.as_ref().and_then(ThreadOnCpu::get);
+        let context = thread.and_then(|thread| self.by_thread.get_mut(&thread));
+        context.unwrap_or(&mut self.of_nobody)
+    }
 }
 
 impl WasiView for Host {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let contexts = &mut self.components;
-        let thread = contexts.on_cpu.as_ref().and_then(ThreadOnCpu::get);
-        let context = thread.and_then(|thread| contexts.by_thread.get_mut(&thread));
-        let Context { wasi, table } = context.unwrap_or(&mut contexts.of_nobody);
+        let Context { wasi, table, .. } = self.components.current();
         WasiCtxView { ctx: wasi, table }
+    }
+}
+
+impl WasiHttpView for Host {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let context = self.components.current();
+        WasiHttpCtxView {
+            hooks: &mut context.outgoing,
+            table: &mut context.table,
+            ctx: &mut context.http,
+        }
     }
 }

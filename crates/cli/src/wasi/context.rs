@@ -4,13 +4,14 @@
 use super::chance::Chance;
 use super::dirs::Dir;
 use super::network::NetworkArgs;
+use super::outgoing::Outgoing;
 use super::stdio::Prompted;
 use super::taker::Taker;
+use super::variable::{split as split_variable, variable};
 use crate::console::{Console, Target};
 use crate::names;
 use crate::settings::{self, Setting};
 use clap::Args;
-use std::env::VarError;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use wasmtime::error::Context as _;
@@ -55,6 +56,15 @@ pub struct WasiArgs {
     network: NetworkArgs,
 }
 
+/// How a value of `--env` is written.
+const FORMS: &str = "NAME=VAL, GUEST=NAME=VAL for one guest";
+
+/// A guest's context, to be built.
+pub struct ContextBuilder {
+    pub wasi: WasiCtxBuilder,
+    pub outgoing: Outgoing,
+}
+
 /// The settings given for a guest.
 #[derive(Clone, Default)]
 struct Given {
@@ -77,23 +87,19 @@ impl WasiArgs {
         stdout: Target,
         chance: Option<&Chance>,
         labels: &[String],
-    ) -> Result<Vec<Option<WasiCtxBuilder>>> {
+    ) -> Result<Vec<Option<ContextBuilder>>> {
         let mut given = vec![Given::default(); guests.len()];
         for text in &self.env {
-            let env = settings::split(text, guests, |rest| variable(rest).is_some());
+            let env = settings::split(text, guests, |rest| split_variable(rest).is_some());
             let for_guests = meant("--env", &env, guests, takers)?;
-            let (key, value) = match variable(&env.value) {
-                Some((key, value)) => (key, value.to_string()),
-                None => match inherited(&env.value)? {
-                    Some(value) => (&*env.value, value),
-                    None => continue,
-                },
+            let Some((key, value)) = variable(&env.value, FORMS)? else {
+                continue;
             };
             for index in for_guests {
                 // Of two settings for one guest, the later one wins.
                 let env = &mut given[index].env;
-                env.retain(|(earlier, _)| earlier != key);
-                env.push((key.to_string(), value.clone()));
+                env.retain(|(earlier, _)| *earlier != key);
+                env.push((key.clone(), value.clone()));
             }
         }
         self.add_dirs(guests, takers, &mut given)?;
@@ -126,7 +132,9 @@ impl WasiArgs {
             if let Some(chance) = chance {
                 chance.give(index, &mut builder);
             }
-            context(builder, argv, given, console, stdout, label).map(Some)
+            let wasi = context(builder, argv, given, console, stdout, label)?;
+            let outgoing = networks[index].outgoing();
+            Ok(Some(ContextBuilder { wasi, outgoing }))
         });
         contexts.collect()
     }
@@ -151,30 +159,6 @@ impl WasiArgs {
         let split = |text| settings::split(text, guests, |_| true);
         let files = self.stdin.iter().map(|text| split(text).value.into());
         files.collect()
-    }
-}
-
-/// Splits `KEY=VALUE`.
-fn variable(text: &str) -> Option<(&str, &str)> {
-    text.split_once('=').filter(|(key, _)| !key.is_empty())
-}
-
-/// The value of this process's own variable; `None` if it is not set.
-fn inherited(key: &str) -> Result<Option<String>> {
-    if key.is_empty() || key.starts_with('=') {
-        bail!(
-            "--env {}: write NAME=VAL, GUEST=NAME=VAL for one guest, or NAME for the value that \
-             it has here",
-            names::name(key)
-        );
-    }
-    match std::env::var(key) {
-        Ok(value) => Ok(Some(value)),
-        Err(VarError::NotPresent) => Ok(None),
-        Err(VarError::NotUnicode(_)) => bail!(
-            "--env {}: its value here is not valid UTF-8; write NAME=VAL",
-            names::name(key)
-        ),
     }
 }
 

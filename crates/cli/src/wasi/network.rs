@@ -1,5 +1,6 @@
 //! The network, which no guest has unless it is given to it.
 
+use super::outgoing::Outgoing;
 use super::taker::Taker;
 use crate::names;
 use crate::settings::Setting;
@@ -35,6 +36,19 @@ pub struct NetworkArgs {
         default_missing_value = ""
     )]
     allow_ip_name_lookup: Vec<String>,
+
+    /// Let one component, or all of them, send HTTP requests, to any address
+    ///
+    /// For components that import `wasi:http/outgoing-handler`. Without this, it gives them the
+    /// error `HTTP-request-denied`.
+    #[arg(
+        long,
+        value_name = "GUEST",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = ""
+    )]
+    allow_http: Vec<String>,
 }
 
 /// What a guest may do in the network.
@@ -42,6 +56,7 @@ pub struct NetworkArgs {
 pub struct Network {
     sockets: bool,
     names: bool,
+    http: bool,
 }
 
 impl NetworkArgs {
@@ -49,7 +64,7 @@ impl NetworkArgs {
     ///
     /// # Errors
     ///
-    /// If a guest that is named has no sockets, or there is none that has.
+    /// If a guest that is named can have no network, or there is none that can.
     pub fn of(&self, guests: &[String], takers: &[Taker<'_>]) -> Result<Vec<Network>> {
         let mut networks = vec![Network::default(); guests.len()];
         for guest in &self.inherit_network {
@@ -60,6 +75,11 @@ impl NetworkArgs {
         for guest in &self.allow_ip_name_lookup {
             for index in components("--allow-ip-name-lookup", guest, guests, takers)? {
                 networks[index].names = true;
+            }
+        }
+        for guest in &self.allow_http {
+            for index in components("--allow-http", guest, guests, takers)? {
+                networks[index].http = true;
             }
         }
         Ok(networks)
@@ -73,6 +93,10 @@ impl Network {
             builder.inherit_network();
         }
         builder.allow_ip_name_lookup(self.names);
+    }
+
+    pub fn outgoing(self) -> Outgoing {
+        Outgoing::new(self.http)
     }
 }
 
@@ -93,9 +117,11 @@ fn components(
     let components: Vec<usize> = meant.into_iter().filter(can).collect();
     if components.is_empty() {
         match guest {
-            "" => bail!("{option}: no guest is a component that imports WASI, so none has sockets"),
+            "" => bail!(
+                "{option}: no guest is a component that imports WASI, so none has the network"
+            ),
             guest => bail!(
-                "{option}={}: this guest is no component that imports WASI, so it has no sockets",
+                "{option}={}: this guest is no component that imports WASI, so it has no network",
                 names::name(guest)
             ),
         }

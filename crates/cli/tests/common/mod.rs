@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
 pub mod components;
+pub mod server;
 
 use preempt_trace::text;
 use serde_json::Value;
@@ -81,6 +82,14 @@ impl Mode {
         match self.name {
             "fuel" => FUEL_TOLERANCE,
             _ => 60_000_000_000,
+        }
+    }
+
+    /// About as short as slices can be.
+    pub fn short_slice(self) -> &'static str {
+        match self.name {
+            "fuel" => "1000",
+            _ => "100us",
         }
     }
 
