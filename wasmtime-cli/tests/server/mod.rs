@@ -25,6 +25,9 @@ pub fn wasmtime(args: &[&str]) -> Command {
     command
 }
 
+/// A command's options to serve.
+pub const SERVE: [&str; 2] = ["serve", "--addr=127.0.0.1:0"];
+
 /// `wasmtime serve` of the guest that spins if asked to.
 pub struct Server {
     process: Child,
@@ -43,12 +46,12 @@ impl Server {
 
     /// Of another guest.
     pub fn of(guest: &Path, options: &[&str]) -> Server {
-        let mut process = wasmtime(&["serve", "--addr=127.0.0.1:0"])
-            .args(options)
-            .arg(guest)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Server::run(wasmtime(&SERVE).args(options), guest)
+    }
+
+    /// Runs `command serve` for a guest.
+    pub fn run(command: &mut Command, guest: &Path) -> Server {
+        let mut process = command.arg(guest).stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = BufReader::new(process.stderr.take().unwrap());
         let mut line = String::new();
         stderr.read_line(&mut line).unwrap();
