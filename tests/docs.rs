@@ -35,6 +35,11 @@ const KNOWN: &[(&str, How)] = &[
         "cargo xtask run -- run --preemption fuel --slice 100 --policy random --search",
         Tells(1, "repeats this run"),
     ),
+    // Does not end by itself.
+    (
+        "cargo xtask run -- serve",
+        LookUp("cargo xtask run -- serve --help"),
+    ),
     ("cargo xtask run --", Run),
     ("cargo xtask patches list", Run),
     ("cargo xtask vendor --check", Run),
