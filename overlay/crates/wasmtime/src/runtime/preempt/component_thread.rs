@@ -5,7 +5,7 @@
 //! preempted like any other. What is between is host code.
 
 use super::components;
-use super::exit::{OwnedExit, TypedExit, Values};
+use super::exit::{TypedExit, Values};
 use super::id::ThreadId;
 use super::options::ThreadOptions;
 use super::spawn;
@@ -43,20 +43,15 @@ impl<Results> ComponentThreadId<Results> {
     /// Like [`ThreadId::take_exit`], with the results of the function. Also `None` if the store is
     /// not the thread's.
     pub fn take_exit(&self, mut store: impl AsContextMut) -> Option<TypedExit<Results>> {
-        let store = store.as_context_mut().0;
-        if self.store != store.id() {
+        let mut store = store.as_context_mut();
+        if self.store != store.0.id() {
             return None;
         }
-        Some(match store.take_owned_exit(self.id)? {
-            OwnedExit::Returned(..) => match self.lock().take() {
-                Some(results) => TypedExit::Returned(results),
-                None => TypedExit::Trapped(crate::bug!("a component without results").into()),
-            },
-            OwnedExit::Trapped(error) => TypedExit::Trapped(error),
-            OwnedExit::Threw(error, thrown) => TypedExit::Trapped(thrown.throw_again(store, error)),
-            OwnedExit::Killed => TypedExit::Killed,
-            OwnedExit::OverLimit(over) => TypedExit::OverLimit(over),
-        })
+        let exit = store.0.take_owned_exit(self.id)?;
+        Some(exit.into_typed(&mut store, |_, _| {
+            let results = self.lock().take();
+            results.ok_or_else(|| crate::bug!("a component without results").into())
+        }))
     }
 
     fn lock(&self) -> impl core::ops::DerefMut<Target = Option<Results>> {

@@ -8,7 +8,7 @@
 use super::limits::OverLimit;
 use crate::prelude::*;
 use crate::store::{AutoAssertNoGc, StoreOpaque};
-use crate::{Error, Func, Trap, Val, ValRaw, ValType};
+use crate::{Error, Func, StoreContextMut, Trap, Val, ValRaw, ValType};
 use smallvec::SmallVec;
 
 #[cfg_attr(not(feature = "gc"), path = "exit/references_disabled.rs")]
@@ -77,6 +77,26 @@ impl OwnedExit {
             OwnedExit::Threw(error, thrown) => Exit::Trapped(thrown.throw_again(store, error)),
             OwnedExit::Killed => Exit::Killed,
             OwnedExit::OverLimit(over) => Exit::OverLimit(over),
+        }
+    }
+
+    /// With what `results` makes of the values that were returned.
+    pub(super) fn into_typed<T, R>(
+        self,
+        store: &mut StoreContextMut<'_, T>,
+        results: impl FnOnce(&mut StoreContextMut<'_, T>, Values) -> Result<R>,
+    ) -> TypedExit<R> {
+        match self {
+            OwnedExit::Returned(_, values) => match results(store, values) {
+                Ok(results) => TypedExit::Returned(results),
+                Err(error) => TypedExit::Trapped(error),
+            },
+            OwnedExit::Trapped(error) => TypedExit::Trapped(error),
+            OwnedExit::Threw(error, thrown) => {
+                TypedExit::Trapped(thrown.throw_again(store.0, error))
+            }
+            OwnedExit::Killed => TypedExit::Killed,
+            OwnedExit::OverLimit(over) => TypedExit::OverLimit(over),
         }
     }
 }

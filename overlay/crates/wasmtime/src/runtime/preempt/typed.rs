@@ -3,7 +3,7 @@
 //! Values go through the raw representation that `TypedFunc` uses. Values that are raw already
 //! stay raw, so numbers never become `Val`s.
 
-use super::exit::{OwnedExit, OwnedVal, TypedExit, Values};
+use super::exit::{OwnedVal, TypedExit, Values};
 use super::id::TypedThreadId;
 use super::options::ThreadOptions;
 use super::spawn::{self, Call, in_lifo_scope};
@@ -86,16 +86,8 @@ fn take_exit<T, R: WasmResults>(
     if id.store() != store.0.id() {
         return None;
     }
-    Some(match store.0.take_owned_exit(id.id())? {
-        OwnedExit::Returned(_, values) => match from_values(store, values) {
-            Ok(results) => TypedExit::Returned(results),
-            Err(error) => TypedExit::Trapped(error),
-        },
-        OwnedExit::Trapped(error) => TypedExit::Trapped(error),
-        OwnedExit::Threw(error, thrown) => TypedExit::Trapped(thrown.throw_again(store.0, error)),
-        OwnedExit::Killed => TypedExit::Killed,
-        OwnedExit::OverLimit(over) => TypedExit::OverLimit(over),
-    })
+    let exit = store.0.take_owned_exit(id.id())?;
+    Some(exit.into_typed(store, from_values))
 }
 
 fn from_values<T, R: WasmResults>(store: &mut StoreContextMut<'_, T>, values: Values) -> Result<R> {
