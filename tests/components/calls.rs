@@ -115,6 +115,10 @@ fn what_cannot_be_called_is_refused(preemption: Preemption) {
         run_all(&mut store);
         let error = guests::trapped(&mut store, &id);
         assert!(format!("{error:?}").contains("type mismatch"), "{error:?}");
+        // The guest has not begun, and others can call it.
+        let id = guests::spawn(&mut store, &instance, "sum", &[Val::U32(4)]);
+        run_all(&mut store);
+        assert_eq!(guests::returned(&mut store, &id), [Val::U32(10)]);
     }
     let mut config = config(preemption);
     config.wasm_component_model_async(true);

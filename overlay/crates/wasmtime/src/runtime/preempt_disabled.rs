@@ -279,6 +279,14 @@ pub(crate) mod components {
     }
 
     #[inline]
+    pub(crate) fn enter_to_lower(_: &mut StoreOpaque, _: ComponentInstanceId) -> Result<()> {
+        Ok(())
+    }
+
+    #[inline]
+    pub(crate) fn begin(_: &mut StoreOpaque, _: ComponentInstanceId) {}
+
+    #[inline]
     pub(crate) fn leave(_: &mut StoreOpaque, _: ComponentInstanceId) {}
 
     #[inline]

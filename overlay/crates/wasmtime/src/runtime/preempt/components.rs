@@ -12,7 +12,8 @@
 //! | the embedder, between two runs | `Trap::CannotEnterComponent` |
 //!
 //! A call that traps, is killed or is otherwise ended leaves its instance in the middle of
-//! something: nobody enters that any more. Upstream marks the whole store instead, which would let
+//! something: nobody enters that any more. (One whose parameters are not of their types has not
+//! begun.) Upstream marks the whole store instead, which would let
 //! one guest end all others. Instances that were not entered are not affected.
 //!
 //! What an ended call leaves in the store is deleted as soon as it has failed: its tasks, and its
@@ -57,6 +58,8 @@ struct Call {
     activation: usize,
     /// How many tasks there were then.
     tasks: usize,
+    /// Whether the guest has begun with it: before, it leaves nothing in the middle if it fails.
+    begun: bool,
 }
 
 impl Components {
@@ -127,6 +130,19 @@ pub(crate) fn may_enter(store: &StoreOpaque, instance: ComponentInstanceId) -> b
 ///
 /// If the tasks of the store are in disorder.
 pub(crate) fn enter(store: &mut StoreOpaque, instance: ComponentInstanceId) -> Result<()> {
+    record_call(store, instance, true)
+}
+
+/// As [`enter`], for a call whose parameters are lowered first. Then it [begins](begin).
+///
+/// # Errors
+///
+/// As for [`enter`].
+pub(crate) fn enter_to_lower(store: &mut StoreOpaque, instance: ComponentInstanceId) -> Result<()> {
+    record_call(store, instance, false)
+}
+
+fn record_call(store: &mut StoreOpaque, instance: ComponentInstanceId, begun: bool) -> Result<()> {
     if store.engine().config().preemption.is_none() {
         return Ok(());
     }
@@ -139,9 +155,20 @@ pub(crate) fn enter(store: &mut StoreOpaque, instance: ComponentInstanceId) -> R
         depth: 0,
         activation: youngest_activation(),
         tasks,
+        begun,
     });
     call.depth += 1;
     Ok(())
+}
+
+/// The parameters of the call that has entered `instance` are lowered.
+pub(crate) fn begin(store: &mut StoreOpaque, instance: ComponentInstanceId) {
+    if let Some(threads) = store.preempt_mut() {
+        let calls = &mut threads.components.entered;
+        if let Some(call) = calls.get_mut(&instance.index()) {
+            call.begun = true;
+        }
+    }
 }
 
 /// `instance` has returned, and so has its `post-return` function.
@@ -234,20 +261,22 @@ pub(super) fn abandon(store: &mut StoreOpaque, tasks: usize) -> Result<()> {
     };
     let components = &mut threads.components;
     let calls = components.entered.iter();
-    let mut left: Vec<(usize, usize)> = calls
+    let mut left: Vec<(usize, usize, bool)> = calls
         .filter(|(_, call)| call.thread == thread && call.tasks >= tasks)
-        .map(|(instance, call)| (call.tasks, *instance))
+        .map(|(instance, call)| (call.tasks, *instance, call.begun))
         .collect();
-    for (_, instance) in &left {
-        let woken = match *instance < made {
-            true => components.shut(*instance),
-            false => components.leave(*instance).into_iter().collect(),
+    for &(_, instance, begun) in &left {
+        // Its `realloc` may have trapped.
+        let is_shut = begun || components.shut.contains(&instance);
+        let woken = match instance < made && is_shut {
+            true => components.shut(instance),
+            false => components.leave(instance).into_iter().collect(),
         };
         woken.into_iter().for_each(|id| threads.remote.wake(id));
     }
-    left.retain(|(_, instance)| *instance < made);
+    left.retain(|(_, instance, _)| *instance < made);
     left.sort_unstable();
-    while let Some((tasks, instance)) = left.pop() {
+    while let Some((tasks, instance, _)) = left.pop() {
         store.abandon_tasks(ComponentInstanceId::new(instance), tasks)?;
     }
     Ok(())
