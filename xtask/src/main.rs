@@ -178,6 +178,9 @@ enum PatchesCommand {
         #[arg(long, value_name = "PATCHES", default_value_t = usize::MAX, hide_default_value = true)]
         to: usize,
     },
+    /// Run upstream's tests of components on vendor/wasmtime, with every synchronous call on a
+    /// guest thread beside one that spins. `build --full` does it, too.
+    Components,
 }
 
 fn main() -> ExitCode {
@@ -223,6 +226,7 @@ fn run(cli: Cli) -> Result<()> {
             PatchesCommand::Build { full, from, to } => {
                 patches::build::build(&root, patches::build::Options { full, from, to })
             }
+            PatchesCommand::Components => patches::component_tests::of_vendor(&root),
         },
         Command::Demo { args } => demo::demo(&root, &args),
         Command::Test { full, busy, filter } => {

@@ -1,6 +1,7 @@
 //! Writes patches/ and overlay/ back from `vendor/wasmtime`, and compares them with it.
 
 pub mod build;
+pub mod component_tests;
 mod rules;
 mod upstream_tests;
 

@@ -1,7 +1,36 @@
 //! `#[wasmtime_test]`: makes a test of a function that takes a `Config`. Upstream's makes one
 //! for each compiler, this one for Cranelift only.
+//!
+//! `flags_test!` and `#[add_variants]` make types with many names.
 
 use proc_macro::{TokenStream, TokenTree};
+
+/// `flags_test!(Name, 9)`: flags `F0` to `F8`.
+#[proc_macro]
+pub fn flags_test(args: TokenStream) -> TokenStream {
+    let args = args.to_string();
+    let (name, count) = args.split_once(',').expect("a name and a number");
+    let flags: String = (0..number(count))
+        .map(|i| format!("#[component(name = \"F{i}\")] const F{i};"))
+        .collect();
+    let flags = format!("wasmtime::component::flags! {{ {name} {{ {flags} }} }}");
+    flags.parse().unwrap()
+}
+
+/// `#[add_variants(9)]`: an enum with `V0` to `V8`, instead of one without any.
+#[proc_macro_attribute]
+pub fn add_variants(count: TokenStream, item: TokenStream) -> TokenStream {
+    let variants: String = (0..number(&count.to_string()))
+        .map(|i| format!("#[component(name = \"V{i}\")] V{i},"))
+        .collect();
+    let item = item.to_string();
+    let item = item.trim_end().strip_suffix('}').expect("an enum");
+    format!("{item} {variants} }}").parse().unwrap()
+}
+
+fn number(text: &str) -> u32 {
+    text.trim().parse().expect("a number")
+}
 
 /// Understands `strategies(only(..))`, `strategies(not(..))`, `wasm_features(..)` and
 /// `with = ".."`.

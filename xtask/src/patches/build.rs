@@ -3,7 +3,7 @@
 //! One tree and one target directory serve all of these, and git writes only the files that
 //! differ from one to the next, so cargo compiles only what a patch touches.
 
-use super::upstream_tests;
+use super::{component_tests, upstream_tests};
 use crate::feature_sets::{FeatureSet, PREEMPT, STOCK};
 use crate::files::link;
 use crate::git::Git;
@@ -88,7 +88,10 @@ impl Step<'_> {
         for test in upstream_tests::of(self.root, &text, self.is_last, self.tree, self.dir)? {
             self.run(test, "upstream's tests")?;
         }
-        Ok(())
+        match self.is_last {
+            true => component_tests::run_with(self.root, self.tree, self.dir),
+            false => Ok(()),
+        }
     }
 
     fn run(&self, mut cargo: Command, what: &str) -> Result<()> {

@@ -7,6 +7,7 @@
 //! `tests/all`, which belong to wasmtime-cli, that are in the list below.
 
 use crate::files::{link, write_if_changed};
+use crate::published::Crate;
 use crate::root::{Root, cargo};
 use crate::summary::summarize;
 use crate::upstream::Upstream;
@@ -39,7 +40,7 @@ const MODULES: &[&str] = &[
 ];
 
 /// What the modules use of the root of upstream's tests: the smallest pools that they need.
-const HELPERS: &str = "\
+pub const HELPERS: &str = "\
 #![recursion_limit = \"256\"]
 #![allow(unused, reason = \"some of the tests are left out\")]
 
@@ -56,7 +57,7 @@ pub(crate) fn small_pool_config() -> wasmtime::PoolingAllocationConfig {
 ";
 
 /// Ours.
-const FEATURE: &str = "preemptive-threads";
+pub const FEATURE: &str = "preemptive-threads";
 
 /// What has epochs delivered by signals instead.
 const EPOCHS: &str = ".epoch_interruption(true)";
@@ -145,12 +146,8 @@ fn test(package: &Path, tests: &[&str], skipped: &[&str]) -> Command {
 impl Suite {
     /// Makes the package.
     fn package(&self, root: &Root, of: &Upstream, tree: &Path, dir: &Path) -> Result<PathBuf> {
-        let krate = of.crates.iter().find(|krate| krate.name == self.name);
-        let krate = krate.with_context(|| format!("`{}` is not laid out", self.name))?;
         let package = dir.join(self.name);
-        let published = fs::read_to_string(krate.dir.join("Cargo.toml"))?;
-        let patched = fs::read_to_string(tree.join(&krate.path).join("Cargo.toml"))?;
-        let mut manifest = with_our_feature(&without_tests(&published), &patched);
+        let (krate, mut manifest) = published_library(of, self.name, tree)?;
         write!(
             manifest,
             "\n[workspace]\n{}\
@@ -188,6 +185,23 @@ impl Suite {
         write_if_changed(&package.join("signals.rs"), signals.root()?.as_bytes())?;
         Ok(package)
     }
+}
+
+/// A crate that was published, and its published manifest, for the sources in `tree` and without
+/// tests.
+pub fn published_library<'a>(
+    of: &'a Upstream,
+    name: &str,
+    tree: &Path,
+) -> Result<(&'a Crate, String)> {
+    let krate = of.crates.iter().find(|krate| krate.name == name);
+    let krate = krate.with_context(|| format!("`{name}` is not laid out"))?;
+    let published = fs::read_to_string(krate.dir.join("Cargo.toml"))?;
+    let patched = fs::read_to_string(tree.join(&krate.path).join("Cargo.toml"))?;
+    Ok((
+        krate,
+        with_our_feature(&without_tests(&published), &patched),
+    ))
 }
 
 /// The part of a published manifest that is not about the package's own tests.
