@@ -14,6 +14,12 @@ pub const EMPTY: &str = r#"(module (func (export "run")))"#;
 /// Never ends.
 pub const SPIN: &str = r#"(module (func (export "run") (loop br 0)))"#;
 
+/// The same as a component.
+pub const SPIN_COMPONENT: &str = r#"(component
+    (core module $m (func (export "run") (loop br 0)))
+    (core instance $i (instantiate $m))
+    (func (export "run") (canon lift (core func $i "run"))))"#;
+
 /// Goes round a loop as often as it is told, at least once.
 pub const COUNT: &str = r#"(module
     (func (export "run") (param i64)

@@ -1,4 +1,4 @@
-//! What a suspended guest thread keeps resident.
+//! What a suspended guest thread keeps resident, and what spawning, running and ending many takes.
 //!
 //! Measured in a process that does nothing else (`src/bin/memory.rs`), as memory
 //! that was in use before would be used again.
@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
+use wasmtime::component::{Component, InstancePre, Linker, TypedFunc};
 use wasmtime::error::Context as _;
-use wasmtime::{Engine, Func, Module, Preemption, Result, Slice, Store, ensure};
+use wasmtime::{Engine, Func, Module, Preemption, Result, Slice, Store, ThreadOptions, ensure};
 
 /// What was measured, each figure divided by the number of threads.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -21,27 +22,41 @@ pub struct Figures {
     /// Growth of the kernel's page tables, which are not in `resident`, in bytes
     /// per thread.
     pub page_tables: f64,
+    /// Nanoseconds of CPU time per thread to spawn them all, in instances that are there.
+    pub spawn: f64,
+    /// Nanoseconds of CPU time per dispatch, with its slice of [`SLICE`], while all of them take
+    /// turns: what a thread needs has long left the caches when it is its turn.
+    pub dispatch: f64,
     /// Nanoseconds of CPU time per thread to end them all.
     pub shutdown: f64,
 }
 
-/// Whether threads have an instance of their own.
+/// What threads run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Instances {
-    One,
-    Each,
+pub enum Guests {
+    /// All run one instance of a module.
+    OneInstance,
+    /// Each runs an instance of its own.
+    Instances,
+    /// Each runs an instance of a component.
+    Components,
 }
 
+/// In units of fuel: a few turns of a loop.
+const SLICE: u64 = 100;
+
 /// Suspends `threads` threads in the middle of a loop.
-pub fn measure(threads: u32, stacks: Stacks, instances: Instances) -> Result<Figures> {
+pub fn measure(threads: u32, stacks: Stacks, guests: Guests) -> Result<Figures> {
     let engine = guest::engine(Preemption::Fuel, stacks)?;
-    let module = Module::new(&engine, guest::SPIN)?;
+    let guests = Compiled::new(&engine, guests)?;
     // So that code is paged in, and what is made once is there.
-    suspended(&engine, &module, 16, instances)?.shutdown_wasm_threads();
+    suspended(&engine, &guests, 16)?.0.shutdown_wasm_threads();
 
     let before = (os::resident()?, os::page_tables()?);
-    let mut store = suspended(&engine, &module, threads, instances)?;
+    let (mut store, spawn) = suspended(&engine, &guests, threads)?;
     let after = (os::resident()?, os::page_tables()?);
+    let (time, dispatches) = os::timed(|| run_slices(&mut store, u64::from(threads)))?;
+    let dispatch = time.as_nanos() as f64 / dispatches as f64;
 
     for thread in store.wasm_threads().iter() {
         let stats = thread.stats;
@@ -60,40 +75,100 @@ pub fn measure(threads: u32, stacks: Stacks, instances: Instances) -> Result<Fig
         threads,
         resident: each(after.0 as f64 - before.0 as f64),
         page_tables: each(after.1 as f64 - before.1 as f64),
+        spawn: each(spawn.as_nanos() as f64),
+        dispatch,
         shutdown: each(shutdown.as_nanos() as f64),
     })
 }
 
-/// A store with so many threads that have had two slices each.
-fn suspended(
-    engine: &Engine,
-    module: &Module,
-    threads: u32,
-    instances: Instances,
-) -> Result<Store<()>> {
+/// A store with so many threads that have had two slices each, and how long spawning them took.
+fn suspended(engine: &Engine, guests: &Compiled, threads: u32) -> Result<(Store<()>, Duration)> {
     let mut store = Store::new(engine, ());
-    store.wasm_threads().set_slice(Slice::Fuel(100))?;
-    let mut run: Option<Func> = None;
-    for _ in 0..threads {
-        let run = match run {
-            Some(run) if instances == Instances::One => run,
-            _ => *run.insert(guest::func_of(&mut store, module, &[])?),
-        };
-        store.spawn_wasm_thread(run, &[])?;
-    }
+    store.wasm_threads().set_slice(Slice::Fuel(SLICE))?;
+    let functions = guests.functions(&mut store, threads)?;
+    let (spawn, ()) = os::timed(|| functions.spawn(&mut store))?;
+    run_slices(&mut store, 2 * u64::from(threads))?;
+    Ok((store, spawn))
+}
+
+/// Runs until threads have used up this many slices or a few more. Returns how many.
+fn run_slices(store: &mut Store<()>, least: u64) -> Result<u64> {
     let mut slices = 0;
-    while slices < 2 * u64::from(threads) {
-        slices += store
-            .run_wasm_threads_for(Duration::from_millis(1))?
-            .preemptions;
+    while slices < least {
+        let run = store.run_wasm_threads_for(Duration::from_millis(1))?;
+        slices += run.preemptions;
     }
-    Ok(store)
+    Ok(slices)
+}
+
+enum Compiled {
+    OneInstance(Module),
+    Instances(Module),
+    Components(InstancePre<()>),
+}
+
+impl Compiled {
+    fn new(engine: &Engine, guests: Guests) -> Result<Compiled> {
+        let module = || Module::new(engine, guest::SPIN);
+        Ok(match guests {
+            Guests::OneInstance => Compiled::OneInstance(module()?),
+            Guests::Instances => Compiled::Instances(module()?),
+            Guests::Components => {
+                let component = Component::new(engine, guest::SPIN_COMPONENT)?;
+                Compiled::Components(Linker::new(engine).instantiate_pre(&component)?)
+            }
+        })
+    }
+
+    /// One for each thread.
+    fn functions(&self, store: &mut Store<()>, threads: u32) -> Result<Functions> {
+        Ok(match self {
+            Compiled::OneInstance(module) => {
+                let run = guest::func_of(store, module, &[])?;
+                Functions::OfModules(vec![run; threads as usize])
+            }
+            Compiled::Instances(module) => {
+                let run = |_| guest::func_of(store, module, &[]);
+                Functions::OfModules((0..threads).map(run).collect::<Result<_>>()?)
+            }
+            Compiled::Components(pre) => {
+                let run = |_| {
+                    let instance = pre.instantiate(&mut *store)?;
+                    instance.get_typed_func(&mut *store, "run")
+                };
+                Functions::OfComponents((0..threads).map(run).collect::<Result<_>>()?)
+            }
+        })
+    }
+}
+
+enum Functions {
+    OfModules(Vec<Func>),
+    OfComponents(Vec<TypedFunc<(), ()>>),
+}
+
+impl Functions {
+    fn spawn(&self, store: &mut Store<()>) -> Result<()> {
+        match self {
+            Functions::OfModules(functions) => {
+                for run in functions {
+                    store.spawn_wasm_thread(*run, &[])?;
+                }
+            }
+            Functions::OfComponents(functions) => {
+                for run in functions {
+                    ThreadOptions::new().spawn_component_typed(&mut *store, run, ())?;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// [`measure`] in a process of its own, which runs `exe`.
-pub fn in_process(exe: &Path, threads: u32, stacks: &str, instances: &str) -> Result<Figures> {
+pub fn in_process(exe: &Path, threads: u32, stacks: &str, guests: &str) -> Result<Figures> {
     let output = Command::new(exe)
-        .args([&threads.to_string(), stacks, instances])
+        .args([&threads.to_string(), stacks, guests])
         .output()
         .with_context(|| format!("cannot run {}", exe.display()))?;
     ensure!(

@@ -54,28 +54,50 @@ pub fn spawn(quick: bool) -> Result<Vec<Row>> {
 /// What suspended threads hold. `exe` is `bench-memory`.
 pub fn memory(exe: &Path, quick: bool) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
-    for (what, stacks, instances, aim) in [
+    for (what, stacks, guests, aim) in [
         ("on-demand stack", "on-demand", "one", Some(5.0)),
         ("pooled stack", "pooled", "one", Some(5.0)),
         ("instance of its own", "on-demand", "each", None),
     ] {
-        let mut all = Vec::new();
-        for _ in 0..if quick { 1 } else { 3 } {
-            all.push(memory::in_process(exe, THREADS, stacks, instances)?);
-        }
-        // Memory is the same each time; only the shutdown may be disturbed.
-        all.sort_by(|a, b| a.shutdown.total_cmp(&b.shutdown));
-        let figures = &all[all.len() / 2];
-        for (name, figure, aim) in [
-            ("resident", (figures.resident / 1024.0, "KiB"), aim),
-            ("page tables", (figures.page_tables / 1024.0, "KiB"), None),
-            ("shutdown", (figures.shutdown, "ns"), None),
-        ] {
-            let what = format!("{name}, {what}");
-            rows.push(Row::new("suspended thread", &what, figure, None, aim));
-        }
+        let figures = suspended(exe, quick, stacks, guests)?;
+        rows.extend(suspended_rows(what, &figures, aim));
     }
     Ok(rows)
+}
+
+/// What suspended components hold, and modules as small. `exe` is `bench-memory`.
+pub fn suspended_components(exe: &Path, quick: bool) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for (what, guests) in [("component", "components"), ("module", "each")] {
+        let figures = suspended(exe, quick, "on-demand", guests)?;
+        rows.extend(suspended_rows(what, &figures, None));
+    }
+    Ok(rows)
+}
+
+fn suspended(exe: &Path, quick: bool, stacks: &str, guests: &str) -> Result<memory::Figures> {
+    let mut all = Vec::new();
+    for _ in 0..if quick { 1 } else { 3 } {
+        all.push(memory::in_process(exe, THREADS, stacks, guests)?);
+    }
+    // Memory is the same each time; only the times may be disturbed.
+    all.sort_by(|a, b| a.shutdown.total_cmp(&b.shutdown));
+    Ok(all[all.len() / 2])
+}
+
+fn suspended_rows(what: &str, figures: &memory::Figures, aim: Option<f64>) -> Vec<Row> {
+    let rows = [
+        ("resident", (figures.resident / 1024.0, "KiB"), aim),
+        ("page tables", (figures.page_tables / 1024.0, "KiB"), None),
+        ("spawn", (figures.spawn, "ns"), None),
+        ("dispatch of each in turn", (figures.dispatch, "ns"), None),
+        ("shutdown", (figures.shutdown, "ns"), None),
+    ];
+    let row = |(name, figure, aim)| {
+        let what = format!("{name}, {what}");
+        Row::new("suspended thread", &what, figure, None, aim)
+    };
+    rows.into_iter().map(row).collect()
 }
 
 /// Calls of the host in guest threads, beside those in plain calls; and stores of modules with

@@ -1,16 +1,16 @@
-//! `bench-memory THREADS on-demand|pooled one|each`: prints `memory::Figures` as
-//! JSON. The last argument says how many instances the threads have.
+//! `bench-memory THREADS on-demand|pooled one|each|components`: prints `memory::Figures` as
+//! JSON. The last argument says what the threads run: one instance, each its own, or components.
 
 use preempt_benches::guest::Stacks;
-use preempt_benches::memory::{Instances, measure};
+use preempt_benches::memory::{Guests, measure};
 use wasmtime::error::Context as _;
 use wasmtime::{Result, bail};
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let [threads, stacks, instances] = args[..] else {
-        bail!("usage: bench-memory THREADS on-demand|pooled one|each");
+    let [threads, stacks, guests] = args[..] else {
+        bail!("usage: bench-memory THREADS on-demand|pooled one|each|components");
     };
     let threads = threads
         .parse::<u32>()
@@ -20,12 +20,13 @@ fn main() -> Result<()> {
         "pooled" => Stacks::Pooled(threads),
         _ => bail!("`{stacks}` is neither `on-demand` nor `pooled`"),
     };
-    let instances = match instances {
-        "one" => Instances::One,
-        "each" => Instances::Each,
-        _ => bail!("`{instances}` is neither `one` nor `each`"),
+    let guests = match guests {
+        "one" => Guests::OneInstance,
+        "each" => Guests::Instances,
+        "components" => Guests::Components,
+        _ => bail!("`{guests}` is none of `one`, `each` and `components`"),
     };
-    let figures = measure(threads, stacks, instances)?;
+    let figures = measure(threads, stacks, guests)?;
     println!("{}", serde_json::to_string(&figures)?);
     Ok(())
 }
