@@ -21,6 +21,7 @@ use std::sync::Once;
 const TF: i64 = 1 << 8;
 const RET: u8 = 0xc3;
 const RET_IMM16: u8 = 0xc2;
+const PUSHFQ: u8 = 0x9c;
 
 /// What the handler is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +35,15 @@ pub enum Plan {
     /// Try to preempt before each instruction of the host, which must not work, and
     /// step no more when compiled code is reached.
     InHost,
+    /// Preempt before each, up to so many, and step no more when the first function that was
+    /// called returns. Host code is not stepped through while the thread is off the CPU: its
+    /// scheduler calls [`pick`].
+    Each(u64),
 }
+
+/// How many instructions of the host are stepped through under [`Plan::Each`]: twice as many as on
+/// the way to the first function. Few libcalls take more.
+const HOST_INSTRUCTIONS: u64 = 4_000;
 
 /// What the handler has seen.
 #[derive(Clone, Debug, Default)]
@@ -59,9 +68,15 @@ struct Stepper {
     calls: RefCell<Vec<u32>>,
     /// Where the last instruction was, if in a function, and `rsp` then.
     last: Cell<Option<(usize, usize)>>,
+    /// `rsp` at the first instruction in a function.
+    first_sp: Cell<Option<usize>>,
     /// Where threads were preempted and have not been resumed, and `rsp` then.
     suspended: RefCell<Vec<(usize, usize)>>,
     seen: RefCell<Seen>,
+    /// Where the last instruction of the host was, if not in a function.
+    last_in_host: Cell<Option<usize>>,
+    /// Whether the stub has saved the trap flag, and will restore it.
+    flag_is_saved: Cell<bool>,
     /// Called before each preemption.
     before: Cell<fn()>,
 }
@@ -74,7 +89,10 @@ std::thread_local! {
             functions: RefCell::new(Vec::new()),
             calls: RefCell::new(Vec::new()),
             last: Cell::new(None),
+            first_sp: Cell::new(None),
             suspended: RefCell::new(Vec::new()),
+            last_in_host: Cell::new(None),
+            flag_is_saved: Cell::new(false),
             seen: RefCell::new(Seen {
                 instructions: 0,
                 preempted: 0,
@@ -107,6 +125,9 @@ pub fn prepare(plan: Plan, modules: &[&Module], caller: Option<u32>) {
         calls.reserve(1_000);
         calls.extend(caller);
         stepper.last.set(None);
+        stepper.first_sp.set(None);
+        stepper.last_in_host.set(None);
+        stepper.flag_is_saved.set(false);
         let mut suspended = stepper.suspended.borrow_mut();
         suspended.clear();
         suspended.reserve(1_000);
@@ -151,6 +172,15 @@ pub fn stop() {
     unsafe { asm!("pushfq", "and qword ptr [rsp], -257", "popfq") };
 }
 
+/// For a scheduler that has picked a thread, under [`Plan::Each`]: `stepped` if that is the one
+/// to step through.
+pub fn pick(stepped: bool) {
+    stop();
+    if stepped && !STEPPER.with(|stepper| stepper.flag_is_saved.take()) {
+        start();
+    }
+}
+
 fn install() {
     static INSTALL: Once = Once::new();
     INSTALL.call_once(|| {
@@ -186,8 +216,11 @@ impl Stepper {
                 // SAFETY: the code is readable.
                 let opcode = unsafe { (last_pc as *const u8).read() };
                 let is_call = sp == last_sp - 8;
-                if !is_call && !matches!(opcode, RET | RET_IMM16) {
-                    // A trap. What is stepped through from here on is the unwinder.
+                let is_return = matches!(opcode, RET | RET_IMM16);
+                // What is stepped through after a trap is the unwinder.
+                let is_trap = !is_call && !is_return;
+                let is_end = is_return && self.first_sp.get() < Some(sp);
+                if is_trap || is_end && matches!(plan, Plan::Each(_)) {
                     // SAFETY: this function's own contract.
                     unsafe { self.step_no_more(context) };
                 }
@@ -196,9 +229,20 @@ impl Stepper {
             if matches!(plan, Plan::Always | Plan::InHost) && unsafe { interrupt(context) } {
                 self.complain(pc, "preempted in host code");
             }
+            if let Plan::Each(_) = plan {
+                // SAFETY: this function's own contract.
+                unsafe { self.pass_through_host(context, pc) };
+            }
             return;
         };
+        self.last_in_host.set(None);
+        if self.first_sp.get().is_none() {
+            self.first_sp.set(Some(sp));
+        }
         if self.is_resumed(pc, sp) {
+            if let Plan::Each(_) = plan {
+                self.last.set(Some((pc, sp)));
+            }
             return;
         }
         // SAFETY: the code is readable, and so is what `rsp` points to.
@@ -209,11 +253,15 @@ impl Stepper {
             seen.instructions += 1;
             seen.instructions - 1
         };
-        if plan == Plan::Always || plan == Plan::At(number) {
+        if matches!(plan, Plan::Always | Plan::Each(_)) || plan == Plan::At(number) {
             // SAFETY: this function's own contract.
             unsafe { self.preempt(context, pc, sp) };
         }
-        if plan == Plan::At(number) || plan == Plan::InHost {
+        let is_last = match plan {
+            Plan::Each(count) => number + 1 == count,
+            _ => plan == Plan::At(number) || plan == Plan::InHost,
+        };
+        if is_last {
             // SAFETY: this function's own contract.
             unsafe { self.step_no_more(context) };
         }
@@ -226,6 +274,26 @@ impl Stepper {
         // SAFETY: this function's own contract.
         unsafe { registers_mut(context)[libc::REG_EFL as usize] &= !TF };
         self.plan.set(Plan::Off);
+    }
+
+    /// Stops stepping where the stub has saved the flag, and where it takes too long.
+    ///
+    /// # Safety
+    ///
+    /// As [`Stepper::step`].
+    unsafe fn pass_through_host(&self, context: *mut libc::c_void, pc: usize) {
+        let last = self.last_in_host.replace(Some(pc));
+        let in_stub = !self.suspended.borrow().is_empty();
+        // SAFETY: the code is readable.
+        let opcode = last.map(|last| unsafe { (last as *const u8).read() });
+        let is_saved = in_stub && opcode == Some(PUSHFQ);
+        if is_saved {
+            self.flag_is_saved.set(true);
+        }
+        if is_saved || self.seen.borrow().host > HOST_INSTRUCTIONS {
+            // SAFETY: this function's own contract.
+            unsafe { registers_mut(context)[libc::REG_EFL as usize] &= !TF };
+        }
     }
 
     fn function_at(&self, pc: usize) -> Option<(Range<usize>, u32)> {
