@@ -27,6 +27,10 @@ run *args:
 test *args:
     cargo xtask test "$@"
 
+# Run the WebAssembly specification's tests as guest threads.
+conformance *args:
+    cargo xtask conformance "$@"
+
 # Measure the paper's workloads beside stock Wasmtime.
 paper *args:
     cargo xtask paper "$@"

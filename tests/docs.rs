@@ -45,6 +45,10 @@ const KNOWN: &[(&str, How)] = &[
     ("cargo xtask vendor --check", Run),
     // These would run this test, take minutes, or write to the repository.
     ("cargo xtask test", LookUp("cargo xtask test --help")),
+    (
+        "cargo xtask conformance",
+        LookUp("cargo xtask conformance --help"),
+    ),
     ("cargo xtask bench", LookUp("cargo xtask bench --help")),
     ("cargo xtask lint", LookUp("cargo xtask lint --help")),
     (

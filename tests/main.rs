@@ -12,6 +12,7 @@ mod call_hooks;
 mod callers;
 mod charging;
 mod components;
+mod conformance;
 mod determinism;
 mod differential;
 mod docs;

@@ -3,6 +3,7 @@
 
 mod adopt;
 mod busy;
+mod conformance;
 mod demo;
 mod dist;
 mod feature_sets;
@@ -94,6 +95,15 @@ enum Command {
         busy: bool,
         /// Run only tests whose name contains this.
         filter: Option<String>,
+    },
+    /// Run the WebAssembly specification's tests as guest threads, under each source. Prints what
+    /// passed, and what failed and why.
+    Conformance {
+        /// Run them all, and not just a sample; also in plain calls, for comparison.
+        #[arg(long)]
+        full: bool,
+        /// Run all files whose path contains this: `gc/`, `wasm-v1/fac.wast`.
+        name: Option<String>,
     },
     /// Run the benchmarks.
     Bench {
@@ -233,6 +243,7 @@ fn run(cli: Cli) -> Result<()> {
             let filter = filter.as_deref();
             tasks::test(&root, tasks::Tests { full, busy, filter })
         }
+        Command::Conformance { full, name } => conformance::run(&root, full, name.as_deref()),
         Command::Bench { args } => tasks::bench(&root, &args),
         Command::Paper { args } => tasks::paper(&root, &args),
         Command::Run { args } => preempt::run(&root, &args),
