@@ -6,6 +6,7 @@ mod beside_core_threads;
 mod calls;
 mod ends;
 mod entering;
+mod handles_left;
 mod instances;
 mod interleaving;
 mod lowering;
