@@ -26,10 +26,50 @@ struct State {
     threads: HashMap<ThreadId, usize>,
 }
 
-struct Account {
+/// How much somebody has, and may have.
+#[derive(Clone, Debug, Default)]
+pub struct Account {
     limit: u64,
-    used: u64,
-    refused: bool,
+    pub used: u64,
+    /// Whether more was asked for.
+    pub refused: bool,
+}
+
+impl Account {
+    /// For up to `limit` bytes.
+    pub fn new(limit: u64) -> Account {
+        Account {
+            limit,
+            ..Account::default()
+        }
+    }
+
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Whether something with elements of `unit` bytes may grow from `current` to `desired`
+    /// elements. If so, they count.
+    pub fn grow(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+        unit: usize,
+    ) -> bool {
+        // Otherwise it would be charged, and then fail.
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return false;
+        }
+        let more = desired.saturating_sub(current).saturating_mul(unit) as u64;
+        let used = self.used.saturating_add(more);
+        if used > self.limit {
+            self.refused = true;
+            return false;
+        }
+        self.used = used;
+        true
+    }
 }
 
 impl Memory {
@@ -41,11 +81,7 @@ impl Memory {
     pub fn add(&self, limit: u64) {
         let mut state = self.state();
         state.current = Some(state.guests.len());
-        state.guests.push(Account {
-            limit,
-            used: 0,
-            refused: false,
-        });
+        state.guests.push(Account::new(limit));
     }
 
     /// `thread` belongs to the guest that was added last.
@@ -64,23 +100,11 @@ impl Memory {
     }
 
     fn take(&self, current: usize, desired: usize, maximum: Option<usize>, unit: usize) -> bool {
-        // Otherwise it would be charged, and then fail.
-        if maximum.is_some_and(|maximum| desired > maximum) {
-            return false;
-        }
-        let more = desired.saturating_sub(current).saturating_mul(unit) as u64;
         let mut state = self.state();
-        let Some(guest) = state.current else {
-            return true;
-        };
-        let account = &mut state.guests[guest];
-        let used = account.used.saturating_add(more);
-        if used > account.limit {
-            account.refused = true;
-            return false;
+        match state.current {
+            Some(guest) => state.guests[guest].grow(current, desired, maximum, unit),
+            None => maximum.is_none_or(|maximum| desired <= maximum),
         }
-        account.used = used;
-        true
     }
 }
 

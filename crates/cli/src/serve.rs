@@ -23,7 +23,6 @@ mod descriptors;
 mod environment;
 mod host;
 mod job;
-mod memory;
 mod place;
 mod server;
 mod sizes;

@@ -2,19 +2,8 @@
 
 mod common;
 
+use common::components::exporting;
 use common::{bad_usage, file};
-
-fn exporting(name: &str, interface: &str) -> String {
-    let wat = format!(
-        r#"(component
-            (core module $m (func (export "f")))
-            (core instance $i (instantiate $m))
-            (func $f (canon lift (core func $i "f")))
-            (instance $x (export "handle" (func $f)) (export "run" (func $f)))
-            (export "{interface}" (instance $x)))"#
-    );
-    file(name, wat)
-}
 
 #[test]
 fn other_worlds_are_named_with_what_runs_them() {

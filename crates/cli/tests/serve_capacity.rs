@@ -3,8 +3,9 @@
 mod common;
 
 use common::each_mode;
-use common::server::{Server, response};
+use common::server::{HANGS, Server, response};
 use std::io::{Read, Write};
+use std::time::Instant;
 
 #[test]
 fn more_requests_than_there_may_be_have_503() {
@@ -93,6 +94,37 @@ fn connections_beyond_the_most_wait_until_one_is_closed() {
         .unwrap();
         drop(first);
         response(second).expect(200);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn nothing_is_left_of_requests_however_they_end() {
+    const REQUESTS: usize = 40;
+    for mode in each_mode() {
+        // Each instance has a descriptor of the directory.
+        let server = Server::start(mode, &["--dir=.", "--timeout=1h"]);
+        server.get("/").expect(200);
+        let before = server.descriptors();
+        for path in ["/", "/none", "/trap", "/left", "/many"] {
+            for _ in 0..REQUESTS {
+                server.get(path);
+            }
+            let start = Instant::now();
+            while server.descriptors() >= before + REQUESTS {
+                assert!(start.elapsed() < HANGS, "{path}: {}", server.descriptors());
+            }
+        }
+    }
+}
+
+#[test]
+fn head_of_a_request_that_is_too_large_has_431() {
+    for mode in each_mode() {
+        let server = Server::start(mode, &[]);
+        let large = format!("X: {}\r\n", "x".repeat(100_000));
+        response(server.send_with("/", &large)).expect(431);
+        server.get("/").expect(200);
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::components::exporting;
 use common::file;
 use common::server::command;
 
@@ -17,18 +18,6 @@ fn bad_usage(args: &[&str], parts: &[&str]) {
             "{args:?} does not say `{part}` but:\n{stderr}"
         );
     }
-}
-
-fn exporting(name: &str, interface: &str) -> String {
-    let wat = format!(
-        r#"(component
-            (core module $m (func (export "f")))
-            (core instance $i (instantiate $m))
-            (func $f (canon lift (core func $i "f")))
-            (instance $x (export "run" (func $f)))
-            (export "{interface}" (instance $x)))"#
-    );
-    file(name, wat)
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! The answer to a request: the component's, or why there is none.
 
-use super::memory::Memory;
 use super::place::Place;
 use crate::limits::Limit;
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt, Full};
+use indicatif::BinaryBytes;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -31,8 +31,10 @@ pub enum Failure {
     /// The component has returned.
     NoAnswer,
     TimedOut(Duration),
+    /// Over a limit other than the timeout.
     OverLimit(OverLimit),
-    OverMemory(Memory),
+    /// Over so many bytes.
+    OverMemory(u64),
     /// There are this many already.
     Busy(usize),
     /// The server is being stopped.
@@ -63,11 +65,11 @@ impl Failure {
             | Failure::Exited(_)
             | Failure::NoAnswer
             | Failure::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            Failure::OverLimit(OverLimit::WallTime { .. }) | Failure::TimedOut(_) => {
-                StatusCode::GATEWAY_TIMEOUT
-            }
-            Failure::OverLimit(_) | Failure::OverMemory(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Failure::Busy(_) | Failure::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Failure::TimedOut(_) => StatusCode::GATEWAY_TIMEOUT,
+            Failure::OverLimit(_)
+            | Failure::OverMemory(_)
+            | Failure::Busy(_)
+            | Failure::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -80,13 +82,10 @@ impl Failure {
             Failure::Exited(_) => "the component ended without an answer".into(),
             Failure::NoAnswer => "the component returned without an answer".into(),
             Failure::TimedOut(limit) => format!("the request was over its timeout of {limit:?}"),
-            // What clients see does not depend on which clock was first.
             Failure::OverLimit(over) => format!("the request was over {}", Limit(*over)),
-            Failure::OverMemory(memory) => {
-                format!(
-                    "the request was over its memory limit of {}",
-                    memory.limit()
-                )
+            Failure::OverMemory(limit) => {
+                let limit = BinaryBytes(*limit);
+                format!("the request was over its memory limit of {limit}")
             }
             Failure::Busy(most) => format!("there are {most} requests already"),
             Failure::Stopping => "the server is being stopped".into(),

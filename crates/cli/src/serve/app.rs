@@ -4,13 +4,13 @@ use super::acceptor;
 use super::args::{RequestLimits, ServeArgs};
 use super::environment::Environment;
 use super::host::{Host, Instance};
-use super::memory::Memory;
 use super::sizes::most_instances;
 use super::tenants::Tenants;
 use super::traces;
 use crate::codegen;
 use crate::component;
 use crate::console::{Console, Target};
+use crate::memory::Account;
 use crate::names;
 use crate::plan::Plan;
 use crate::sources::{Code, Shape, Sources};
@@ -64,7 +64,7 @@ impl App {
             counts_fuel: args.limits.counts_fuel(args.preemption),
             may_be_watched: false,
         };
-        let environment = args.environment().of(&console)?;
+        let environment = args.environment.of(&console)?;
         let memory = args.limits.memory();
         let file = names::path(&args.file);
         let cannot_serve = || format!("cannot serve {file}");
@@ -102,7 +102,7 @@ impl App {
             acceptor: acceptor::module(&engine)?,
             proxy: proxy.with_context(cannot_serve)?,
             engine,
-            tenants: args.tenants().of(),
+            tenants: args.tenants.of(),
             slice: plan.slice,
             ticks: args.ticks()?,
             counts_fuel: plan.counts_fuel,
@@ -127,7 +127,7 @@ impl App {
         Ok(Instance::new(
             wasi,
             Outgoing::new(self.environment.allow_http),
-            Memory::new(self.limits.memory()),
+            Account::new(self.limits.memory()),
         ))
     }
 

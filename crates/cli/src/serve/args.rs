@@ -8,7 +8,7 @@ use crate::memory;
 use crate::mode::{Mode, ticks};
 use crate::times;
 use clap::Args;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -53,10 +53,10 @@ pub struct ServeArgs {
     pub file: PathBuf,
 
     #[command(flatten)]
-    environment: EnvironmentArgs,
+    pub environment: EnvironmentArgs,
 
     #[command(flatten)]
-    tenants: TenantArgs,
+    pub tenants: TenantArgs,
 
     #[command(flatten)]
     pub limits: RequestLimits,
@@ -102,7 +102,7 @@ pub struct RequestLimits {
     ///
     /// This makes compiled code count fuel under every --preemption.
     #[arg(long, value_name = "UNITS", allow_hyphen_values = true)]
-    fuel_limit: Option<NonZeroUnits>,
+    fuel_limit: Option<NonZeroU64>,
 
     /// How large the memories and tables of a request's instance may be in all, such as 64M. K,
     /// M and G stand for KiB, MiB and GiB. The default is 1G
@@ -111,8 +111,6 @@ pub struct RequestLimits {
     #[arg(long, value_name = "SIZE", value_parser = limits::bytes, allow_hyphen_values = true)]
     memory_limit: Option<u64>,
 }
-
-type NonZeroUnits = std::num::NonZeroU64;
 
 impl RequestLimits {
     pub fn memory(&self) -> u64 {
@@ -195,14 +193,6 @@ impl ServeArgs {
     /// The slice, in the unit that schedulers count in.
     pub fn ticks(&self) -> Result<u64> {
         Ok(ticks(self.slice()?))
-    }
-
-    pub fn environment(&self) -> &EnvironmentArgs {
-        &self.environment
-    }
-
-    pub fn tenants(&self) -> &TenantArgs {
-        &self.tenants
     }
 }
 

@@ -3,7 +3,7 @@
 //! Host functions get only the data of the Store. They find what is the instance's by the thread
 //! that is on the CPU.
 
-use super::memory::Memory;
+use crate::memory::Account;
 use crate::wasi::Outgoing;
 use preempt_wasi::http::Handle;
 use std::collections::{HashMap, VecDeque};
@@ -56,7 +56,7 @@ pub struct Instance {
     table: ResourceTable,
     http: WasiHttpCtx,
     outgoing: Outgoing,
-    pub memory: Memory,
+    pub memory: Account,
     /// Its function, once it is made.
     pub handle: Option<Handle>,
     /// How many requests it has got.
@@ -64,7 +64,7 @@ pub struct Instance {
 }
 
 impl Instance {
-    pub fn new(wasi: WasiCtx, outgoing: Outgoing, memory: Memory) -> Instance {
+    pub fn new(wasi: WasiCtx, outgoing: Outgoing, memory: Account) -> Instance {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MOST_RESOURCES);
         let mut http = WasiHttpCtx::new();
@@ -148,7 +148,7 @@ impl ResourceLimiter for Host {
         desired: usize,
         maximum: Option<usize>,
     ) -> Result<bool> {
-        Ok(self.grow(current, desired, maximum, 1))
+        Ok(self.current().memory.grow(current, desired, maximum, 1))
     }
 
     fn table_growing(
@@ -157,7 +157,8 @@ impl ResourceLimiter for Host {
         desired: usize,
         maximum: Option<usize>,
     ) -> Result<bool> {
-        Ok(self.grow(current, desired, maximum, size_of::<usize>()))
+        let memory = &mut self.current().memory;
+        Ok(memory.grow(current, desired, maximum, size_of::<usize>()))
     }
 
     // How many instances there are is limited by how many requests there are.
@@ -172,16 +173,5 @@ impl ResourceLimiter for Host {
 
     fn memories(&self) -> usize {
         usize::MAX
-    }
-}
-
-impl Host {
-    fn grow(&mut self, from: usize, to: usize, maximum: Option<usize>, unit: usize) -> bool {
-        // Otherwise it would be counted, and then fail.
-        if maximum.is_some_and(|maximum| to > maximum) {
-            return false;
-        }
-        let more = to.saturating_sub(from).saturating_mul(unit) as u64;
-        self.current().memory.take(more)
     }
 }

@@ -245,7 +245,7 @@ impl End {
         let Some(instance) = host.leave(thread) else {
             return;
         };
-        let memory = instance.memory;
+        let memory = instance.memory.clone();
         let has_returned = matches!(exit, Some(Exit::Returned(_)));
         let rest = match has_returned && instance.requests < self.app.reuse {
             true => {
@@ -257,7 +257,6 @@ impl End {
                 Some(instance)
             }
         };
-        self.ending.end(rest);
         let was_cancelled = self.cancel.is_cancelled();
         self.cancel.is_over();
 
@@ -267,15 +266,17 @@ impl End {
                 Failure::TimedOut(self.app.timeout)
             }
             Some(Exit::OverLimit(over)) => Failure::OverLimit(over),
-            Some(Exit::Trapped(_)) if memory.refused => Failure::OverMemory(memory),
+            Some(Exit::Trapped(_)) if memory.refused => Failure::OverMemory(memory.limit()),
             Some(Exit::Trapped(error)) => Failure::of_trap(error),
             _ => Failure::Internal(format_err!("its Store failed")),
         };
-        if let Err(failure) = self.reply.give_failure(failure)
-            && !has_returned
-            && !was_cancelled
-            && !failure.is_exit()
-        {
+        let Err(failure) = self.reply.give_failure(failure) else {
+            // There is no body. The instance's table may still have what would have given the
+            // answer, which has the ending: keeping the one in the other would keep both for ever.
+            return self.ending.end(None);
+        };
+        self.ending.end(rest);
+        if !has_returned && !was_cancelled && !failure.is_exit() {
             let log = failure.log();
             let name = &self.name;
             self.app.log(&format!(

@@ -39,6 +39,19 @@ pub fn functions(name: &str, core: &str, lifted: &str) -> String {
     file(name, wat)
 }
 
+/// A component that exports this interface, with functions of no type that any has.
+pub fn exporting(name: &str, interface: &str) -> String {
+    let wat = format!(
+        r#"(component
+            (core module $m (func (export "f")))
+            (core instance $i (instantiate $m))
+            (func $f (canon lift (core func $i "f")))
+            (instance $x (export "handle" (func $f)) (export "run" (func $f)))
+            (export "{interface}" (instance $x)))"#
+    );
+    file(name, wat)
+}
+
 /// `spin` never returns, and `answer` does.
 pub fn spin_or_answer(name: &str) -> String {
     functions(

@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 /// Nothing takes as long on any machine: what does hangs.
-const HANGS: Duration = Duration::from_secs(300);
+pub const HANGS: Duration = Duration::from_secs(300);
 
 /// `preempt serve` of `fixtures/serve.wat`.
 pub struct Server {
@@ -68,6 +68,13 @@ impl Server {
     /// Whether it takes connections.
     pub fn accepts(&self) -> bool {
         TcpStream::connect(&self.address).is_ok()
+    }
+
+    /// How many descriptors it has.
+    #[cfg(target_os = "linux")]
+    pub fn descriptors(&self) -> usize {
+        let path = format!("/proc/{}/fd", self.process.id());
+        std::fs::read_dir(path).unwrap().count()
     }
 
     pub fn connect(&self) -> TcpStream {
