@@ -122,7 +122,7 @@ fn nothing_is_left_of_requests_however_they_end() {
 fn head_of_a_request_that_is_too_large_has_431() {
     for mode in each_mode() {
         let server = Server::start(mode, &[]);
-        let large = format!("X: {}\r\n", "x".repeat(100_000));
+        let large = format!("X: {}\r\n", "x".repeat(300_000));
         response(server.send_with("/", &large)).expect(431);
         server.get("/").expect(200);
     }

@@ -4,17 +4,21 @@
 //! Upstream's functions of `wasi:http` never wait. Guests wait for bodies and responses with
 //! pollables and streams, whose functions are those of [`p2`](crate::p2).
 
+use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{
-    ComponentExportIndex, Instance, InstancePre, Linker, Resource, TypedFunc, Val,
+    ComponentExportIndex, Instance, InstancePre, Linker, Resource, Type, TypedFunc, Val,
 };
 use wasmtime::error::Context as _;
 use wasmtime::preempt::ComponentThreadId;
-use wasmtime::{AsContextMut, Result, StoreContextMut, ThreadOptions, format_err};
+use wasmtime::{AsContextMut, Result, StoreContextMut, ThreadOptions, ensure, format_err};
 use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 
 /// The interface of components that answer requests, in the newest version that works.
 const HANDLER: &str = "wasi:http/incoming-handler@0.2.12";
+
+const NOT_AS_DEFINED: &str =
+    "`handle` of `wasi:http/incoming-handler` is not as WASI 0.2 defines it";
 
 /// Adds `wasi:http/types` and `wasi:http/outgoing-handler` of WASI 0.2 to `linker`.
 ///
@@ -59,14 +63,25 @@ pub type Handle = TypedFunc<
 impl<T: 'static> Proxy<T> {
     /// # Errors
     ///
-    /// If the component does not export `wasi:http/incoming-handler`, of WASI 0.2.
+    /// If the component does not export `wasi:http/incoming-handler` as WASI 0.2 defines it.
     pub fn new(pre: InstancePre<T>) -> Result<Proxy<T>> {
         let component = pre.component();
         let interface = component.get_export_index(None, HANDLER);
-        let handle = interface.and_then(|it| component.get_export_index(Some(&it), "handle"));
-        let handle = handle.ok_or_else(|| {
+        let handle = interface.and_then(|it| component.get_export(Some(&it), "handle"));
+        let (item, handle) = handle.ok_or_else(|| {
             format_err!("the component does not export `wasi:http/incoming-handler` of WASI 0.2")
         })?;
+        // Which resources they are is known once there is an instance.
+        let is_as_defined = match item {
+            ComponentItem::ComponentFunc(ty) => {
+                let mut params = ty.params();
+                params.len() == 2
+                    && params.all(|(_, ty)| matches!(ty, Type::Own(_)))
+                    && ty.results().len() == 0
+            }
+            _ => false,
+        };
+        ensure!(is_as_defined, NOT_AS_DEFINED);
         Ok(Proxy { pre, handle })
     }
 
@@ -77,7 +92,7 @@ impl<T: 'static> Proxy<T> {
     /// If its type is not that of WASI 0.2.
     pub fn handle(&self, store: impl AsContextMut, instance: &Instance) -> Result<Handle> {
         let handle = instance.get_typed_func(store, self.handle);
-        handle.context("`handle` of `wasi:http/incoming-handler` is not as WASI 0.2 defines it")
+        handle.context(NOT_AS_DEFINED)
     }
 
     /// Spawns a thread that makes an instance, and calls its function with `request` and

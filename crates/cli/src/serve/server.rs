@@ -37,7 +37,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// connection without a request is closed then, too.
 const MOST_HEAD_TIME: Duration = Duration::from_secs(30);
 
-/// How large the head of a request may be.
+/// How large the head of a request may be. What has been read at once may be twice as much.
 const MOST_HEAD: usize = 64 << 10;
 
 /// The longest name of a request.
