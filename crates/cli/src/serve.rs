@@ -23,6 +23,7 @@ mod descriptors;
 mod environment;
 mod host;
 mod job;
+mod linger;
 mod place;
 mod server;
 mod sizes;

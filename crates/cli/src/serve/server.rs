@@ -5,6 +5,7 @@ use super::app::App;
 use super::args::Capacity;
 use super::counts::Counts;
 use super::job::Job;
+use super::linger::Linger;
 use super::place::Place;
 use super::stop::Stop;
 use super::worker::Worker;
@@ -50,7 +51,7 @@ pub struct Server {
     most_requests: usize,
     places: Arc<Semaphore>,
     connections: Arc<Semaphore>,
-    is_stopping: AtomicBool,
+    is_stopping: Arc<AtomicBool>,
     counts: Counts,
 }
 
@@ -64,7 +65,7 @@ impl Server {
             most_requests: capacity.max_requests.get(),
             places: semaphore(capacity.max_requests.get()),
             connections: semaphore(capacity.max_connections.get()),
-            is_stopping: AtomicBool::new(false),
+            is_stopping: Arc::default(),
             counts: Counts::default(),
         }
     }
@@ -95,11 +96,12 @@ impl Server {
             let time = server.app.timeout;
             let mut stream = TimeoutStream::new(stream);
             stream.set_write_timeout(Some(time));
+            let stream = Linger::new(Box::pin(stream), server.is_stopping.clone());
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(time.min(MOST_HEAD_TIME))
                 .max_buf_size(MOST_HEAD)
-                .serve_connection(TokioIo::new(Box::pin(stream)), service);
+                .serve_connection(TokioIo::new(stream), service);
             let connection = open.watch(connection);
             connections.spawn(async move {
                 // Errors are the client's, or were reported.
