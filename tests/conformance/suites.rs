@@ -51,7 +51,7 @@ const LONG: &[&str] = &[
 ];
 
 /// One of so many files of a suite is one of the few.
-const FEW: usize = 32;
+const FEW: usize = 64;
 
 /// What a suite needs of an engine.
 type Configure = fn(&mut Config);
