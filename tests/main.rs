@@ -7,6 +7,7 @@ mod async_host_functions;
 mod atomic_wait;
 mod bad_input;
 mod bulk_fuel;
+mod bulk_pieces;
 #[cfg(feature = "call-hook")]
 mod call_hooks;
 mod callers;

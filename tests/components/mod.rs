@@ -11,4 +11,5 @@ mod instances;
 mod interleaving;
 mod lowering;
 mod nested;
+mod strings;
 mod waits;

@@ -347,6 +347,11 @@ pub(crate) mod source {
         pub(crate) fn charge_bulk(_: &mut StoreOpaque, _cost: u64, _done: bool) -> Result<bool> {
             Ok(false)
         }
+
+        #[inline]
+        pub(crate) fn check_bulk(_: &mut StoreOpaque, _cost: u64) -> Result<bool> {
+            Ok(false)
+        }
     }
 
     #[cfg(target_has_atomic = "64")]
@@ -414,6 +419,12 @@ pub(crate) mod source {
 
         #[inline]
         pub(crate) fn in_libcall(_: &mut dyn VMStore) -> Result<()> {
+            Ok(())
+        }
+
+        #[cfg(feature = "component-model")]
+        #[inline]
+        pub(crate) fn after_piece(_: &mut dyn VMStore, _cost: usize) -> Result<()> {
             Ok(())
         }
 

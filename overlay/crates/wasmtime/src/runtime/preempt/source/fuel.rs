@@ -328,6 +328,12 @@ impl StoreOpaque {
         self.get_fuel().unwrap_or(0)
     }
 
+    /// What the running thread's limits leave.
+    fn limit_left(&self) -> u64 {
+        let limit = self.preempt().and_then(|threads| threads.fuel_limit_left());
+        limit.unwrap_or(u64::MAX)
+    }
+
     /// Injects at most `interval` of `fuel`, and keeps the rest in reserve.
     fn inject_fuel(&mut self, interval: Option<NonZeroU64>, fuel: u64) {
         let counter = counter_after(interval, fuel);
@@ -454,24 +460,38 @@ pub(crate) fn charge_bulk(store: &mut StoreOpaque, cost: u64, done: bool) -> Res
     if store.running_thread().is_none() {
         return Ok(false);
     }
-    store.count_thread_fuel();
-    let limit = store
-        .preempt()
-        .and_then(|threads| threads.fuel_limit_left());
-    let limit = limit.unwrap_or(u64::MAX);
-    let refused = cost >= limit || (cost >= store.fuel_left() && store.has_fuel_budget());
-    if !refused || done {
-        store.consume_fuel(cost.min(limit));
-        store.count_thread_fuel();
+    if !done {
+        check_bulk(store, cost)?;
     }
-    if cost >= limit && !done {
+    store.count_thread_fuel();
+    store.consume_fuel(cost.min(store.limit_left()));
+    store.count_thread_fuel();
+    Ok(true)
+}
+
+/// The guest-thread part of the `bulk_fuel_check` libcall. Whether the running thread has the
+/// fuel for an operation of `cost`; `false` if there is no such thread.
+///
+/// # Errors
+///
+/// If the thread or the store has less than that left.
+pub(crate) fn check_bulk(store: &mut StoreOpaque, cost: u64) -> Result<bool> {
+    if store.running_thread().is_none() {
+        return Ok(false);
+    }
+    store.count_thread_fuel();
+    if cost >= store.limit_left() {
         let over = store
             .preempt()
             .and_then(|threads| threads.beyond_fuel_limit(cost));
         if let Some(over) = over {
             return Err(over.into());
         }
+        bail!(Trap::OutOfFuel);
     }
-    ensure!(!refused || done, Trap::OutOfFuel);
+    ensure!(
+        cost < store.fuel_left() || !store.has_fuel_budget(),
+        Trap::OutOfFuel
+    );
     Ok(true)
 }

@@ -23,6 +23,7 @@
 //! here after any libcall of such a function.
 
 use super::attention::{Attention, NOTHING, OUT_OF_FUEL};
+use super::fuel;
 use super::host_call::End;
 use super::host_results::Roots;
 use crate::ValRaw;
@@ -96,6 +97,31 @@ pub(crate) fn in_libcall(store: &mut dyn VMStore) -> Result<()> {
         preemptive_yield(store, context, Suspension::PREEMPTED)?;
     }
     Ok(())
+}
+
+/// In the middle of a libcall that works on memories of the component whose code has called it,
+/// and has done another `cost` units of that: charges the guest thread, and suspends it right
+/// here if it is to leave the CPU. While it is suspended, those memories neither move nor are
+/// used by anybody else (I4).
+///
+/// # Errors
+///
+/// If it has no fuel left, was killed meanwhile, or a call hook fails: the caller must unwind.
+pub(crate) fn after_piece(store: &mut dyn VMStore, cost: usize) -> Result<()> {
+    let opaque = store.store_opaque_mut();
+    if opaque.running_thread().is_none() {
+        return Ok(());
+    }
+    if opaque.engine().tunables().consume_fuel {
+        fuel::charge_bulk(opaque, cost as u64, true)?;
+    }
+    if !suspend::available(opaque) {
+        return Ok(());
+    }
+    match opaque.due(End::Suspend)? {
+        Some(why) => suspend_here(store, why),
+        None => Ok(()),
+    }
 }
 
 /// The end of a host function called by compiled code, where a check is needed. `values` are
