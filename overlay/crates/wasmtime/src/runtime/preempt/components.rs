@@ -41,7 +41,10 @@ use wasmtime_environ::EntityRef;
 /// The component instances of a store.
 #[derive(Default)]
 pub(super) struct Components {
-    entered: HashMap<usize, Call>,
+    /// The calls that have entered an instance, by its index.
+    entered: Vec<Option<Call>>,
+    /// The instances that guest threads are in, of each the one that it entered last.
+    innermost: HashMap<ThreadId, usize>,
     /// Those that nobody may enter any more.
     shut: HashSet<usize>,
     /// Who waits for which, in the order in which they came.
@@ -52,6 +55,8 @@ pub(super) struct Components {
 struct Call {
     /// The guest thread that makes it, or `None` if it is a plain call.
     thread: Option<ThreadId>,
+    /// The instance that the thread entered before.
+    outer: Option<usize>,
     /// How often it has entered the instance: upstream refuses that only with concurrency.
     depth: usize,
     /// The youngest activation when it did first, by address.
@@ -63,9 +68,68 @@ struct Call {
 }
 
 impl Components {
+    /// The call that has entered `instance`.
+    fn call(&self, instance: usize) -> Option<&Call> {
+        self.entered.get(instance)?.as_ref()
+    }
+
+    fn call_mut(&mut self, instance: usize) -> Option<&mut Call> {
+        self.entered.get_mut(instance)?.as_mut()
+    }
+
+    /// `call` enters `instance`, which nobody else is in.
+    fn enter(&mut self, instance: usize, mut call: Call) {
+        if let Some(thread) = call.thread {
+            call.outer = self.innermost.insert(thread, instance);
+        }
+        if self.entered.len() <= instance {
+            self.entered.resize_with(instance + 1, || None);
+        }
+        self.entered[instance] = Some(call);
+    }
+
+    /// Nobody is in `instance` any more.
+    fn remove(&mut self, instance: usize) {
+        let call = self.entered.get_mut(instance).and_then(Option::take);
+        let Some(Call {
+            thread: Some(thread),
+            outer,
+            ..
+        }) = call
+        else {
+            return;
+        };
+        let innermost = self.innermost.get(&thread).copied();
+        if innermost != Some(instance) {
+            let inner = self
+                .of(thread)
+                .find(|(_, call)| call.outer == Some(instance))
+                .map(|(inner, _)| inner);
+            if let Some(call) = inner.and_then(|inner| self.call_mut(inner)) {
+                call.outer = outer;
+            }
+            return;
+        }
+        match outer {
+            Some(outer) => self.innermost.insert(thread, outer),
+            None => self.innermost.remove(&thread),
+        };
+    }
+
+    /// The calls in which `thread` is, from the innermost one out.
+    fn of(&self, thread: ThreadId) -> impl Iterator<Item = (usize, &Call)> {
+        let mut next = self.innermost.get(&thread).copied();
+        core::iter::from_fn(move || {
+            let instance = next?;
+            let call = self.call(instance)?;
+            next = call.outer;
+            Some((instance, call))
+        })
+    }
+
     /// Who is let in next.
     fn leave(&mut self, instance: usize) -> Option<ThreadId> {
-        self.entered.remove(&instance);
+        self.remove(instance);
         let mut waiting = self.waiting.iter();
         let next = waiting.position(|(wanted, _)| *wanted == instance)?;
         self.waiting.remove(next).map(|(_, id)| id)
@@ -73,7 +137,7 @@ impl Components {
 
     /// Lets nobody in any more. Returns who waited for that.
     fn shut(&mut self, instance: usize) -> Vec<ThreadId> {
-        self.entered.remove(&instance);
+        self.remove(instance);
         self.shut.insert(instance);
         let of_it = |(wanted, _): &(usize, ThreadId)| *wanted == instance;
         let waited = self.waiting.iter().filter(|waiting| of_it(waiting));
@@ -98,7 +162,7 @@ impl Components {
         let len = self.waiting.len();
         self.waiting.retain(|waiting| *waiting != (instance, id));
         let was_let_in = self.waiting.len() == len;
-        match was_let_in && !enters && !self.entered.contains_key(&instance) {
+        match was_let_in && !enters && self.call(instance).is_none() {
             true => self.leave(instance),
             false => None,
         }
@@ -120,7 +184,7 @@ pub(crate) fn may_enter(store: &StoreOpaque, instance: ComponentInstanceId) -> b
     };
     let components = &threads.components;
     let instance = instance.index();
-    let call = components.entered.get(&instance);
+    let call = components.call(instance);
     !components.shut.contains(&instance) && call.is_none_or(|call| call.thread == running(store))
 }
 
@@ -149,23 +213,29 @@ fn record_call(store: &mut StoreOpaque, instance: ComponentInstanceId, begun: bo
     let thread = running(store);
     let tasks = tasks(store)?.unwrap_or(0);
     // The first threads may be spawned during this call.
-    let calls = &mut store.preemptive_threads()?.components.entered;
-    let call = calls.entry(instance.index()).or_insert_with(|| Call {
-        thread,
-        depth: 0,
-        activation: youngest_activation(),
-        tasks,
-        begun,
-    });
-    call.depth += 1;
+    let components = &mut store.preemptive_threads()?.components;
+    let instance = instance.index();
+    match components.call_mut(instance) {
+        Some(call) => call.depth += 1,
+        None => {
+            let call = Call {
+                thread,
+                outer: None,
+                depth: 1,
+                activation: youngest_activation(),
+                tasks,
+                begun,
+            };
+            components.enter(instance, call);
+        }
+    }
     Ok(())
 }
 
 /// The parameters of the call that has entered `instance` are lowered.
 pub(crate) fn begin(store: &mut StoreOpaque, instance: ComponentInstanceId) {
     if let Some(threads) = store.preempt_mut() {
-        let calls = &mut threads.components.entered;
-        if let Some(call) = calls.get_mut(&instance.index()) {
+        if let Some(call) = threads.components.call_mut(instance.index()) {
             call.begun = true;
         }
     }
@@ -176,7 +246,7 @@ pub(crate) fn leave(store: &mut StoreOpaque, instance: ComponentInstanceId) {
     let thread = running(store);
     if let Some(threads) = store.preempt_mut() {
         let instance = instance.index();
-        match threads.components.entered.get_mut(&instance) {
+        match threads.components.call_mut(instance) {
             Some(call) if call.thread == thread && call.depth > 1 => call.depth -= 1,
             Some(call) if call.thread == thread => {
                 if let Some(next) = threads.components.leave(instance) {
@@ -197,10 +267,10 @@ pub(crate) fn trapped(store: &mut StoreOpaque) -> bool {
     let activation = youngest_activation();
     let current = store.current_component();
     if let Some(threads) = store.preempt_mut() {
-        let calls = threads.components.entered.iter();
+        let calls = threads.components.of(thread);
         let failed = calls
-            .filter(|(_, call)| call.thread == Some(thread) && call.activation == activation)
-            .map(|(instance, _)| *instance)
+            .filter(|(_, call)| call.activation == activation)
+            .map(|(instance, _)| instance)
             .chain(current.map(|current| current.index()))
             .collect::<Vec<_>>();
         // What it has left is deleted by `after_call`.
@@ -246,24 +316,28 @@ pub(crate) fn after_call<R>(
 fn forget_plain_call(store: &mut StoreOpaque) {
     let activation = youngest_activation();
     if let Some(threads) = store.preempt_mut() {
-        let calls = &mut threads.components.entered;
-        calls.retain(|_, call| call.thread.is_some() || call.activation != activation);
+        for entered in &mut threads.components.entered {
+            let failed = |call: &mut Call| call.thread.is_none() && call.activation == activation;
+            entered.take_if(failed);
+        }
     }
 }
 
 /// Ends the calls that the running thread has not returned from, but for its `tasks` oldest tasks.
 pub(super) fn abandon(store: &mut StoreOpaque, tasks: usize) -> Result<()> {
-    let thread = running(store);
+    let Some(thread) = running(store) else {
+        return Ok(());
+    };
     // An instance that was about to be made may not be there.
     let made = store.component_data().next_component_instance_id().index();
     let Some(threads) = store.preempt_mut() else {
         return Ok(());
     };
     let components = &mut threads.components;
-    let calls = components.entered.iter();
-    let mut left: Vec<(usize, usize, bool)> = calls
-        .filter(|(_, call)| call.thread == thread && call.tasks >= tasks)
-        .map(|(instance, call)| (call.tasks, *instance, call.begun))
+    let mut left: Vec<(usize, usize, bool)> = components
+        .of(thread)
+        .take_while(|(_, call)| call.tasks >= tasks)
+        .map(|(instance, call)| (call.tasks, instance, call.begun))
         .collect();
     for &(_, instance, begun) in &left {
         // Its `realloc` may have trapped.
@@ -288,9 +362,9 @@ pub(super) fn stopped_call(store: &StoreOpaque) -> Option<String> {
     let threads = store.preempt()?;
     let running = threads.running().filter(|running| !running.in_hooks);
     let running = running.map(|running| running.id);
-    let mut calls = threads.components.entered.values();
-    let stopped = calls.find(|call| call.thread.is_some() && call.thread != running)?;
-    Some(format!("guest thread {} in a component", stopped.thread?))
+    let mut inside = threads.components.innermost.keys();
+    let stopped = inside.find(|thread| Some(**thread) != running)?;
+    Some(format!("guest thread {stopped} in a component"))
 }
 
 /// Lowers the results of a host function that code of a component has called. For that the guest
@@ -371,7 +445,7 @@ fn ensure_opens(store: &StoreOpaque, instance: usize) -> Result<Option<ThreadId>
         return Err(format_err!(Trap::CannotEnterComponent)
             .context("an earlier call of this component instance has trapped or was ended"));
     }
-    let call = components.entered.get(&instance);
+    let call = components.call(instance);
     // A plain call is below this run on the stack.
     if call.is_some_and(|call| call.thread.is_none_or(|thread| !threads.is_live(thread))) {
         return Err(format_err!(Trap::CannotEnterComponent)
