@@ -152,12 +152,6 @@ pub(super) fn end_slices_in_host() {
     }
 }
 
-/// Whether this OS thread has no current dispatch.
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-pub(super) fn is_outermost() -> bool {
-    current().is_null()
-}
-
 /// The youngest activation of a dispatching OS thread.
 #[derive(Clone, Copy)]
 pub(super) struct Base(tls::Ptr);

@@ -37,14 +37,6 @@ pub(in crate::runtime::preempt) unsafe fn on_signal(interrupted: &mut Interrupte
     }
 }
 
-/// This OS thread's timer was stopped: sets it again for deadlines in time that need it.
-pub(in crate::runtime::preempt) fn after_disarm() {
-    if let Some(os_thread) = os_threads::of_this_thread() {
-        // SAFETY: I25. It is this OS thread's.
-        unsafe { os_thread.timed().look() };
-    }
-}
-
 /// Returns whether the guest was in one of its functions, and will call the stub.
 ///
 /// # Safety

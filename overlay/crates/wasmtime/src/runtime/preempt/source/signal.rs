@@ -44,7 +44,6 @@ use super::attention::Attention;
 use super::interrupt::Interrupt;
 use crate::prelude::*;
 use crate::runtime::preempt::clock::{Moment, NEVER};
-use crate::runtime::preempt::epoch_delivery::deliver;
 use crate::runtime::preempt::fork;
 use crate::runtime::preempt::slice::Preemption;
 use crate::runtime::preempt::suspend;
@@ -133,21 +132,12 @@ impl StoreOpaque {
 
     /// The run that `start_signals` began is over.
     pub(in crate::runtime::preempt) fn stop_signals(&mut self) {
-        let started = match self.preempt_mut() {
-            Some(threads) => {
-                threads.signal.run_end = NEVER;
-                let started = core::mem::take(&mut threads.signal.started);
-                if started {
-                    threads.remote.set_interrupt(Interrupt::None);
-                }
-                started
-            }
-            None => false,
-        };
-        if started {
-            if suspend::is_outermost() {
-                armed::disarm();
-                deliver::after_disarm();
+        // The timer stays set: the next run is likely to want it, and the handler finds nothing to
+        // do if none comes.
+        if let Some(threads) = self.preempt_mut() {
+            threads.signal.run_end = NEVER;
+            if core::mem::take(&mut threads.signal.started) {
+                threads.remote.set_interrupt(Interrupt::None);
             }
         }
     }

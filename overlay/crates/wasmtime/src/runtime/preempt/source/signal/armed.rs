@@ -1,8 +1,8 @@
 //! When an OS thread's timer will send its signal, as far as its runs and its handler know.
 //!
 //! Nearly every dispatch postpones the end of a slice, which takes no system call: the handler
-//! sets a timer again that has fired too early. So the timer may be set for an earlier time
-//! than anybody wants, and never for a later one. `Watch::arm` sees to that where the handler
+//! sets a timer again that has fired too early. Neither does the end of a run stop the timer. So it
+//! may be set for an earlier time than anybody wants, and never for a later one. `Watch::arm` sees to that where the handler
 //! comes in between.
 
 use super::os_timer;
@@ -27,7 +27,7 @@ pub(in crate::runtime::preempt) fn ensure_timer() -> Result<()> {
 /// This OS thread has forked this process, where its timer does not exist: makes another, not
 /// set. If the OS refuses, the next slice says so.
 pub(super) fn forked() {
-    if os_timer::exists() {
+    if os_timer::forget() {
         let _ = ensure_timer();
     }
 }
@@ -42,13 +42,6 @@ pub(in crate::runtime::preempt) fn arm_by(time: u64) {
 /// Whether the signal comes at `time` or earlier.
 pub(super) fn is_armed_by(time: u64) -> bool {
     ARMED.get() <= time
-}
-
-/// Stops signals, except for one already on its way.
-pub(super) fn disarm() {
-    if ARMED.get() != NEVER {
-        set(NEVER);
-    }
 }
 
 /// Whether the signal should have come by now.

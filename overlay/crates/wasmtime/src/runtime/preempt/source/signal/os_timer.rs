@@ -1,7 +1,7 @@
 //! An OS thread's timer: system calls.
 //!
 //! The timer is created by the OS thread's first run, and deleted when the OS thread ends. It
-//! is left set between dispatches: see `armed.rs`.
+//! is left set between dispatches and after runs: see `armed.rs`.
 
 use crate::prelude::*;
 use crate::runtime::preempt::clock::NEVER;
@@ -70,15 +70,18 @@ pub(super) fn exists() -> bool {
     TIMER.get().is_some()
 }
 
+/// In a forked process: another one has the timer. Returns whether there was one.
+pub(super) fn forget() -> bool {
+    TIMER.take().is_some()
+}
+
 /// Makes sure that this OS thread has a timer. Returns whether it is a new one, not yet set.
 pub(super) fn ensure() -> Result<bool> {
-    // SAFETY: no preconditions.
-    let process = unsafe { libc::getpid() };
-    if exists() && OWNER.get() == process {
+    if exists() {
         return Ok(false);
     }
-    // Another process has what this names.
-    TIMER.set(None);
+    // SAFETY: no preconditions.
+    let process = unsafe { libc::getpid() };
     let target = target()?;
     let thread = this_thread();
     target.0.store(thread, Ordering::Relaxed);
