@@ -7,6 +7,7 @@
 //! | [`WeightedFair`] | shares by weight, of threads and of groups, within about a slice | O(log n) |
 //! | [`Priority`] | the highest priority runs; others wait for a bounded time | O(log n) |
 //! | [`EarliestDeadlineFirst`] | meets all deadlines, if any order of execution does | O(log n) |
+//! | [`YoungFirst`] | new threads first, up to half of the time; then another policy | O(log n), and the other's |
 //! | [`Random`] | a random thread for a random slice, the same for the same seed | O(1) |
 //! | [`Pct`] | finds races of a given depth with a known probability | O(log n) |
 //! | [`Recorder`] | picks like another policy, and records the picks | of that policy |
@@ -67,6 +68,7 @@ mod round_robin;
 mod schedule;
 mod table;
 mod tree;
+mod young;
 
 pub use deadline::EarliestDeadlineFirst;
 pub use fair::WeightedFair;
@@ -77,3 +79,4 @@ pub use record::Recorder;
 pub use replay::{Divergence, DivergenceReason, Replay};
 pub use round_robin::RoundRobin;
 pub use schedule::{ParseScheduleError, Schedule};
+pub use young::YoungFirst;

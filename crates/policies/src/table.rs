@@ -11,7 +11,7 @@
 //! state returns `None` or `false` and changes nothing: this is what makes policies
 //! robust against misuse.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use wasmtime::ThreadId;
 
@@ -104,6 +104,13 @@ impl<T> Table<T> {
 pub(crate) fn shrink<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
     if is_sparse(map.len(), map.capacity()) {
         map.shrink_to(map.len() * 2);
+    }
+}
+
+/// As [`shrink`], for a set.
+pub(crate) fn shrink_set<T: Eq + Hash>(set: &mut HashSet<T>) {
+    if is_sparse(set.len(), set.capacity()) {
+        set.shrink_to(set.len() * 2);
     }
 }
 

@@ -16,3 +16,4 @@ mod replay;
 mod scale;
 mod schedule_text;
 mod sim;
+mod young;

@@ -19,7 +19,7 @@ use super::sizes::{INSTANCES, instances};
 use super::traces;
 use crate::wasi::HANDLES;
 use http_body_util::BodyExt;
-use preempt_policies::WeightedFair;
+use preempt_policies::{WeightedFair, YoungFirst};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -34,6 +34,9 @@ use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 
 /// The requests for a Store, while it takes any.
 pub type Queue = OwnedMutexGuard<UnboundedReceiver<Job>>;
+
+/// For how many slices a request goes before those that have had as many.
+const YOUNG: u64 = 8;
 
 /// For how long a Store that has nothing to do keeps the memory of its instances.
 const IDLE: Duration = Duration::from_secs(1);
@@ -81,13 +84,18 @@ pub fn new(app: &Arc<App>, queue: Queue) -> Result<Store<Host>> {
         store.set_fuel(u64::MAX)?;
     }
     let mut policy = WeightedFair::new(app.ticks);
+    // What is done soon does not wait for what is not. Tenants have their shares instead.
+    let allowance = match app.tenants.are_told_apart() {
+        true => 0,
+        false => app.ticks.saturating_mul(YOUNG),
+    };
     for (group, weight) in app.tenants.weights() {
         policy.set_group_weight(*group, *weight);
     }
     let mut threads = store.wasm_threads();
     threads.set_slice(app.slice)?;
     threads.set_max_threads(INSTANCES + 1)?;
-    threads.set_scheduler(AcceptorFirst::new(policy))?;
+    threads.set_scheduler(AcceptorFirst::new(YoungFirst::new(policy, allowance)))?;
     if app.trace.is_some() {
         threads.set_trace(traces::EVENTS)?;
     }

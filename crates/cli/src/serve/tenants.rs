@@ -81,6 +81,11 @@ impl TenantArgs {
 }
 
 impl Tenants {
+    /// Whether requests are of tenants.
+    pub fn are_told_apart(&self) -> bool {
+        self.by.is_some()
+    }
+
     /// The group of threads that a request belongs to; 0 if it is on its own.
     pub fn group(&self, request: &Parts) -> u64 {
         let name = match &self.by {
