@@ -3,6 +3,9 @@
 /// Who runs next, and for how long: schedulers for
 /// [`WasmThreads::set_scheduler`](wasmtime::preempt::WasmThreads::set_scheduler).
 pub use preempt_policies as policies;
+/// Stacks for as many guest threads as there is memory for.
+#[cfg(unix)]
+pub use preempt_stacks as stacks;
 /// Pictures, statistics and proofs from a [`Trace`](wasmtime::preempt::Trace).
 pub use preempt_trace as trace;
 /// WASI in which a wait parks only the calling guest thread.

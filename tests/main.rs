@@ -63,6 +63,8 @@ mod signal_process;
 mod slices;
 mod slices_in_step;
 mod stack_overflow;
+#[cfg(unix)]
+mod stack_slab;
 mod starting;
 mod starvation;
 mod stress;

@@ -17,6 +17,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ("overlay/crates/wasmtime/src/runtime", &["crate", "runtime"]),
     ("crates/cli/src", &["crate"]),
     ("crates/policies/src", &["crate"]),
+    ("crates/stacks/src", &["crate"]),
     ("crates/trace/src", &["crate"]),
     ("crates/wasi/src", &["crate"]),
     ("crates/wasi-threads/src", &["crate"]),
