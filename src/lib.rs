@@ -24,6 +24,11 @@ pub mod imports;
 #[doc = include_str!("../docs/waiting.md")]
 struct Waiting;
 
+/// Tests the code in `rates.md`.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/rates.md")]
+struct Rates;
+
 /// Tests the code in `epochs.md`.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/epochs.md")]

@@ -8,6 +8,8 @@ mod clock;
 mod id;
 #[path = "../../../../overlay/crates/wasmtime/src/runtime/preempt/limits.rs"]
 mod limits;
+#[path = "../../../../overlay/crates/wasmtime/src/runtime/preempt/rate.rs"]
+mod rate;
 #[path = "../../../../overlay/crates/wasmtime/src/runtime/preempt/slice.rs"]
 mod slice;
 mod source;

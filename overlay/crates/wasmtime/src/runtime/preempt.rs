@@ -15,6 +15,7 @@
 //! | results | [`Exit`], [`TypedExit`] |
 //! | ending all threads | [`Store::shutdown_wasm_threads`] |
 //! | limits | [`ThreadLimits`], [`OverLimit`], [`SoftLimit`] |
+//! | CPU rates | [`ThreadLimits::cpu_rate`], [`Tenant`] |
 //! | schedulers | [`ThreadScheduler`], [`ThreadParams`], [`Pick`] |
 //! | host functions that wait | [`Linker::func_wrap_concurrent`](crate::Linker::func_wrap_concurrent), [`ConcurrentCaller`] |
 //! | reusing instances | [`InstanceSnapshot`] |
@@ -43,6 +44,7 @@
 //   threads/state.rs  their states                 policy.rs  what may decide who runs next
 //   threads/*.rs      records, scheduling, parking, wait_clock, limiting, ...
 //    |                                             limits.rs  what they may use
+//    |                                             rate.rs  and per period
 //    |                                             sharing.rs  who may interleave
 //    |                                             components.rs  who is in which component
 //    |                                             remote.rs  other OS threads' requests
@@ -121,6 +123,7 @@ mod mappings;
 mod options;
 mod park;
 mod policy;
+mod rate;
 mod recycle;
 mod remote;
 mod run;
@@ -158,6 +161,7 @@ pub use self::limits::{OverLimit, SoftLimit, ThreadLimits};
 pub use self::options::ThreadOptions;
 pub use self::park::WaitFor;
 pub use self::policy::{Pick, ThreadParams, ThreadScheduler};
+pub use self::rate::Tenant;
 pub use self::recycle::InstanceSnapshot;
 pub use self::remote::{RemoteThread, ThreadOnCpu};
 pub use self::run::{RunEnd, RunSummary};

@@ -127,9 +127,8 @@ pub(crate) fn wait<E: Expected>(
         let context = park::take_context(store, "an atomic")?;
         let park = Park {
             until,
-            joins: Vec::new(),
-            component: None,
             atomic: Some((address, from_outside)),
+            ..Park::default()
         };
         park::park(store, context, park)?;
         park::fresh_waker(store);

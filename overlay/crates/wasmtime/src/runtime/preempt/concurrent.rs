@@ -326,8 +326,7 @@ pub(super) fn wait_for<T: 'static, R>(
             let wanted = Park {
                 until: wishes.until.take(),
                 joins: wishes.joins.take(),
-                component: None,
-                atomic: None,
+                ..Park::default()
             };
             let context = park::take_context(store, "a host function")?;
             park::park(store, context, wanted)?;

@@ -44,8 +44,8 @@ impl fmt::Display for ThreadState {
 pub struct ThreadStats {
     /// Total time from going on the CPU to going off it. This includes host functions that the
     /// thread called, and whatever the OS ran meanwhile. If the thread or its group has a CPU
-    /// time limit, it is the CPU time that the OS reports instead. A limit of [`Duration::MAX`]
-    /// has this effect and no other.
+    /// time limit or a CPU rate, or the thread a tenant, it is the CPU time that the OS reports
+    /// instead. A limit of [`Duration::MAX`] has this effect and no other.
     pub cpu_time: Duration,
     /// Time spent in runs since it was spawned. What is in neither `cpu_time` nor `ready_time`
     /// is time parked or suspended, and its current wait.
@@ -66,6 +66,11 @@ pub struct ThreadStats {
     /// Where slices are time, so may one that was killed or is off the CPU. Zero if the engine
     /// does not count fuel.
     pub fuel_consumed: u64,
+    /// How many times it was throttled, as its [rate](super::ThreadLimits::cpu_rate), its group's or
+    /// its tenant's left it no time on the CPU.
+    pub throttles: u64,
+    /// Time spent throttled during runs. Counts only waits that have ended.
+    pub throttled_time: Duration,
 }
 
 /// A guest thread as seen from outside: see [`ThreadId::info`].

@@ -15,6 +15,7 @@
 
 use super::clock::{Moment, NEVER, nanos};
 use super::id::ThreadId;
+use super::rate::{Bucket, CpuRate};
 use crate::prelude::*;
 use crate::runtime::vm::VMStore;
 use core::fmt;
@@ -37,6 +38,7 @@ pub struct ThreadLimits {
     pub(super) cpu_time: Option<Duration>,
     pub(super) soft_cpu_time: Option<Duration>,
     pub(super) wall_time: Option<Duration>,
+    pub(super) cpu_rate: Option<CpuRate>,
 }
 
 impl ThreadLimits {
@@ -48,6 +50,7 @@ impl ThreadLimits {
             cpu_time: None,
             soft_cpu_time: None,
             wall_time: None,
+            cpu_rate: None,
         }
     }
 
@@ -95,6 +98,30 @@ impl ThreadLimits {
         self
     }
 
+    /// Time on the CPU per period, such as 20 ms per 100 ms, as `cpu.max` of a Linux cgroup has it:
+    /// a thread that has used up its quota is not ended but *throttled*. It is parked until enough
+    /// has refilled, and its siblings run meanwhile. If there are none, the run sleeps.
+    ///
+    /// The quota is full at first, refills evenly, and is never more than one quota. What a thread
+    /// uses beyond it, in a host function that takes long, it owes. A thread that is throttled
+    /// keeps what it holds, such as locks in a shared memory; limits, kills and the end of a run
+    /// find it as they find any parked thread. [`WaitFor::CpuRate`](super::WaitFor::CpuRate) and
+    /// [`ThreadStats::throttles`](super::ThreadStats::throttles) tell of it.
+    ///
+    /// The threads of a group share the group's quota, and take turns at it. A
+    /// [`Tenant`](super::Tenant) has one for threads of many stores.
+    ///
+    /// Under [`Preemption::Fuel`](crate::Preemption::Fuel), the quota is checked at the end of each
+    /// slice, and schedules depend on time, as they do if threads sleep. With a [virtual
+    /// clock](super::WasmThreads::set_virtual_clock) they do not: there, both times are counted in
+    /// units of fuel, one for a nanosecond.
+    ///
+    /// The quota must be at least 100 us, and at most the period; the period from 1 ms to 1 h.
+    pub const fn cpu_rate(mut self, quota: Duration, period: Duration) -> ThreadLimits {
+        self.cpu_rate = Some(CpuRate::new(quota, period));
+        self
+    }
+
     pub(super) fn validate(&self, fuel_is_counted: bool, group: bool) -> Result<()> {
         let whose = if group { "group's" } else { "guest thread's" };
         for (what, fuel) in [("fuel", self.fuel), ("soft fuel", self.soft_fuel)] {
@@ -128,6 +155,9 @@ impl ThreadLimits {
             "a group has no wall time limit: its threads are spawned at different times; \
              give each of them one"
         );
+        if let Some(rate) = &self.cpu_rate {
+            rate.validate(whose, Some(1))?;
+        }
         Ok(())
     }
 
@@ -136,7 +166,7 @@ impl ThreadLimits {
     }
 
     fn of_cpu_time(&self) -> bool {
-        self.cpu_time.is_some() || self.soft_cpu_time.is_some()
+        self.cpu_time.is_some() || self.soft_cpu_time.is_some() || self.cpu_rate.is_some()
     }
 }
 
@@ -214,6 +244,7 @@ pub(super) struct Budget {
     told_of_cpu: bool,
     /// Fuel that threads off the CPU may use before anybody checks: for groups.
     fuel_held: u64,
+    bucket: Bucket,
 }
 
 /// How much may be used before somebody must check the budgets.
@@ -285,8 +316,24 @@ impl Budget {
         self.limits = limits;
     }
 
+    /// Prepares for [`set_limits`](Self::set_limits): what was used beyond the old rate counts.
+    pub(super) fn convert_bucket(&mut self, limits: &ThreadLimits, now: Moment) {
+        if let (Some(old), Some(new)) = (self.limits.cpu_rate, limits.cpu_rate) {
+            self.bucket.convert(&old, &new, now.as_nanos());
+        }
+    }
+
     pub(super) fn limits(&self) -> ThreadLimits {
         self.limits
+    }
+
+    /// The CPU rate and the bucket for it, if there is one.
+    pub(super) fn bucket(&mut self) -> Option<(CpuRate, &mut Bucket)> {
+        Some((self.limits.cpu_rate?, &mut self.bucket))
+    }
+
+    pub(super) fn refill(&mut self) {
+        self.bucket = Bucket::default();
     }
 
     pub(super) fn charge(&mut self, fuel: u64, cpu: Duration) {

@@ -2,6 +2,7 @@
 
 use super::limits::ThreadLimits;
 use super::policy::ThreadParams;
+use super::rate::Tenant;
 use super::slice::Slice;
 use crate::prelude::*;
 use core::time::Duration;
@@ -42,6 +43,7 @@ pub struct ThreadOptions {
 pub(super) struct Attributes {
     pub(super) params: ThreadParams,
     pub(super) limits: ThreadLimits,
+    pub(super) tenant: Option<Tenant>,
 }
 
 impl ThreadOptions {
@@ -121,6 +123,23 @@ impl ThreadOptions {
     pub fn timeout(mut self, time: Duration) -> Self {
         let limits = &mut self.attributes().limits;
         *limits = limits.wall_time(time);
+        self
+    }
+
+    /// Sets [`ThreadLimits::cpu_rate`].
+    pub fn cpu_rate(mut self, quota: Duration, period: Duration) -> Self {
+        let limits = &mut self.attributes().limits;
+        *limits = limits.cpu_rate(quota, period);
+        self
+    }
+
+    /// Whose thread it is: it shares the tenant's CPU rate with all other threads of the tenant, in
+    /// this store and in others. This is in addition to the rates of the thread and of its group.
+    ///
+    /// A guest that starts threads must start them for its tenant. `preempt-wasi-threads` spawns
+    /// all threads of a process with the same options.
+    pub fn tenant(mut self, tenant: &Tenant) -> Self {
+        self.attributes().tenant = Some(tenant.clone());
         self
     }
 

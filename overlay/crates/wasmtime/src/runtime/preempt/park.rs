@@ -41,6 +41,9 @@ pub enum WaitFor {
     Component(ThreadId),
     /// The future of a concurrent host function.
     Future,
+    /// Time on the CPU, as it has used up what its rate, its group's or its tenant's allows: it
+    /// goes on at this point in time.
+    CpuRate(Instant),
 }
 
 impl fmt::Display for WaitFor {
@@ -53,6 +56,7 @@ impl fmt::Display for WaitFor {
                 write!(f, "a component instance that guest thread {id} is in")
             }
             WaitFor::Future => f.write_str("a host function"),
+            WaitFor::CpuRate(_) => f.write_str("its CPU rate"),
         }
     }
 }
@@ -68,6 +72,8 @@ pub(super) struct Park {
     pub(super) component: Option<ThreadId>,
     /// The atomic's address, and whether anyone but this store's guest threads may notify it.
     pub(super) atomic: Option<(u64, bool)>,
+    /// Whether it waits for time on the CPU, and for nothing else.
+    pub(super) throttled: bool,
 }
 
 /// The waker of the running thread, with earlier wakes forgotten. A nested entry keeps them,

@@ -62,6 +62,9 @@ pub struct RunSummary {
     pub preemptions: u64,
     /// How many threads finished.
     pub finished: u64,
+    /// How many times a thread had to wait, as a CPU rate left it no time on the CPU: see
+    /// [`ThreadLimits::cpu_rate`](super::ThreadLimits::cpu_rate).
+    pub throttles: u64,
     /// How long it took.
     pub elapsed: Duration,
     /// If it ended with [`RunEnd::Deadlock`], the parked threads and what each waits for.
@@ -91,6 +94,7 @@ impl RunSummary {
             dispatches: 0,
             preemptions: 0,
             finished: 0,
+            throttles: 0,
             elapsed: Duration::ZERO,
             deadlocked: Vec::new(),
         }
@@ -254,6 +258,21 @@ impl<'a> Run<'a> {
     ///
     /// If the embedder's policy gives an invalid answer.
     pub(super) fn go(
+        &mut self,
+        kept: Option<Box<StoreFiber<'static>>>,
+        deadline: Option<Moment>,
+        pause: Option<Moment>,
+        waker: &Waker,
+        summary: &mut RunSummary,
+    ) -> Result<Stop> {
+        let stop = self.run(kept, deadline, pause, waker, summary);
+        if let Some(threads) = self.store.preempt_mut() {
+            summary.throttles += threads.take_throttles();
+        }
+        stop
+    }
+
+    fn run(
         &mut self,
         mut kept: Option<Box<StoreFiber<'static>>>,
         deadline: Option<Moment>,

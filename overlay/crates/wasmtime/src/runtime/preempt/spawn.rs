@@ -64,6 +64,11 @@ pub(super) fn ensure_can_spawn(store: &mut StoreOpaque, options: &ThreadOptions)
     if let Some(attributes) = &options.attributes {
         attributes.params.validate()?;
         attributes.limits.validate(fuel_is_counted, false)?;
+        ensure!(
+            attributes.tenant.is_none() || !threads.clock_is_virtual(),
+            "a tenant's CPU rate goes by the OS's clock, and this store has a virtual one: use \
+             `ThreadLimits::cpu_rate` for a thread or a group"
+        );
     }
     threads.ensure_room(stack_size)
 }

@@ -5,8 +5,8 @@
 //!
 //! 1. `threads`, `ready` and `policy` change only here and in the modules below:
 //!    entry.rs defines the per-thread records, scheduling.rs asks the policy, parking.rs
-//!    parks and wakes, limiting.rs charges and checks limits, recording.rs keeps the
-//!    clocks and the trace, listing.rs reports. So does `running`, except that suspend.rs
+//!    parks and wakes, limiting.rs charges and checks limits, throttling.rs keeps to CPU
+//!    rates, recording.rs keeps the clocks and the trace, listing.rs reports. So does `running`, except that suspend.rs
 //!    records why the thread leaves the CPU, park.rs what it waits for, and source/fuel.rs
 //!    the fuel that it uses.
 //! 2. The policy knows that a `Ready` thread is ready, and its `fiber` is here. `ready`
@@ -43,12 +43,14 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Weak};
 
 mod entry;
+mod grant;
 mod limiting;
 mod listing;
 mod parking;
 mod recording;
 mod scheduling;
 mod state;
+mod throttling;
 mod transitions;
 mod wait_clock;
 
@@ -74,6 +76,10 @@ pub(crate) struct PreemptiveThreads {
     is_running: bool,
     last_id: u64,
     groups: HashMap<u64, Budget>,
+    /// Whether a thread or a group has ever had a CPU rate or a tenant.
+    has_rates: bool,
+    /// How many times threads were throttled that no summary has yet.
+    throttles: u64,
     /// When to wake parked threads.
     alarms: BTreeSet<(Moment, ThreadId)>,
     /// The clock that those times are of.
@@ -151,6 +157,8 @@ impl PreemptiveThreads {
             is_running: false,
             last_id: 0,
             groups: HashMap::new(),
+            has_rates: false,
+            throttles: 0,
             alarms: BTreeSet::new(),
             wait_clock: WaitClock::default(),
             joiners: HashMap::new(),

@@ -133,14 +133,15 @@ impl<'a, T: 'static> WasmThreads<'a, T> {
     ///
     /// The clock advances by a nanosecond for each unit of fuel that guest threads use. While
     /// no thread is ready, it skips to the time at which the first one wakes, even if something
-    /// outside the store could wake one earlier. The run's own time, and limits on time, go by
+    /// outside the store could wake one earlier. [CPU rates](ThreadLimits::cpu_rate) go by this
+    /// clock, too, and count fuel as CPU time. The run's own time, and limits on time, go by
     /// the OS's clock. So do sleeps in futures that are polled with a waker of their own, and
     /// in plain calls; the virtual clock skips to their end. [`WaitFor::Time`] is of no use
     /// with a virtual clock.
     ///
     /// # Errors
     ///
-    /// If slices are not fuel, or somebody waits already.
+    /// If slices are not fuel, somebody waits already, or a thread belongs to a tenant.
     ///
     /// [`ConcurrentCaller::sleep`]: super::ConcurrentCaller::sleep
     /// [`WaitFor::Time`]: super::WaitFor::Time
@@ -155,6 +156,11 @@ impl<'a, T: 'static> WasmThreads<'a, T> {
         ensure!(
             threads.next_alarm().is_none(),
             "a virtual clock cannot be set while a guest thread waits for a time"
+        );
+        ensure!(
+            !threads.any_tenant(),
+            "a virtual clock cannot be set while a guest thread belongs to a tenant, whose CPU \
+             rate goes by the OS's clock"
         );
         threads.set_virtual_clock(clock);
         Ok(())
@@ -326,8 +332,8 @@ impl<'a, T: 'static> WasmThreads<'a, T> {
     ///
     /// # Errors
     ///
-    /// If a limit is zero, limits fuel that the engine does not count, or limits wall time,
-    /// or if the group is 0.
+    /// If a limit is zero, limits fuel that the engine does not count, or limits wall time, a CPU
+    /// rate is out of bounds, or the group is 0.
     pub fn set_group_limits(&mut self, group: u64, limits: ThreadLimits) -> Result<()> {
         limits.validate(self.store.0.engine().tunables().consume_fuel, true)?;
         ensure!(

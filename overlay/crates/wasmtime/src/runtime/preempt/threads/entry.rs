@@ -1,5 +1,6 @@
 //! Per-thread records: `Thread`; `Running` for the current one.
 
+use super::grant::Throttle;
 use super::state::Status;
 use crate::Func;
 use crate::fiber::StoreFiber;
@@ -50,6 +51,7 @@ pub(super) struct Extra {
     /// When it was spawned and when it must end, if it has a wall time limit.
     pub(super) timeout: Option<(Moment, Moment)>,
     pub(super) exit_hook: Option<ExitHook>,
+    pub(super) throttle: Throttle,
 }
 
 /// The embedder's hook for a finished thread, for the store's own type.
@@ -101,7 +103,7 @@ pub(super) struct Usage {
 }
 
 impl Usage {
-    pub(super) fn stats(&self) -> ThreadStats {
+    pub(super) fn stats(&self, throttle: Option<&Throttle>) -> ThreadStats {
         ThreadStats {
             cpu_time: Duration::from_nanos(self.cpu_time),
             wall_time: Duration::from_nanos(self.wall_time),
@@ -111,6 +113,8 @@ impl Usage {
             ready_time: Duration::from_nanos(self.ready_time),
             longest_wait: Duration::from_nanos(self.longest_wait),
             fuel_consumed: self.fuel_consumed,
+            throttles: throttle.map_or(0, |throttle| throttle.times),
+            throttled_time: Duration::from_nanos(throttle.map_or(0, |throttle| throttle.time)),
         }
     }
 }

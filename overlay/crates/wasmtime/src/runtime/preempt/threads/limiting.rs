@@ -56,13 +56,13 @@ impl Thread {
         })
     }
 
-    /// Charges what it used in the dispatch that ends `now`.
+    /// Charges what it used in the dispatch that ends `now`, and returns the time, in nanoseconds.
     pub(super) fn charge(
         &mut self,
         running: &Running,
         now: Moment,
         groups: &mut HashMap<u64, Budget>,
-    ) {
+    ) -> u64 {
         let mut used = now.since(running.since);
         if let Some(since) = running.cpu_since
             && let Some(now) = thread_cpu_time()
@@ -73,7 +73,7 @@ impl Thread {
         let fuel = self.usage.fuel_consumed;
         self.usage.fuel_consumed = fuel.saturating_add(running.fuel_consumed);
         if self.extra.is_none() {
-            return;
+            return used;
         }
         let cpu_time = Duration::from_nanos(used);
         if let Some(budget) = self.budget_mut() {
@@ -82,6 +82,7 @@ impl Thread {
         if let Some(budget) = groups.get_mut(&self.group()) {
             budget.charge(running.fuel_consumed, cpu_time);
         }
+        used
     }
 }
 
@@ -105,7 +106,11 @@ impl PreemptiveThreads {
         let Some(thread) = self.running().and_then(|r| self.threads.get(&r.id)) else {
             return;
         };
-        let (allowance, _) = thread.allowance(&self.groups, &self.timeouts, now);
+        let (mut allowance, _) = thread.allowance(&self.groups, &self.timeouts, now);
+        if self.has_rates {
+            let by_fuel = self.wait_clock.is_virtual();
+            allowance = thread.within_grant(allowance, self.preemption, by_fuel);
+        }
         if let Some(running) = self.running_mut() {
             running.allowance = allowance;
             running.allowance.time = allowance
@@ -121,6 +126,10 @@ impl PreemptiveThreads {
         id: ThreadId,
         limits: ThreadLimits,
     ) -> Result<()> {
+        self.live_mut(id, "limited")?;
+        let was_throttled = self.return_grant(id, false);
+        self.has_rates |= limits.cpu_rate.is_some();
+        let clock = self.now_for_waits(Moment::now());
         let thread = self.live_mut(id, "limited")?;
         let usage = thread.usage;
         let extra = thread.extra_mut();
@@ -132,12 +141,17 @@ impl PreemptiveThreads {
         let new = extra.timeout;
         let cpu_used = Duration::from_nanos(usage.cpu_time);
         let used = || Budget::with_used(usage.fuel_consumed, cpu_used);
-        extra.budget.get_or_insert_with(used).set_limits(limits);
+        let budget = extra.budget.get_or_insert_with(used);
+        budget.convert_bucket(&limits, clock);
+        budget.set_limits(limits);
         if let Some((_, end)) = old {
             self.timeouts.remove(&(end, id));
         }
         if let Some((_, end)) = new {
             self.timeouts.insert((end, id));
+        }
+        if was_throttled {
+            self.release(vec![id]);
         }
         Ok(())
     }
@@ -147,11 +161,21 @@ impl PreemptiveThreads {
         group: u64,
         limits: ThreadLimits,
     ) {
+        let mut throttled = match self.has_rates {
+            true => self.members(group),
+            false => Vec::new(),
+        };
+        throttled.retain(|id| self.return_grant(*id, true));
+        self.has_rates |= limits.cpu_rate.is_some();
         if limits.is_none() {
             self.groups.remove(&group);
-            return;
+        } else {
+            let clock = self.now_for_waits(Moment::now());
+            let budget = self.groups.entry(group).or_default();
+            budget.convert_bucket(&limits, clock);
+            budget.set_limits(limits);
         }
-        self.groups.entry(group).or_default().set_limits(limits);
+        self.release(throttled);
     }
 
     /// How much fuel the running thread's own limit and its group's leave it.

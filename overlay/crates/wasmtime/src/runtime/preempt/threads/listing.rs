@@ -60,7 +60,7 @@ impl PreemptiveThreads {
             waits_for: thread.waits_for(),
             slice: thread.slice.unwrap_or(self.slice),
             limits: thread.budget().map_or(ThreadLimits::new(), Budget::limits),
-            stats: usage.stats(),
+            stats: usage.stats(thread.extra.as_ref().map(|extra| &extra.throttle)),
         }
     }
 }

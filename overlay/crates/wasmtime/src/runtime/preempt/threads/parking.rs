@@ -20,6 +20,9 @@ impl Thread {
         if let Some(id) = park.component {
             return Some(WaitFor::Component(id));
         }
+        if let (true, Some(until)) = (park.throttled, park.until) {
+            return Some(WaitFor::CpuRate(until.to_instant()));
+        }
         Some(match (park.atomic, park.until) {
             (Some((address, _)), _) => WaitFor::Atomic(address),
             _ if self.has_lent_its_waker() => WaitFor::Future,
@@ -82,6 +85,9 @@ impl PreemptiveThreads {
         if let Some(until) = park.until {
             self.alarms.remove(&(until, id));
         }
+        if park.throttled {
+            self.count_throttled_time(id);
+        }
         for join in &park.joins {
             if let Some(joiners) = self.joiners.get_mut(join) {
                 joiners.remove(&id);
@@ -110,7 +116,7 @@ impl PreemptiveThreads {
     }
 
     /// Wakes `ids`, and then notifies the policy, which may panic.
-    fn wake_all(&mut self, mut ids: Vec<ThreadId>, now: Option<Moment>) {
+    pub(super) fn wake_all(&mut self, mut ids: Vec<ThreadId>, now: Option<Moment>) {
         ids.retain(|id| self.wake(*id, now));
         self.notify_policy_of_woken(ids, now);
     }
@@ -124,7 +130,9 @@ impl PreemptiveThreads {
     /// Wakes threads whose waker was woken and, if `now` is given, those whose time has come.
     pub(in crate::runtime::preempt) fn wake_those_due(&mut self, now: Option<Moment>) {
         if self.remote.has_woken() {
-            let woken = self.remote.take_woken();
+            let mut woken = self.remote.take_woken();
+            // One that is throttled looks again at what it waits for when it runs.
+            woken.retain(|id| !self.threads.get(id).is_some_and(Thread::is_throttled));
             self.wake_all(woken, now);
         }
         while let Some(now) = now

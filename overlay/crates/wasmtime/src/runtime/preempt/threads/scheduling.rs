@@ -128,6 +128,11 @@ impl PreemptiveThreads {
     ) -> Result<()> {
         params.validate()?;
         let thread = self.live_mut(id, "given other parameters")?;
+        let was_throttled = match thread.group() != params.group {
+            true => self.return_grant(id, true),
+            false => false,
+        };
+        let thread = self.live_mut(id, "given other parameters")?;
         let held = thread.fuel_held.unwrap_or(0);
         let before = core::mem::replace(&mut thread.extra_mut().params, params.clone());
         if before.group != params.group {
@@ -139,6 +144,9 @@ impl PreemptiveThreads {
             }
         }
         self.notify_policy(None, |policy, now| policy.changed(now, id, &params));
+        if was_throttled {
+            self.release(vec![id]);
+        }
         Ok(())
     }
 

@@ -3,8 +3,8 @@
 //! ```text
 //!                          (1) spawned
 //!                              |
-//!                              v
-//!                 +----------------------+   (7) suspended   +-----------------+
+//!                              v                  (7) suspended,
+//!                 +----------------------+       throttled   +-----------------+
 //!                 |        Ready         | ----------------> |     Blocked     |
 //!                 |  fiber, in the queue | <---------------- |  fiber is here  |
 //!                 +----------------------+ (8) resumed       +-----------------+
@@ -39,7 +39,7 @@
 //! | 4 | [`Status::finish`] | `finish`; also for a thread that is ended where it is: while it keeps the store, when a dispatch finds it over a limit, or, by `give_up_running`, when the future of its run was leaked. `give_up` if its fiber is lost |
 //! | 5 | [`Status::start`], [`Status::finish`] | `start_ending`, then `finish`: it is killed, or over a limit. In between it is `Running`, because its stack is unwound on the CPU, and that may call host code, which can ask for the current thread |
 //! | 6 | [`Status::into_exit`] | `take_exit` |
-//! | 7 | [`Status::suspend`] | `suspend` |
+//! | 7 | [`Status::suspend`], [`Status::throttle`] | `suspend`; `throttle` (throttling.rs) |
 //! | 8 | [`Status::resume`], [`Status::wake`] | `resume` if it was suspended, `wake` (parking.rs) if it was parked. A thread that is both needs both |
 
 use core::mem;
@@ -117,6 +117,15 @@ impl<F, P, E> Status<F, P, E> {
         let was_ready = self.is_ready();
         if was_ready && let Some(fiber) = self.start() {
             self.state = State::Blocked(fiber, None);
+        }
+        was_ready
+    }
+
+    /// Arrow 7 for a ready thread that must wait before it runs. Returns whether it was ready.
+    pub(super) fn throttle(&mut self, park: P) -> bool {
+        let was_ready = self.is_ready();
+        if was_ready && let Some(fiber) = self.start() {
+            self.state = State::Blocked(fiber, Some(park));
         }
         was_ready
     }
@@ -323,6 +332,15 @@ mod tests {
         assert_eq!(status.wake(), Some("park"));
         assert!(status.is_blocked() && !status.is_ready());
         assert!(status.resume() && status.is_ready());
+    }
+
+    #[test]
+    fn a_ready_thread_can_be_throttled_and_is_then_parked() {
+        let mut status = ready();
+        assert!(status.throttle("park") && status.park() == Some(&"park"));
+        assert!(!status.throttle("again") && !running().throttle("park"));
+        assert_eq!(status.wake(), Some("park"));
+        assert!(status.is_ready());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use super::PreemptiveThreads;
 use super::entry::{End, Exited, Extra, Off, Start, Thread, Usage, enqueue};
+use super::grant::{Next, Throttle};
 use super::state::Status;
 use crate::fiber::StoreFiber;
 use crate::prelude::*;
@@ -39,6 +40,7 @@ impl PreemptiveThreads {
         let id = ThreadId(self.last_id);
         let extra = options.attributes.map(|attributes| {
             let limits = attributes.limits;
+            self.has_rates |= limits.cpu_rate.is_some() || attributes.tenant.is_some();
             let timeout = limits.wall_time.and_then(|time| {
                 let now = Moment::now();
                 Some((now, now.checked_add(time)?))
@@ -51,6 +53,7 @@ impl PreemptiveThreads {
                 budget: (!limits.is_none()).then(|| Budget::new(limits)),
                 timeout,
                 exit_hook: None,
+                throttle: Throttle::of(attributes.tenant),
             })
         });
         let ready_since = self.run_clock(None);
@@ -103,8 +106,13 @@ impl PreemptiveThreads {
         &mut self,
         now: Moment,
     ) -> Result<Option<Box<StoreFiber<'static>>>> {
-        let Some((id, slice)) = self.pick(now)? else {
-            return Ok(None);
+        let (id, slice) = loop {
+            let Some((id, slice)) = self.pick(now)? else {
+                return Ok(None);
+            };
+            if !self.has_rates || !self.throttle(id, now) {
+                break (id, slice);
+            }
         };
         let fiber = self.start(id, slice, now, Start::Dispatch);
         self.record_dispatch(now);
@@ -144,7 +152,11 @@ impl PreemptiveThreads {
         running.cpu_since = None;
         if why == Start::Dispatch {
             if thread.extra.is_some() || !self.timeouts.is_empty() {
-                let (allowance, over) = thread.allowance(&self.groups, &self.timeouts, now);
+                let (mut allowance, over) = thread.allowance(&self.groups, &self.timeouts, now);
+                if self.has_rates {
+                    let by_fuel = self.wait_clock.is_virtual();
+                    allowance = thread.within_grant(allowance, self.preemption, by_fuel);
+                }
                 running.allowance = allowance;
                 running.limit_end = allowance.end(now);
                 running.over = over;
@@ -231,8 +243,20 @@ impl PreemptiveThreads {
         };
         let run_clock = self.run_clock(Some(now));
         let thread = self.threads.get_mut(&id)?;
-        thread.charge(&self.running, now, &mut self.groups);
+        let used = thread.charge(&self.running, now, &mut self.groups);
         let blocked = thread.status.stop(fiber, park);
+        if self.has_rates {
+            let next = match (blocked, left) {
+                (true, _) => Next::Gone,
+                (false, Leave::Paused) => Next::Continues,
+                (false, _) => Next::Ready,
+            };
+            let used = match self.wait_clock.is_virtual() {
+                true => self.running.fuel_consumed,
+                false => used,
+            };
+            thread.settle(used, next, &mut self.groups);
+        }
         thread.fuel_held = fuel_held;
         thread.ready_since = run_clock;
         if let Some(held) = fuel_held
@@ -294,7 +318,14 @@ impl PreemptiveThreads {
         let Some(thread) = self.threads.get_mut(&id) else {
             return;
         };
-        thread.charge(&self.running, now, &mut self.groups);
+        let used = thread.charge(&self.running, now, &mut self.groups);
+        if self.has_rates {
+            let used = match self.wait_clock.is_virtual() {
+                true => self.running.fuel_consumed,
+                false => used,
+            };
+            thread.settle(used, Next::Gone, &mut self.groups);
+        }
         let exceeded = match end {
             End::ByItself(_) => thread.exceeded(&self.groups, now),
             End::Ended(_) => None,

@@ -8,6 +8,11 @@ use crate::store::StoreOpaque;
 impl PreemptiveThreads {
     pub(in crate::runtime::preempt) fn set_virtual_clock(&mut self, clock: VirtualClock) {
         self.wait_clock = WaitClock::following(clock, self.fuel_used());
+        self.refill();
+    }
+
+    pub(in crate::runtime::preempt) fn clock_is_virtual(&self) -> bool {
+        self.wait_clock.is_virtual()
     }
 
     /// What the clock shows, if the OS's shows `now`.

@@ -1,0 +1,133 @@
+//! What a thread with a CPU rate has borrowed to run for: see `throttling.rs`.
+
+use crate::runtime::preempt::rate::{Bucket, CpuRate, LEAST_PORTION, Tenant};
+
+/// The bucket of a thread or a group that has a rate.
+pub(super) type Rated<'a> = Option<(CpuRate, &'a mut Bucket)>;
+
+/// What is not worth another dispatch.
+const TOO_LITTLE: i64 = LEAST_PORTION as i64 / 2;
+
+/// A thread's tenant, and what it has borrowed.
+#[derive(Default)]
+pub(super) struct Throttle {
+    pub(super) tenant: Option<Tenant>,
+    pub(super) grant: Option<Grant>,
+    /// How much to borrow next: grows while the thread uses it up.
+    portion: u64,
+    /// When it was parked, by the clock of runs.
+    pub(super) since: u64,
+    /// How many times it was parked, and for how long in all, in nanoseconds.
+    pub(super) times: u64,
+    pub(super) time: u64,
+}
+
+/// Borrowed CPU time.
+pub(super) struct Grant {
+    /// When it is there, on the clock of waits.
+    pub(super) there_at: u64,
+    amount: u64,
+    /// Negative if more was used.
+    pub(super) left: i64,
+    /// Whether it is also from the thread's own bucket, and from its group's. It is from the
+    /// tenant's if there is one.
+    pub(super) own: bool,
+    pub(super) group: bool,
+}
+
+/// Where a thread goes when it leaves the CPU.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// It is dispatched again before anybody else, whatever it has left.
+    Continues,
+    /// It waits for its turn.
+    Ready,
+    /// It waits for something else, or has finished.
+    Gone,
+}
+
+fn signed(amount: u64) -> i64 {
+    i64::try_from(amount).unwrap_or(i64::MAX)
+}
+
+impl Throttle {
+    pub(super) fn of(tenant: Option<Tenant>) -> Throttle {
+        Throttle {
+            tenant,
+            ..Throttle::default()
+        }
+    }
+
+    /// Borrows what the thread needs for its turn, unless it has that. Returns when it is there.
+    pub(super) fn borrow(&mut self, own: Rated<'_>, group: Rated<'_>, now: u64) -> u64 {
+        if let Some(grant) = &self.grant {
+            return grant.there_at;
+        }
+        let rates = [
+            own.as_ref().map(|(rate, _)| *rate),
+            group.as_ref().map(|(rate, _)| *rate),
+            self.tenant.as_ref().map(Tenant::rate),
+        ];
+        let most = rates.iter().flatten().map(CpuRate::most_portion).min();
+        let Some(most) = most else {
+            return 0;
+        };
+        let amount = self.portion.clamp(LEAST_PORTION, most);
+        let mut grant = Grant {
+            there_at: 0,
+            amount,
+            left: signed(amount),
+            own: own.is_some(),
+            group: group.is_some(),
+        };
+        for (rate, bucket) in own.into_iter().chain(group) {
+            grant.there_at = grant.there_at.max(bucket.borrow(&rate, amount, now));
+        }
+        if let Some(tenant) = &self.tenant {
+            grant.there_at = grant.there_at.max(tenant.borrow(amount, now));
+        }
+        let there_at = grant.there_at;
+        self.grant = Some(grant);
+        there_at
+    }
+
+    /// Takes what was `used` in a dispatch out of what was borrowed for it.
+    pub(super) fn settle(&mut self, of_own: Rated<'_>, of_group: Rated<'_>, used: u64, next: Next) {
+        if let Some(tenant) = &self.tenant {
+            tenant.count(used);
+        }
+        let used = signed(used);
+        // What was not borrowed is taken now.
+        let (mut own, mut group, mut tenant) = (-used, -used, -used);
+        if let Some(grant) = &mut self.grant {
+            grant.left = grant.left.saturating_sub(used);
+            let keeps = match next {
+                Next::Continues => true,
+                Next::Ready => grant.left >= TOO_LITTLE,
+                Next::Gone => false,
+            };
+            let left = if keeps { 0 } else { grant.left };
+            tenant = left;
+            if grant.own {
+                own = left;
+            }
+            if grant.group {
+                group = left;
+            }
+            if !keeps {
+                let used = signed(grant.amount).saturating_sub(grant.left);
+                self.portion = u64::try_from(used).unwrap_or(0).saturating_mul(2);
+                self.grant = None;
+            }
+        }
+        if let Some((rate, bucket)) = of_own {
+            bucket.settle(&rate, own);
+        }
+        if let Some((rate, bucket)) = of_group {
+            bucket.settle(&rate, group);
+        }
+        if let Some(of_tenant) = &self.tenant {
+            of_tenant.settle(tenant);
+        }
+    }
+}
