@@ -27,6 +27,7 @@ mod picks;
 mod plan;
 mod policy;
 mod prepare;
+mod rates;
 mod report;
 mod run;
 mod schedule;

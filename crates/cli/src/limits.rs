@@ -3,6 +3,7 @@
 
 use crate::memory;
 use crate::mode::units;
+use crate::rates::{self, Rate};
 use crate::settings::{self, Setting};
 use crate::times::{self, milliseconds};
 use clap::Args;
@@ -23,6 +24,15 @@ pub struct LimitArgs {
     /// each slice.
     #[arg(long, value_name = "[GUEST=]DURATION", value_parser = time, allow_hyphen_values = true)]
     pub cpu_limit: Vec<Setting<Duration>>,
+
+    /// Let the threads of a guest use so much CPU time in each period, such as 20ms/100ms, or 20% of
+    /// a CPU, which means 20ms/100ms
+    ///
+    /// A guest that has used up its time is not ended, but waits until it refills, and the others
+    /// run meanwhile. Under --preemption fuel, this is checked at the end of each slice. Where time
+    /// is virtual, as in a run with a seed, a unit of fuel counts as a nanosecond of CPU time.
+    #[arg(long, value_name = "[GUEST=]TIME/PERIOD", value_parser = rates::of_guest, allow_hyphen_values = true)]
+    pub cpu_rate: Vec<Setting<Rate>>,
 
     /// End a guest when its threads have used this many units of fuel in all
     ///
@@ -63,18 +73,23 @@ impl LimitArgs {
     /// The limits of each guest.
     pub fn of(&self, guests: &[String]) -> Result<Vec<GuestLimits>> {
         let cpu = settings::for_each("--cpu-limit", &self.cpu_limit, guests)?;
+        let rate = settings::for_each("--cpu-rate", &self.cpu_rate, guests)?;
         let fuel = settings::for_each("--fuel-limit", &self.fuel_limit, guests)?;
         let wall = settings::for_each("--timeout", &self.timeout, guests)?;
         let memory = settings::for_each("--memory-limit", &self.memory_limit, guests)?;
         let threads = settings::for_each("--max-threads", &self.max_threads, guests)?;
-        let limits = cpu.into_iter().zip(fuel).zip(wall).zip(memory).zip(threads);
-        let limits = limits.map(|((((cpu, fuel), wall), memory), threads)| GuestLimits {
-            cpu,
-            fuel,
-            wall,
-            memory: memory.unwrap_or(memory::DEFAULT_LIMIT),
-            threads: threads.unwrap_or(DEFAULT_MAX_THREADS),
-        });
+        let times = cpu.into_iter().zip(rate).zip(fuel).zip(wall);
+        let limits = times.zip(memory).zip(threads);
+        let limits = limits.map(
+            |(((((cpu, rate), fuel), wall), memory), threads)| GuestLimits {
+                cpu,
+                rate,
+                fuel,
+                wall,
+                memory: memory.unwrap_or(memory::DEFAULT_LIMIT),
+                threads: threads.unwrap_or(DEFAULT_MAX_THREADS),
+            },
+        );
         Ok(limits.collect())
     }
 }
@@ -87,6 +102,7 @@ const UNLIMITED: Duration = Duration::MAX;
 #[derive(Clone, Copy, Debug)]
 pub struct GuestLimits {
     cpu: Option<Duration>,
+    rate: Option<Rate>,
     fuel: Option<u64>,
     wall: Option<Duration>,
     /// In bytes.
@@ -111,7 +127,11 @@ impl GuestLimits {
         if let Some(units) = self.fuel {
             limits = limits.fuel(units);
         }
-        (self.cpu.is_some() || self.fuel.is_some()).then_some(limits)
+        if let Some(Rate { quota, period }) = self.rate {
+            limits = limits.cpu_rate(quota, period);
+        }
+        let any = self.cpu.is_some() || self.fuel.is_some() || self.rate.is_some();
+        any.then_some(limits)
     }
 
     /// The limits for the first thread of a guest, whose end ends the others too.

@@ -144,6 +144,7 @@ impl Run {
     fn report(self, totals: Totals, interleaving: Option<Interleaving>) -> Report {
         let until_is_over = self.store.data().until.is_over();
         let cpu_time = self.guests.iter().map(|guest| guest.stats.cpu_time).sum();
+        let throttled = self.guests.iter().any(|guest| guest.stats.throttles > 0);
         let rows = interleaving.as_ref().map(|it| &it.whole.guests);
         let mut rows = rows.map(|rows| rows.iter());
         let threads: Vec<Thread> = self
@@ -166,6 +167,7 @@ impl Run {
                 cpu_time: guest.stats.cpu_time,
                 slices: guest.stats.dispatches,
                 preemptions: guest.stats.preemptions,
+                throttles: throttled.then_some(guest.stats.throttles),
                 share: share(guest.stats.cpu_time, cpu_time),
                 fuel: self.plan.counts_fuel.then_some(guest.stats.fuel_consumed),
                 interleaving: rows.as_mut().and_then(Iterator::next).cloned(),

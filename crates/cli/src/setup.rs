@@ -112,7 +112,7 @@ fn check_groups(given: &ScheduleArgs, guests: &[Guest], limits: &[GuestLimits]) 
         let option = option.or(given.group.first().map(|_| "--group"));
         if let (true, Some(_), Some(option)) = (guest.is_process(), limits.of_group(), option) {
             bail!(
-                "{option}: guest `{}` has threads of its own, which --cpu-limit or \
+                "{option}: guest `{}` has threads of its own, which --cpu-limit, --cpu-rate or \
                  --fuel-limit makes a group of their own under --policy fair; give only one \
                  of the two",
                 names::name(&guest.spec.text)

@@ -190,6 +190,7 @@ impl Started {
         self.stats.fuel_consumed = ended.fuel_consumed;
         self.stats.dispatches = ended.dispatches;
         self.stats.preemptions = ended.preemptions;
+        self.stats.throttles = ended.throttles;
         self.waits_for = None;
         self.others.clear();
         for (tid, id) in process.threads() {
@@ -200,6 +201,7 @@ impl Started {
             self.stats.fuel_consumed += thread.stats.fuel_consumed;
             self.stats.dispatches += thread.stats.dispatches;
             self.stats.preemptions += thread.stats.preemptions;
+            self.stats.throttles += thread.stats.throttles;
             if tid == Tid::MAIN {
                 self.waits_for = thread.waits_for;
             } else {

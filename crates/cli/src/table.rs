@@ -89,13 +89,18 @@ fn columns(threads: &[Thread]) -> Vec<Column> {
         column("preemptions", 6, Kind::Figure, |thread| {
             thread.preemptions.to_string()
         }),
+        column("throttled", 4, Kind::Figure, |thread| {
+            format!("{} times", thread.throttles.unwrap_or(0))
+        }),
         column("share", 5, Kind::Figure, |thread| {
             format!("{:.1} %", thread.share * 100.0)
         }),
     ];
     // Columns that would say nothing.
     let counts_threads = threads.iter().any(|thread| thread.threads.is_some());
+    let throttled = threads.iter().any(|thread| thread.throttles.is_some());
     columns.retain(|column| match column.title {
+        "throttled" => throttled,
         "threads" => counts_threads,
         "results" => column.cells.iter().any(|cell| !cell.is_empty()),
         _ => true,

@@ -43,6 +43,9 @@ pub struct Thread {
     pub slices: u64,
     /// How many times the CPU was taken from them.
     pub preemptions: u64,
+    /// How many times they had to wait for more CPU time; only if some guest had to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub throttles: Option<u64>,
     /// Its share of the CPU time of all threads, from 0 to 1.
     pub share: f64,
     /// The fuel it consumed; counted only under `--preemption fuel` or with a limit.

@@ -64,6 +64,8 @@ pub struct Stats {
     pub dispatches: u64,
     /// [`ThreadStats::preemptions`].
     pub preemptions: u64,
+    /// [`ThreadStats::throttles`].
+    pub throttles: u64,
 }
 
 impl Stats {
@@ -73,6 +75,7 @@ impl Stats {
         self.fuel_consumed = self.fuel_consumed.saturating_add(thread.fuel_consumed);
         self.dispatches += thread.dispatches;
         self.preemptions += thread.preemptions;
+        self.throttles += thread.throttles;
     }
 }
 

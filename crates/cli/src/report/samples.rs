@@ -21,6 +21,7 @@ fn thread(id: u64, outcome: Outcome) -> Thread {
         cpu_time: Duration::from_micros(1500),
         slices: 4,
         preemptions: 3,
+        throttles: None,
         share: 0.25,
         fuel: None,
         interleaving: None,

@@ -198,6 +198,9 @@ fn spawn(
     if app.trace.is_some() {
         options = options.name(&*job.name);
     }
+    if let Some(tenant) = app.tenants.tenant(job.group)? {
+        options = options.tenant(&tenant);
+    }
     let thread = match instance.handle {
         Some(handle) => options
             .spawn_component_typed(&mut store, &handle, (request, response))?

@@ -1,12 +1,16 @@
 //! Whose a request is, and its share of the CPU.
 
 use crate::names;
+use crate::rates::{self, Rate};
 use clap::Args;
 use clap::builder::{StringValueParser, TypedValueParser};
 use http::header::{HOST, HeaderName, HeaderValue};
 use http::request::Parts;
+use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
+use std::sync::{Mutex, PoisonError};
+use wasmtime::preempt::Tenant;
 use wasmtime::{Result, bail, format_err};
 
 #[derive(Args, Clone, Debug)]
@@ -28,6 +32,16 @@ pub struct TenantArgs {
     #[arg(long, value_name = "TENANT=N", value_parser = StringValueParser::new().try_map(weight),
         requires = "tenant")]
     weight: Vec<(String, u32)>,
+
+    /// Let all requests of a tenant together use so much CPU time in each period, such as
+    /// 20ms/100ms, or 20% of a CPU, which means 20ms/100ms
+    ///
+    /// Without TENANT=, this is for each tenant that has no rate of its own. May be repeated. This
+    /// holds for all OS threads together, and may be more than 100%. Requests of a tenant that has
+    /// used up its time wait until it refills, and count for --timeout and --max-requests meanwhile.
+    #[arg(long, value_name = "[TENANT=]TIME/PERIOD",
+        value_parser = StringValueParser::new().try_map(rate), requires = "tenant")]
+    cpu_rate: Vec<(Option<String>, Rate)>,
 }
 
 /// What tells tenants apart.
@@ -58,12 +72,31 @@ fn weight(text: String) -> Result<(String, u32)> {
     }
 }
 
+fn rate(text: String) -> Result<(Option<String>, Rate)> {
+    match text.rsplit_once('=') {
+        Some((tenant, rate)) => Ok((Some(tenant.to_string()), rates::parse(rate)?)),
+        None => Ok((None, rates::parse(&text)?)),
+    }
+}
+
 /// The options, understood.
 pub struct Tenants {
     by: Option<By>,
     weights: Vec<(u64, u32)>,
+    rates: HashMap<u64, Rate>,
+    /// Of the tenants that have no other.
+    rate: Option<Rate>,
+    throttled: Mutex<Throttled>,
     /// Of a tenant's name. Nobody outside knows its key, and can make two tenants one.
     hasher: RandomState,
+}
+
+/// The tenants with a rate that have had requests.
+#[derive(Default)]
+struct Throttled {
+    tenants: HashMap<u64, Tenant>,
+    /// Beyond how many to forget those that may be forgotten.
+    most: usize,
 }
 
 impl TenantArgs {
@@ -71,11 +104,23 @@ impl TenantArgs {
         let mut tenants = Tenants {
             by: self.tenant.clone(),
             weights: Vec::new(),
+            rates: HashMap::new(),
+            rate: None,
+            throttled: Mutex::default(),
             hasher: RandomState::new(),
         };
         let weights = self.weight.iter();
         let weights = weights.map(|(name, weight)| (tenants.named(name.as_bytes()), *weight));
         tenants.weights = weights.collect();
+        for (name, rate) in &self.cpu_rate {
+            match name {
+                Some(name) => {
+                    let group = tenants.named(name.as_bytes());
+                    tenants.rates.insert(group, *rate);
+                }
+                None => tenants.rate = Some(*rate),
+            }
+        }
         tenants
     }
 }
@@ -104,6 +149,30 @@ impl Tenants {
         };
         // 0 is no group.
         hash.max(1)
+    }
+
+    /// What the requests of `group` share the rate of, if it has one. A client may make up any number
+    /// of tenants: those that have been idle for long are forgotten.
+    ///
+    /// # Errors
+    ///
+    /// If the rate is out of bounds.
+    pub fn tenant(&self, group: u64) -> Result<Option<Tenant>> {
+        let Some(rate) = self.rates.get(&group).or(self.rate.as_ref()) else {
+            return Ok(None);
+        };
+        let throttled = self.throttled.lock();
+        let mut throttled = throttled.unwrap_or_else(PoisonError::into_inner);
+        if let Some(tenant) = throttled.tenants.get(&group) {
+            return Ok(Some(tenant.clone()));
+        }
+        if throttled.tenants.len() >= throttled.most {
+            throttled.tenants.retain(|_, tenant| !tenant.is_idle());
+            throttled.most = (2 * throttled.tenants.len()).max(1024);
+        }
+        let tenant = Tenant::new(rate.quota, rate.period)?;
+        throttled.tenants.insert(group, tenant.clone());
+        Ok(Some(tenant))
     }
 
     /// The groups whose weight is not 1.
@@ -136,6 +205,7 @@ mod tests {
                 .iter()
                 .map(|text| weight(text.to_string()).unwrap())
                 .collect(),
+            cpu_rate: Vec::new(),
         };
         args.of()
     }
@@ -167,6 +237,46 @@ mod tests {
         assert_ne!(group("ada"), group("Ada"));
         let other = request(&[("x-other", "ada")]);
         assert_eq!(tenants.group(&other), group(""));
+    }
+
+    #[test]
+    fn requests_share_the_rate_of_their_tenant() {
+        let mut args = TenantArgs {
+            tenant: Some(By::Host),
+            weight: Vec::new(),
+            cpu_rate: vec![rate("a.example=30%".to_string()).unwrap()],
+        };
+        let with = |args: &TenantArgs, host: &str| {
+            let tenants = args.of();
+            let group = tenants.group(&request(&[("host", host)]));
+            let [one, other] = [(); 2].map(|()| tenants.tenant(group).unwrap());
+            // The tenant, and what it is the only handle of.
+            let shown = format!("{one:?}");
+            let shared = one.is_some_and(|one| !one.is_idle());
+            drop(other);
+            (shown, shared)
+        };
+        let (a, shared) = with(&args, "A.EXAMPLE:80");
+        assert!(a.contains("30ms") && shared, "{a}");
+        assert_eq!(with(&args, "b.example").0, "None");
+        args.cpu_rate.push(rate("5ms/1s".to_string()).unwrap());
+        assert!(with(&args, "a.example").0.contains("30ms"));
+        assert!(with(&args, "b.example").0.contains("5ms"));
+    }
+
+    #[test]
+    fn tenants_that_are_idle_are_forgotten() {
+        let args = TenantArgs {
+            tenant: Some(By::Host),
+            weight: Vec::new(),
+            cpu_rate: vec![rate("50%".to_string()).unwrap()],
+        };
+        let tenants = args.of();
+        for group in 1..10_000 {
+            tenants.tenant(group).unwrap();
+        }
+        let throttled = tenants.throttled.lock().unwrap();
+        assert!(throttled.tenants.len() <= 1024);
     }
 
     #[test]

@@ -77,6 +77,23 @@ impl Server {
         std::fs::read_dir(path).unwrap().count()
     }
 
+    /// How much CPU time it has used.
+    #[cfg(target_os = "linux")]
+    pub fn cpu_time(&self) -> Duration {
+        /// The unit of these figures is the same for all programs: `USER_HZ`.
+        const PER_SECOND: u64 = 100;
+        let path = format!("/proc/{}/stat", self.process.id());
+        let stat = std::fs::read_to_string(path).unwrap();
+        // The name of the program, in parentheses, may contain spaces.
+        let fields = stat.rsplit_once(')').unwrap().1.split_whitespace();
+        let ticks: u64 = fields
+            .skip(11)
+            .take(2)
+            .map(|n| n.parse::<u64>().unwrap())
+            .sum();
+        Duration::from_millis(ticks * 1000 / PER_SECOND)
+    }
+
     pub fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(HANGS)).unwrap();
