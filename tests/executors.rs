@@ -1,6 +1,7 @@
 //! Runs as futures: on tokio, beside its other tasks, and dropped halfway.
 
 mod dropped_runs;
+mod shares;
 mod wakers;
 
 use crate::support::*;

@@ -5,6 +5,7 @@
 //!  benches/memory, unthreaded, host_calls, waiting, epochs, references, components, summary
 //!                              tables with ratios and aims: summary.rs
 //!  benches/signal              switches and slices: signal.rs
+//!  benches/tenants             rates and shares: tenants.rs
 //!  src/bin/paper               `cargo xtask paper`: paper.rs
 //!        |
 //!  dispatch.rs spawn.rs waiting.rs latency.rs host_calls.rs epochs.rs references.rs components.rs
@@ -47,5 +48,6 @@ pub mod signal;
 pub mod spawn;
 pub mod summary;
 pub mod table;
+pub mod tenants;
 pub mod waiting;
 pub mod workloads;

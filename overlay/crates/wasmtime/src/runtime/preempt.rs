@@ -15,7 +15,7 @@
 //! | results | [`Exit`], [`TypedExit`] |
 //! | ending all threads | [`Store::shutdown_wasm_threads`] |
 //! | limits | [`ThreadLimits`], [`OverLimit`], [`SoftLimit`] |
-//! | CPU rates | [`ThreadLimits::cpu_rate`], [`Tenant`] |
+//! | CPU rates and shares | [`ThreadLimits::cpu_rate`], [`Tenant`]; [`RunWasmThreads::share`], [`CpuShare`] |
 //! | schedulers | [`ThreadScheduler`], [`ThreadParams`], [`Pick`] |
 //! | host functions that wait | [`Linker::func_wrap_concurrent`](crate::Linker::func_wrap_concurrent), [`ConcurrentCaller`] |
 //! | reusing instances | [`InstanceSnapshot`] |
@@ -36,7 +36,7 @@
 //    |                                             exit.rs  fiber -> results
 //    |
 //  run.rs             the loop                     executor.rs  as a future
-//    |                                             budget.rs  of a poll
+//    |                                             budget.rs  of a poll, by shares
 //    |                                             shutdown.rs  every way to end a thread
 //  dispatch.rs        the thread on the CPU
 //    |
@@ -151,6 +151,7 @@ mod wait;
 
 #[cfg(feature = "component-model")]
 pub use self::component_thread::ComponentThreadId;
+pub use self::budget::CpuShare;
 pub use self::concurrent::ConcurrentCaller;
 pub use self::epochs::EpochDelivery;
 pub use self::executor::RunWasmThreads;

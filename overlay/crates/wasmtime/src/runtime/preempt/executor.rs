@@ -2,7 +2,9 @@
 //! while and then yields to the executor.
 //!
 //! ```text
-//!   poll ---> Run::go until --- over ----------------------> Ready
+//!   poll ---> its turn? ------- not yet -------------------> wakes itself, Pending
+//!               |
+//!             Run::go until --- over ----------------------> Ready
 //!                           |-- the budget is used up -----> wakes itself, Pending
 //!                           |-- none ready: sets an alarm -> Pending
 //!                           +-- one keeps the store -------> Pending
@@ -13,7 +15,7 @@
 //! gets.
 
 use super::alarm::Alarm;
-use super::budget::Busy;
+use super::budget::{CpuShare, Credit};
 use super::clock::Moment;
 use super::dispatch::OnCpu;
 use super::exit::OwnedExit;
@@ -33,6 +35,7 @@ use std::panic::{self, AssertUnwindSafe};
 pub struct RunWasmThreads<'a, T: 'static> {
     store: &'a mut Store<T>,
     time: Duration,
+    share: Option<CpuShare>,
     /// Set by the first poll.
     begun: Option<Begun>,
 }
@@ -44,11 +47,13 @@ struct Begun {
     /// The thread that keeps the store, still on the CPU.
     kept: Option<Box<StoreFiber<'static>>>,
     alarm: Option<Alarm>,
+    credit: Credit,
 }
 
 impl<T: 'static> Store<T> {
     /// Like [`Store::run_wasm_threads_for`], but as a future. Each poll runs guest threads
-    /// for about 10 ms at most, and then lets the executor go on. A host function, or a slice of
+    /// for about 10 ms at most, and then lets the executor go on: for less beside other runs, by
+    /// their [shares](RunWasmThreads::share). A host function, or a slice of
     /// fuel, is not cut short for this. `time` starts at the first poll;
     /// [`Duration::MAX`] means no limit.
     ///
@@ -76,8 +81,38 @@ impl<T: 'static> Store<T> {
         RunWasmThreads {
             store: self,
             time,
+            share: None,
             begun: None,
         }
+    }
+}
+
+impl<T: 'static> RunWasmThreads<'_, T> {
+    /// Gives this run a share of the CPU, relative to other such runs that the same worker of the
+    /// executor polls in turn. Those that have the same share divide it: a tenant with many stores
+    /// gets no more than one with a single store and a share of the same weight.
+    ///
+    /// ```
+    /// # use wasmtime::*;
+    /// # use wasmtime::preempt::CpuShare;
+    /// # use std::time::Duration;
+    /// # async fn run(mut a: Store<()>, mut b: Store<()>, mut c: Store<()>) -> Result<()> {
+    /// let (tenant, other) = (CpuShare::new(1)?, CpuShare::new(2)?);
+    /// let a = a.run_wasm_threads_async(Duration::MAX).share(&tenant);
+    /// let b = b.run_wasm_threads_async(Duration::MAX).share(&tenant);
+    /// // Gets twice as much as these two together.
+    /// let c = c.run_wasm_threads_async(Duration::MAX).share(&other);
+    /// # drop((a, b, c));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// What nobody else wants, it may have: a share is no limit. [`Tenant`](super::Tenant) is.
+    /// Executors with several workers move a task to another worker if that has nothing to do,
+    /// and not for the sake of shares.
+    pub fn share(mut self, share: &CpuShare) -> Self {
+        self.share = Some(share.clone());
+        self
     }
 }
 
@@ -100,6 +135,7 @@ impl<T: 'static> Future for RunWasmThreads<'_, T> {
             summary: RunSummary::new(),
             kept: None,
             alarm: None,
+            credit: Credit::default(),
         });
         begun.alarm = None;
         let deadline = begun.deadline;
@@ -107,10 +143,19 @@ impl<T: 'static> Future for RunWasmThreads<'_, T> {
         let store = this.store.as_context_mut().0;
         let mut run = match &begun.kept {
             Some(_) => Run::resume(store, now),
-            None => Run::begin(store, now)?,
+            None => Run::begin_poll(store, now)?,
         };
-        run.set_busy(Some(Busy::new()));
-        let pause = now.saturating_add(Busy::budget());
+        let part = run.part_of_round(this.share.as_ref());
+        let is_over = deadline.is_some_and(|deadline| deadline <= now);
+        let pause = match begun.credit.earn(part) {
+            Some(budget) => now.saturating_add(budget),
+            // Only a run that has others beside it has to wait for another round.
+            None if is_over || begun.kept.is_some() => now,
+            None => {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        };
         let end = deadline.map_or(pause, |deadline| deadline.min(pause));
         if let Err(error) = run.start_sources(Some(end)) {
             if begun.kept.is_some() {
@@ -125,9 +170,10 @@ impl<T: 'static> Future for RunWasmThreads<'_, T> {
             cx.waker(),
             &mut begun.summary,
         );
+        begun.credit.spend(run.now.left(now));
         match stop? {
             Stop::Over(end) => {
-                run.set_busy(None);
+                run.idle();
                 begun.summary.end = end;
                 begun.summary.elapsed = run.now.left(begun.start);
                 Poll::Ready(Ok(begun.summary.clone()))
@@ -137,7 +183,7 @@ impl<T: 'static> Future for RunWasmThreads<'_, T> {
                 Poll::Pending
             }
             Stop::Kept(fiber) => {
-                run.set_busy(None);
+                run.idle();
                 let until = run.rest_kept(cx.waker());
                 begun.kept = Some(fiber);
                 run.leave_kept();
@@ -148,7 +194,7 @@ impl<T: 'static> Future for RunWasmThreads<'_, T> {
                 Poll::Pending
             }
             Stop::Idle(until) => {
-                run.set_busy(None);
+                run.idle();
                 begun.sleep(until, cx)?;
                 Poll::Pending
             }

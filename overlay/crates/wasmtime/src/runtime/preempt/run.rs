@@ -33,7 +33,7 @@
 //! When no thread is ready, or a pending host future keeps the store, the caller of
 //! [`Run::go`] waits: here the OS thread, in executor.rs an executor's task.
 
-use super::budget::Busy;
+use super::budget::{Busy, CpuShare};
 use super::clock::Moment;
 use super::dispatch::{Left, OnCpu};
 use super::exit::OwnedExit;
@@ -166,6 +166,17 @@ impl<'a> Run<'a> {
     ///
     /// If one is already in progress.
     pub(super) fn begin(store: &'a mut StoreOpaque, now: Moment) -> Result<Run<'a>> {
+        // It may be left from a future that was leaked.
+        store.preemptive_threads()?.busy = None;
+        Run::begin_poll(store, now)
+    }
+
+    /// Begins a poll of a run, which counts as busy if it did after the last one.
+    ///
+    /// # Errors
+    ///
+    /// The same as for [`begin`](Self::begin).
+    pub(super) fn begin_poll(store: &'a mut StoreOpaque, now: Moment) -> Result<Run<'a>> {
         let threads = store.preemptive_threads()?;
         if threads.run_state.is_kept() {
             threads.give_up_running(now);
@@ -175,7 +186,6 @@ impl<'a> Run<'a> {
             "guest threads are being run already: a host function that one of \
              them called can spawn threads, and neither run nor shut them down"
         );
-        threads.busy = None;
         let in_host = store.replace_in_host(0);
         let tasks = tasks::put_aside(store);
         Ok(Run {
@@ -208,10 +218,24 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Sets whether this run counts as busy.
-    pub(super) fn set_busy(&mut self, busy: Option<Busy>) {
+    /// Counts this run as busy, for `share`, and returns its part of a round.
+    pub(super) fn part_of_round(&mut self, share: Option<&CpuShare>) -> Duration {
+        let Some(threads) = self.store.preempt_mut() else {
+            return Duration::ZERO;
+        };
+        let busy = threads.busy.take_if(|busy| busy.is_for(share));
+        // The one that is left is another's.
+        threads.busy = None;
+        let busy = busy.unwrap_or_else(|| Busy::new(share.cloned()));
+        let part = busy.budget(self.now);
+        threads.busy = Some(busy);
+        part
+    }
+
+    /// This run has nothing to do.
+    pub(super) fn idle(&mut self) {
         if let Some(threads) = self.store.preempt_mut() {
-            threads.busy = busy;
+            threads.busy = None;
         }
     }
 
