@@ -14,6 +14,7 @@ mod callers;
 mod charging;
 mod components;
 mod conformance;
+mod contention;
 mod cpu_rates;
 mod determinism;
 mod differential;

@@ -5,7 +5,7 @@
 //!  benches/memory, unthreaded, host_calls, waiting, epochs, references, components, summary
 //!                              tables with ratios and aims: summary.rs
 //!  benches/signal              switches and slices: signal.rs
-//!  benches/tenants             rates and shares: tenants.rs
+//!  benches/tenants, many_cores rates and shares; many OS threads beside one
 //!  src/bin/paper               `cargo xtask paper`: paper.rs
 //!        |
 //!  dispatch.rs spawn.rs waiting.rs latency.rs host_calls.rs epochs.rs references.rs components.rs
@@ -33,6 +33,7 @@ pub mod epochs;
 pub mod guest;
 pub mod host_calls;
 pub mod latency;
+pub mod many_cores;
 pub mod memory;
 pub mod os;
 pub mod overhead;

@@ -1,5 +1,7 @@
 //! The files under test, what stands in for others, and the models.
 
+#[path = "../../../../overlay/crates/wasmtime/src/runtime/preempt/contention.rs"]
+mod contention;
 #[path = "../../../../overlay/crates/wasmtime/src/runtime/preempt/id.rs"]
 mod id;
 #[path = "../../../../overlay/crates/wasmtime/src/runtime/preempt/remote.rs"]

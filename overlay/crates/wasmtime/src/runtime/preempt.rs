@@ -64,6 +64,7 @@
 //  source.rs          what ends slices: the door   slice.rs  how long they are
 //   source/fuel.rs    out_of_gas libcalls          source/jitter.rs  varies slices
 //   source/epoch.rs   new_epoch libcall            source/epoch_timer.rs  one OS thread
+//                                                  source/slots.rs  when it is to tick
 //   source/signal.rs  timer signal -> stub         source/signal/  handler, timer, stub
 //   source/host_return.rs  ends of host calls      source/host_call.rs  their state
 //   source/attention.rs  whether those check       source/host_results.rs  rooted meanwhile
@@ -72,7 +73,7 @@
 //  suspend.rs         leaving the CPU              tasks.rs  a component's tasks, meanwhile
 //
 // For all of them: config.rs (what an engine needs for this), clock.rs (time as one number),
-// sync.rs (what the models of tests/kernel replace).
+// contention.rs (counts what OS threads share), sync.rs (what the models of tests/kernel replace).
 //
 // Not guest threads, but by the same signal, handler and stub: epochs.rs (`EpochDelivery`),
 // epoch_delivery.rs and epoch_delivery/ (epochs of plain calls, without checks). By that and by
@@ -104,6 +105,7 @@ pub(crate) mod components;
 mod concurrent;
 mod concurrent_func;
 pub(crate) mod config;
+mod contention;
 mod dispatch;
 #[cfg_attr(
     not(all(target_arch = "x86_64", target_os = "linux")),
@@ -153,6 +155,9 @@ mod wait;
 pub use self::component_thread::ComponentThreadId;
 pub use self::budget::CpuShare;
 pub use self::concurrent::ConcurrentCaller;
+#[cfg(debug_assertions)]
+#[doc(hidden)]
+pub use self::contention::shared_writes;
 pub use self::epochs::EpochDelivery;
 pub use self::executor::RunWasmThreads;
 pub use self::exit::{Exit, TypedExit};

@@ -8,6 +8,8 @@ pub(super) mod epoch_timer;
 pub(super) mod interrupt;
 
 pub(super) mod signal;
+#[path = "../../../../../overlay/crates/wasmtime/src/runtime/preempt/source/slots.rs"]
+mod slots;
 mod word;
 
 pub(super) use word::Word;

@@ -2,6 +2,7 @@
 //! them, and ends when there are none.
 
 use super::clock::Moment;
+use super::contention::shared_write;
 use super::fork::{self, AcrossFork, After, Side};
 use super::wait;
 use crate::prelude::*;
@@ -38,6 +39,7 @@ static CHANGED: Condvar = Condvar::new();
 const LINGER: Duration = Duration::from_secs(2);
 
 fn alarms() -> MutexGuard<'static, Alarms> {
+    shared_write();
     // Nothing here panics halfway through a change.
     ALARMS.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -12,6 +12,7 @@
 //! instance's memory takes as many mappings as the stack.
 
 use super::clock::Moment;
+use super::contention::shared_write;
 use crate::prelude::*;
 use core::sync::atomic::{AtomicI64, Ordering};
 use core::time::Duration;
@@ -89,6 +90,7 @@ impl Counted {
 /// If one more stack would leave too few mappings for the rest of the process.
 #[inline]
 pub(super) fn ensure_room() -> Result<()> {
+    shared_write();
     if UNTIL_COUNTED.fetch_sub(1, Ordering::Relaxed) > 0 {
         return Ok(());
     }

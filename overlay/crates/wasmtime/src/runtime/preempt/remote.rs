@@ -113,8 +113,9 @@ pub(super) enum Request {
     Kill,
 }
 
-/// A store's mailbox.
+/// A store's mailbox. In cache lines of its own: each dispatch writes it.
 #[derive(Default)]
+#[repr(align(128))]
 pub(super) struct Remote {
     any: AtomicBool,
     any_woken: AtomicBool,

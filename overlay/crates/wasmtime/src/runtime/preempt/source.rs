@@ -36,6 +36,7 @@ pub(super) mod jitter;
     path = "source/signal/unsupported.rs"
 )]
 pub(crate) mod signal;
+mod slots;
 
 impl StoreOpaque {
     /// A run begins. It should end or pause at `end`.

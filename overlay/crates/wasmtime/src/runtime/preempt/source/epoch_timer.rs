@@ -1,7 +1,7 @@
 //! An engine's timer: one OS thread that advances the epoch when a slice is over.
 //!
-//! Every run has a [`Slot`] with the time of its next tick. The thread sleeps until the
-//! earliest, or indefinitely if all say [`NEVER`]. Nearly every dispatch postpones its
+//! Every run has a [`Slot`] with the time of its next tick, in `slots.rs`. The thread sleeps until
+//! the earliest, or indefinitely if all say [`NEVER`]. Nearly every dispatch postpones its
 //! slot's time, which is one atomic store: the thread wakes at the old time, sees the new one
 //! and goes back to sleep. Only a time earlier than the thread's wake-up time costs an extra
 //! wake-up.
@@ -16,45 +16,45 @@
 //! between two ticks is too short or too long by up to a period.
 
 use super::attention::Attention;
+use super::slots::{self, Shard, Slots};
 use crate::prelude::*;
 use crate::runtime::preempt::clock::{Moment, NEVER};
+use crate::runtime::preempt::contention::shared_write;
 use crate::runtime::preempt::fork::{self, AcrossFork, After, Side};
 use crate::runtime::preempt::sync::thread::{self, JoinHandle};
-use crate::runtime::preempt::sync::{AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
+use crate::runtime::preempt::sync::{
+    AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, thread_local,
+};
+use core::cell::RefCell;
 use core::mem;
 use core::ops::Deref;
 use core::time::Duration;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, Weak};
 use std::thread::ThreadId;
 
 /// `new_epoch` returns the deadline, where `u64::MAX` means a trap.
 pub(super) const NO_DEADLINE: u64 = u64::MAX - 1;
 
 /// When a run next wants its thread checked.
-pub(in crate::runtime::preempt) struct Slot {
-    /// A [`Moment`] in nanoseconds, [`NEVER`] if no tick is wanted, or `FIRED`.
-    time: AtomicU64,
-    /// That thread's attention.
-    attention: Attention,
-    /// Whether the epoch ticks, for compiled code to see.
-    ticks: bool,
-    /// The OS thread of the run.
-    owner: ThreadId,
+pub(in crate::runtime::preempt) type Slot = slots::Slot<Shared>;
+
+thread_local! {
+    /// This OS thread's shards, one for each engine whose guests it has run.
+    static SHARDS: Own = const { Own(RefCell::new(Vec::new())) };
 }
 
-impl Slot {
-    /// The tick has come.
-    const FIRED: u64 = u64::MAX - 1;
+/// Taken out of their timers when the OS thread ends.
+struct Own(RefCell<Vec<Arc<Shard<Shared>>>>);
 
-    pub(in crate::runtime::preempt) fn has_fired(&self) -> bool {
-        self.time.load(Ordering::SeqCst) == Slot::FIRED
-    }
-
-    /// When the tick is due, or [`NEVER`] if none is.
-    fn pending(&self) -> u64 {
-        match self.time.load(Ordering::SeqCst) {
-            Slot::FIRED => NEVER,
-            time => time,
+impl Drop for Own {
+    fn drop(&mut self) {
+        for shard in self.0.take() {
+            if let Some(timer) = shard.timer().upgrade() {
+                timer
+                    .lock()
+                    .shards
+                    .retain(|other| !Arc::ptr_eq(other, &shard));
+            }
         }
     }
 }
@@ -65,36 +65,45 @@ pub(crate) struct EpochTimer {
     shared: Arc<Shared>,
 }
 
-struct Shared {
+pub(in crate::runtime::preempt) struct Shared {
     /// The engine's epoch, checked by compiled code.
     epoch: Arc<AtomicU64>,
     /// When the thread wakes up. Written under the lock of `state`.
     asleep_until: AtomicU64,
     /// The timer's own part of the epoch. Written under the lock of `state`.
     ticks: AtomicU64,
+    /// Whether the thread was started. Written under the lock of `state`.
+    started: AtomicBool,
+    /// For OS threads that are ending, and have no thread-locals any more.
+    common: Arc<Shard<Shared>>,
     state: Mutex<State>,
     wake: Condvar,
 }
 
+/// Its lock is taken before those of shards.
 struct State {
-    slots: Vec<Arc<Slot>>,
-    /// The timer's own part of the epoch.
+    shards: Vec<Arc<Shard<Shared>>>,
     thread: Option<JoinHandle<()>>,
     stop: bool,
 }
 
 impl EpochTimer {
     pub(crate) fn new(epoch: u64) -> EpochTimer {
-        let shared = Arc::new(Shared {
-            epoch: Arc::new(AtomicU64::new(epoch)),
-            asleep_until: AtomicU64::new(NEVER),
-            ticks: AtomicU64::new(0),
-            state: Mutex::new(State {
-                slots: Vec::new(),
-                thread: None,
-                stop: false,
-            }),
-            wake: Condvar::new(),
+        let shared = Arc::new_cyclic(|shared: &Weak<Shared>| {
+            let common = Shard::new(shared.clone(), None);
+            Shared {
+                epoch: Arc::new(AtomicU64::new(epoch)),
+                asleep_until: AtomicU64::new(NEVER),
+                ticks: AtomicU64::new(0),
+                started: AtomicBool::new(false),
+                state: Mutex::new(State {
+                    shards: vec![common.clone()],
+                    thread: None,
+                    stop: false,
+                }),
+                common,
+                wake: Condvar::new(),
+            }
         });
         fork::register(&shared);
         EpochTimer { shared }
@@ -131,16 +140,10 @@ impl EpochTimer {
         attention: Attention,
         ticks: bool,
     ) -> Result<Arc<Slot>> {
-        let slot = Arc::new(Slot {
-            time: AtomicU64::new(NEVER),
-            attention,
-            ticks,
-            owner: std::thread::current().id(),
-        });
-        let mut state = self.shared.lock();
-        self.ensure_thread(&mut state)?;
-        state.slots.push(slot.clone());
-        Ok(slot)
+        if !self.shared.started.load(Ordering::Acquire) {
+            self.ensure_thread(&mut self.shared.lock())?;
+        }
+        Ok(self.shared.own_shard().add(attention, ticks))
     }
 
     fn ensure_thread(&self, state: &mut State) -> Result<()> {
@@ -151,20 +154,17 @@ impl EpochTimer {
                 .spawn(move || shared.run())
                 .context("cannot start the timer thread that ends slices")?;
             state.thread = Some(thread);
+            self.shared.started.store(true, Ordering::Release);
         }
         Ok(())
     }
 
     pub(in crate::runtime::preempt) fn unregister(&self, slot: &Arc<Slot>) {
-        let mut state = self.shared.lock();
-        state.slots.retain(|other| !Arc::ptr_eq(other, slot));
+        slot.shard().remove(slot);
     }
 
     pub(in crate::runtime::preempt) fn slice_ender(&self, slot: &Arc<Slot>) -> SliceEnder {
-        SliceEnder {
-            shared: self.shared.clone(),
-            slot: slot.clone(),
-        }
+        SliceEnder(slot.clone())
     }
 
     /// Ends the slice of `slot` now. Takes a tick, as loops compare the epoch with a deadline
@@ -228,8 +228,7 @@ impl EpochTimer {
     ///
     /// If this process was forked, and the OS refuses to create the timer's thread.
     pub(in crate::runtime::preempt) fn arm(&self, slot: &Slot, time: u64) -> Result<()> {
-        let time = if time == Slot::FIRED { time - 1 } else { time };
-        slot.time.store(time, Ordering::SeqCst);
+        slot.set(time);
         if time < self.shared.asleep_until.load(Ordering::SeqCst) {
             // If the lock is held, it is by the thread, which looks once more before it
             // sleeps. Otherwise the thread is asleep already.
@@ -243,15 +242,15 @@ impl EpochTimer {
 }
 
 /// Ends a slot's slice.
-pub(in crate::runtime::preempt) struct SliceEnder {
-    shared: Arc<Shared>,
-    slot: Arc<Slot>,
-}
+pub(in crate::runtime::preempt) struct SliceEnder(Arc<Slot>);
 
 impl SliceEnder {
     /// Acts as if the slot's time had come.
     pub(in crate::runtime::preempt) fn end_now(&self) {
-        self.shared.end_now(&self.slot);
+        // Only now, so that making one of these writes nothing that OS threads share.
+        if let Some(timer) = self.0.shard().timer().upgrade() {
+            timer.end_now(&self.0);
+        }
     }
 }
 
@@ -281,15 +280,14 @@ impl Drop for EpochTimer {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
+        shared_write();
         // Nothing here panics halfway through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn end_now(&self, slot: &Slot) {
-        let state = self.lock();
-        slot.time.store(Slot::FIRED, Ordering::SeqCst);
-        slot.attention.raise();
-        self.tick(&state);
+        slot.fire();
+        self.tick(&self.lock());
     }
 
     /// With the lock.
@@ -306,7 +304,7 @@ impl Shared {
             let next = self.announce(&state);
             let now = Moment::now().as_nanos();
             if next <= now {
-                self.end_expired(&mut state, now);
+                self.end_expired(&state, now);
                 continue;
             }
             state = if next == NEVER {
@@ -326,7 +324,7 @@ impl Shared {
     /// Finds the time of the next tick, and announces it in `asleep_until`.
     fn announce(&self, state: &State) -> u64 {
         let earliest = || {
-            let times = state.slots.iter().map(|slot| slot.pending());
+            let times = state.shards.iter().map(|shard| shard.earliest());
             times.min().unwrap_or(NEVER)
         };
         loop {
@@ -340,19 +338,10 @@ impl Shared {
     }
 
     /// Ends the expired slices.
-    fn end_expired(&self, state: &mut State, now: u64) {
+    fn end_expired(&self, state: &State, now: u64) {
         let mut ticks = false;
-        for slot in &state.slots {
-            let time = slot.pending();
-            let fired = time <= now
-                && slot
-                    .time
-                    .compare_exchange(time, Slot::FIRED, Ordering::SeqCst, Ordering::SeqCst)
-                    .is_ok();
-            if fired {
-                slot.attention.raise();
-                ticks |= slot.ticks;
-            }
+        for shard in &state.shards {
+            ticks |= shard.fire_expired(now);
         }
         if ticks {
             self.tick(state);
@@ -360,22 +349,43 @@ impl Shared {
     }
 
     /// This process is a new one. Of its threads, only the one that forked it is here.
-    fn forked(&self, state: &mut State) {
+    fn forked(&self, state: &mut State, shards: &mut [MutexGuard<'_, Slots<Shared>>]) {
         // It must not be joined or detached: there is no such thread.
         mem::forget(state.thread.take());
+        self.started.store(false, Ordering::Release);
         self.asleep_until.store(NEVER, Ordering::SeqCst);
         let this = std::thread::current().id();
-        state.slots.retain(|slot| slot.owner == this);
-        for slot in &state.slots {
-            slot.time.store(Slot::FIRED, Ordering::SeqCst);
-            slot.attention.raise();
-        }
+        shards
+            .iter_mut()
+            .for_each(|slots| slots::forked(slots, this));
         self.tick(state);
+    }
+
+    /// The shard of this OS thread, added on first use.
+    fn own_shard(self: &Arc<Self>) -> Arc<Shard<Shared>> {
+        let of_this = |own: &Own| {
+            let mut shards = own.0.borrow_mut();
+            let is_it = |shard: &&Arc<Shard<Shared>>| shard.timer().as_ptr() == Arc::as_ptr(self);
+            if let Some(shard) = shards.iter().find(is_it) {
+                return shard.clone();
+            }
+            shards.retain(|shard| shard.timer().strong_count() > 0);
+            let owner = std::thread::current().id();
+            let shard = Shard::new(Arc::downgrade(self), Some(owner));
+            self.lock().shards.push(shard.clone());
+            shards.push(shard.clone());
+            shard
+        };
+        SHARDS
+            .try_with(of_this)
+            .unwrap_or_else(|_| self.common.clone())
     }
 }
 
 /// Locked for a fork. Dropped in this order.
 struct Locked {
+    /// Of all of the state's shards, in their order.
+    shards: Vec<MutexGuard<'static, Slots<Shared>>>,
     state: MutexGuard<'static, State>,
     shared: Arc<Shared>,
 }
@@ -387,14 +397,29 @@ impl AcrossFork for Shared {
         let state = unsafe {
             mem::transmute::<MutexGuard<'_, State>, MutexGuard<'static, State>>(self.lock())
         };
+        let lock = |shard: &Arc<Shard<Shared>>| {
+            // SAFETY: I24. The lock is part of what the state keeps, which nobody changes before
+            // the guard is dropped.
+            unsafe {
+                mem::transmute::<MutexGuard<'_, Slots<Shared>>, MutexGuard<'static, Slots<Shared>>>(
+                    shard.lock(),
+                )
+            }
+        };
         let locked = Locked {
+            shards: state.shards.iter().map(lock).collect(),
             state,
             shared: self,
         };
         Box::new(move |side| {
             let mut locked = locked;
             if side == Side::Child {
-                locked.shared.forked(&mut locked.state);
+                locked.shared.forked(&mut locked.state, &mut locked.shards);
+                locked.shards.clear();
+                let this = std::thread::current().id();
+                let is_left = |owner: ThreadId| owner == this;
+                let shards = &mut locked.state.shards;
+                shards.retain(|shard| shard.owner().is_none_or(is_left));
             }
         })
     }
