@@ -64,6 +64,7 @@ mod signal_engine;
 mod signal_process;
 mod slices;
 mod slices_in_step;
+mod soak;
 mod stack_overflow;
 #[cfg(unix)]
 mod stack_slab;

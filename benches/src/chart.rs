@@ -37,6 +37,8 @@ pub struct Series {
     pub name: String,
     pub color: RGBColor,
     pub areas: Vec<Vec<(f64, f64)>>,
+    /// Whether they are no areas, but lines.
+    pub are_lines: bool,
 }
 
 type Drawn = std::result::Result<(), Box<dyn std::error::Error>>;
@@ -93,10 +95,17 @@ impl Chart<'_> {
             .x_label_formatter(&x_tick)
             .y_label_formatter(&y_tick)
             .draw()?;
-        for Series { name, color, areas } in &self.series {
+        for series in &self.series {
+            let Series {
+                name,
+                color,
+                areas,
+                are_lines,
+            } = series;
             let (fill, color) = (if is_nanos { 0.2 } else { 1.0 }, *color);
             let shapes = areas
                 .iter()
+                .filter(|_| !are_lines)
                 .map(|area| Polygon::new(area.clone(), color.mix(fill)));
             chart
                 .draw_series(shapes)?
@@ -166,6 +175,7 @@ mod tests {
                 name: "legend".into(),
                 color: GREEN,
                 areas: vec![vec![(1.0, 0.0), (1.0, 1.0), (2.0, 1.0), (2.0, 0.0)]],
+                are_lines: false,
             }],
         }
     }

@@ -6,6 +6,7 @@
 //!                              tables with ratios and aims: summary.rs
 //!  benches/signal              switches and slices: signal.rs
 //!  benches/tenants, many_cores rates and shares; many OS threads beside one
+//!  benches/delays              how late preemptions are: delays.rs
 //!  src/bin/paper               `cargo xtask paper`: paper.rs
 //!        |
 //!  dispatch.rs spawn.rs waiting.rs latency.rs host_calls.rs epochs.rs references.rs components.rs
@@ -27,7 +28,10 @@ pub mod beside_stock;
 pub mod chart;
 pub mod cli;
 pub mod components;
+#[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
+pub mod delays;
 pub mod dispatch;
+pub mod distribution;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod epochs;
 pub mod guest;

@@ -23,7 +23,7 @@ use wasmtime::error::Context as _;
 use wasmtime::{Preemption, Result};
 
 mod doc;
-mod machine;
+pub(crate) mod machine;
 mod picture;
 mod report;
 mod table;

@@ -10,7 +10,7 @@
 //!  runtime_timer.rs  when the timer will expire
 //!  bare.rs        what a timer and a signal take without a runtime
 //!       |
-//!  distribution.rs  histograms     render.rs  printed and drawn
+//!  ../distribution.rs  histograms  render.rs  printed and drawn
 //! ```
 
 use crate::report;
@@ -21,8 +21,7 @@ use std::time::Duration;
 use wasmtime::Result;
 use wasmtime::error::Context as _;
 
-mod bare;
-mod distribution;
+pub(crate) mod bare;
 mod render;
 mod runtime_timer;
 mod slices;

@@ -74,6 +74,7 @@ fn chart<'a>(title: &'a str, report: &'a Report, set: Set) -> Chart<'a> {
             name: bar.name.into(),
             color: bar.color,
             areas: areas.collect(),
+            are_lines: false,
         }
     });
     let series: Vec<Series> = series.collect();

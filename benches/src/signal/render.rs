@@ -2,7 +2,7 @@
 //! logarithmic scale, and upwards how many of the samples took so long. Charts leave out those
 //! in which the OS had taken the core away, and the legend says how many that were.
 
-use super::distribution::Distribution;
+use crate::distribution::Distribution;
 use super::slices::Slices;
 use super::switch::Switch;
 use crate::chart::{self, BLUE, Chart, GREEN, GREY, RED, Series, X};
@@ -88,6 +88,7 @@ fn draw(path: &Path, title: &str, what: &str, all: &[(String, &Distribution)]) -
         name: legend(name, all),
         color,
         areas: vec![outline.clone()],
+        are_lines: false,
     });
     let chart = Chart {
         title,

@@ -5,7 +5,7 @@
 //! what lies between two stamps. So the switch at its end is in it, and a stamp's
 //! own lateness is in both ends.
 
-use super::distribution::{Distribution, Figures};
+use crate::distribution::{Distribution, Figures};
 use super::spinner::{Spinners, Work};
 use serde::Serialize;
 use std::time::Duration;

@@ -17,7 +17,7 @@
 //! sibling gets the CPU, another one follows, and the stamp is as late as it is.
 
 use super::bare::BareTimer;
-use super::distribution::{Distribution, Figures};
+use crate::distribution::{Distribution, Figures};
 use super::runtime_timer::Expiry;
 use super::spinner::{Spinners, Work};
 use crate::os::taken_off_core;

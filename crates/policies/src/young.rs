@@ -35,7 +35,7 @@ pub struct YoungFirst<P> {
     /// The new ones that are runnable, by turn.
     ready: BTreeSet<(u64, ThreadId)>,
     turns: u64,
-    /// How much more new threads have used than older ones.
+    /// How much more new threads have used than older ones, while there were any.
     ahead: u64,
 }
 
@@ -81,6 +81,13 @@ impl<P: ThreadScheduler> YoungFirst<P> {
     fn charge(&mut self, thread: ThreadId, used: u64, least: u64) {
         if let Some((_, young)) = self.young.get_mut(thread) {
             young.used = young.used.saturating_add(used.max(least));
+            self.get_ahead(used);
+        }
+    }
+
+    /// New threads have used so much.
+    fn get_ahead(&mut self, used: u64) {
+        if !self.old.is_empty() {
             self.ahead = self.ahead.saturating_add(used.max(1));
         }
     }
@@ -164,7 +171,7 @@ impl<P: ThreadScheduler> ThreadScheduler for YoungFirst<P> {
         } else if let Some((was, young)) = self.young.finish(thread) {
             match was {
                 State::Ready => drop(self.ready.remove(&(young.turn, thread))),
-                State::Running => self.ahead = self.ahead.saturating_add(used.max(1)),
+                State::Running => self.get_ahead(used),
                 State::Parked => {}
             }
         }

@@ -124,6 +124,11 @@ pub(super) struct RoundRobin {
 pub(super) type Place = u64;
 
 impl RoundRobin {
+    #[cfg(debug_assertions)]
+    pub(super) fn count_from(&mut self, start: Place) {
+        self.last = self.last.max(start);
+    }
+
     /// Puts `thread` in the last place.
     pub(super) fn push(&mut self, thread: ThreadId) -> Place {
         self.last += 1;

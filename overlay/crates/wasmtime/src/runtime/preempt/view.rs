@@ -185,6 +185,19 @@ impl<'a, T: 'static> WasmThreads<'a, T> {
         Ok(())
     }
 
+    /// For tests: threads are numbered from `start` on, and so are places in the queue. As if the
+    /// store had been used for that long.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has no preemption source.
+    #[cfg(debug_assertions)]
+    #[doc(hidden)]
+    pub fn count_from(&mut self, start: u64) -> Result<()> {
+        self.store.0.preemptive_threads()?.count_from(start);
+        Ok(())
+    }
+
     /// Limits the total size of the stacks of all unfinished threads. Each stack has
     /// [`Config::async_stack_size`](crate::Config::async_stack_size) bytes. By default there
     /// is no limit. Existing threads are not affected.

@@ -29,6 +29,14 @@ fn traced(exit: &OwnedExit) -> Traced {
 }
 
 impl PreemptiveThreads {
+    #[cfg(debug_assertions)]
+    pub(in crate::runtime::preempt) fn count_from(&mut self, start: u64) {
+        self.last_id = self.last_id.max(start);
+        if let Policy::RoundRobin(queue) = &mut self.policy {
+            queue.count_from(start);
+        }
+    }
+
     /// Arrow 1.
     pub(in crate::runtime::preempt) fn insert(
         &mut self,

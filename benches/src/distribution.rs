@@ -32,6 +32,7 @@ pub struct Figures {
     pub p90: u64,
     pub p99: u64,
     pub p999: u64,
+    pub p9999: u64,
     pub max: u64,
     /// Whether samples are left out in which the OS had taken the core away.
     pub undisturbed: bool,
@@ -70,6 +71,7 @@ impl Distribution {
             p90: histogram.value_at_quantile(0.9),
             p99: histogram.value_at_quantile(0.99),
             p999: histogram.value_at_quantile(0.999),
+            p9999: histogram.value_at_quantile(0.9999),
             max: histogram.max(),
             undisturbed,
         })
@@ -78,6 +80,21 @@ impl Distribution {
     /// The share of the samples in which the OS had taken the core away.
     pub fn disturbed(&self) -> f64 {
         1.0 - self.undisturbed.len() as f64 / self.all.len().max(1) as f64
+    }
+
+    /// The undisturbed samples as corners of a line: a time in nanoseconds, and how many nines
+    /// the share of those has that take no longer.
+    pub fn nines(&self) -> Vec<(f64, f64)> {
+        let samples = &self.undisturbed;
+        let mut corners = Vec::new();
+        let mut count = 0;
+        for value in samples.iter_recorded() {
+            let before = nines(count, samples.len());
+            count += value.count_at_value();
+            let nanos = (value.value_iterated_to() as f64).max(FIRST);
+            corners.extend([(nanos, before), (nanos, nines(count, samples.len()))]);
+        }
+        corners
     }
 
     /// Where steps begin, in nanoseconds, `per_decade` of them in a factor of ten,
@@ -129,6 +146,12 @@ impl Distribution {
     }
 }
 
+/// How many nines the share `count` of `all` has. All of them: as many as one more would need.
+fn nines(count: u64, all: u64) -> f64 {
+    let rest = (all - count).max(1) as f64 / all.max(1) as f64;
+    -rest.log10()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,6 +180,15 @@ mod tests {
         assert!((sum - 1.0).abs() < 1e-9, "{steps:?}");
         assert!(steps.windows(2).all(|pair| pair[0].0 < pair[1].0));
         assert_eq!(steps.last().map(|step| step.1), Some(0.0));
+        Ok(())
+    }
+
+    #[test]
+    fn ninety_of_a_hundred_are_one_nine() -> Result<()> {
+        let corners = distribution(&[vec![1; 90], vec![2; 10]].concat())?.nines();
+        assert_eq!(corners.len(), 4);
+        assert!((corners[1].1 - 1.0).abs() < 1e-9, "{corners:?}");
+        assert!((corners[3].1 - 2.0).abs() < 1e-9, "{corners:?}");
         Ok(())
     }
 
