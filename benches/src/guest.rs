@@ -1,6 +1,7 @@
 //! Engines and guests that several benchmarks use.
 
 use crate::os::timed;
+use preempt_stacks::StackSlab;
 use std::time::Duration;
 use wasmtime::{
     Config, Engine, Func, Instance, InstanceAllocationStrategy, Module, PoolingAllocationConfig,
@@ -36,6 +37,9 @@ pub const COUNT_CALLS: &str = r#"(module
             (local.set 0 (i64.sub (local.get 0) (i64.const 1)))
             (br_if 0 (i64.gt_s (local.get 0) (i64.const 0))))))"#;
 
+/// The size of the stacks of a slab: with its guard page, 128 KiB.
+pub const SLAB_STACK: usize = 124 << 10;
+
 /// Where stacks come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stacks {
@@ -44,26 +48,35 @@ pub enum Stacks {
     OnDemand,
     /// So many were mapped when the engine was made.
     Pooled(u32),
+    /// From a slab, with 128 KiB of address space each.
+    Slab,
 }
 
 impl Stacks {
-    fn configure(self, config: &mut Config) {
-        if let Stacks::Pooled(stacks) = self {
-            let mut pool = PoolingAllocationConfig::new();
-            pool.total_stacks(stacks)
-                .total_core_instances(stacks)
-                .total_memories(1)
-                .total_tables(1)
-                .total_gc_heaps(1);
-            config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    fn configure(self, config: &mut Config) -> Result<()> {
+        match self {
+            Stacks::OnDemand => {}
+            Stacks::Pooled(stacks) => {
+                let mut pool = PoolingAllocationConfig::new();
+                pool.total_stacks(stacks)
+                    .total_core_instances(stacks)
+                    .total_memories(1)
+                    .total_tables(1)
+                    .total_gc_heaps(1);
+                config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+            }
+            Stacks::Slab => {
+                StackSlab::new(SLAB_STACK)?.configure(config);
+            }
         }
+        Ok(())
     }
 }
 
 pub fn engine(preemption: Preemption, stacks: Stacks) -> Result<Engine> {
     let mut config = Config::new();
     config.preemption(preemption);
-    stacks.configure(&mut config);
+    stacks.configure(&mut config)?;
     Engine::new(&config)
 }
 
@@ -101,8 +114,8 @@ pub fn func_of(
 }
 
 /// Spawns a guest thread whose end nobody asks for.
-pub fn spawn<P: WasmParams, R: WasmResults>(
-    store: &mut Store<()>,
+pub fn spawn<T: 'static, P: WasmParams, R: WasmResults>(
+    store: &mut Store<T>,
     run: &TypedFunc<P, R>,
     params: P,
 ) -> Result<()> {

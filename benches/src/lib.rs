@@ -4,6 +4,7 @@
 //!  benches/dispatch, spawn     criterion, one figure per subject
 //!  benches/memory, unthreaded, host_calls, waiting, epochs, references, components, summary
 //!                              tables with ratios and aims: summary.rs
+//!  benches/scale               cost against the number of threads: scale.rs
 //!  benches/signal              switches and slices: signal.rs
 //!  benches/tenants, many_cores rates and shares; many OS threads beside one
 //!  benches/delays              how late preemptions are: delays.rs
@@ -11,10 +12,10 @@
 //!        |
 //!  dispatch.rs spawn.rs waiting.rs latency.rs host_calls.rs epochs.rs references.rs components.rs
 //!                              subjects of this process         paired.rs  in turns
-//!  memory.rs beside_stock.rs   subjects that are processes
+//!  memory.rs scale.rs beside_stock.rs   subjects that are processes
 //!  overhead.rs                 workloads, interrupted or not
 //!        |
-//!  report.rs  a row            table.rs  Markdown               chart.rs  SVG
+//!  report.rs  a row            table.rs  Markdown               chart.rs lines.rs  SVG
 //!
 //!  src/bin/*, stock/           served.rs, unthreaded.rs, workloads.rs and overhead/server.rs
 //!                              are compiled into both builds
@@ -37,6 +38,7 @@ pub mod epochs;
 pub mod guest;
 pub mod host_calls;
 pub mod latency;
+pub mod lines;
 pub mod many_cores;
 pub mod memory;
 pub mod os;
@@ -47,6 +49,7 @@ pub mod piped;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod references;
 pub mod report;
+pub mod scale;
 pub mod served;
 #[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
 pub mod signal;

@@ -84,6 +84,7 @@ pub fn measure(threads: u32, stacks: Stacks, guests: Guests) -> Result<Figures> 
 /// A store with so many threads that have had two slices each, and how long spawning them took.
 fn suspended(engine: &Engine, guests: &Compiled, threads: u32) -> Result<(Store<()>, Duration)> {
     let mut store = Store::new(engine, ());
+    store.wasm_threads().set_max_threads(threads as usize)?;
     store.wasm_threads().set_slice(Slice::Fuel(SLICE))?;
     let functions = guests.functions(&mut store, threads)?;
     let (spawn, ()) = os::timed(|| functions.spawn(&mut store))?;

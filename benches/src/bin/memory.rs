@@ -1,4 +1,4 @@
-//! `bench-memory THREADS on-demand|pooled one|each|components`: prints `memory::Figures` as
+//! `bench-memory THREADS on-demand|pooled|slab one|each|components`: prints `memory::Figures` as
 //! JSON. The last argument says what the threads run: one instance, each its own, or components.
 
 use preempt_benches::guest::Stacks;
@@ -10,7 +10,7 @@ fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let [threads, stacks, guests] = args[..] else {
-        bail!("usage: bench-memory THREADS on-demand|pooled one|each|components");
+        bail!("usage: bench-memory THREADS on-demand|pooled|slab one|each|components");
     };
     let threads = threads
         .parse::<u32>()
@@ -18,7 +18,8 @@ fn main() -> Result<()> {
     let stacks = match stacks {
         "on-demand" => Stacks::OnDemand,
         "pooled" => Stacks::Pooled(threads),
-        _ => bail!("`{stacks}` is neither `on-demand` nor `pooled`"),
+        "slab" => Stacks::Slab,
+        _ => bail!("`{stacks}` is none of `on-demand`, `pooled` and `slab`"),
     };
     let guests = match guests {
         "one" => Guests::OneInstance,

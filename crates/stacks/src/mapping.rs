@@ -5,7 +5,7 @@
 //! page table instead (`MADV_GUARD_INSTALL`). The mapping stays one, and the marks stay when
 //! memory is given back and in forks.
 //!
-//! Rejected, by measurement (docs/scale.md):
+//! Rejected, by measurement (docs/design.md):
 //! - To have the kernel fill in the first page of many stacks by one call
 //!   (`MADV_POPULATE_WRITE`): what takes the time is clearing the page, not the fault.
 //! - `MADV_FREE` for memory that is given back: the pages count as resident until the system is
