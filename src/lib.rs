@@ -29,6 +29,11 @@ struct Waiting;
 #[doc = include_str!("../docs/rates.md")]
 struct Rates;
 
+/// Tests the code in `scale.md`.
+#[cfg(all(doctest, unix))]
+#[doc = include_str!("../docs/scale.md")]
+struct Scale;
+
 /// Tests the code in `epochs.md`.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/epochs.md")]

@@ -29,7 +29,7 @@ fn main() -> wasmtime::Result<()> {
     let exe = Path::new(env!("CARGO_BIN_EXE_bench-scale"));
     let (most, processes) = match args.quick {
         true => (args.most.min(100_000), 1),
-        false => (args.most, 5),
+        false => (args.most, 3),
     };
     let steps = (1..=6).flat_map(|power| [1, 3].map(|n| n * 10_u32.pow(power)));
     let all = steps

@@ -159,8 +159,7 @@ enum Advice {
 fn advise(parts: &[Range<usize>], advice: Advice) -> io::Result<()> {
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    /// Whether the kernel takes many ranges in one call. It does since version 6.13, and knows
-    /// [`SELF`] since 6.14.
+    /// Whether the kernel takes many ranges of the calling process in one call, and knows [`SELF`].
     static MANY: AtomicBool = AtomicBool::new(true);
     /// `PIDFD_SELF`. A file descriptor would mean the parent after a fork.
     const SELF: libc::c_int = -10000;
