@@ -264,9 +264,9 @@ fn idle(preemption: Preemption, name: &str) {
         let slab = slab();
         let day = Duration::from_secs(86_400);
         let mut store = asleep(&slab, preemption, 100_000, day);
-        let mut dispatches = 0;
-        while dispatches < 100_000 {
-            dispatches += store.run_wasm_threads_for(ms(5)).unwrap().dispatches;
+        let is_asleep = |thread: ThreadInfo<'_>| thread.state == ThreadState::Parked;
+        while !store.wasm_threads().iter().all(is_asleep) {
+            store.run_wasm_threads_for(ms(500)).unwrap();
         }
         let before = os_thread_cpu_time();
         let run = store.run_wasm_threads_for(ms(2_000)).unwrap();
