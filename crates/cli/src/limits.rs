@@ -25,13 +25,14 @@ pub struct LimitArgs {
     #[arg(long, value_name = "[GUEST=]DURATION", value_parser = time, allow_hyphen_values = true)]
     pub cpu_limit: Vec<Setting<Duration>>,
 
-    /// Let the threads of a guest use so much CPU time in each period, such as 20ms/100ms, or 20% of
-    /// a CPU, which means 20ms/100ms
+    /// Let the threads of a guest use so much CPU time in each period, such as 20ms/100ms, or
+    /// 20%, which means the same
     ///
     /// A guest that has used up its time is not ended, but waits until it refills, and the others
     /// run meanwhile. Under --preemption fuel, this is checked at the end of each slice. Where time
     /// is virtual, as in a run with a seed, a unit of fuel counts as a nanosecond of CPU time.
-    #[arg(long, value_name = "[GUEST=]TIME/PERIOD", value_parser = rates::of_guest, allow_hyphen_values = true)]
+    #[arg(long, value_name = "[GUEST=]TIME/PERIOD", value_parser = rates::of_guest,
+        allow_hyphen_values = true)]
     pub cpu_rate: Vec<Setting<Rate>>,
 
     /// End a guest when its threads have used this many units of fuel in all

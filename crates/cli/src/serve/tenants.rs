@@ -34,11 +34,12 @@ pub struct TenantArgs {
     weight: Vec<(String, u32)>,
 
     /// Let all requests of a tenant together use so much CPU time in each period, such as
-    /// 20ms/100ms, or 20% of a CPU, which means 20ms/100ms
+    /// 20ms/100ms, or 20%, which means the same
     ///
     /// Without TENANT=, this is for each tenant that has no rate of its own. May be repeated. This
-    /// holds for all OS threads together, and may be more than 100%. Requests of a tenant that has
-    /// used up its time wait until it refills, and count for --timeout and --max-requests meanwhile.
+    /// holds for all OS threads together, and may be more than 100%. Requests of a tenant that
+    /// has used up its time wait until it refills, and count for --timeout and --max-requests
+    /// meanwhile.
     #[arg(long, value_name = "[TENANT=]TIME/PERIOD",
         value_parser = StringValueParser::new().try_map(rate), requires = "tenant")]
     cpu_rate: Vec<(Option<String>, Rate)>,
@@ -151,8 +152,8 @@ impl Tenants {
         hash.max(1)
     }
 
-    /// What the requests of `group` share the rate of, if it has one. A client may make up any number
-    /// of tenants: those that have been idle for long are forgotten.
+    /// What the requests of `group` share the rate of, if it has one. A client may make up any
+    /// number of tenants: those that have been idle for long are forgotten.
     ///
     /// # Errors
     ///

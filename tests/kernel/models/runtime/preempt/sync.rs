@@ -101,8 +101,8 @@ impl AtomicU64 {
 
 /// Like the standard library's, of which it knows as much as is used.
 macro_rules! constant {
-    ($(static $name:ident: $value:ty = const { $init:expr };)*) => {
-        loom::thread_local! { $(static $name: $value = $init;)* }
+    ($($(#[$attr:meta])* static $name:ident: $value:ty = const { $init:expr };)*) => {
+        loom::thread_local! { $($(#[$attr])* static $name: $value = $init;)* }
     };
 }
 pub(super) use constant as thread_local;
