@@ -115,7 +115,7 @@ fn what_it_owes_outlasts_a_change_of_its_rate(source: Preemption) {
 fn an_executor_goes_on_meanwhile(source: Preemption) {
     let (mut store, module) = guests(source);
     let options = ThreadOptions::new().cpu_rate(ms(1), ms(20));
-    let params = [Val::I64(5_000_000)];
+    let params = [Val::I64(50_000_000)];
     let id = spawn_with(&mut store, &module, "sum", &params, options);
     let runtime = Builder::new_current_thread().build().unwrap();
     let (mut polls, mut pending) = (0, 0);

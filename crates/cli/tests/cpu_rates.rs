@@ -42,7 +42,6 @@ fn guest_with_a_rate_waits_while_others_run() {
         let args = [slice, "--cpu-rate=5ms/10s", "--for=200ms", "spin.wat"];
         let ran = mode.run(&args).expect(1);
         assert!(ran.stdout.contains("throttled"), "{}", ran.stdout);
-        assert!(ran.stdout.contains(" 1 times"), "{}", ran.stdout);
         assert!(ran.stdout.contains("its CPU rate"), "{}", ran.stdout);
     }
 }
@@ -63,7 +62,7 @@ fn run_with_a_seed_counts_fuel_and_repeats() {
         let args = ["--json", "--preemption=fuel", "--slice=10000", "--seed=7"];
         let rest = [
             "--policy=random",
-            "--cpu-rate=1ms/10ms",
+            "--cpu-rate=100us/1ms",
             "fib.wat:fib(22)",
             "fib.wat:fib(21)",
         ];

@@ -28,15 +28,17 @@ impl VirtualClock {
 #[derive(Default)]
 pub(super) struct WaitClock {
     shown: Option<VirtualClock>,
-    /// How far it is ahead of the fuel that was used, in nanoseconds.
-    skipped: u64,
+    /// When it was set or last skipped to a time: that time in nanoseconds, and the fuel used then.
+    time: u64,
+    fuel: u64,
 }
 
 impl WaitClock {
     /// A virtual one that goes on from what `clock` shows. `fuel` was used so far.
     pub(super) fn following(clock: VirtualClock, fuel: u64) -> WaitClock {
         WaitClock {
-            skipped: clock.0.load(Ordering::Relaxed).saturating_sub(fuel),
+            time: clock.0.load(Ordering::Relaxed),
+            fuel,
             shown: Some(clock),
         }
     }
@@ -48,14 +50,19 @@ impl WaitClock {
     /// What a virtual one shows when `fuel` was used.
     pub(super) fn now(&self, fuel: u64) -> Option<Moment> {
         let clock = self.shown.as_ref()?;
-        let shown = fuel.saturating_add(self.skipped);
+        let shown = self.at(fuel);
         clock.0.store(shown, Ordering::Relaxed);
         Some(Moment::from_nanos(shown))
     }
 
     /// Has a virtual one skip to `time`, unless it is there.
     pub(super) fn skip_to(&mut self, time: Moment, fuel: u64) {
-        let ahead = time.as_nanos().saturating_sub(fuel);
-        self.skipped = self.skipped.max(ahead);
+        if time.as_nanos() > self.at(fuel) {
+            (self.time, self.fuel) = (time.as_nanos(), fuel);
+        }
+    }
+
+    fn at(&self, fuel: u64) -> u64 {
+        self.time.saturating_add(fuel.saturating_sub(self.fuel))
     }
 }
