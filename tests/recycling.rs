@@ -137,14 +137,65 @@ fn what_cannot_be_undone_is_not_reset() {
         assert!(!snapshot.restore(&mut guest.store).unwrap(), "{change}");
     }
     let engine = engine();
-    let module = Module::new(&engine, "(module (memory 1))").unwrap();
+    for memories in ["(memory 1 1 shared)", "(memory 1) (memory 64)"] {
+        let module = Module::new(&engine, format!("(module {memories})")).unwrap();
+        let mut store = Store::new(&engine, ());
+        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+        let snapshot = InstanceSnapshot::new(&mut store, &instance).unwrap();
+        assert!(!snapshot.restore(&mut store).unwrap(), "{memories}");
+    }
+}
+
+/// An instance with memories of its own, of which one has data, and both `grow`.
+fn with_memories() -> (Store<()>, Instance, [Memory; 2]) {
+    let engine = engine();
+    let module = r#"
+        (module
+          (memory (export "first") 3)
+          (memory (export "second") 0 2)
+          (data (i32.const 70000) "data")
+          (func (export "grow") (param i32)
+            (drop (memory.grow 0 (local.get 0)))
+            (drop (memory.grow 1 (i32.const 1)))))"#;
+    let module = Module::new(&engine, module).unwrap();
     let mut store = Store::new(&engine, ());
     let instance = Instance::new(&mut store, &module, &[]).unwrap();
+    let mut memory = |name| instance.get_memory(&mut store, name).unwrap();
+    let memories = [memory("first"), memory("second")];
+    (store, instance, memories)
+}
+
+#[test]
+fn memories_are_reset_to_what_they_held() {
+    let (mut store, instance, [first, _]) = with_memories();
+    first.write(&mut store, 5, b"before").unwrap();
+    let saved = first.data(&store).to_vec();
     let snapshot = InstanceSnapshot::new(&mut store, &instance).unwrap();
-    assert!(
-        !snapshot.restore(&mut store).unwrap(),
-        "a memory of its own"
-    );
+    for _ in 0..3 {
+        // Blocks with and without data, at their ends and across them.
+        for at in [0, 5, 4095, 70_000, 3 * 65_536 - 4] {
+            first.write(&mut store, at, b"garb").unwrap();
+        }
+        assert!(snapshot.restore(&mut store).unwrap());
+        assert!(first.data(&store) == saved);
+    }
+}
+
+#[test]
+fn memories_that_have_grown_are_not_reset() {
+    let (mut store, instance, [first, _]) = with_memories();
+    let grow = instance.get_typed_func::<i32, ()>(&mut store, "grow");
+    let grow = grow.unwrap();
+    let snapshot = InstanceSnapshot::new(&mut store, &instance).unwrap();
+    grow.call(&mut store, 0).unwrap();
+    first.write(&mut store, 0, b"garb").unwrap();
+    assert!(!snapshot.restore(&mut store).unwrap());
+    assert_eq!(&first.data(&store)[..4], b"garb");
+    // Memories are as large as when the later snapshot was taken.
+    let snapshot = InstanceSnapshot::new(&mut store, &instance).unwrap();
+    first.write(&mut store, 0, b"else").unwrap();
+    assert!(snapshot.restore(&mut store).unwrap());
+    assert_eq!(&first.data(&store)[..4], b"garb");
 }
 
 #[test]

@@ -89,11 +89,12 @@
 //! # Recycling
 //!
 //! A store never frees an instance or a memory. So when a thread returns, its instance is
-//! reused. It is first [reset](wasmtime::preempt::InstanceSnapshot::restore): its globals, tables
-//! and segments go back to what they were after instantiation, so the next thread cannot
-//! tell the difference. Reuse also makes starting a thread faster. It is not possible for a
-//! module with an unshared memory of its own, or after `table.grow` or `elem.drop`; each
-//! new thread then takes a new instance, until the limit is reached.
+//! reused. It is first [reset](wasmtime::preempt::InstanceSnapshot::restore): its globals, tables,
+//! unshared memories and segments go back to what they were after instantiation, so the next
+//! thread cannot tell the difference. Reuse also makes starting a thread faster. It is not
+//! possible for a module with more than 4 MiB of unshared memories of its own, or after
+//! `memory.grow` of one of these, `table.grow` or `elem.drop`; each new thread then takes a new
+//! instance, until the limit is reached.
 //!
 //! A process that has ended leaves behind its memory, and as many instances as it had
 //! threads at a time, until the store is dropped. If there is no end to the processes,

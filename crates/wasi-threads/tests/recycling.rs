@@ -38,13 +38,32 @@ const SPOILERS: &str = r#"(module
         (drop (i32.atomic.rmw.add (i32.const 4) (i32.const 1)))
         (drop (memory.atomic.notify (i32.const 4) (i32.const 1)))))"#;
 
+/// [`SPOILERS`] with a memory of their own: `spoil` is what else they do.
+fn with_memory(spoil: &str) -> String {
+    SPOILERS
+        .replace("(global $g", "(memory $own 1 2) (global $g")
+        .replace("(global.set $g", &format!("{spoil} (global.set $g"))
+}
+
 #[test]
 fn a_thread_cannot_tell_what_another_has_done_to_its_instance() {
+    spoilers_find_what_they_should(SPOILERS);
+}
+
+#[test]
+fn a_thread_cannot_tell_what_another_has_done_to_its_memory() {
+    spoilers_find_what_they_should(&with_memory(
+        "(drop (i32.atomic.rmw.add (i32.const 0) (i32.load $own (i32.const 60000))))
+         (i32.store $own (i32.const 60000) (i32.const 5555))",
+    ));
+}
+
+fn spoilers_find_what_they_should(spoilers: &str) {
     for source in sources() {
         let engine = engine(source);
         let mut store = Store::new(&engine, ());
         store.wasm_threads().set_slice(short_slice(source)).unwrap();
-        let process = spawn_wat(&mut store, SPOILERS, ProcessOptions::new());
+        let process = spawn_wat(&mut store, spoilers, ProcessOptions::new());
         store.run_wasm_threads_for(LONG).unwrap();
         let outcome = process.outcome().unwrap();
         assert!(matches!(outcome.exit, Exit::Returned(_)), "{outcome:?}");
@@ -54,15 +73,10 @@ fn a_thread_cannot_tell_what_another_has_done_to_its_instance() {
     }
 }
 
-/// It has a memory of its own, which nothing can take back.
+/// Its memory has grown, which nothing can take back.
 #[test]
 fn an_instance_that_cannot_be_reset_is_not_used_again() {
-    let spoilers = SPOILERS
-        .replace("(global $g", "(memory $own 1 1) (global $g")
-        .replace(
-            "(global.set $g",
-            "(i32.store $own (i32.const 0) (i32.const 1)) (global.set $g",
-        );
+    let spoilers = with_memory("(drop (memory.grow $own (i32.const 1)))");
     for source in sources() {
         let engine = engine(source);
         let mut store = Store::new(&engine, ());

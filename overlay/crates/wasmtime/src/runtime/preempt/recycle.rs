@@ -4,14 +4,15 @@
 use super::exit::OwnedVal;
 use super::spawn::in_lifo_scope;
 use crate::prelude::*;
+use crate::runtime::vm::ExportMemory;
 use crate::store::{InstanceId, StoreOpaque};
-use crate::{AsContextMut, Global, Instance, Mutability, Ref, Table, Val};
+use crate::{AsContextMut, Global, Instance, Memory, Mutability, Ref, Table, Val};
 use core::fmt;
 use core::ptr::NonNull;
 use wasmtime_environ::{EntityRef, PassiveElemIndex};
 
-/// An instance's own state: its mutable globals, its tables, and which of its segments were
-/// dropped. The instance can be restored to it and reused.
+/// An instance's own state: its memories, its mutable globals, its tables, and which of its
+/// segments were dropped. The instance can be restored to it and reused.
 pub struct InstanceSnapshot {
     instance: Instance,
     /// The mutable ones.
@@ -21,7 +22,52 @@ pub struct InstanceSnapshot {
     data: Vec<u32>,
     /// Whether each passive element segment is still there.
     elements: Vec<bool>,
-    has_memory: bool,
+    /// `None` if one is shared, or they have more than [`MOST_MEMORY`].
+    memories: Option<Vec<(Memory, Image)>>,
+}
+
+/// How many bytes memories may have together. Saving and restoring them is one step, which the
+/// store's other threads wait for.
+const MOST_MEMORY: usize = 4 << 20;
+
+/// What a memory holds.
+struct Image {
+    size: usize,
+    /// The blocks that are not only zeros, with their numbers.
+    blocks: Vec<(usize, Box<[u8]>)>,
+}
+
+impl Image {
+    /// In bytes. Most of a memory is zeros.
+    const BLOCK: usize = 4096;
+
+    fn of(memory: &[u8]) -> Image {
+        let blocks = memory.chunks(Self::BLOCK).enumerate();
+        let blocks = blocks.filter(|(_, block)| !is_zero(block));
+        Image {
+            size: memory.len(),
+            blocks: blocks.map(|(i, block)| (i, block.into())).collect(),
+        }
+    }
+
+    /// Writes to what has changed only, as the rest may not be resident.
+    fn restore(&self, memory: &mut [u8]) {
+        let mut saved = self.blocks.iter().peekable();
+        for (i, block) in memory.chunks_mut(Self::BLOCK).enumerate() {
+            match saved.next_if(|(number, _)| *number == i) {
+                Some((_, saved)) => block.copy_from_slice(saved),
+                None if is_zero(block) => {}
+                None => block.fill(0),
+            }
+        }
+    }
+}
+
+fn is_zero(block: &[u8]) -> bool {
+    // A slice of a known length is compared by vectors.
+    block
+        .chunks(64)
+        .all(|chunk| chunk.iter().fold(0, |all, byte| all | byte) == 0)
 }
 
 impl fmt::Debug for InstanceSnapshot {
@@ -31,7 +77,7 @@ impl fmt::Debug for InstanceSnapshot {
 }
 
 impl InstanceSnapshot {
-    /// Takes a snapshot of `instance`.
+    /// Takes a snapshot of `instance`, in a time that grows with its memories.
     ///
     /// # Errors
     ///
@@ -49,6 +95,12 @@ impl InstanceSnapshot {
         let tables: Vec<Table> = tables
             .map(|index| vm.get_exported_table(store_id, index))
             .collect();
+        let memories = module.memories.keys().skip(module.num_imported_memories);
+        let unshared = |index| match vm.get_exported_memory(store_id, index) {
+            ExportMemory::Unshared(memory) => Some(memory),
+            ExportMemory::Shared(..) => None,
+        };
+        let memories: Option<Vec<Memory>> = memories.map(unshared).collect();
         let elements = module.passive_elements.keys();
         let elements: Vec<PassiveElemIndex> = elements.collect();
         in_lifo_scope(&mut store, |store| {
@@ -81,15 +133,24 @@ impl InstanceSnapshot {
                     .into_iter()
                     .map(|index| store.0.has_elements(id, index))
                     .collect(),
-                has_memory: module.memories.len() > module.num_imported_memories,
+                memories: memories.and_then(|memories| {
+                    let sizes = memories.iter().map(|memory| memory.data_size(&*store));
+                    let all = sizes.fold(0_usize, usize::saturating_add);
+                    let saved = |memory: Memory| (memory, Image::of(memory.data(&*store)));
+                    (all <= MOST_MEMORY).then(|| memories.into_iter().map(saved).collect())
+                }),
             })
         })
     }
 
     /// Restores the instance to its state at the time of the snapshot, so that another guest
     /// thread can use it instead of a new one. Returns whether it did. Returns `false` and
-    /// changes nothing if the instance has a memory of its own, a table has grown since, or an
-    /// element segment was dropped.
+    /// changes nothing if the instance has a shared memory of its own or more than 4 MiB of
+    /// unshared ones, or since the snapshot a memory or table has grown or an element segment
+    /// was dropped.
+    ///
+    /// Takes a time that grows with the instance's memories. What they have had in memory of the
+    /// system, they keep.
     ///
     /// Does not touch what the instance imports. No guest thread should be in the instance.
     ///
@@ -108,8 +169,15 @@ impl InstanceSnapshot {
         let has_grown = |(table, values): &(Table, Vec<OwnedVal>)| {
             table.size(&store) != u64::try_from(values.len()).unwrap_or(u64::MAX)
         };
-        if self.has_memory || !same_elements || self.tables.iter().any(has_grown) {
+        let Some(memories) = &self.memories else {
             return Ok(false);
+        };
+        let grown = |(memory, image): &(Memory, Image)| memory.data_size(&store) != image.size;
+        if memories.iter().any(grown) || !same_elements || self.tables.iter().any(has_grown) {
+            return Ok(false);
+        }
+        for (memory, image) in memories {
+            image.restore(memory.data_mut(&mut store));
         }
         for (i, length) in self.data.iter().enumerate() {
             store.0.set_data_length(id, i, *length);
