@@ -38,7 +38,7 @@
 //  run.rs             the loop                     executor.rs  as a future
 //    |                                             budget.rs  of a poll, by shares
 //    |                                             shutdown.rs  every way to end a thread
-//  dispatch.rs        the thread on the CPU
+//  dispatch.rs        the thread on the CPU        prefetch.rs  what the next one needs
 //    |
 //  threads.rs         the store's threads          id.rs  their IDs
 //   threads/state.rs  their states                 policy.rs  what may decide who runs next
@@ -125,6 +125,7 @@ mod mappings;
 mod options;
 mod park;
 mod policy;
+mod prefetch;
 mod rate;
 mod recycle;
 mod remote;

@@ -10,6 +10,7 @@
 //! dispatches of a thread every other ready thread is dispatched at most once more.
 
 use super::id::ThreadId;
+use super::prefetch::Hint;
 use crate::prelude::*;
 use core::any::Any;
 use std::collections::VecDeque;
@@ -116,9 +117,12 @@ pub(super) enum Policy {
 /// while. Places are numbered, and only the latest one given to a thread is valid.
 #[derive(Default)]
 pub(super) struct RoundRobin {
-    places: VecDeque<(Place, ThreadId)>,
+    places: VecDeque<(Place, ThreadId, Hint)>,
     last: Place,
 }
+
+/// How many threads there must be in the queue for the next one's memory to be fetched.
+const FETCHED_FROM: usize = 64;
 
 /// A place in the queue. Numbers are never reused; 0 means none.
 pub(super) type Place = u64;
@@ -130,9 +134,9 @@ impl RoundRobin {
     }
 
     /// Puts `thread` in the last place.
-    pub(super) fn push(&mut self, thread: ThreadId) -> Place {
+    pub(super) fn push(&mut self, thread: ThreadId, hint: Hint) -> Place {
         self.last += 1;
-        self.places.push_back((self.last, thread));
+        self.places.push_back((self.last, thread, hint));
         self.last
     }
 
@@ -142,19 +146,32 @@ impl RoundRobin {
     }
 
     pub(super) fn pop(&mut self) -> Option<(Place, ThreadId)> {
-        self.places.pop_front()
+        let (place, thread, _) = self.places.pop_front()?;
+        Some((place, thread))
+    }
+
+    /// Fetches what the next thread needs, if there are so many that the caches may have lost it.
+    #[inline(always)]
+    pub(super) fn fetch_next(&self) {
+        if self.places.len() >= FETCHED_FROM
+            && let Some((_, _, hint)) = self.places.front()
+        {
+            hint.fetch();
+        }
     }
 
     /// The queue, starting with the thread whose turn it is.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Place, ThreadId)> {
-        self.places.iter().copied()
+        self.places
+            .iter()
+            .map(|(place, thread, _)| (*place, *thread))
     }
 
     /// Drops stale places once they are most of the queue.
     pub(super) fn sweep(&mut self, ready: usize, is_place: impl Fn(Place, ThreadId) -> bool) {
         if self.places.len() > 2 * ready + 64 {
             self.places
-                .retain(|(place, thread)| is_place(*place, *thread));
+                .retain(|(place, thread, _)| is_place(*place, *thread));
         }
     }
 }

@@ -354,7 +354,9 @@ pub(super) fn preemptive_yield(
     let left = Ok(());
     let opaque = store.store_opaque_mut();
     if let Some(running) = opaque.running_thread_mut() {
+        let here = 0_u8;
         running.left = why.why;
+        running.left_at = ptr::from_ref(&here).addr();
         running.fuel_in_register = why.fuel_in_register;
     }
     // No thread is in a host call until this one resumes.

@@ -4,11 +4,11 @@
 //! Who may touch what:
 //!
 //! 1. `threads`, `ready` and `policy` change only here and in the modules below:
-//!    entry.rs defines the per-thread records, scheduling.rs asks the policy, parking.rs
-//!    parks and wakes, limiting.rs charges and checks limits, throttling.rs keeps to CPU
-//!    rates, recording.rs keeps the clocks and the trace, listing.rs reports. So does `running`, except that suspend.rs
-//!    records why the thread leaves the CPU, park.rs what it waits for, and source/fuel.rs
-//!    the fuel that it uses.
+//!    entry.rs defines the per-thread records, table.rs keeps them, scheduling.rs asks the
+//!    policy, parking.rs parks and wakes, limiting.rs charges and checks limits, throttling.rs
+//!    keeps to CPU rates, recording.rs keeps the clocks and the trace, listing.rs reports. So
+//!    does `running`, except that suspend.rs records why the thread leaves the CPU, park.rs what
+//!    it waits for, and source/fuel.rs the fuel that it uses.
 //! 2. The policy knows that a `Ready` thread is ready, and its `fiber` is here. `ready`
 //!    counts these threads, whatever the policy says. A `paused` thread is the exception.
 //! 3. At most one thread is `Running`. Its fiber is on the stack of
@@ -20,7 +20,7 @@ use super::clock::{Moment, NEVER};
 #[cfg(feature = "component-model")]
 use super::components::Components;
 use super::exit::{Exit, OwnedExit, Values};
-use super::id::{IdHasher, ThreadId};
+use super::id::ThreadId;
 use super::info::ThreadInfo;
 use super::limits::{Budget, LimitHook};
 use super::policy::{Policy, RoundRobin};
@@ -38,7 +38,7 @@ use crate::fiber::StoreFiber;
 use crate::prelude::*;
 use crate::store::{InstanceId, StoreOpaque};
 use crate::{Func, SharedMemory};
-use core::hash::BuildHasherDefault;
+use core::sync::atomic::AtomicU64;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Weak};
 
@@ -50,6 +50,7 @@ mod parking;
 mod recording;
 mod scheduling;
 mod state;
+mod table;
 mod throttling;
 mod transitions;
 mod wait_clock;
@@ -58,10 +59,11 @@ pub(crate) use self::entry::Running;
 pub(super) use self::entry::{End, EndWaker, ExitHook, Exited, Off};
 use self::entry::{Paused, Thread};
 use self::state::RunState;
+use self::table::Table;
 
 /// The part of a store that only a store with guest threads has.
 pub(crate) struct PreemptiveThreads {
-    threads: HashMap<ThreadId, Thread, BuildHasherDefault<IdHasher>>,
+    threads: Table,
     policy: Policy,
     /// How many threads are `Ready`.
     ready: usize,
@@ -88,6 +90,8 @@ pub(crate) struct PreemptiveThreads {
     joiners: HashMap<ThreadId, BTreeSet<ThreadId>>,
     /// By thread: other wakers to wake at its end.
     end_wakers: HashMap<ThreadId, Vec<Weak<EndWaker>>>,
+    /// A thread that somebody could wake when that was last asked.
+    may_be_woken: AtomicU64,
     /// Finished threads whose hooks are yet to be called.
     exited: VecDeque<Exited>,
     /// Shared memories that nobody else uses, by address.
@@ -148,7 +152,7 @@ impl PreemptiveThreads {
             remote.set_interrupt(Interrupt::Fuel(attention));
         }
         PreemptiveThreads {
-            threads: HashMap::default(),
+            threads: Table::default(),
             policy: Policy::RoundRobin(RoundRobin::default()),
             ready: 0,
             live: 0,
@@ -163,6 +167,7 @@ impl PreemptiveThreads {
             wait_clock: WaitClock::default(),
             joiners: HashMap::new(),
             end_wakers: HashMap::new(),
+            may_be_woken: AtomicU64::new(0),
             exited: VecDeque::new(),
             own_memories: HashMap::new(),
             own_all_memories: false,
@@ -238,7 +243,7 @@ impl PreemptiveThreads {
     ) -> Option<ThreadInfo<'_>> {
         let threads = self.threads.iter();
         let of_it = threads.filter(|(_, thread)| thread.instance.is_some_and(&is_it));
-        let others = of_it.map(|(id, _)| *id).filter(|id| Some(*id) != but);
+        let others = of_it.map(|(id, _)| id).filter(|id| Some(*id) != but);
         self.get(others.min()?)
     }
 

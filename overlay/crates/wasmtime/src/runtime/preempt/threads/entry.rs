@@ -12,12 +12,14 @@ use crate::runtime::preempt::info::ThreadStats;
 use crate::runtime::preempt::limits::{Allowance, Budget, OverLimit};
 use crate::runtime::preempt::park::Park;
 use crate::runtime::preempt::policy::{Place, Policy, ThreadParams};
+use crate::runtime::preempt::prefetch::Hint;
 use crate::runtime::preempt::slice::Slice;
 use crate::runtime::preempt::suspend::Leave;
 use crate::runtime::preempt::tasks::Tasks;
 use crate::runtime::preempt::thread_waker::ThreadWaker;
 use crate::runtime::vm::VMStore;
 use crate::store::InstanceId;
+use core::ptr;
 use core::task::Waker;
 use core::time::Duration;
 use std::sync::{Arc, Mutex};
@@ -41,6 +43,8 @@ pub(super) struct Thread {
     pub(super) usage: Usage,
     /// The fuel counter that its code may hold in a register.
     pub(super) fuel_held: Option<i64>,
+    /// Where on its stack it left the CPU, or 0.
+    pub(super) left_at: usize,
 }
 
 /// What most threads do not need.
@@ -159,6 +163,8 @@ pub(crate) struct Running {
     pub(in crate::runtime::preempt) used_before: u64,
     /// Why it left the CPU.
     pub(in crate::runtime::preempt) left: Leave,
+    /// Where on its stack it did: see [`Thread::left_at`].
+    pub(in crate::runtime::preempt) left_at: usize,
     /// Whether it is in a host call, saved while it keeps the store and is not resumed.
     pub(in crate::runtime::preempt) in_host: usize,
     /// Its tasks of the component model, put aside for the same time.
@@ -232,6 +238,7 @@ impl Running {
             is_seen_on_cpu: false,
             used_before: 0,
             left: Leave::Yielded,
+            left_at: 0,
             in_host: 0,
             tasks: None,
             fuel_in_register: false,
@@ -276,6 +283,11 @@ pub(in crate::runtime::preempt) type EndWaker = Mutex<Waker>;
 /// Puts `id` at the end of the queue, if the policy has one.
 pub(super) fn enqueue(policy: &mut Policy, id: ThreadId, thread: &mut Thread) {
     if let Policy::RoundRobin(queue) = policy {
-        thread.place = queue.push(id);
+        let fiber = thread
+            .status
+            .fiber()
+            .map_or(0, |fiber| ptr::from_ref(&**fiber).addr());
+        let stack = thread.left_at;
+        thread.place = queue.push(id, Hint { fiber, stack });
     }
 }

@@ -13,7 +13,7 @@ impl PreemptiveThreads {
         sorted(
             threads
                 .filter(|(_, thread)| !thread.status.is_finished())
-                .map(|(id, _)| *id),
+                .map(|(id, _)| id),
         )
     }
 
@@ -34,7 +34,7 @@ impl PreemptiveThreads {
 
     /// All threads, in spawn order.
     pub(in crate::runtime::preempt) fn list(&self) -> impl Iterator<Item = ThreadInfo<'_>> {
-        let ids = sorted(self.threads.keys().copied());
+        let ids = sorted(self.threads.iter().map(|(id, _)| id));
         ids.into_iter().filter_map(|id| self.get(id))
     }
 

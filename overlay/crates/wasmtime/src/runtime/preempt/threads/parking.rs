@@ -225,7 +225,19 @@ impl PreemptiveThreads {
             },
             None => false,
         };
-        self.next_alarm_unless_suspended().is_some() || self.threads.values().any(may)
+        if self.next_alarm_unless_suspended().is_some() {
+            return true;
+        }
+        // Most likely the one that was found last.
+        let last = ThreadId(self.may_be_woken.load(Ordering::Relaxed));
+        if self.threads.get(&last).is_some_and(may) {
+            return true;
+        }
+        let found = self.threads.iter().find(|(_, thread)| may(thread));
+        if let Some((id, _)) = found {
+            self.may_be_woken.store(id.0, Ordering::Relaxed);
+        }
+        found.is_some()
     }
 
     /// Whether a thread is neither running nor ready. For use while one is running.
@@ -236,7 +248,7 @@ impl PreemptiveThreads {
 
     /// Whether the embedder has suspended a thread.
     pub(in crate::runtime::preempt) fn anyone_suspended(&self) -> bool {
-        self.threads.values().any(|t| t.status.is_suspended())
+        self.threads.iter().any(|(_, t)| t.status.is_suspended())
     }
 
     /// The parked threads and what each waits for, in spawn order.

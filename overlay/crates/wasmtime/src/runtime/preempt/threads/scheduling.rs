@@ -34,6 +34,7 @@ impl PreemptiveThreads {
             let all_are_places = queue.len() == self.ready;
             while let Some((place, id)) = queue.pop() {
                 if all_are_places {
+                    queue.fetch_next();
                     return Ok(Some((id, None)));
                 }
                 let thread = self.threads.get(&id);

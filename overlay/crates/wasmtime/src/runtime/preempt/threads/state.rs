@@ -190,6 +190,15 @@ impl<F, P, E> Status<F, P, E> {
     }
 
     /// Its fiber, unless it is running or has finished.
+    #[inline(always)]
+    pub(super) fn fiber(&self) -> Option<&F> {
+        match &self.state {
+            State::Ready(fiber) | State::Blocked(fiber, _) => Some(fiber),
+            State::Running | State::Finished(_) => None,
+        }
+    }
+
+    /// The same, to be changed.
     #[cfg(feature = "gc")]
     pub(super) fn fiber_mut(&mut self) -> Option<&mut F> {
         match &mut self.state {

@@ -209,7 +209,7 @@ impl PreemptiveThreads {
             let extra = thread.extra.as_ref();
             extra.is_some_and(|extra| extra.throttle.tenant.is_some())
         };
-        self.has_rates && self.threads.values().any(of_tenant)
+        self.has_rates && self.threads.iter().any(|(_, thread)| of_tenant(thread))
     }
 
     /// Fills all buckets: another clock begins, and nobody waits.

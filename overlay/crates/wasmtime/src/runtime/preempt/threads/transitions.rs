@@ -80,6 +80,7 @@ impl PreemptiveThreads {
                 ready_since,
                 usage: Usage::default(),
                 fuel_held: None,
+                left_at: 0,
             },
         );
         self.live += 1;
@@ -203,6 +204,7 @@ impl PreemptiveThreads {
         running.fuel_consumed = 0;
         running.fuel_held = thread.fuel_held.take();
         running.left = Leave::Yielded;
+        running.left_at = 0;
         running.fuel_in_register = false;
         running.park = None;
         running.results = None;
@@ -266,6 +268,7 @@ impl PreemptiveThreads {
             thread.settle(used, next, &mut self.groups);
         }
         thread.fuel_held = fuel_held;
+        thread.left_at = self.running.left_at;
         thread.ready_since = run_clock;
         if let Some(held) = fuel_held
             && !self.groups.is_empty()
