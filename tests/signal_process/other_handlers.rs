@@ -9,6 +9,8 @@ use super::*;
 use std::mem;
 use std::ptr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::thread;
+use std::time::Duration;
 
 type InfoHandler = extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void);
 
@@ -126,12 +128,29 @@ fn a_handler_that_replaces_ours_is_chained_from_the_next_run_on() {
     let name = "a_handler_that_replaces_ours_is_chained_from_the_next_run_on";
     in_own_process(module_path!(), name, || {
         preempt_some();
+        // The timer is still set, and whoever has the handler gets its signal.
+        thread::sleep(Duration::from_millis(100));
         let ours = install_plain(plain);
         assert_ne!(ours.sa_sigaction, libc::SIG_DFL);
         assert_eq!(calls_by_sending(10, &CALLS), 10);
         for _ in 0..3 {
             preempt_some();
             assert_eq!(calls_by_sending(10, &CALLS), 10);
+        }
+    });
+}
+
+#[test]
+fn a_signal_that_another_handler_has_got_between_runs_is_not_waited_for() {
+    let name = "a_signal_that_another_handler_has_got_between_runs_is_not_waited_for";
+    in_own_process(module_path!(), name, || {
+        for _ in 0..10 {
+            // Most likely the timer is set when this is over.
+            preempt_some();
+            install_plain(plain);
+            thread::sleep(Duration::from_millis(50));
+            // Hangs if nobody sets it again.
+            preempt_some();
         }
     });
 }

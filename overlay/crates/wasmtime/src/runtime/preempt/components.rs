@@ -49,6 +49,8 @@ pub(super) struct Components {
     shut: HashSet<usize>,
     /// Who waits for which, in the order in which they came.
     waiting: VecDeque<(usize, ThreadId)>,
+    /// How many threads are off the CPU between two pieces of an operation on their memories.
+    between_pieces: usize,
 }
 
 /// A call of a component.
@@ -57,14 +59,25 @@ struct Call {
     thread: Option<ThreadId>,
     /// The instance that the thread entered before.
     outer: Option<usize>,
-    /// How often it has entered the instance: upstream refuses that only with concurrency.
-    depth: usize,
-    /// The youngest activation when it did first, by address.
+    first: Entrance,
+    /// Those in which it has entered the instance again: upstream refuses that only with
+    /// concurrency.
+    more: Vec<Entrance>,
+}
+
+struct Entrance {
+    /// The youngest activation then, by address.
     activation: usize,
     /// How many tasks there were then.
     tasks: usize,
     /// Whether the guest has begun with it: before, it leaves nothing in the middle if it fails.
     begun: bool,
+}
+
+impl Call {
+    fn entrances(&self) -> impl Iterator<Item = &Entrance> + Clone {
+        core::iter::once(&self.first).chain(&self.more)
+    }
 }
 
 impl Components {
@@ -184,8 +197,11 @@ pub(crate) fn may_enter(store: &StoreOpaque, instance: ComponentInstanceId) -> b
     };
     let components = &threads.components;
     let instance = instance.index();
+    // A call hook is not part of the call.
+    let in_hooks = threads.running().is_some_and(|running| running.in_hooks);
+    let is_inside = |call: &Call| call.thread == running(store) && !in_hooks;
     let call = components.call(instance);
-    !components.shut.contains(&instance) && call.is_none_or(|call| call.thread == running(store))
+    !components.shut.contains(&instance) && call.is_none_or(is_inside)
 }
 
 /// `instance` is entered.
@@ -215,16 +231,19 @@ fn record_call(store: &mut StoreOpaque, instance: ComponentInstanceId, begun: bo
     // The first threads may be spawned during this call.
     let components = &mut store.preemptive_threads()?.components;
     let instance = instance.index();
+    let entrance = Entrance {
+        activation: youngest_activation(),
+        tasks,
+        begun,
+    };
     match components.call_mut(instance) {
-        Some(call) => call.depth += 1,
+        Some(call) => call.more.push(entrance),
         None => {
             let call = Call {
                 thread,
                 outer: None,
-                depth: 1,
-                activation: youngest_activation(),
-                tasks,
-                begun,
+                first: entrance,
+                more: Vec::new(),
             };
             components.enter(instance, call);
         }
@@ -236,7 +255,8 @@ fn record_call(store: &mut StoreOpaque, instance: ComponentInstanceId, begun: bo
 pub(crate) fn begin(store: &mut StoreOpaque, instance: ComponentInstanceId) {
     if let Some(threads) = store.preempt_mut() {
         if let Some(call) = threads.components.call_mut(instance.index()) {
-            call.begun = true;
+            let entrance = call.more.last_mut().unwrap_or(&mut call.first);
+            entrance.begun = true;
         }
     }
 }
@@ -247,9 +267,10 @@ pub(crate) fn leave(store: &mut StoreOpaque, instance: ComponentInstanceId) {
     if let Some(threads) = store.preempt_mut() {
         let instance = instance.index();
         match threads.components.call_mut(instance) {
-            Some(call) if call.thread == thread && call.depth > 1 => call.depth -= 1,
             Some(call) if call.thread == thread => {
-                if let Some(next) = threads.components.leave(instance) {
+                if call.more.pop().is_none()
+                    && let Some(next) = threads.components.leave(instance)
+                {
                     threads.remote.wake(next);
                 }
             }
@@ -269,7 +290,10 @@ pub(crate) fn trapped(store: &mut StoreOpaque) -> bool {
     if let Some(threads) = store.preempt_mut() {
         let calls = threads.components.of(thread);
         let failed = calls
-            .filter(|(_, call)| call.activation == activation)
+            .filter(|(_, call)| {
+                call.entrances()
+                    .any(|entrance| entrance.activation == activation)
+            })
             .map(|(instance, _)| instance)
             .chain(current.map(|current| current.index()))
             .collect::<Vec<_>>();
@@ -317,8 +341,12 @@ fn forget_plain_call(store: &mut StoreOpaque) {
     let activation = youngest_activation();
     if let Some(threads) = store.preempt_mut() {
         for entered in &mut threads.components.entered {
-            let failed = |call: &mut Call| call.thread.is_none() && call.activation == activation;
-            entered.take_if(failed);
+            entered.take_if(|call| {
+                if call.thread.is_none() {
+                    call.more.retain(|again| again.activation != activation);
+                }
+                call.thread.is_none() && call.first.activation == activation
+            });
         }
     }
 }
@@ -334,26 +362,61 @@ pub(super) fn abandon(store: &mut StoreOpaque, tasks: usize) -> Result<()> {
         return Ok(());
     };
     let components = &mut threads.components;
-    let mut left: Vec<(usize, usize, bool)> = components
-        .of(thread)
-        .take_while(|(_, call)| call.tasks >= tasks)
-        .map(|(instance, call)| (call.tasks, instance, call.begun))
-        .collect();
-    for &(_, instance, begun) in &left {
+    let inside: Vec<usize> = components.of(thread).map(|(inside, _)| inside).collect();
+    let mut left: Vec<(usize, usize)> = Vec::new();
+    for instance in inside {
+        let Some(call) = components.call_mut(instance) else {
+            continue;
+        };
+        let ends = |entrance: &&Entrance| entrance.tasks >= tasks;
+        let ended = call.entrances().filter(ends);
+        let begun = ended.clone().any(|entrance| entrance.begun);
+        let before = left.len();
+        left.extend(ended.map(|entrance| (entrance.tasks, instance)));
+        if left.len() == before {
+            continue;
+        }
+        call.more.retain(|again| again.tasks < tasks);
+        let has_left = call.first.tasks >= tasks;
         // Its `realloc` may have trapped.
         let is_shut = begun || components.shut.contains(&instance);
         let woken = match instance < made && is_shut {
             true => components.shut(instance),
-            false => components.leave(instance).into_iter().collect(),
+            false if has_left => components.leave(instance).into_iter().collect(),
+            false => Vec::new(),
         };
         woken.into_iter().for_each(|id| threads.remote.wake(id));
     }
-    left.retain(|(_, instance, _)| *instance < made);
+    left.retain(|(_, instance)| *instance < made);
     left.sort_unstable();
-    while let Some((tasks, instance, _)) = left.pop() {
+    while let Some((tasks, instance)) = left.pop() {
         store.abandon_tasks(ComponentInstanceId::new(instance), tasks)?;
     }
     Ok(())
+}
+
+/// Suspends the running thread by `suspend` between two pieces of an operation on memories of the
+/// instances that it is in: they do not move meanwhile, under any preemption source.
+pub(super) fn between_pieces<R>(
+    store: &mut dyn VMStore,
+    suspend: impl FnOnce(&mut dyn VMStore) -> R,
+) -> R {
+    let count = |store: &mut dyn VMStore, change: fn(usize) -> usize| {
+        if let Some(threads) = store.store_opaque_mut().preempt_mut() {
+            let count = &mut threads.components.between_pieces;
+            *count = change(*count);
+        }
+    };
+    count(store, |count| count + 1);
+    let result = suspend(store);
+    count(store, |count| count - 1);
+    result
+}
+
+/// Whether a thread is off the CPU between two pieces.
+pub(super) fn anyone_between_pieces(store: &StoreOpaque) -> bool {
+    let threads = store.preempt();
+    threads.is_some_and(|threads| threads.components.between_pieces > 0)
 }
 
 /// Whether a call of a component may be stopped in the middle of something: any but the running

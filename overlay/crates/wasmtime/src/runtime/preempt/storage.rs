@@ -13,7 +13,8 @@
 //!   What is kept is freed when the table grows later, or with the instance. `Table::grow`
 //!   refuses, as a store to the old storage would be lost.
 //! * a memory is not moved while another thread may be stopped that can reach it: what cannot be
-//!   grown in place is not grown. A memory of gigabytes cannot be kept twice.
+//!   grown in place is not grown. A memory of gigabytes cannot be kept twice. Under fuel and
+//!   epochs, that is a thread that is in the midst of passing a string to another component.
 //!
 //! Under the sharing rule, the only thread that can reach a table or a memory is the one that
 //! grows it, in a libcall. So all of this is for host functions that call a sibling's guest, for
@@ -60,7 +61,12 @@ impl StoreOpaque {
         instance: InstanceId,
         memory: DefinedMemoryIndex,
     ) -> Result<()> {
-        if !self.guests_may_be_in_mid_operation() {
+        let anywhere = self.guests_may_be_in_mid_operation();
+        #[cfg(feature = "component-model")]
+        let between_pieces = super::components::anyone_between_pieces(self);
+        #[cfg(not(feature = "component-model"))]
+        let between_pieces = false;
+        if !anywhere && !between_pieces {
             return Ok(());
         }
         let instance = self.instance(instance);
@@ -70,29 +76,38 @@ impl StoreOpaque {
             return Ok(());
         }
         let definition = instance.get_defined_memory_vmimport(memory).from;
-        self.ensure_is_at_rest("memory", definition.as_non_null().addr().get())
+        let definition = definition.as_non_null().addr().get();
+        match anywhere {
+            true => self.ensure_is_at_rest("memory", definition),
+            false => refuse("memory", self.component_that_may_be_stopped(definition)),
+        }
     }
 
     fn ensure_is_at_rest(&self, what: &str, definition: usize) -> Result<()> {
-        match self.user_that_may_be_stopped(definition) {
-            None => Ok(()),
-            Some(user) => bail!(
-                "cannot move the {what}: {user}, which has not finished, may have been stopped in \
-                 the middle of an operation on it. Grow it in a host function that this thread \
-                 calls, before the thread is spawned, after its end, or use `Preemption::Epoch`"
-            ),
-        }
+        let user = self.other_user_of(definition);
+        let user = user.or_else(|| self.component_that_may_be_stopped(definition));
+        refuse(what, user)
     }
 
     /// Of components it is not known what they use. They share nothing with core threads, whose
     /// definitions are known.
-    fn user_that_may_be_stopped(&self, definition: usize) -> Option<String> {
-        let user = self.other_user_of(definition);
+    fn component_that_may_be_stopped(&self, definition: usize) -> Option<String> {
         #[cfg(feature = "component-model")]
-        let user = user.or_else(|| match self.is_of_core_thread(definition) {
-            true => None,
-            false => super::components::stopped_call(self),
-        });
-        user
+        if !self.is_of_core_thread(definition) {
+            return super::components::stopped_call(self);
+        }
+        let _ = definition;
+        None
+    }
+}
+
+fn refuse(what: &str, user: Option<String>) -> Result<()> {
+    match user {
+        None => Ok(()),
+        Some(user) => bail!(
+            "cannot move the {what}: {user}, which has not finished, may have been stopped in the \
+             middle of an operation on it. Grow it in a host function that this thread calls, \
+             before the thread is spawned, or after its end"
+        ),
     }
 }

@@ -112,6 +112,8 @@ fn enter(dispatch: &Dispatch) {
     // A signal handler must find the list intact.
     compiler_fence(SeqCst);
     CURRENT.set(dispatch);
+    // From here on it has the timer set again, when it finds that it was set too early.
+    compiler_fence(SeqCst);
 }
 
 /// Makes `outer` the current dispatch again.

@@ -28,6 +28,8 @@ use super::host_call::End;
 use super::host_results::Roots;
 use crate::ValRaw;
 use crate::prelude::*;
+#[cfg(feature = "component-model")]
+use crate::runtime::preempt::components;
 use crate::runtime::preempt::slice::Preemption;
 use crate::runtime::preempt::suspend::{self, Leave, Suspension, preemptive_yield};
 use crate::runtime::vm::{
@@ -107,6 +109,7 @@ pub(crate) fn in_libcall(store: &mut dyn VMStore) -> Result<()> {
 /// # Errors
 ///
 /// If it has no fuel left, was killed meanwhile, or a call hook fails: the caller must unwind.
+#[cfg(feature = "component-model")]
 pub(crate) fn after_piece(store: &mut dyn VMStore, cost: usize) -> Result<()> {
     let opaque = store.store_opaque_mut();
     if opaque.running_thread().is_none() {
@@ -119,7 +122,7 @@ pub(crate) fn after_piece(store: &mut dyn VMStore, cost: usize) -> Result<()> {
         return Ok(());
     }
     match opaque.due(End::Suspend)? {
-        Some(why) => suspend_here(store, why),
+        Some(why) => components::between_pieces(store, |store| suspend_here(store, why)),
         None => Ok(()),
     }
 }

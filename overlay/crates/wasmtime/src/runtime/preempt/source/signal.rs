@@ -71,7 +71,7 @@ use self::watch::Watch;
 /// A store's state for this source.
 pub(crate) struct SignalState {
     code: Option<Box<Code>>,
-    /// When the run ends, on the monotonic clock. No signal comes outside of runs.
+    /// When the run ends, on the monotonic clock.
     run_end: u64,
     /// Set during a run.
     started: bool,

@@ -16,9 +16,10 @@ thread_local! {
     static ARMED: Cell<u64> = const { Cell::new(NEVER) };
 }
 
-/// Makes sure that this OS thread has a timer.
+/// Makes sure that this OS thread has a timer, once it can receive the signal. One that has come
+/// before that may have been another handler's.
 pub(in crate::runtime::preempt) fn ensure_timer() -> Result<()> {
-    if os_timer::ensure()? {
+    if os_timer::ensure()? || is_due() {
         ARMED.set(NEVER);
     }
     Ok(())
