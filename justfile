@@ -31,6 +31,10 @@ test *args:
 conformance *args:
     cargo xtask conformance "$@"
 
+# Run the fuzz targets.
+fuzz *args:
+    cargo xtask fuzz "$@"
+
 # Measure the paper's workloads beside stock Wasmtime.
 paper *args:
     cargo xtask paper "$@"

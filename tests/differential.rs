@@ -3,6 +3,7 @@
 
 use crate::support::*;
 use arbitrary::Unstructured;
+use preempt_fuzzing::modules::Shape;
 use proptest::prelude::*;
 use wasmtime::*;
 
@@ -12,40 +13,14 @@ const TURNS: u32 = 300;
 /// A module that imports nothing, exports everything, and ends.
 fn module(seed: &[u8]) -> Option<Vec<u8>> {
     let kind = seed[0];
-    let config = wasm_smith::Config {
-        min_funcs: 3,
-        max_funcs: 8,
-        max_imports: 0,
-        export_everything: true,
-        allow_start_export: false,
-        max_memories: 2,
-        max_memory32_bytes: 1 << 20,
-        max_memory64_bytes: 1 << 20,
-        max_tables: 2,
-        // Most would be out of bounds, and the module not be instantiated.
-        max_data_segments: 0,
-        max_element_segments: 1,
-        max_table_elements: 100,
-        max_instructions: 300,
-        canonicalize_nans: true,
-        simd_enabled: true,
-        relaxed_simd_enabled: false,
-        tail_call_enabled: true,
-        multi_value_enabled: true,
-        bulk_memory_enabled: true,
-        reference_types_enabled: true,
-        gc_enabled: false,
-        disallow_traps: kind.is_multiple_of(2),
-        exceptions_enabled: kind.is_multiple_of(3),
-        threads_enabled: false,
-        memory64_enabled: false,
-        custom_page_sizes_enabled: false,
-        wide_arithmetic_enabled: false,
-        ..wasm_smith::Config::default()
+    let shape = Shape {
+        imports: 0,
+        gc: false,
+        exceptions: kind.is_multiple_of(3),
+        no_traps: kind.is_multiple_of(2),
+        steps: TURNS,
     };
-    let mut module = wasm_smith::Module::new(config, &mut Unstructured::new(seed)).ok()?;
-    module.ensure_termination(TURNS).ok()?;
-    Some(module.to_bytes())
+    shape.module(&mut Unstructured::new(seed))
 }
 
 /// What became of a call.

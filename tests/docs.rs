@@ -49,6 +49,8 @@ const KNOWN: &[(&str, How)] = &[
         "cargo xtask conformance",
         LookUp("cargo xtask conformance --help"),
     ),
+    // Compiles Wasmtime once more, and takes as long as it is told.
+    ("cargo xtask fuzz", LookUp("cargo xtask fuzz --help")),
     ("cargo xtask bench", LookUp("cargo xtask bench --help")),
     ("cargo xtask lint", LookUp("cargo xtask lint --help")),
     (

@@ -31,6 +31,7 @@ mod exits;
 mod forks;
 mod fuel;
 mod fuel_budget;
+mod fuzz_corpora;
 mod gc_roots;
 mod handles;
 mod host_functions;

@@ -1,9 +1,12 @@
-//! Random modules, what they are called with, and what is looked at afterwards.
+//! Random modules, what they are called with, and what is looked at afterwards: as for the fuzz
+//! targets.
 
-use super::{Random, bits};
+use super::Random;
 use arbitrary::Unstructured;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use preempt_fuzzing::modules::Shape;
 use wasmtime::*;
+
+pub use preempt_fuzzing::modules::{argument, bits, limited_store, state};
 
 /// How many calls and iterations of loops a module may make in all.
 const STEPS: u32 = 20_000;
@@ -12,90 +15,18 @@ const STEPS: u32 = 20_000;
 /// nothing, exports everything, and ends.
 pub fn module_with_references(random: &mut Random) -> Option<Vec<u8>> {
     let seed: Vec<u8> = (0..3_000).map(|_| random.below(256) as u8).collect();
-    let config = wasm_smith::Config {
-        min_funcs: 3,
-        max_funcs: 8,
-        max_imports: 0,
-        export_everything: true,
-        allow_start_export: false,
-        max_memories: 2,
-        max_memory32_bytes: 1 << 20,
-        max_tables: 2,
-        // Most would be out of bounds, and the module not be instantiated.
-        max_data_segments: 0,
-        max_element_segments: 1,
-        max_table_elements: 100,
-        max_instructions: 300,
-        canonicalize_nans: true,
-        simd_enabled: true,
-        relaxed_simd_enabled: false,
-        tail_call_enabled: true,
-        multi_value_enabled: true,
-        bulk_memory_enabled: true,
-        reference_types_enabled: true,
-        gc_enabled: true,
-        exceptions_enabled: true,
-        threads_enabled: false,
-        memory64_enabled: false,
-        custom_page_sizes_enabled: false,
-        wide_arithmetic_enabled: false,
-        disallow_traps: random.below(4) > 0,
-        ..wasm_smith::Config::default()
+    let shape = Shape {
+        imports: 0,
+        gc: true,
+        exceptions: true,
+        no_traps: random.below(4) > 0,
+        steps: STEPS,
     };
-    let mut module = wasm_smith::Module::new(config, &mut Unstructured::new(&seed)).ok()?;
-    module.ensure_termination(STEPS).ok()?;
-    Some(module.to_bytes())
-}
-
-/// A parameter of this type, and `None` if there is no such value at hand.
-pub fn argument(ty: &ValType, seed: u64) -> Option<Val> {
-    Some(match ty {
-        ValType::I32 => Val::I32(seed as i32),
-        ValType::I64 => Val::I64(seed as i64),
-        ValType::F32 => Val::F32((seed as f32).to_bits()),
-        ValType::F64 => Val::F64((seed as f64).to_bits()),
-        ValType::V128 => Val::V128(V128::from(u128::from(seed) * 0x1_0000_0001)),
-        ValType::Ref(ty) if ty.is_nullable() => Val::null_ref(ty.heap_type()),
-        ValType::Ref(_) => return None,
-    })
+    shape.module(&mut Unstructured::new(&seed))
 }
 
 /// Parameters for a function of this type, and `None` if there is no such value at hand.
 pub fn arguments(ty: &FuncType, random: &mut Random) -> Option<Vec<Val>> {
     let arguments = ty.params().map(|ty| argument(&ty, random.below(100)));
     arguments.collect()
-}
-
-/// A store in which nothing can grow without end.
-pub fn limited_store(engine: &Engine) -> Store<StoreLimits> {
-    let limits = StoreLimitsBuilder::new()
-        .memory_size(2 << 20)
-        .table_elements(1_000);
-    let mut store = Store::new(engine, limits.build());
-    store.limiter(|limits| limits);
-    store
-}
-
-/// A hash of all that an instance exports.
-pub fn state(store: &mut Store<StoreLimits>, instance: Instance) -> u64 {
-    let exports: Vec<Extern> = instance
-        .exports(&mut *store)
-        .map(Export::into_extern)
-        .collect();
-    let mut hash = DefaultHasher::new();
-    for export in exports {
-        match export {
-            Extern::Memory(memory) => memory.data(&store).hash(&mut hash),
-            Extern::Global(global) => bits(&[global.get(&mut *store)]).hash(&mut hash),
-            Extern::Table(table) => {
-                table.size(&store).hash(&mut hash);
-                for i in 0..table.size(&store) {
-                    let element = table.get(&mut *store, i).unwrap();
-                    element.is_null().hash(&mut hash);
-                }
-            }
-            _ => {}
-        }
-    }
-    hash.finish()
 }

@@ -136,20 +136,3 @@ pub fn assert_killed<T: 'static>(store: &mut Store<T>, id: ThreadId) {
     let exit = id.take_exit(&mut *store);
     assert!(matches!(exit, Some(Exit::Killed)), "{exit:?}");
 }
-
-/// Numbers as their bits, so that they can be compared, `NaN`s included.
-pub fn bits(values: &[Val]) -> Vec<u128> {
-    let bits = |value: &Val| match value {
-        Val::I32(n) => u128::from(*n as u32),
-        Val::I64(n) => u128::from(*n as u64),
-        Val::F32(n) => u128::from(*n),
-        Val::F64(n) => u128::from(*n),
-        Val::V128(n) => n.as_u128(),
-        Val::FuncRef(r) => u128::from(r.is_some()),
-        Val::ExternRef(r) => u128::from(r.is_some()),
-        Val::AnyRef(r) => u128::from(r.is_some()),
-        Val::ExnRef(r) => u128::from(r.is_some()),
-        other => panic!("cannot be compared: {other:?}"),
-    };
-    values.iter().map(bits).collect()
-}

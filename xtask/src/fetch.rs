@@ -38,22 +38,29 @@ pub fn fetch(dir: &Path, whose: &str) -> Result<Fetched> {
 }
 
 /// The workspaces to build besides upstream's, and whose they are.
-pub const WORKSPACES: [(&str, &str); 4] = [
+pub const WORKSPACES: [(&str, &str); 5] = [
     ("", "the workspace's"),
     ("benches/stock", "benches/stock's"),
     ("tests/kernel", "tests/kernel's"),
     (COMMAND, "wasmtime-cli's"),
+    (FUZZ, "fuzz's"),
 ];
 
 /// Needed for `cargo xtask wasmtime` only, which downloads a hundred crates more for it.
 const COMMAND: &str = "wasmtime-cli";
+
+/// Needed for `cargo xtask fuzz` only, which downloads libFuzzer.
+const FUZZ: &str = "fuzz";
 
 /// Downloads what our own workspaces need, once per change of their lock files. They can be
 /// read only once `vendor/wasmtime` is there.
 pub fn workspaces(root: &Root, git: &Git, mut stamp: Stamp) -> Result<()> {
     let mut hash = Sha256::new();
     let mut there = Vec::new();
-    for (dir, whose) in WORKSPACES.into_iter().filter(|(dir, _)| *dir != COMMAND) {
+    for (dir, whose) in WORKSPACES
+        .into_iter()
+        .filter(|(dir, _)| ![COMMAND, FUZZ].contains(dir))
+    {
         let dir = root.path.join(dir);
         let lock = dir.join("Cargo.lock");
         if lock.is_file() {

@@ -10,6 +10,7 @@ mod feature_sets;
 mod fetch;
 mod files;
 mod foreign;
+mod fuzz;
 mod git;
 mod lint;
 mod local_work;
@@ -105,6 +106,8 @@ enum Command {
         /// Run all files whose path contains this: `gc/`, `wasm-v1/fac.wast`.
         name: Option<String>,
     },
+    /// Run the fuzz targets in fuzz/, by libFuzzer: see docs/fuzzing.md.
+    Fuzz(fuzz::FuzzArgs),
     /// Run the benchmarks.
     Bench {
         /// Arguments for `cargo bench`.
@@ -244,6 +247,7 @@ fn run(cli: Cli) -> Result<()> {
             tasks::test(&root, tasks::Tests { full, busy, filter })
         }
         Command::Conformance { full, name } => conformance::run(&root, full, name.as_deref()),
+        Command::Fuzz(args) => fuzz::run(&root, &args),
         Command::Bench { args } => tasks::bench(&root, &args),
         Command::Paper { args } => tasks::paper(&root, &args),
         Command::Run { args } => preempt::run(&root, &args),

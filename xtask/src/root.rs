@@ -78,6 +78,11 @@ impl Root {
         self.path.join("wasmtime-cli")
     }
 
+    /// A workspace of its own, with the fuzz targets.
+    pub fn fuzz(&self) -> PathBuf {
+        self.path.join("fuzz")
+    }
+
     pub fn xtask_manifest(&self) -> PathBuf {
         self.path.join("xtask/Cargo.toml")
     }

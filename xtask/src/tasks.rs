@@ -2,7 +2,7 @@
 
 use crate::busy::Busy;
 use crate::root::{Root, capture, cargo, run as run_command};
-use crate::{lint, patches, vendor, wasmtime};
+use crate::{fuzz, lint, patches, vendor, wasmtime};
 use anyhow::Result;
 use std::path::Path;
 use std::process::Command;
@@ -63,6 +63,11 @@ pub fn test(root: &Root, tests: Tests<'_>) -> Result<()> {
             ])
             .args(["--test", "all", "call_hooks"]);
         run_command(&mut hooks, "`cargo test --features call-hook`")?;
+    }
+
+    if full && filter.is_none() {
+        eprintln!("test: the fuzz targets, for five minutes each");
+        fuzz::test(root, 300)?;
     }
 
     if full {

@@ -10,6 +10,8 @@ mod console;
 mod end;
 mod exports;
 mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 mod guest;
 mod imports;
 mod interleaving;

@@ -34,7 +34,13 @@ pub fn check(root: &Root, scope: &Scope) -> Result<()> {
     }
     run(&mut fmt, "`cargo fmt --check` of the workspace")?;
 
-    for dir in ["xtask", "benches/stock", "tests/kernel", "wasmtime-cli"] {
+    for dir in [
+        "xtask",
+        "benches/stock",
+        "tests/kernel",
+        "wasmtime-cli",
+        "fuzz",
+    ] {
         let mut fmt = cargo(&root.path.join(dir));
         run(
             fmt.args(["fmt", "--check"]),

@@ -16,6 +16,7 @@ use syn::{ItemMod, ItemUse, UseTree};
 const FOLDERS: &[(&str, &[&str])] = &[
     ("overlay/crates/wasmtime/src/runtime", &["crate", "runtime"]),
     ("crates/cli/src", &["crate"]),
+    ("crates/fuzzing/src", &["crate"]),
     ("crates/policies/src", &["crate"]),
     ("crates/stacks/src", &["crate"]),
     ("crates/trace/src", &["crate"]),

@@ -65,6 +65,7 @@ fn every_upstream_crate_that_is_used_is_the_patched_one() {
     for (dir, vendor) in [
         ("", "vendor/wasmtime"),
         ("wasmtime-cli/", "../vendor/wasmtime"),
+        ("fuzz/", "../vendor/wasmtime"),
     ] {
         uses_the_patched_crates(dir, vendor);
     }
