@@ -2,6 +2,7 @@
 
 mod dropped_runs;
 mod shares;
+mod traces;
 mod wakers;
 
 use crate::support::*;

@@ -38,17 +38,23 @@ impl PreemptiveThreads {
         self.run_time + in_run
     }
 
-    /// A run begins.
+    /// A run begins, or goes on after a thread has kept the store between two polls.
     pub(in crate::runtime::preempt) fn start_run(&mut self, now: Moment) {
         self.run_start = Some(now);
-        self.run_is_traced = self.trace.is_some();
-        self.record(Some(now), None, Traced::RunStarted);
+        if !self.run_is_traced {
+            self.run_is_traced = self.trace.is_some();
+            self.record(Some(now), None, Traced::RunStarted);
+        }
     }
 
-    /// The run, or a kill or shutdown outside one, is over.
+    /// The run, or a kill or shutdown outside one, is over, or a thread keeps the store.
     pub(in crate::runtime::preempt) fn end_run(&mut self, now: Moment) {
         self.run_time = self.run_clock(Some(now));
         self.run_start = None;
+        // That thread stays on the CPU, so in the trace the run goes on.
+        if self.run_state.is_kept() {
+            return;
+        }
         let paused = self.paused.as_mut().and_then(|paused| {
             let recorded = core::mem::replace(&mut paused.recorded, true);
             (!recorded).then_some(paused.id)

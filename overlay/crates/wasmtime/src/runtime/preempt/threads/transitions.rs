@@ -414,6 +414,7 @@ impl PreemptiveThreads {
         self.running.since = now;
         self.running.cpu_since = None;
         self.finish(End::Ended(OwnedExit::Killed), now);
+        self.end_run(now);
     }
 
     /// Marks an unfinished thread that has no fiber as killed, so that a shutdown ends. There
