@@ -130,7 +130,7 @@ fn each_xtask_command_in_the_text_exists() {
     assert!(found > 5, "{found} commands found");
 }
 
-/// The README of the repository and of its folders, and all of docs/.
+/// The README of the repository and of its folders, all of docs/, and the cover texts.
 fn docs() -> Vec<PathBuf> {
     let in_folder = |folder: &str| -> Vec<PathBuf> {
         let entries = fs::read_dir(Path::new(ROOT).join(folder)).unwrap();
@@ -142,6 +142,7 @@ fn docs() -> Vec<PathBuf> {
         .into_iter()
         .chain(readmes)
         .chain(in_folder("docs"))
+        .chain(in_folder("patches/series"))
         .filter(|path| path.extension().is_some_and(|ext| ext == "md") && path.is_file())
         .collect();
     docs.sort();

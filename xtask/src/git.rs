@@ -88,6 +88,15 @@ impl Git {
         self.work_tree.join(".git")
     }
 
+    /// Makes all objects of `from` known here, without a copy of them.
+    pub fn borrow_objects(&self, from: &Git) -> Result<()> {
+        let info = self.dir().join("objects/info");
+        std::fs::create_dir_all(&info)
+            .with_context(|| format!("cannot make {}", info.display()))?;
+        let objects = format!("{}\n", from.dir().join("objects").display());
+        write_if_changed(&info.join("alternates"), objects.as_bytes())
+    }
+
     pub fn command(&self) -> Command {
         let mut git = Command::new("git");
         for (name, _) in std::env::vars_os() {

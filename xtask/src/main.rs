@@ -173,9 +173,10 @@ enum PatchesCommand {
         #[arg(long)]
         force: bool,
     },
-    /// Fail unless patches/ is exactly what vendor/wasmtime exports, byte for byte.
+    /// Fail unless patches/ is exactly what vendor/wasmtime exports, byte for byte, and applies in
+    /// the order of the submissions in patches/series/, too.
     Check,
-    /// Show the series.
+    /// Show the series, and the submission that each patch is in.
     List,
     /// Compile upstream's files with the first patch, with the first two, and so on, without
     /// our feature. With all of them, compile them with our feature, too.
@@ -190,6 +191,9 @@ enum PatchesCommand {
         /// End with this many patches.
         #[arg(long, value_name = "PATCHES", default_value_t = usize::MAX, hide_default_value = true)]
         to: usize,
+        /// Compile with the first submission in patches/series/, with the first two, and so on.
+        #[arg(long, conflicts_with_all = ["full", "from", "to"])]
+        submissions: bool,
     },
     /// Run upstream's tests of components on vendor/wasmtime, with every synchronous call on a
     /// guest thread beside one that spins. `build --full` does it, too.
@@ -236,7 +240,10 @@ fn run(cli: Cli) -> Result<()> {
             PatchesCommand::Save { force } => patches::save(&root, force),
             PatchesCommand::Check => patches::check(&root),
             PatchesCommand::List => patches::list(&root),
-            PatchesCommand::Build { full, from, to } => {
+            PatchesCommand::Build {
+                submissions: true, ..
+            } => patches::build::build_submissions(&root),
+            PatchesCommand::Build { full, from, to, .. } => {
                 patches::build::build(&root, patches::build::Options { full, from, to })
             }
             PatchesCommand::Components => patches::component_tests::of_vendor(&root),

@@ -3,6 +3,7 @@
 pub mod build;
 pub mod component_tests;
 mod rules;
+mod submissions;
 mod upstream_tests;
 
 use crate::files::Batch;
@@ -15,7 +16,7 @@ use crate::stamp::{Made, Stamp};
 use crate::summary::summarize;
 use crate::{foreign, local_work, vendor};
 use anyhow::{Context, Result, bail};
-use std::fs;
+use std::collections::BTreeMap;
 
 pub fn save(root: &Root, force: bool) -> Result<()> {
     git::require()?;
@@ -118,6 +119,8 @@ pub fn check(root: &Root) -> Result<()> {
             pin.patched
         );
     }
+    let submissions = submissions::split(root, &patches)?;
+    submissions::check(&git, &patched, &submissions)?;
     println!(
         "patches/ holds {} patches, as vendor/wasmtime exports them",
         patches.len()
@@ -126,13 +129,21 @@ pub fn check(root: &Root) -> Result<()> {
 }
 
 pub fn list(root: &Root) -> Result<()> {
-    for patch in series::read(root)? {
+    let patches = series::read(root)?;
+    let submissions = submissions::split(root, &patches)?;
+    let submission_of: BTreeMap<&str, &str> = submissions
+        .iter()
+        .flat_map(|s| s.patches.iter().map(|p| (&*p.name, &*s.name)))
+        .collect();
+    for patch in &patches {
         let summary = summarize(&patch.text());
         let number = patch.name.split('-').next().unwrap_or_default();
+        let submission = submission_of.get(&*patch.name);
         println!(
-            "{number}  {}  [{}]",
+            "{number}  {}  [{}]{}",
             summary.subject,
-            summary.status.as_deref().unwrap_or("no status")
+            summary.status.as_deref().unwrap_or("no status"),
+            submission.map_or_else(String::new, |name| format!("  {name}"))
         );
         for file in &summary.files {
             println!(
@@ -220,11 +231,7 @@ fn refuse_outside_of_code(files: &[String]) -> Result<()> {
 fn apply_again(root: &Root, git: &Git, base: &str, patches: &[Patch]) -> Result<String> {
     let scratch = vendor::scratch::create(root)?;
     let copy = Git::init(scratch.path())?;
-    fs::create_dir_all(copy.dir().join("objects/info"))?;
-    fs::write(
-        copy.dir().join("objects/info/alternates"),
-        format!("{}\n", git.dir().join("objects").display()),
-    )?;
+    copy.borrow_objects(git)?;
     copy.run(&["reset", "--quiet", "--hard", base])?;
     series::apply(&copy, patches, &root.patches())?;
     let again = series::export(&copy, base, "HEAD", &[])?;

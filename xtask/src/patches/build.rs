@@ -1,9 +1,10 @@
-//! Builds upstream's files with the first patch, with the first two, and so on.
+//! Builds upstream's files with the first patch, with the first two, and so on, or with the
+//! submissions in the same way.
 //!
 //! One tree and one target directory serve all of these, and git writes only the files that
 //! differ from one to the next, so cargo compiles only what a patch touches.
 
-use super::{component_tests, upstream_tests};
+use super::{component_tests, submissions, upstream_tests};
 use crate::feature_sets::{FeatureSet, PREEMPT, STOCK};
 use crate::files::link;
 use crate::git::Git;
@@ -48,18 +49,41 @@ pub fn build(root: &Root, options: Options) -> Result<()> {
             root,
             dir: &dir,
             tree: &tree.git.work_tree,
-            patch,
-            is_last: number == last,
+            name: &patch.name,
         };
         eprintln!("patches: {}", patch.name);
         tree.show(commit)?;
         step.check(STOCK)?;
-        if step.is_last {
+        if number == last {
             step.check(PREEMPT)?;
         }
         if options.full {
-            step.test()?;
+            step.test(patch, number == last)?;
         }
+    }
+    Ok(())
+}
+
+/// Builds with the first submission, with the first two, and so on.
+pub fn build_submissions(root: &Root) -> Result<()> {
+    vendor::ensure(root)?;
+    let patches = series::read(root)?;
+    let submissions = submissions::split(root, &patches)?;
+    let dir = root.target()?.join("patches-build");
+    let tree = Tree::open(root, dir.join("tree"))?;
+    let base = Git::open(&root.wasmtime())?.root_commit()?;
+    let trees = submissions::trees(&tree.git, &base, &submissions)?;
+    for (submission, id) in submissions.iter().zip(&trees) {
+        let step = Step {
+            root,
+            dir: &dir,
+            tree: &tree.git.work_tree,
+            name: &submission.name,
+        };
+        eprintln!("patches: submission {}", submission.name);
+        let commit = tree.git.run(&["commit-tree", "-m", step.name, id])?;
+        tree.show(&commit)?;
+        step.check(STOCK)?;
     }
     Ok(())
 }
@@ -69,8 +93,8 @@ struct Step<'a> {
     root: &'a Root,
     dir: &'a Path,
     tree: &'a Path,
-    patch: &'a Patch,
-    is_last: bool,
+    /// Of the last patch or submission.
+    name: &'a str,
 }
 
 impl Step<'_> {
@@ -83,12 +107,12 @@ impl Step<'_> {
         Ok(())
     }
 
-    fn test(&self) -> Result<()> {
-        let text = self.patch.text();
-        for test in upstream_tests::of(self.root, &text, self.is_last, self.tree, self.dir)? {
+    fn test(&self, patch: &Patch, is_last: bool) -> Result<()> {
+        let text = patch.text();
+        for test in upstream_tests::of(self.root, &text, is_last, self.tree, self.dir)? {
             self.run(test, "upstream's tests")?;
         }
-        match self.is_last {
+        match is_last {
             true => component_tests::run_with(self.root, self.tree, self.dir),
             false => Ok(()),
         }
@@ -96,7 +120,7 @@ impl Step<'_> {
 
     fn run(&self, mut cargo: Command, what: &str) -> Result<()> {
         cargo.env("CARGO_TARGET_DIR", self.dir.join("target"));
-        run(&mut cargo, &format!("{what} with {}", self.patch.name))
+        run(&mut cargo, &format!("{what} with {}", self.name))
     }
 }
 
@@ -112,12 +136,7 @@ impl Tree {
             Ok(git) => git,
             Err(_) => Git::init(&dir)?,
         };
-        let vendor = Git::open(&root.wasmtime())?;
-        fs::create_dir_all(git.dir().join("objects/info"))?;
-        fs::write(
-            git.dir().join("objects/info/alternates"),
-            format!("{}\n", vendor.dir().join("objects").display()),
-        )?;
+        git.borrow_objects(&Git::open(&root.wasmtime())?)?;
         let tree = Tree { git };
         tree.link_overlay(root)?;
         Ok(tree)

@@ -14,4 +14,5 @@ mod moves;
 mod patches;
 mod registry;
 mod repository;
+mod submissions;
 mod updates;
