@@ -30,7 +30,11 @@ pub fn split<'a>(root: &Root, patches: &'a [Patch]) -> Result<Vec<Submission<'a>
         let name = entry?.file_name().to_string_lossy().into_owned();
         names.extend(name.strip_suffix(".md").map(str::to_string));
     }
-    names.sort();
+    // `10-pieces` comes after `9-components`.
+    names.sort_by_key(|name| {
+        let number = name.split('-').next().and_then(|n| n.parse::<u32>().ok());
+        (number, name.clone())
+    });
 
     let mut left: BTreeMap<String, &Patch> = patches
         .iter()
