@@ -1,9 +1,11 @@
 //! The WebAssembly specification's tests pass where each call, and each start of an instance, is
-//! a guest thread beside a sibling that never yields: `cargo xtask conformance`.
+//! a guest thread beside a sibling that never yields, and so do programs in C that test POSIX
+//! threads: `cargo xtask conformance`.
 
 mod directives;
 mod expected;
 mod guests;
+mod pthreads;
 mod report;
 mod source;
 #[cfg_attr(
@@ -25,25 +27,45 @@ use suites::Which;
 fn check(sources: &[Source], which: Which) {
     let expected = Expected::load();
     let mut reports: Vec<Report> = sources.iter().map(|source| Report::new(*source)).collect();
+    let mut found = false;
     for suite in suites::all() {
         let files: Vec<_> = suite.files.iter().filter(|file| which.has(file)).collect();
         if files.is_empty() {
             continue;
         }
+        found = true;
         let engine = suite.engine(sources[0]);
         for file in files {
             let mut modules = directives::Modules::new(&engine);
             for report in &mut reports {
                 let run = directives::run(file, &mut modules, report.source());
-                report.add(file, run, &expected);
+                report.add(&file.path, run, &expected);
             }
         }
         for report in &mut reports {
             report.print_suite(&suite.name);
         }
     }
+    let programs = pthreads::PROGRAMS.iter();
+    let programs: Vec<_> = programs
+        .filter(|name| which.has_program(&pthreads::path(name)))
+        .collect();
+    found |= !programs.is_empty();
+    if sources[0].has_processes() && !programs.is_empty() {
+        let host = pthreads::Host::new(sources[0]);
+        for name in programs {
+            let module = host.load(name);
+            for report in &mut reports {
+                let run = host.run(name, &module, report.source(), which.repeats());
+                report.add(&pthreads::path(name), run, &expected);
+            }
+        }
+        for report in &mut reports {
+            report.print_suite("pthreads");
+        }
+    }
     assert!(
-        reports[0].has_run(),
+        found,
         "no file has such a path (one that several suites have is in the first)"
     );
     let ends = reports.into_iter().map(Report::finish);

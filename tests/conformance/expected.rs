@@ -6,10 +6,11 @@
 //!   wasm-v3/file.wast:12            this directive fails
 //!   wasm-v3/file.wast:12-40         each directive in these lines
 //!   wasm-v3/file.wast:12 signals    under this source only, or under these
+//!   pthreads/file.c:12              this line of a program in C, whenever it runs
 //! ```
 
 use super::source::Source;
-use super::suites;
+use super::{pthreads, suites};
 use std::ops::RangeInclusive;
 
 pub struct Expected {
@@ -40,7 +41,10 @@ impl Expected {
         let suites = suites::all();
         for entry in &entries {
             let mut files = suites.iter().flat_map(|suite| &suite.files);
-            let known = files.any(|file| file.path == entry.path);
+            let known = files.any(|file| file.path == entry.path)
+                || pthreads::PROGRAMS
+                    .iter()
+                    .any(|program| pthreads::path(program) == entry.path);
             assert!(known, "expected.txt: there is no file {}", entry.path);
         }
         Expected { entries }

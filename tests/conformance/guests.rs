@@ -9,7 +9,7 @@ use wasmtime::preempt::*;
 use wasmtime::*;
 
 /// Keeps vectors, floats and integers in registers, and leaves garbage behind. It never ends.
-const SIBLING: &str = r#"
+pub const SIBLING: &str = r#"
 (module
   (type $bytes (array (mut i8)))
   (global $turns (mut i64) (i64.const 0))

@@ -3,7 +3,6 @@
 use super::directives::FileRun;
 use super::expected::Expected;
 use super::source::Source;
-use super::suites::File;
 use std::collections::BTreeMap;
 
 pub struct Report {
@@ -37,12 +36,12 @@ impl Report {
         self.source
     }
 
-    pub fn add(&mut self, file: &File, run: FileRun, expected: &Expected) {
-        let entries = expected.of(&file.path, self.source);
+    pub fn add(&mut self, path: &str, run: FileRun, expected: &Expected) {
+        let entries = expected.of(path, self.source);
         for entry in entries.clone() {
             let mut lines = run.directives.iter().map(|(line, _)| line);
             if !lines.any(|line| entry.lines.contains(line)) {
-                self.unexpected(file, *entry.lines.start(), "there is no directive");
+                self.unexpected(path, *entry.lines.start(), "there is no directive");
             }
         }
         for (line, result) in run.directives {
@@ -55,19 +54,19 @@ impl Report {
                 (Ok(()), None) => {}
                 (Err(_), Some(entry)) => {
                     let files = self.expected.entry(entry.reason).or_default();
-                    files.entry(file.path.clone()).or_default().push(line);
+                    files.entry(path.to_string()).or_default().push(line);
                 }
                 (Ok(()), Some(_)) => {
-                    self.unexpected(file, line, "passes, but is expected to fail");
+                    self.unexpected(path, line, "passes, but is expected to fail");
                 }
-                (Err(error), None) => self.unexpected(file, line, &format!("{error:?}")),
+                (Err(error), None) => self.unexpected(path, line, &format!("{error:?}")),
             }
         }
         self.suite.preemptions += run.preemptions;
     }
 
-    fn unexpected(&mut self, file: &File, line: usize, what: &str) {
-        let place = format!("{}:{line} {}", file.path, self.source);
+    fn unexpected(&mut self, path: &str, line: usize, what: &str) {
+        let place = format!("{path}:{line} {}", self.source);
         self.unexpected.push(format!("{place}: {what}"));
     }
 
@@ -75,11 +74,6 @@ impl Report {
         self.suite.print(suite, self.source);
         self.total.add(self.suite);
         self.suite = Counts::default();
-    }
-
-    /// Whether there were any directives at all.
-    pub fn has_run(&self) -> bool {
-        self.total.passed + self.total.failed > 0
     }
 
     /// Returns what failed without being expected to, and the other way round.

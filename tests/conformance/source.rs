@@ -34,6 +34,11 @@ impl Source {
         });
     }
 
+    /// Whether processes with threads can run.
+    pub fn has_processes(self) -> bool {
+        !matches!(self, Source::PlainCalls | Source::Instructions)
+    }
+
     /// Of all threads but the sibling. `None` without guest threads.
     pub fn slice(self) -> Option<Slice> {
         match self {

@@ -32,6 +32,13 @@ pub enum Which {
     Named(String),
 }
 
+/// How much of what programs in C repeat.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Repeats {
+    Little,
+    Much,
+}
+
 impl Which {
     pub fn has(&self, file: &File) -> bool {
         match self {
@@ -39,6 +46,22 @@ impl Which {
             Which::Few => file.is_one_of_few,
             Which::All => true,
             Which::Named(name) => file.path.contains(name.as_str()),
+        }
+    }
+
+    pub fn repeats(&self) -> Repeats {
+        match self {
+            Which::Sample | Which::Few => Repeats::Little,
+            Which::All | Which::Named(_) => Repeats::Much,
+        }
+    }
+
+    /// Whether to run a program in C. All are in the sample, where they repeat less.
+    pub fn has_program(&self, path: &str) -> bool {
+        match self {
+            Which::Sample | Which::All => true,
+            Which::Few => false,
+            Which::Named(name) => path.contains(name.as_str()),
         }
     }
 }

@@ -97,13 +97,13 @@ enum Command {
         /// Run only tests whose name contains this.
         filter: Option<String>,
     },
-    /// Run the WebAssembly specification's tests as guest threads, under each source. Prints what
-    /// passed, and what failed and why.
+    /// Run the WebAssembly specification's tests, and those of POSIX threads, as guest threads
+    /// under each source. Prints what passed, and what failed and why.
     Conformance {
         /// Run them all, and not just a sample; also in plain calls, for comparison.
         #[arg(long)]
         full: bool,
-        /// Run all files whose path contains this: `gc/`, `wasm-v1/fac.wast`.
+        /// Run all files whose path contains this: `gc/`, `wasm-v1/fac.wast`, `pthreads`.
         name: Option<String>,
     },
     /// Run the fuzz targets in fuzz/, by libFuzzer: see docs/fuzzing.md.
