@@ -294,7 +294,50 @@ fn one_that_is_killed_in_its_midst_is_done_in_part(preemption: Preemption) {
     }
 }
 
+fn what_a_sibling_stores_in_a_table_that_grows_is_let_go(preemption: Preemption) {
+    let mut config = config(preemption);
+    let engine = with_references(&mut config, Collector::DeferredReferenceCounting);
+    let wat = r#"(module
+        (table $t 1 externref)
+        (func (export "grow")
+            (drop (table.grow $t (ref.null extern) (i32.const 1000000))))
+        (func (export "set") (param $r externref)
+            (loop $again (br_if $again (i32.eq (table.size $t) (i32.const 1))))
+            (table.set $t (i32.const 1000000) (local.get $r)))
+        (func (export "is_null") (result i32) (ref.is_null (table.get $t (i32.const 1000000)))))"#;
+    let module = Module::new(&engine, wat).unwrap();
+    let count = Counter::default();
+    // Which comes first is up to the source.
+    let start = Instant::now();
+    loop {
+        let mut store = store_with_slice(&engine, (), shortest_slice(preemption));
+        store.wasm_threads().set_sharing_allowed(true).unwrap();
+        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+        let set = instance.get_func(&mut store, "set").unwrap();
+        {
+            let mut scope = RootScope::new(&mut store);
+            let data = ExternRef::new(&mut scope, count.counted()).unwrap();
+            let mut store = scope.as_context_mut();
+            let data = Val::ExternRef(Some(data));
+            store.spawn_wasm_thread(set, &[data]).unwrap();
+        }
+        spawn_in(&mut store, instance, "grow", &[]);
+        run_all(&mut store);
+        let is_null = instance.get_typed_func::<(), i32>(&mut store, "is_null");
+        let is_null = is_null.unwrap().call(&mut store, ()).unwrap() == 1;
+        store.gc(None).unwrap();
+        assert_eq!(count.live(), usize::from(!is_null));
+        drop(store);
+        assert_eq!(count.live(), 0);
+        if is_null {
+            break;
+        }
+        assert!(start.elapsed() < HANG);
+    }
+}
+
 for_each_preemption!(
+    what_a_sibling_stores_in_a_table_that_grows_is_let_go,
     each_does_what_it_does_in_one_piece,
     one_out_of_bounds_does_nothing,
     one_that_is_killed_in_its_midst_is_done_in_part,

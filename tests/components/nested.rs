@@ -3,12 +3,14 @@
 
 use super::guests::{self, *};
 use crate::support::*;
+use std::sync::{Arc, Mutex};
 use wasmtime::component::{Component, Val};
 use wasmtime::*;
 
 for_each_preemption!(
     a_failed_call_of_a_core_thread_is_forgotten,
     a_failed_call_of_a_component_leaves_its_caller_as_it_was,
+    a_call_within_a_call_that_fails_is_not_in_the_instance_any_more,
 );
 
 /// A component whose `look` fails, after it was lent a thing.
@@ -95,5 +97,44 @@ fn a_failed_call_of_a_component_leaves_its_caller_as_it_was(preemption: Preempti
         if let Some(tasks) = store.concurrent_resource_table() {
             assert!(tasks.is_empty());
         }
+    }
+}
+
+fn a_call_within_a_call_that_fails_is_not_in_the_instance_any_more(preemption: Preemption) {
+    // With concurrency, nobody enters an instance twice.
+    let [engine, _] = engines(preemption);
+    let component = Component::new(&engine, COMPONENT).unwrap();
+    let mut linker = linker(&engine);
+    linker.allow_shadowing(true);
+    let within = Arc::new(Mutex::new(None::<component::Func>));
+    let func = within.clone();
+    let nap = move |mut store: StoreContextMut<'_, Seen>, (): ()| {
+        store.data_mut().naps += 1;
+        let sum = func.lock().unwrap().unwrap();
+        // Not of its type.
+        sum.call(&mut store, &[Val::Bool(true)], &mut [Val::Bool(false)])
+            .unwrap_err();
+        Ok(())
+    };
+    linker.root().func_wrap("nap", nap).unwrap();
+    for as_thread in [false, true] {
+        let mut store = store(&engine, preemption);
+        let instance = linker.instantiate(&mut store, &component).unwrap();
+        *within.lock().unwrap() = instance.get_func(&mut store, "sum");
+        match as_thread {
+            true => {
+                let id = guests::spawn(&mut store, &instance, "nap", &[]);
+                run_all(&mut store);
+                assert_eq!(guests::returned(&mut store, &id), []);
+            }
+            false => {
+                let nap = instance.get_func(&mut store, "nap").unwrap();
+                nap.call(&mut store, &[], &mut []).unwrap();
+            }
+        }
+        assert_eq!(store.data().naps, 2);
+        let id = guests::spawn(&mut store, &instance, "sum", &[Val::U32(4)]);
+        run_all(&mut store);
+        assert_eq!(guests::returned(&mut store, &id), [Val::U32(10)]);
     }
 }
