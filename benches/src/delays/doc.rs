@@ -20,12 +20,7 @@ pub fn markdown(report: &Report) -> String {
         METHOD,
         &format!(
             "\nMeasured on {}: {}, {} cores, {},\n{}; {} samples of each kind.\n",
-            machine.date,
-            machine.cpu,
-            machine.cores,
-            machine.kernel,
-            machine.rustc,
-            report.samples
+            machine.date, machine.cpu, machine.cores, machine.kernel, machine.rustc, report.samples
         ),
         REPRODUCE,
     ]
@@ -47,7 +42,12 @@ pub fn tables(report: &Report) -> String {
 
 fn times(report: &Report, of: impl Fn(&Delays) -> &Distribution) -> String {
     let header = [
-        "code", "median", "p99", "p99.99", "worst", "worst, disturbed",
+        "code",
+        "median",
+        "p99",
+        "p99.99",
+        "worst",
+        "worst, disturbed",
     ];
     let mut table = Table::new(header, 1, &[0]);
     let mut add = |name: &str, distribution: &Distribution| {

@@ -95,47 +95,54 @@ pub fn all() -> impl Iterator<Item = Kind> {
                 "(array.fill $a (local.get $a) (i32.const 0) (i64.const 1) (i32.const 0x700000))",
             ),
         ),
-        Kind::own("allocation, few live", allocation(100))
+        Kind::own("allocation, few live", allocation(100)).with_collector(Collector::Copying),
+        Kind::own("collection of 100,000 live, copying", allocation(100_000))
             .with_collector(Collector::Copying),
-        Kind::own(
-            "collection of 100,000 live, copying",
-            allocation(100_000),
-        )
-        .with_collector(Collector::Copying),
-        Kind::own(
-            "collection of 100,000 live, counting",
-            allocation(100_000),
-        )
-        .with_collector(Collector::DeferredReferenceCounting),
+        Kind::own("collection of 100,000 live, counting", allocation(100_000))
+            .with_collector(Collector::DeferredReferenceCounting),
         component,
-        Kind::of_the_host("`clock_time_get`", wasi(
-            r#"(import "wasi_snapshot_preview1" "clock_time_get"
+        Kind::of_the_host(
+            "`clock_time_get`",
+            wasi(
+                r#"(import "wasi_snapshot_preview1" "clock_time_get"
                 (func $call (param i32 i64 i32) (result i32)))"#,
-            "(drop (call $call (i32.const 1) (i64.const 0) (i32.const 0)))",
-        )),
-        Kind::of_the_host("`random_get`, 64 MiB", wasi(
-            r#"(import "wasi_snapshot_preview1" "random_get"
+                "(drop (call $call (i32.const 1) (i64.const 0) (i32.const 0)))",
+            ),
+        ),
+        Kind::of_the_host(
+            "`random_get`, 64 MiB",
+            wasi(
+                r#"(import "wasi_snapshot_preview1" "random_get"
                 (func $call (param i32 i32) (result i32)))"#,
-            "(drop (call $call (i32.const 0) (i32.const 0x4000000)))",
-        )),
-        Kind::of_the_host("`fd_write`, 64 MiB to /dev/null", wasi(
-            r#"(import "wasi_snapshot_preview1" "fd_write"
+                "(drop (call $call (i32.const 0) (i32.const 0x4000000)))",
+            ),
+        ),
+        Kind::of_the_host(
+            "`fd_write`, 64 MiB to /dev/null",
+            wasi(
+                r#"(import "wasi_snapshot_preview1" "fd_write"
                 (func $call (param i32 i32 i32 i32) (result i32)))
                (data (i32.const 0) "\00\00\00\00\00\00\00\04")"#,
-            "(drop (call $call (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))",
-        )),
-        Kind::of_the_host("`poll_oneoff`, no wait", wasi(
-            r#"(import "wasi_snapshot_preview1" "poll_oneoff"
+                "(drop (call $call (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))",
+            ),
+        ),
+        Kind::of_the_host(
+            "`poll_oneoff`, no wait",
+            wasi(
+                r#"(import "wasi_snapshot_preview1" "poll_oneoff"
                 (func $call (param i32 i32 i32 i32) (result i32)))"#,
-            "(drop (call $call (i32.const 0) (i32.const 64) (i32.const 1) (i32.const 128)))",
-        )),
+                "(drop (call $call (i32.const 0) (i32.const 64) (i32.const 1) (i32.const 128)))",
+            ),
+        ),
     ]
     .into_iter()
 }
 
 /// Does `turn` again and again.
 fn looped(definitions: &str, first: &str, turn: &str) -> String {
-    format!(r#"(module {definitions} (func (export "run") {first} (loop $again {turn} (br $again))))"#)
+    format!(
+        r#"(module {definitions} (func (export "run") {first} (loop $again {turn} (br $again))))"#
+    )
 }
 
 fn wasi(definitions: &str, turn: &str) -> String {

@@ -17,8 +17,8 @@ use wasmtime::error::Context as _;
 use wasmtime::{
     Config, Engine, Linker, Module, Preemption, Result, RunEnd, Slice, Store, ThreadOptions, ensure,
 };
-use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::WasiCtxBuilder;
+use wasmtime_wasi::p1::WasiP1Ctx;
 
 const SLICE: Duration = Duration::from_micros(100);
 
@@ -62,8 +62,7 @@ impl Host {
         let taken_off_core = taken_off_core().ok();
         if let Some(last) = &self.last {
             let late = (now - last.at).saturating_sub(SLICE);
-            let is_disturbed =
-                taken_off_core.is_none() || taken_off_core != last.taken_off_core;
+            let is_disturbed = taken_off_core.is_none() || taken_off_core != last.taken_off_core;
             self.delays.push((late, is_disturbed));
         }
         self.last = Some(Look {

@@ -27,18 +27,17 @@ pub fn draw(path: &Path, report: &Report) -> Result<()> {
     });
     let chart = Chart {
         title: "How late a preemption is, one line for each kind of code",
-        x: X::Nanos("from the end of the slice to the sibling", 1e3..longest * 1.2),
+        x: X::Nanos(
+            "from the end of the slice to the sibling",
+            1e3..longest * 1.2,
+        ),
         y: ("of the preemptions are no later", 0.0..most * 1.1, share),
         series,
     };
     chart::draw(path, (900, 480), &[chart])
 }
 
-fn line<'a>(
-    name: &str,
-    color: RGBColor,
-    of: impl IntoIterator<Item = &'a Distribution>,
-) -> Series {
+fn line<'a>(name: &str, color: RGBColor, of: impl IntoIterator<Item = &'a Distribution>) -> Series {
     Series {
         name: name.into(),
         color,

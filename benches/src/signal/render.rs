@@ -2,10 +2,10 @@
 //! logarithmic scale, and upwards how many of the samples took so long. Charts leave out those
 //! in which the OS had taken the core away, and the legend says how many that were.
 
-use crate::distribution::Distribution;
 use super::slices::Slices;
 use super::switch::Switch;
 use crate::chart::{self, BLUE, Chart, GREEN, GREY, RED, Series, X};
+use crate::distribution::Distribution;
 use crate::table::{Table, nanos};
 use std::path::Path;
 use wasmtime::Result;

@@ -5,8 +5,8 @@
 //! what lies between two stamps. So the switch at its end is in it, and a stamp's
 //! own lateness is in both ends.
 
-use crate::distribution::{Distribution, Figures};
 use super::spinner::{Spinners, Work};
+use crate::distribution::{Distribution, Figures};
 use serde::Serialize;
 use std::time::Duration;
 use wasmtime::{Preemption, Result, ensure};

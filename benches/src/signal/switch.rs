@@ -17,9 +17,9 @@
 //! sibling gets the CPU, another one follows, and the stamp is as late as it is.
 
 use super::bare::BareTimer;
-use crate::distribution::{Distribution, Figures};
 use super::runtime_timer::Expiry;
 use super::spinner::{Spinners, Work};
+use crate::distribution::{Distribution, Figures};
 use crate::os::taken_off_core;
 use serde::Serialize;
 use std::time::{Duration, Instant};

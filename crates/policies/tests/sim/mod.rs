@@ -42,7 +42,10 @@ pub fn policies() -> Vec<(&'static str, Box<dyn Policy>)> {
         ("random", Box::new(Random::seeded(7).slices(1..=20))),
         ("pct", Box::new(Pct::new(7, 8, 100, 4))),
         ("replay", Box::new(Replay::new(replayed))),
-        ("young first", Box::new(YoungFirst::new(RoundRobin::new(), 50))),
+        (
+            "young first",
+            Box::new(YoungFirst::new(RoundRobin::new(), 50)),
+        ),
     ]
 }
 

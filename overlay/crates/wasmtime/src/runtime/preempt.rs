@@ -152,9 +152,9 @@ mod view;
 mod virtual_clock;
 mod wait;
 
+pub use self::budget::CpuShare;
 #[cfg(feature = "component-model")]
 pub use self::component_thread::ComponentThreadId;
-pub use self::budget::CpuShare;
 pub use self::concurrent::ConcurrentCaller;
 #[cfg(debug_assertions)]
 #[doc(hidden)]

@@ -7,6 +7,10 @@ pub fn exists() -> bool {
     true
 }
 
+pub fn forget() -> bool {
+    true
+}
+
 pub fn ensure() -> Result<bool> {
     Ok(machine::is_new())
 }
