@@ -61,6 +61,10 @@ impl Distribution {
         self.all.len() as usize
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     /// Of the undisturbed ones, and of all.
     pub fn figures(&self) -> [Figures; 2] {
         [(&self.undisturbed, true), (&self.all, false)].map(|(histogram, undisturbed)| Figures {

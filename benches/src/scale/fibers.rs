@@ -6,6 +6,10 @@ use std::ops::Range;
 use wasmtime::{Result, StackCreator, StackMemory, ensure};
 use wasmtime_internal_fiber::{Fiber, FiberStack, RuntimeFiberStack};
 
+#[expect(
+    clippy::vec_box,
+    reason = "each by itself in memory, as a store has them"
+)]
 pub struct Fibers(Vec<Box<Fiber<'static, bool, (), ()>>>);
 
 /// A stack of a slab, as fibers know stacks.

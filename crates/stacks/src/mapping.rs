@@ -142,7 +142,7 @@ pub(crate) fn give_back(stacks: &[Range<usize>]) {
 /// Fills `stack`, which nobody uses, with zeros.
 pub(crate) fn zero(stack: Range<usize>) {
     // Elsewhere the advice may leave the contents as they are.
-    if cfg!(target_os = "linux") && advise(&[stack.clone()], Advice::DontNeed).is_ok() {
+    if cfg!(target_os = "linux") && advise(std::slice::from_ref(&stack), Advice::DontNeed).is_ok() {
         return;
     }
     // SAFETY: I27. It is of a mapping, and nobody uses it.

@@ -27,6 +27,10 @@ pub fn stack(slab: &StackSlab) -> Box<dyn StackMemory> {
 }
 
 /// The word at this offset from the top of a stack.
+#[expect(
+    clippy::mut_from_ref,
+    reason = "what is in the stack is no part of what `stack` refers to"
+)]
 pub fn word(stack: &dyn StackMemory, below_top: usize) -> &mut u64 {
     assert!(below_top >= 8 && below_top <= stack.range().len());
     // SAFETY: it is in the stack, aligned, and the tests use one such word at a time.

@@ -23,6 +23,7 @@
 //! here after any libcall of such a function.
 
 use super::attention::{Attention, NOTHING, OUT_OF_FUEL};
+#[cfg(feature = "component-model")]
 use super::fuel;
 use super::host_call::End;
 use super::host_results::Roots;

@@ -91,7 +91,6 @@ impl Table {
         })
     }
 
-    #[cfg(feature = "gc")]
     pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut Thread> {
         let pages = self.pages.values_mut();
         pages.flat_map(|page| page.threads.iter_mut().flatten())
