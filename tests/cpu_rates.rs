@@ -21,6 +21,17 @@ fn once() -> ThreadOptions {
     ThreadOptions::new().cpu_rate(ONCE.0, ONCE.1)
 }
 
+/// Slices of fuel are about as long as a portion. With less, what is missing of a portion when a
+/// thread is throttled is little, and has refilled soon.
+fn guests(source: Preemption) -> (Store<()>, Module) {
+    let (mut store, module) = crate::support::guests(source);
+    if source == Preemption::Fuel {
+        let slice = Slice::Fuel(100_000);
+        store.wasm_threads().set_slice(slice).unwrap();
+    }
+    (store, module)
+}
+
 fn spin(store: &mut Store<()>, module: &Module, options: ThreadOptions) -> ThreadId {
     spawn_with(store, module, "spin", &[], options)
 }
@@ -49,10 +60,9 @@ fn a_throttled_thread_waits_and_its_siblings_run(source: Preemption) {
     let (free, turns) = spawn_spinner(&mut store, &module);
     run_until_throttled(&mut store, id);
     let info = id.info(&store).unwrap();
-    let Some(wait @ WaitFor::CpuRate(until)) = info.waits_for else {
+    let Some(wait @ WaitFor::CpuRate(_)) = info.waits_for else {
         panic!("{info:?}");
     };
-    assert!(until > Instant::now() + ms(1_000));
     assert_eq!(wait.to_string(), "its CPU rate");
     let before = info.stats;
     assert!(

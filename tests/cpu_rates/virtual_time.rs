@@ -1,6 +1,7 @@
 //! With a virtual clock, CPU time is fuel: rates are exact, and schedules repeat.
 
 use super::*;
+use crate::support::guests;
 use preempt_trace::check::Order;
 
 struct Guests {
