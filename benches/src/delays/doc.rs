@@ -135,11 +135,11 @@ const BOUNDS: &str = "
 - **In one piece**: `array.new` of references and `table.grow` of a table that allows no null, up to the size of the heap
   or the table; a table that grows into a larger allocation, which is copied (8 bytes for each element it had); a memory
   that has outgrown its reservation and moves (by default it is 4 GiB, which no 32-bit memory outgrows); and a collection
-  of the GC heap. Limit these sizes with a `ResourceLimiter`. Under Winch and Pulley, whole bulk operations too.
+  of the GC heap. Limit these sizes with a `ResourceLimiter`. Under Winch, whole bulk operations too.
 - **Host functions** run to their ends. Those of our WASI move at most 256 KiB in a call, and let siblings go first
   every 64 KiB of random bytes. What the embedder's own do is up to it.
-- **Between the slice's end and the guest**: the OS's timer (its slack is 50 us by default for threads that are not
-  real-time, which signals do not have), the timer thread's wake-up under epochs, and whoever else has the core.
+- **Between the slice's end and the guest**: the OS's timer, the timer thread's wake-up under epochs, and whoever else
+  has the core.
 ";
 
 const METHOD: &str = "
