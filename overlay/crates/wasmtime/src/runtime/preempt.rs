@@ -47,6 +47,7 @@
 //    |                                             rate.rs  and per period
 //    |                                             sharing.rs  who may interleave
 //    |                                             components.rs  who is in which component
+//    |                                              components/calls.rs  the calls that are
 //    |                                             remote.rs  other OS threads' requests
 //    |                                             storage.rs  what must stay while they do
 //    |                                             stacks.rs, mappings.rs  their stacks
