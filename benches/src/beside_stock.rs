@@ -26,6 +26,8 @@ pub const CASES: &[(&str, &str)] = &[
     ("fib_epoch", "fib(25), epoch"),
     ("host_call_fuel", "host call, fuel"),
     ("host_call_epoch", "host call, epoch"),
+    ("fiber", "fiber, resumed and suspended"),
+    ("fiber_inlined", "fiber, resumed and suspended in a loop"),
 ];
 
 /// How to start this build's program, and the published one's. The number is of the pair.
@@ -130,7 +132,8 @@ pub fn compare(
     Ok(rows.collect())
 }
 
-fn ask(process: &mut Piped, case: &str, times: u64) -> Result<Duration> {
+/// Does the case of `unthreaded.rs` in `process`.
+pub fn ask(process: &mut Piped, case: &str, times: u64) -> Result<Duration> {
     let answer = process.ask(&format!("{case} {times}"))?;
     let nanos = answer
         .parse::<u64>()

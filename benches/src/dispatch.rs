@@ -3,6 +3,7 @@
 //! Guests go round a loop, and are preempted in each round. What the same rounds
 //! take without any preemption is measured right before, and taken off.
 
+use crate::fibers::{Called, Fibers, Inlined};
 use crate::guest::{self, Stacks};
 use crate::os::{Cores, hand_over, timed};
 use crate::paired::Subject;
@@ -12,12 +13,13 @@ use std::time::Duration;
 use wasmtime::{
     Engine, Func, Module, Preemption, Result, Slice, Store, TypedFunc, UpdateDeadline, ensure,
 };
-use wasmtime_internal_fiber::{Fiber, FiberStack, Suspend};
 
 pub const GUESTS_FUEL: &str = "guest threads, fuel";
 pub const GUESTS_FUEL_1000: &str = "1000 guest threads, fuel";
 pub const GUESTS_EPOCH: &str = "guest threads, epoch";
 pub const GUESTS_TIMER: &str = "guest threads, slice of 1 ns";
+/// Of the published Wasmtime: in a process of its own.
+pub const FIBERS_STOCK: &str = "bare fibers, stock";
 pub const FIBERS: &str = "bare fibers";
 pub const FIBERS_INLINED: &str = "bare fibers, inlined";
 pub const FIBERS_1000: &str = "1000 bare fibers";
@@ -190,84 +192,6 @@ impl Timed {
             dispatches += run.preemptions;
         }
         Ok(took.mul_f64(times as f64 / dispatches as f64))
-    }
-}
-
-/// Bare fibers that suspend at once until they are told not to.
-///
-/// After a switch every return on the way up is mispredicted, as the CPU
-/// remembers the calls of the stack that it came from. So it makes half as much
-/// again of a difference whether `resume` and `suspend` are calls, as they are in
-/// Wasmtime, or inlined into their callers; and `F` is which.
-struct Fibers<F: Switch>(Vec<Fiber<'static, bool, F, ()>>);
-
-/// How to switch: also what the fiber yields, so that each way has copies of the
-/// generic code by itself.
-trait Switch: Default + 'static {
-    /// Whether the fiber has suspended, and not ended.
-    fn resume(fiber: &Fiber<'static, bool, Self, ()>) -> bool;
-
-    /// Whether to suspend once more.
-    fn suspend(suspend: &mut Suspend<bool, Self, ()>) -> bool;
-}
-
-macro_rules! switch {
-    ($name:ident, $inline:ident) => {
-        #[derive(Default)]
-        struct $name;
-
-        impl Switch for $name {
-            #[inline($inline)]
-            fn resume(fiber: &Fiber<'static, bool, $name, ()>) -> bool {
-                fiber.resume(true).is_err()
-            }
-
-            #[inline($inline)]
-            fn suspend(suspend: &mut Suspend<bool, $name, ()>) -> bool {
-                suspend.suspend($name)
-            }
-        }
-    };
-}
-
-switch!(Called, never);
-switch!(Inlined, always);
-
-impl<F: Switch> Fibers<F> {
-    fn new(fibers: usize) -> Result<Self> {
-        let mut all = Vec::new();
-        for _ in 0..fibers {
-            let stack = FiberStack::new(64 << 10, false)?;
-            let fiber = Fiber::new(stack, |mut again, suspend| {
-                while again {
-                    again = F::suspend(suspend);
-                }
-            });
-            all.push(fiber.map_err(|(error, _)| error)?);
-        }
-        Ok(Fibers(all))
-    }
-
-    fn switches(&mut self, times: u64) -> Result<Duration> {
-        let (took, ()) = timed(|| {
-            let mut left = times;
-            while left > 0 {
-                for fiber in self.0.iter().take(left as usize) {
-                    ensure!(F::resume(fiber), "a fiber has ended early");
-                    left -= 1;
-                }
-            }
-            Ok(())
-        })?;
-        Ok(took)
-    }
-}
-
-impl<F: Switch> Drop for Fibers<F> {
-    fn drop(&mut self) {
-        for fiber in &self.0 {
-            let _ = fiber.resume(false);
-        }
     }
 }
 

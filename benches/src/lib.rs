@@ -17,8 +17,8 @@
 //!        |
 //!  report.rs  a row            table.rs  Markdown               chart.rs lines.rs  SVG
 //!
-//!  src/bin/*, stock/           served.rs, unthreaded.rs, workloads.rs and overhead/server.rs
-//!                              are compiled into both builds
+//!  src/bin/*, stock/           served.rs, fibers.rs, unthreaded.rs, workloads.rs and
+//!                              overhead/server.rs are compiled into both builds
 //! ```
 //!
 //! A figure of one machine at one hour says little, so what is compared is
@@ -35,6 +35,7 @@ pub mod dispatch;
 pub mod distribution;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod epochs;
+pub mod fibers;
 pub mod guest;
 pub mod host_calls;
 pub mod latency;

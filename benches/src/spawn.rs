@@ -15,6 +15,10 @@ pub const THREAD: &str = "guest thread";
 pub const THREAD_TYPED: &str = "guest thread, typed";
 pub const THREAD_DETACHED: &str = "guest thread, detached";
 pub const THREAD_BATCH: &str = "guest thread of a batch of 100";
+/// By the fastest source for this host.
+pub const THREAD_TIMED: &str = "guest thread, slices of time";
+pub const PAIR: &str = "two guest threads in a run";
+pub const PAIR_TIMED: &str = "two guest threads in a run, slices of time";
 pub const CALL: &str = "call_async";
 pub const CALL_TYPED: &str = "call_async, typed";
 pub const POOLED_THREAD: &str = "guest thread, pooled";
@@ -32,12 +36,16 @@ pub fn subjects() -> Result<Vec<Subject<'static>>> {
     let runtime = || tokio::runtime::Builder::new_current_thread().build();
     let on_demand = guest::engine(Preemption::Fuel, Stacks::OnDemand)?;
     let pooled = guest::engine(Preemption::Fuel, Stacks::Pooled(1000))?;
+    let timed_slices = guest::engine(Preemption::for_this_host(), Stacks::OnDemand)?;
     let (tokio, tokio_batch) = (runtime()?, runtime()?);
     Ok(vec![
         guests(&on_demand, THREAD, Guests::threads)?,
         guests(&on_demand, THREAD_TYPED, Guests::typed_threads)?,
         guests(&on_demand, THREAD_DETACHED, Guests::detached_threads)?,
         guests(&on_demand, THREAD_BATCH, Guests::batches)?,
+        guests(&timed_slices, THREAD_TIMED, Guests::threads)?,
+        guests(&on_demand, PAIR, Guests::pairs)?,
+        guests(&timed_slices, PAIR_TIMED, Guests::pairs)?,
         guests(&on_demand, CALL, Guests::calls)?,
         guests(&on_demand, CALL_TYPED, Guests::typed_calls)?,
         guests(&pooled, POOLED_THREAD, Guests::threads)?,
@@ -117,6 +125,10 @@ impl Guests {
 
     fn threads(&mut self, times: u64) -> Result<()> {
         self.in_batches(times, 1)
+    }
+
+    fn pairs(&mut self, times: u64) -> Result<()> {
+        self.in_batches(2 * times, 2)
     }
 
     fn batches(&mut self, times: u64) -> Result<()> {

@@ -1,27 +1,36 @@
 //! The rows of the summary: what is compared with what, and the aims.
 
 use crate::latency::{self, Beside};
-use crate::paired::{Effort, measure};
+use crate::paired::{Effort, Subject, measure};
+use crate::piped::Piped;
 use crate::report::Row;
 use crate::workloads::{self, Workload};
 use crate::{beside_stock, dispatch, epochs, host_calls, memory, spawn, waiting};
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 use wasmtime::{Preemption, Result};
 
 /// Threads in the measurement of memory.
 const THREADS: u32 = 10_000;
 
-/// A dispatch, beside what else gives the CPU to the next one.
-pub fn dispatch(quick: bool) -> Result<Vec<Row>> {
-    let samples = measure(&mut dispatch::subjects()?, effort(quick))?;
+/// A dispatch, beside what else gives the CPU to the next one. `exe` is `bench-unthreaded`.
+pub fn dispatch(exe: &Path, quick: bool) -> Result<Vec<Row>> {
+    let stock = beside_stock::build(exe, "stock")?;
+    let mut stock = Piped::start(&mut Command::new(stock))?;
+    let mut subjects = dispatch::subjects()?;
+    subjects.push(Subject::new(dispatch::FIBERS_STOCK, |times| {
+        beside_stock::ask(&mut stock, "fiber", times)
+    }));
+    let samples = measure(&mut subjects, effort(quick))?;
     let pair = |what, beside, aim| Row::pair("dispatch", &samples, what, beside, aim);
     use dispatch::*;
     Ok(vec![
-        pair(GUESTS_FUEL, FIBERS, Some(5.0))?,
-        pair(GUESTS_EPOCH, FIBERS, Some(5.0))?,
+        pair(GUESTS_FUEL, FIBERS_STOCK, Some(2.2))?,
+        pair(GUESTS_EPOCH, FIBERS_STOCK, Some(2.5))?,
+        pair(GUESTS_FUEL, FIBERS, None)?,
         pair(GUESTS_FUEL, FIBERS_INLINED, None)?,
-        pair(GUESTS_FUEL_1000, FIBERS_1000, Some(5.0))?,
+        pair(GUESTS_FUEL_1000, FIBERS_1000, None)?,
         pair(GUESTS_FUEL, CALL_ASYNC, None)?,
         pair(GUESTS_FUEL, TOKIO, None)?,
         // Five times faster than the OS.
@@ -38,16 +47,18 @@ pub fn spawn(quick: bool) -> Result<Vec<Row>> {
     let pair = |what, beside, aim| Row::pair("spawn", &samples, what, beside, aim);
     use spawn::*;
     Ok(vec![
-        pair(THREAD, CALL, Some(2.0))?,
-        pair(THREAD_TYPED, CALL_TYPED, Some(2.0))?,
-        pair(THREAD_DETACHED, CALL, Some(2.0))?,
+        pair(THREAD, CALL, Some(1.0))?,
+        pair(THREAD_TYPED, CALL_TYPED, Some(1.5))?,
+        pair(THREAD_DETACHED, CALL, Some(1.0))?,
         pair(THREAD_BATCH, CALL, None)?,
-        pair(POOLED_THREAD, POOLED_CALL, Some(2.0))?,
-        pair(POOLED_THREAD_TYPED, POOLED_CALL_TYPED, Some(2.0))?,
-        pair(POOLED_THREAD_BATCH, POOLED_CALL, Some(2.0))?,
+        pair(POOLED_THREAD, POOLED_CALL, Some(1.0))?,
+        pair(POOLED_THREAD_TYPED, POOLED_CALL_TYPED, Some(1.5))?,
+        pair(POOLED_THREAD_BATCH, POOLED_CALL, Some(1.0))?,
         pair(THREAD, TOKIO, None)?,
         pair(POOLED_THREAD_BATCH, TOKIO_BATCH, None)?,
         pair(THREAD, OS, None)?,
+        pair(THREAD_TIMED, THREAD, Some(1.1))?,
+        pair(PAIR_TIMED, PAIR, Some(1.2))?,
     ])
 }
 

@@ -6,6 +6,7 @@
 //! is answered by a line with the nanoseconds of CPU time that it took to do it so
 //! often.
 
+use super::fibers::{Called, Fibers, Inlined, Switch};
 use super::served::{self, Build, Mode, cpu_time};
 use std::collections::HashMap;
 use std::pin::pin;
@@ -46,6 +47,8 @@ fn new(build: &Build, name: &str) -> Result<Case> {
         "fib_epoch" => fib(build, Mode::Epoch),
         "host_call_fuel" => host_call(build, Mode::Fuel),
         "host_call_epoch" => host_call(build, Mode::Epoch),
+        "fiber" => fiber::<Called>(),
+        "fiber_inlined" => fiber::<Inlined>(),
         _ => bail!("there is no case `{name}`"),
     }
 }
@@ -123,6 +126,12 @@ fn host_call(build: &Build, mode: Mode) -> Result<Case> {
     Ok(Box::new(move |times| {
         timed(|| run.call(&mut store, times.try_into()?))
     }))
+}
+
+/// Resuming a fiber that suspends at once.
+fn fiber<F: Switch>() -> Result<Case> {
+    let mut fibers = Fibers::<F>::new(2)?;
+    Ok(Box::new(move |times| fibers.switches(times)))
 }
 
 /// Making and dropping a store.

@@ -74,4 +74,26 @@ mod tests {
             .replace("b   =  \"=1.0.0\"", "b   =  \"=1.0.1\"");
         assert_eq!(changed.unwrap(), expected);
     }
+    /// The features of Wasmtime that a manifest asks for in `table`.
+    fn features(manifest: &str, table: &[&str]) -> Vec<String> {
+        let path = crate::root::Root::of_this_xtask().unwrap().path;
+        let document = std::fs::read_to_string(path.join(manifest)).unwrap();
+        let document: DocumentMut = document.parse().unwrap();
+        let mut item = document.as_item();
+        for key in table.iter().chain(&["wasmtime", "features"]) {
+            item = &item[key];
+        }
+        let features = item.as_array().unwrap().iter();
+        features.map(|name| name.as_str().unwrap().into()).collect()
+    }
+
+    #[test]
+    fn the_published_wasmtime_is_measured_with_the_same_features() {
+        let mut ours = features("Cargo.toml", &["workspace", "dependencies"]);
+        ours.retain(|name| name != "preemptive-threads");
+        assert_eq!(
+            features("benches/stock/Cargo.toml", &["dependencies"]),
+            ours
+        );
+    }
 }

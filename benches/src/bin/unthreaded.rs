@@ -1,6 +1,8 @@
 //! The cases of `unthreaded.rs`, with the patched Wasmtime. Like its published counterpart, this
 //! program is compiled by itself, so that both are inlined alike.
 
+#[path = "../fibers.rs"]
+mod fibers;
 #[path = "../served.rs"]
 mod served;
 #[path = "../unthreaded.rs"]

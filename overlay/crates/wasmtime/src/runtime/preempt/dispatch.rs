@@ -6,7 +6,7 @@
 use super::clock::Moment;
 use super::exit::{self, OwnedExit};
 use super::id::ThreadId;
-use super::suspend::{self, Base};
+use super::suspend::{Base, Dispatch};
 use super::tasks;
 use super::threads::{End, Off};
 use crate::fiber::{StoreFiber, StoreFiberYield, WasmtimeComplete, WasmtimeResume, resume_fiber};
@@ -154,8 +154,7 @@ impl<'a> OnCpu<'a> {
         now
     }
 
-    // Inlined, like `dispatching`: after a stack switch the CPU mispredicts each return on
-    // the way up.
+    // Inlined: see `Dispatching`.
     #[inline(always)]
     fn resume(
         &mut self,
@@ -166,7 +165,9 @@ impl<'a> OnCpu<'a> {
         let Some(fiber) = fiber else {
             return Ok(Err(crate::bug!("a guest thread without a fiber").into()));
         };
-        suspend::dispatching(store, base, |store| resume_fiber(store, fiber, with))
+        let dispatch = Dispatch::new(store, base);
+        let _dispatching = dispatch.begin();
+        resume_fiber(store, fiber, with)
     }
 
     /// Gives the fiber back, suspended.

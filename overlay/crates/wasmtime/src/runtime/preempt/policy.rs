@@ -145,9 +145,8 @@ impl RoundRobin {
         self.places.len()
     }
 
-    pub(super) fn pop(&mut self) -> Option<(Place, ThreadId)> {
-        let (place, thread, _) = self.places.pop_front()?;
-        Some((place, thread))
+    pub(super) fn pop(&mut self) -> Option<(Place, ThreadId, Hint)> {
+        self.places.pop_front()
     }
 
     /// Fetches what the next thread needs, if there are so many that the caches may have lost it.

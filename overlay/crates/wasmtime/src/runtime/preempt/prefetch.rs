@@ -1,4 +1,4 @@
-//! Fetching ahead what the next thread needs.
+//! Finding quickly what the next thread needs.
 //!
 //! With many threads, the caches have long lost what a thread touches when it is resumed: its
 //! fiber and the end of its stack, a dozen lines. The CPU finds out one after the other that it
@@ -12,6 +12,8 @@ pub(super) struct Hint {
     pub(super) fiber: usize,
     /// A place in the frame in which it left the CPU.
     pub(super) stack: usize,
+    /// The page of its record: see threads/table.rs.
+    pub(super) page: u32,
 }
 
 /// How many bytes of a fiber are fetched.

@@ -125,7 +125,7 @@ fn leave(outer: *const Dispatch) {
 /// Calls `f` with this OS thread's current dispatch, if any. `f` must not suspend.
 pub(super) fn with_dispatch<R>(f: impl FnOnce(&Dispatch) -> R) -> Option<R> {
     // SAFETY: I2. `CURRENT` is null, or points to a `Dispatch` further up on
-    // this OS thread's stack, which `dispatching` replaces before it goes.
+    // this OS thread's stack, whose `Dispatching` replaces it before that goes.
     unsafe { current().as_ref() }.map(f)
 }
 
@@ -165,46 +165,52 @@ impl Base {
     }
 }
 
-/// Runs `resume`, which resumes a guest thread of `store` above `base`, as the current
-/// dispatch of this OS thread.
-#[inline(always)]
-pub(super) fn dispatching<R>(
-    store: &mut StoreOpaque,
-    base: Base,
-    resume: impl FnOnce(&mut StoreOpaque) -> R,
-) -> R {
-    struct Reset<'a>(&'a Dispatch);
+/// The current dispatch of this OS thread, until this is dropped.
+///
+/// Used in place, not by a function that calls another: the fiber is resumed in the same frame, as
+/// after a stack switch the CPU mispredicts each return on the way up.
+pub(super) struct Dispatching<'a>(&'a Dispatch);
 
-    impl Drop for Reset<'_> {
-        #[inline(always)]
-        fn drop(&mut self) {
-            let outer = self.0.outer.get();
-            debug_assert!(ptr::eq(current(), self.0));
-            leave(outer);
-            // The outer dispatch may have been waiting for a signal.
-            // SAFETY: I2. It is null, or further up on this OS thread's stack.
-            if let Some(outer) = unsafe { outer.as_ref() } {
-                outer.watch.arm();
-            }
+impl Dispatch {
+    /// A dispatch of a guest thread of `store` above `base`.
+    #[inline(always)]
+    pub(super) fn new(store: &mut StoreOpaque, base: Base) -> Dispatch {
+        Dispatch {
+            store: store.id(),
+            vm_store_context: store.vm_store_context_ptr(),
+            base: base.0,
+            context: Cell::new(None),
+            outer: Cell::new(ptr::null()),
+            lowering: Cell::new(false),
+            watch: store.watch(),
         }
     }
 
-    let dispatch = Dispatch {
-        store: store.id(),
-        vm_store_context: store.vm_store_context_ptr(),
-        base: base.0,
-        context: Cell::new(None),
-        outer: Cell::new(ptr::null()),
-        lowering: Cell::new(false),
-        watch: store.watch(),
-    };
-    enter(&dispatch);
-    let _reset = Reset(&dispatch);
-    // With nothing dispatched, the handler had no dispatch whose slice it could end.
-    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-    dispatch.watch.take_slice_end_request();
-    dispatch.watch.arm();
-    resume(store)
+    /// Makes this the current dispatch. `resume_fiber` comes next.
+    #[inline(always)]
+    pub(super) fn begin(&self) -> Dispatching<'_> {
+        enter(self);
+        let dispatching = Dispatching(self);
+        // With nothing dispatched, the handler had no dispatch whose slice it could end.
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        self.watch.take_slice_end_request();
+        self.watch.arm();
+        dispatching
+    }
+}
+
+impl Drop for Dispatching<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        let outer = self.0.outer.get();
+        debug_assert!(ptr::eq(current(), self.0));
+        leave(outer);
+        // The outer dispatch may have been waiting for a signal.
+        // SAFETY: I2. It is null, or further up on this OS thread's stack.
+        if let Some(outer) = unsafe { outer.as_ref() } {
+            outer.watch.arm();
+        }
+    }
 }
 
 /// Runs `call`, the body of a guest thread, suspending it through `context`.
@@ -233,6 +239,8 @@ fn replace_context(context: Option<Context>) -> Option<Context> {
 /// The context of the running guest thread, taken: see [`take`].
 pub(crate) struct Taken {
     context: Context,
+    /// [`Dispatch::lowering`], put back with it.
+    lowering: bool,
 }
 
 impl Taken {
@@ -249,7 +257,10 @@ impl Taken {
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        replace_context(Some(self.context));
+        with_dispatch(|dispatch| {
+            dispatch.context.set(Some(self.context));
+            dispatch.lowering.set(self.lowering);
+        });
     }
 }
 
@@ -257,9 +268,12 @@ impl Drop for Taken {
 /// guest thread is running, or it must not be suspended (I1).
 #[inline(always)]
 pub(crate) fn take(store: &StoreOpaque) -> Option<Taken> {
-    let take = |dispatch: &Dispatch| dispatch.context.take();
-    let context = where_suspendable(store, take)?;
-    Some(Taken { context })
+    where_suspendable(store, |dispatch| {
+        Some(Taken {
+            context: dispatch.context.take()?,
+            lowering: dispatch.lowering.replace(false),
+        })
+    })
 }
 
 /// Whether [`take`] would succeed.
@@ -283,10 +297,9 @@ fn where_suspendable<R>(store: &StoreOpaque, f: impl FnOnce(&Dispatch) -> Option
     with_dispatch(if_suspendable).flatten()
 }
 
-/// Sets whether results of a host function are being lowered for the running guest thread, and
-/// returns whether they were.
-pub(super) fn set_lowering(lowering: bool) -> bool {
-    with_dispatch(|dispatch| dispatch.lowering.replace(lowering)).unwrap_or(false)
+/// Sets whether results of a host function are being lowered for the running guest thread.
+pub(super) fn set_lowering(lowering: bool) {
+    with_dispatch(|dispatch| dispatch.lowering.set(lowering));
 }
 
 /// Suspends a guest thread, and returns on its next turn.
@@ -364,9 +377,7 @@ pub(super) fn preemptive_yield(
     // No thread is in a host call until this one resumes.
     let in_host = opaque.replace_in_host(0);
     let tasks = tasks::put_aside(opaque);
-    let lowering = set_lowering(false);
     let resumed = left.and_then(|()| suspend(context));
-    set_lowering(lowering);
     let opaque = store.store_opaque_mut();
     tasks::put_back(opaque, tasks);
     opaque.replace_in_host(in_host);

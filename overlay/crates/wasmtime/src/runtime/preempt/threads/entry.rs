@@ -45,6 +45,8 @@ pub(super) struct Thread {
     pub(super) fuel_held: Option<i64>,
     /// Where on its stack it left the CPU, or 0.
     pub(super) left_at: usize,
+    /// Where the table keeps this. The table sets it.
+    pub(super) page: u32,
 }
 
 /// What most threads do not need.
@@ -136,6 +138,8 @@ pub(super) enum Start {
 /// mean waiting for these stores at every dispatch.
 pub(crate) struct Running {
     pub(in crate::runtime::preempt) id: ThreadId,
+    /// See [`Thread::page`].
+    pub(super) page: u32,
     pub(in crate::runtime::preempt) slice: Slice,
     /// When the slice is over, if it is time: a [`Moment`] in nanoseconds. The slice goes on
     /// while the thread keeps the store.
@@ -223,6 +227,7 @@ impl Running {
     pub(super) fn nobody() -> Running {
         Running {
             id: ThreadId(0),
+            page: 0,
             slice: Slice::Fuel(0),
             slice_end: 0,
             allowance: Allowance::default(),
@@ -287,7 +292,11 @@ pub(super) fn enqueue(policy: &mut Policy, id: ThreadId, thread: &mut Thread) {
             .status
             .fiber()
             .map_or(0, |fiber| ptr::from_ref(&**fiber).addr());
-        let stack = thread.left_at;
-        thread.place = queue.push(id, Hint { fiber, stack });
+        let hint = Hint {
+            fiber,
+            stack: thread.left_at,
+            page: thread.page,
+        };
+        thread.place = queue.push(id, hint);
     }
 }

@@ -8,6 +8,26 @@ use crate::runtime::preempt::id::ThreadId;
 use crate::runtime::preempt::policy::{Pick, Policy, ThreadParams, ThreadScheduler};
 use core::any::Any;
 
+/// A thread whose turn it is.
+#[derive(Clone, Copy)]
+pub(super) struct Turn {
+    pub(super) id: ThreadId,
+    /// In ticks, if the policy chose one.
+    pub(super) slice: Option<u64>,
+    /// Where the table is likely to have its record.
+    pub(super) page: u32,
+}
+
+impl Turn {
+    pub(super) fn of(id: ThreadId) -> Turn {
+        Turn {
+            id,
+            slice: None,
+            page: 0,
+        }
+    }
+}
+
 impl PreemptiveThreads {
     /// Notifies the embedder's policy, if there is one.
     pub(super) fn notify_policy(
@@ -24,22 +44,26 @@ impl PreemptiveThreads {
         }
     }
 
-    /// The thread whose turn it is, and its slice in ticks if the policy chose one.
-    pub(super) fn pick(&mut self, now: Moment) -> Result<Option<(ThreadId, Option<u64>)>> {
+    /// The thread whose turn it is.
+    pub(super) fn pick(&mut self, now: Moment) -> Result<Option<Turn>> {
         if let Some(paused) = &self.paused {
-            return Ok(Some((paused.id, None)));
+            return Ok(Some(Turn::of(paused.id)));
         }
         if let Policy::RoundRobin(queue) = &mut self.policy {
             // If the queue is as long as there are ready threads, no place is stale.
             let all_are_places = queue.len() == self.ready;
-            while let Some((place, id)) = queue.pop() {
+            while let Some((place, id, hint)) = queue.pop() {
+                let turn = Turn {
+                    page: hint.page,
+                    ..Turn::of(id)
+                };
                 if all_are_places {
                     queue.fetch_next();
-                    return Ok(Some((id, None)));
+                    return Ok(Some(turn));
                 }
                 let thread = self.threads.get(&id);
                 if thread.is_some_and(|thread| thread.place == place) {
-                    return Ok(Some((id, None)));
+                    return Ok(Some(turn));
                 }
             }
             return Ok(None);
@@ -61,7 +85,10 @@ impl PreemptiveThreads {
             );
         };
         self.ensure_ready(thread)?;
-        Ok(Some((thread, slice)))
+        Ok(Some(Turn {
+            slice,
+            ..Turn::of(thread)
+        }))
     }
 
     /// # Errors

@@ -38,7 +38,7 @@
 //! | 3 | [`Status::stop`] | `stop_running`; to `Blocked` if it parked or was suspended meanwhile |
 //! | 4 | [`Status::finish`] | `finish`; also for a thread that is ended where it is: while it keeps the store, when a dispatch finds it over a limit, or, by `give_up_running`, when the future of its run was leaked. `give_up` if its fiber is lost |
 //! | 5 | [`Status::start`], [`Status::finish`] | `start_ending`, then `finish`: it is killed, or over a limit. In between it is `Running`, because its stack is unwound on the CPU, and that may call host code, which can ask for the current thread |
-//! | 6 | [`Status::into_exit`] | `take_exit` |
+//! | 6 | [`Status::take_exit`] | `take_exit` |
 //! | 7 | [`Status::suspend`], [`Status::throttle`] | `suspend`; `throttle` (throttling.rs) |
 //! | 8 | [`Status::resume`], [`Status::wake`] | `resume` if it was suspended, `wake` (parking.rs) if it was parked. A thread that is both needs both |
 
@@ -103,9 +103,12 @@ impl<F, P, E> Status<F, P, E> {
         self.state = State::Finished(exit);
     }
 
-    /// Arrow 6. `None` if it has not finished.
-    pub(super) fn into_exit(self) -> Option<E> {
-        match self.state {
+    /// Arrow 6. `None` if it has not finished. Nothing else may be done afterwards.
+    pub(super) fn take_exit(&mut self) -> Option<E> {
+        if !self.is_finished() {
+            return None;
+        }
+        match mem::replace(&mut self.state, State::Running) {
             State::Finished(exit) => Some(exit),
             _ => None,
         }
@@ -374,8 +377,8 @@ mod tests {
         assert!(status.is_finished() && !status.is_suspended());
         assert!(!status.suspend() && !status.resume());
         assert_eq!((status.wake(), status.start()), (None, None));
-        assert_eq!(status.into_exit(), Some("exit"));
-        assert_eq!(running().into_exit(), None);
+        assert_eq!(status.take_exit(), Some("exit"));
+        assert_eq!(running().take_exit(), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use super::PreemptiveThreads;
 use super::entry::{End, Exited, Extra, Off, Start, Thread, Usage, enqueue};
 use super::grant::{Next, Throttle};
+use super::scheduling::Turn;
 use super::state::Status;
 use crate::fiber::StoreFiber;
 use crate::prelude::*;
@@ -65,30 +66,31 @@ impl PreemptiveThreads {
             })
         });
         let ready_since = self.run_clock(None);
-        self.threads.insert(
-            id,
-            Thread {
-                status: Status::ready(fiber),
-                name: options.name,
-                slice: options.slice,
-                detached: options.detached,
-                extra,
-                instance,
-                waker: None,
-                place: 0,
-                spawned: ready_since,
-                ready_since,
-                usage: Usage::default(),
-                fuel_held: None,
-                left_at: 0,
-            },
-        );
+        let make = || Thread {
+            status: Status::ready(fiber),
+            name: options.name,
+            slice: options.slice,
+            detached: options.detached,
+            extra,
+            instance,
+            waker: None,
+            place: 0,
+            spawned: ready_since,
+            ready_since,
+            usage: Usage::default(),
+            fuel_held: None,
+            left_at: 0,
+            page: 0,
+        };
+        if let Some(thread) = self.threads.insert(id, make) {
+            self.ready += 1;
+            enqueue(&mut self.policy, id, thread);
+        }
         self.live += 1;
         if let Some(instance) = instance {
             self.sharing.enter(instance);
         }
         self.record(None, Some(id), Traced::Spawned);
-        self.make_ready(id);
         if let Policy::Custom(_) = &self.policy {
             let thread = self.threads.get(&id);
             let params = thread.map_or_else(ThreadParams::default, Thread::params);
@@ -115,28 +117,23 @@ impl PreemptiveThreads {
         &mut self,
         now: Moment,
     ) -> Result<Option<Box<StoreFiber<'static>>>> {
-        let (id, slice) = loop {
-            let Some((id, slice)) = self.pick(now)? else {
+        let turn = loop {
+            let Some(turn) = self.pick(now)? else {
                 return Ok(None);
             };
-            if !self.has_rates || !self.throttle(id, now) {
-                break (id, slice);
+            if !self.has_rates || !self.throttle(turn.id, now) {
+                break turn;
             }
         };
-        let fiber = self.start(id, slice, now, Start::Dispatch);
+        let fiber = self.start(turn, now, Start::Dispatch);
         self.record_dispatch(now);
         Ok(fiber)
     }
 
-    /// Puts `id` on the CPU. `None` if it is gone or its fiber is not here.
+    /// Puts a thread on the CPU. `None` if it is gone or its fiber is not here.
     #[inline(always)]
-    fn start(
-        &mut self,
-        id: ThreadId,
-        slice: Option<u64>,
-        now: Moment,
-        why: Start,
-    ) -> Option<Box<StoreFiber<'static>>> {
+    fn start(&mut self, turn: Turn, now: Moment, why: Start) -> Option<Box<StoreFiber<'static>>> {
+        let id = turn.id;
         let run_clock = self.run_clock(Some(now));
         let goes_on = self.paused.as_ref().is_some_and(|paused| paused.id == id);
         // A dispatched thread was ready.
@@ -149,7 +146,7 @@ impl PreemptiveThreads {
                 was_ready
             }
         };
-        let thread = self.threads.get_mut(&id)?;
+        let thread = self.threads.get_near_mut(turn.page, &id)?;
         let fiber = thread.status.start()?;
         thread.place = 0;
 
@@ -181,10 +178,11 @@ impl PreemptiveThreads {
             thread.usage.dispatches += u64::from(!goes_on);
         }
         running.id = id;
+        running.page = thread.page;
         running.was_paused = goes_on;
         running.is_seen_on_cpu = false;
         running.used_before = 0;
-        running.slice = match slice {
+        running.slice = match turn.slice {
             Some(ticks) => Slice::nearest(ticks, self.preemption),
             None if goes_on || why == Start::End => thread.slice.unwrap_or(self.slice),
             None => self.jitter.apply(thread.slice.unwrap_or(self.slice)),
@@ -229,7 +227,7 @@ impl PreemptiveThreads {
         id: ThreadId,
         now: Moment,
     ) -> Option<Box<StoreFiber<'static>>> {
-        self.start(id, None, now, Start::End)
+        self.start(Turn::of(id), now, Start::End)
     }
 
     /// Arrow 3.
@@ -252,7 +250,7 @@ impl PreemptiveThreads {
             None => None,
         };
         let run_clock = self.run_clock(Some(now));
-        let thread = self.threads.get_mut(&id)?;
+        let thread = self.threads.get_near_mut(self.running.page, &id)?;
         let used = thread.charge(&self.running, now, &mut self.groups);
         let blocked = thread.status.stop(fiber, park);
         if self.has_rates {
@@ -326,7 +324,7 @@ impl PreemptiveThreads {
         self.fuel_clock = self.fuel_clock.saturating_add(self.running.fuel_consumed);
         let id = self.running.id;
         let run_clock = self.run_clock(Some(now));
-        let Some(thread) = self.threads.get_mut(&id) else {
+        let Some(thread) = self.threads.get_near_mut(self.running.page, &id) else {
             return;
         };
         let used = thread.charge(&self.running, now, &mut self.groups);
@@ -369,7 +367,7 @@ impl PreemptiveThreads {
         };
         let detached = thread.detached;
         if detached && hook.is_none() {
-            self.threads.remove(&id);
+            self.threads.remove(&id, |_| Some(()));
         } else {
             // Made where it is kept: a move is dear right after its parts were written.
             thread.status.finish(match (end, over) {
@@ -490,9 +488,6 @@ impl PreemptiveThreads {
 
     /// Arrow 6.
     pub(in crate::runtime::preempt) fn take_exit(&mut self, id: ThreadId) -> Option<OwnedExit> {
-        if !self.threads.get(&id)?.status.is_finished() {
-            return None;
-        }
-        self.threads.remove(&id)?.status.into_exit()
+        self.threads.remove(&id, |thread| thread.status.take_exit())
     }
 }
