@@ -4,6 +4,8 @@
 mod budget;
 #[path = "../../../../overlay/crates/wasmtime/src/runtime/preempt/clock.rs"]
 mod clock;
+#[path = "../../../../overlay/crates/wasmtime/src/runtime/preempt/threads/grant.rs"]
+mod grant;
 #[path = "../../../../overlay/crates/wasmtime/src/runtime/preempt/id.rs"]
 mod id;
 #[path = "../../../../overlay/crates/wasmtime/src/runtime/preempt/limits.rs"]

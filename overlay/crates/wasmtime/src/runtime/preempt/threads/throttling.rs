@@ -52,7 +52,7 @@ impl Thread {
         let Some(grant) = throttle.and_then(|throttle| throttle.grant.as_ref()) else {
             return allowance;
         };
-        let left = u64::try_from(grant.left).unwrap_or(0).max(1);
+        let left = grant.time().max(1);
         if clock_is_virtual {
             return allowance.and(Allowance {
                 fuel: Some(left),
