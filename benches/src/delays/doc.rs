@@ -131,11 +131,13 @@ const BOUNDS: &str = "
   as long as a function can be (7.6 MB of Wasm).
 - **Bulk operations** (`memory.fill`, `copy`, `init`; `table.*`; `array.*`) are done in pieces of 64 KiB of a memory or
   8,192 elements. Bounds, and the fuel for all of it, are looked at first; where the operands are, before each piece.
+  A piece of memory that nobody has touched yet takes 16 page faults of the kernel, which no signal interrupts.
 - **Strings** that a component passes to another are transcoded 16,384 code units at a time.
 - **In one piece**: `array.new` of references and `table.grow` of a table that allows no null, up to the size of the heap
   or the table; a table that grows into a larger allocation, which is copied (8 bytes for each element it had); a memory
   that has outgrown its reservation and moves (by default it is 4 GiB, which no 32-bit memory outgrows); and a collection
-  of the GC heap. Limit these sizes with a `ResourceLimiter`. Under Winch, whole bulk operations too.
+  of the GC heap, which takes time in proportion to the objects that are live: the lines above are for 100,000 of them.
+  Limit these sizes with a `ResourceLimiter`. Under Winch, whole bulk operations too.
 - **Host functions** run to their ends. Those of our WASI move at most 256 KiB in a call, and let siblings go first
   every 64 KiB of random bytes. What the embedder's own do is up to it.
 - **Between the slice's end and the guest**: the OS's timer, the timer thread's wake-up under epochs, and whoever else
