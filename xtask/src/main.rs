@@ -4,6 +4,7 @@
 mod adopt;
 mod busy;
 mod conformance;
+mod debian;
 mod demo;
 mod dist;
 mod feature_sets;
@@ -18,6 +19,7 @@ mod manifest;
 mod overlay;
 mod patches;
 mod pin;
+mod port;
 mod preempt;
 mod program;
 mod published;
@@ -78,6 +80,22 @@ enum Command {
     Patches {
         #[command(subcommand)]
         command: PatchesCommand,
+    },
+    /// Lay out this repository on a newer version of Wasmtime, with the changes in ports/, in
+    /// target/port-VERSION/checkout.
+    Port {
+        /// Wasmtime's major version: 49.
+        version: u64,
+        /// Compile it and run the workspace's tests, with a compiler from Debian if Wasmtime asks
+        /// for a newer one than there is.
+        #[arg(long)]
+        check: bool,
+        /// Write the changes that are in the checkout to ports/.
+        #[arg(long, conflicts_with = "check")]
+        save: bool,
+        /// Run only tests whose name contains this.
+        #[arg(requires = "check")]
+        filter: Option<String>,
     },
     /// Run guests that never yield side by side in one Store. Fails unless the run shows
     /// everything it should.
@@ -248,6 +266,20 @@ fn run(cli: Cli) -> Result<()> {
             }
             PatchesCommand::Components => patches::component_tests::of_vendor(&root),
         },
+        Command::Port {
+            version,
+            check,
+            save,
+            filter,
+        } => {
+            let filter = filter.as_deref();
+            let options = port::Options {
+                check,
+                save,
+                filter,
+            };
+            port::port(&root, version, options)
+        }
         Command::Demo { args } => demo::demo(&root, &args),
         Command::Test { full, busy, filter } => {
             let filter = filter.as_deref();

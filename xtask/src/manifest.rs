@@ -1,7 +1,23 @@
-//! Changing the versions that a manifest asks for, and nothing else in it.
+//! The versions that a manifest asks for, and changing them and nothing else in it.
 
 use anyhow::{Context, Result};
+use std::collections::BTreeMap;
+use std::path::Path;
 use toml_edit::{DocumentMut, Item, TableLike};
+
+/// The version that the manifest in `dir` asks for of each dependency.
+pub fn versions(dir: &Path) -> Result<BTreeMap<String, String>> {
+    let path = dir.join("Cargo.toml");
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    let mut versions = BTreeMap::new();
+    change_versions(&text, |name, version| {
+        versions.insert(name.to_string(), version.to_string());
+        Ok(None)
+    })
+    .with_context(|| format!("in {}", path.display()))?;
+    Ok(versions)
+}
 
 const TABLES: [&str; 3] = ["dependencies", "dev-dependencies", "build-dependencies"];
 

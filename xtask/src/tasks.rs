@@ -100,7 +100,7 @@ pub fn test(root: &Root, tests: Tests<'_>) -> Result<()> {
     Ok(())
 }
 
-fn has_nextest(root: &Root) -> bool {
+pub fn has_nextest(root: &Root) -> bool {
     let version = capture(cargo(&root.path).args(["nextest", "--version"]));
     version.is_ok_and(|version| version.ok)
 }
