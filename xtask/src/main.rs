@@ -115,13 +115,14 @@ enum Command {
         /// Run only tests whose name contains this.
         filter: Option<String>,
     },
-    /// Run the WebAssembly specification's tests, and those of POSIX threads, as guest threads
-    /// under each source. Prints what passed, and what failed and why.
+    /// Run the WebAssembly specification's tests, those of POSIX threads and upstream's, as guest
+    /// threads under each source. Prints what passed, and what failed and why.
     Conformance {
         /// Run them all, and not just a sample; also in plain calls, for comparison.
         #[arg(long)]
         full: bool,
-        /// Run all files whose path contains this: `gc/`, `wasm-v1/fac.wast`, `pthreads`.
+        /// Run all files whose path contains this: `gc/`, `wasm-v1/fac.wast`, `pthreads`. Of
+        /// upstream's tests: `upstream`, `upstream/func::`.
         name: Option<String>,
     },
     /// Run the fuzz targets in fuzz/, by libFuzzer: see docs/fuzzing.md.
@@ -213,9 +214,13 @@ enum PatchesCommand {
         #[arg(long, conflicts_with_all = ["full", "from", "to"])]
         submissions: bool,
     },
-    /// Run upstream's tests of components on vendor/wasmtime, with every synchronous call on a
-    /// guest thread beside one that spins. `build --full` does it, too.
-    Components,
+    /// Compare what the code in overlay/tests/disas is compiled to with the listings there, by
+    /// upstream's test for that.
+    Listings {
+        /// Write them anew.
+        #[arg(long)]
+        bless: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -264,7 +269,7 @@ fn run(cli: Cli) -> Result<()> {
             PatchesCommand::Build { full, from, to, .. } => {
                 patches::build::build(&root, patches::build::Options { full, from, to })
             }
-            PatchesCommand::Components => patches::component_tests::of_vendor(&root),
+            PatchesCommand::Listings { bless } => patches::listings::run_them(&root, bless),
         },
         Command::Port {
             version,

@@ -1,10 +1,10 @@
 //! Writes patches/ and overlay/ back from `vendor/wasmtime`, and compares them with it.
 
 pub mod build;
-pub mod component_tests;
+pub mod listings;
 mod rules;
 mod submissions;
-mod upstream_tests;
+pub mod upstream_tests;
 
 use crate::files::Batch;
 use crate::git::{self, Git};

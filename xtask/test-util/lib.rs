@@ -1,4 +1,4 @@
-//! What upstream's tests of components use of this crate.
+//! What upstream's tests use of this crate.
 
 pub mod component {
     use wasmtime::{Config, Engine};
@@ -19,5 +19,19 @@ pub mod component {
         let mut config = config();
         config.wasm_component_model_map(true);
         Engine::new(&config).unwrap()
+    }
+}
+
+pub mod wast {
+    use serde::de::DeserializeOwned;
+
+    /// Reads the lines at the beginning of `text` that begin with `comment`, which are TOML.
+    pub fn parse_test_config<T: DeserializeOwned>(
+        text: &str,
+        comment: &'static str,
+    ) -> wasmtime::Result<T> {
+        let lines = text.lines().map_while(|line| line.strip_prefix(comment));
+        let config: Vec<&str> = lines.collect();
+        toml::from_str(&config.join("\n")).map_err(|error| wasmtime::format_err!("{error}"))
     }
 }

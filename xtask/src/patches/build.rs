@@ -4,7 +4,8 @@
 //! One tree and one target directory serve all of these, and git writes only the files that
 //! differ from one to the next, so cargo compiles only what a patch touches.
 
-use super::{component_tests, submissions, upstream_tests};
+use super::{submissions, upstream_tests};
+use crate::conformance::upstream;
 use crate::feature_sets::{FeatureSet, PREEMPT, STOCK};
 use crate::files::link;
 use crate::git::Git;
@@ -113,7 +114,7 @@ impl Step<'_> {
             self.run(test, "upstream's tests")?;
         }
         match is_last {
-            true => component_tests::run_with(self.root, self.tree, self.dir),
+            true => upstream::run_with(self.root, self.tree, self.dir, ""),
             false => Ok(()),
         }
     }

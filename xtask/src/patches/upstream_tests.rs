@@ -155,16 +155,7 @@ impl Suite {
             self.manifest,
             root.path.join("xtask/test-macros"),
         )?;
-        for other in &of.crates {
-            if other.name != self.name && !other.path.is_empty() {
-                let path = tree.join(&other.path);
-                write!(
-                    manifest,
-                    "[patch.crates-io.{}]\npath = {path:?}\n",
-                    other.name
-                )?;
-            }
-        }
+        manifest.push_str(&patched_by(of, tree, Some(self.name))?);
         write_if_changed(&package.join("Cargo.toml"), manifest.as_bytes())?;
         let lock = package.join("Cargo.lock");
         if !lock.exists() {
@@ -202,6 +193,19 @@ pub fn published_library<'a>(
         krate,
         with_our_feature(&without_tests(&published), &patched),
     ))
+}
+
+/// Lines of a manifest that make it use the crates in `tree`, except for the root package, and for
+/// `without`.
+pub fn patched_by(of: &Upstream, tree: &Path, without: Option<&str>) -> Result<String> {
+    let mut lines = String::new();
+    for krate in &of.crates {
+        if Some(&*krate.name) != without && !krate.path.is_empty() {
+            let path = tree.join(&krate.path);
+            writeln!(lines, "[patch.crates-io.{}]\npath = {path:?}", krate.name)?;
+        }
+    }
+    Ok(lines)
 }
 
 /// The part of a published manifest that is not about the package's own tests.
