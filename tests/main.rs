@@ -28,6 +28,8 @@ mod exceptions;
 mod executors;
 mod exit_hooks;
 mod exits;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod fiber_switches;
 mod forks;
 mod fuel;
 mod fuel_budget;

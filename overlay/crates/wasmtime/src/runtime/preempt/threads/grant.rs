@@ -70,6 +70,13 @@ impl Throttle {
         }
     }
 
+    /// Forgets what it has borrowed and how it used that, on another clock.
+    pub(super) fn begin_anew(&mut self) {
+        self.grant = None;
+        self.portion = 0;
+        self.overrun = 0;
+    }
+
     /// Borrows what the thread needs for its turn, unless it has that. Returns when it is there.
     pub(super) fn borrow(&mut self, own: Rated<'_>, group: Rated<'_>, now: u64) -> u64 {
         if let Some(grant) = &self.grant {
@@ -137,6 +144,8 @@ impl Throttle {
                 let half = signed(grant.amount / 2);
                 let beyond = grant.held_back.saturating_sub(grant.left);
                 let beyond = match next {
+                    // It has had no turn to do that in.
+                    Next::Gone if used == 0 => grant.held_back,
                     Next::Gone => beyond.max(0),
                     Next::Continues | Next::Ready => beyond,
                 };
@@ -221,6 +230,14 @@ mod tests {
         thread.turn(5_000 * US as i64, Next::Ready);
         assert_eq!(thread.turn(0, Next::Ready), 1_000 * US - 50 * US);
         assert!(thread.turn(0, Next::Ready) >= 900 * US);
+    }
+
+    #[test]
+    fn a_portion_that_was_not_used_leaves_what_is_owed() {
+        let mut thread = Rated::new();
+        thread.turn(30 * US as i64, Next::Ready);
+        assert_eq!(thread.turn(-230 * US as i64, Next::Gone), 230 * US);
+        assert_eq!(thread.turn(0, Next::Ready), 70 * US);
     }
 
     #[test]

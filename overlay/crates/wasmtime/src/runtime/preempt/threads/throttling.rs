@@ -218,7 +218,7 @@ impl PreemptiveThreads {
             budget.refill();
         }
         for extra in self.threads.values_mut().filter_map(|t| t.extra.as_mut()) {
-            extra.throttle.grant = None;
+            extra.throttle.begin_anew();
             if let Some(budget) = &mut extra.budget {
                 budget.refill();
             }
