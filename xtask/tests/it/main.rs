@@ -12,6 +12,7 @@ mod layout;
 mod local_work;
 mod moves;
 mod patches;
+mod ports;
 mod registry;
 mod repository;
 mod submissions;
