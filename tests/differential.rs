@@ -63,7 +63,7 @@ type Call = (String, Vec<Val>);
 /// The calls that can be made of a module, and what becomes of them if each is a
 /// plain call in a store of its own.
 fn plain(wasm: &[u8]) -> Result<Vec<(Call, Outcome)>> {
-    let mut config = Config::new();
+    let mut config = crate::support::plain_config();
     config.consume_fuel(true);
     let engine = Engine::new(&config)?;
     let module = Module::new(&engine, wasm)?;

@@ -3,7 +3,6 @@
 use crate::support::*;
 use preempt_stacks::{Guards, StackSlab, StackSlabOptions};
 use std::os::unix::process::ExitStatusExt;
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 use wasmtime::preempt::*;
@@ -233,7 +232,7 @@ fn a_host_function_that_overflows_the_stack_aborts() {
         run_all(&mut store);
         return;
     }
-    let output = Command::new(std::env::current_exe().unwrap())
+    let output = this_program()
         .args([NAME, "--exact", "--nocapture"])
         .env(ALONE, "1")
         .output()
@@ -295,7 +294,10 @@ long! {
     under_epochs_a_hundred_thousand_sleep_without_the_cpu: idle(Preemption::Epoch);
 }
 
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "aarch64", target_arch = "x86_64")
+))]
 long! {
     under_signals_a_million_threads_are_suspended_and_return: a_million(Preemption::Signal);
     under_signals_a_hundred_thousand_sleep_without_the_cpu: idle(Preemption::Signal);

@@ -60,7 +60,7 @@ enum End {
 
 impl Host {
     pub fn new(source: Source) -> Host {
-        let mut config = Config::new();
+        let mut config = crate::support::plain_config();
         config.shared_memory(true);
         source.configure(&mut config);
         let engine = Engine::new(&config).unwrap();

@@ -151,7 +151,7 @@ pub fn all() -> Vec<Suite> {
 
 impl Suite {
     pub fn engine(&self, source: Source) -> Engine {
-        let mut config = Config::new();
+        let mut config = crate::support::plain_config();
         source.configure(&mut config);
         (self.configure)(&mut config);
         Engine::new(&config).unwrap()

@@ -7,7 +7,7 @@ use std::time::Duration;
 use wasmtime_preempt::wasmtime::{Config, Engine, EpochDelivery, Instance, Module, Store};
 
 pub fn config(delivery: EpochDelivery) -> Config {
-    let mut config = Config::new();
+    let mut config = crate::support::plain_config();
     config.epoch_interruption(true).epoch_delivery(delivery);
     config
 }

@@ -1,12 +1,24 @@
 //! Engines, and stores with a slice.
 
-use super::{GUESTS, STATELESS, short_slice};
+use super::{GUESTS, STATELESS, is_emulated, short_slice};
 use wasmtime::preempt::*;
 use wasmtime::*;
 
 pub fn config(preemption: Preemption) -> Config {
-    let mut config = Config::new();
+    let mut config = plain_config();
     config.preemption(preemption);
+    config
+}
+
+/// Upstream's defaults. An emulator keeps a record of each page that is mapped, so there memories
+/// reserve less.
+pub fn plain_config() -> Config {
+    let mut config = Config::new();
+    if is_emulated() {
+        config.memory_reservation(64 << 20);
+        config.memory_guard_size(64 << 10);
+        config.memory_reservation_for_growth(1 << 20);
+    }
     config
 }
 

@@ -39,7 +39,7 @@ pub fn in_own_process(module: &str, name: &str, test: impl FnOnce()) {
         return test();
     }
     let module = module.split_once("::").unwrap().1;
-    let output = Command::new(std::env::current_exe().unwrap())
+    let output = this_program()
         .args([&format!("{module}::{name}"), "--exact"])
         .args(["--include-ignored", "--nocapture", "--test-threads=1"])
         .env(ALONE, "1")
@@ -55,6 +55,26 @@ pub fn in_own_process(module: &str, name: &str, test: impl FnOnce()) {
     for line in stdout.lines().filter(|line| line.starts_with("- ")) {
         println!("{line}");
     }
+}
+
+/// What runs this program, if this machine cannot do so itself: `cargo xtask test --target`.
+const RUNNER: &str = "PREEMPT_TEST_RUNNER";
+
+/// Whether this program is run by an emulator.
+pub fn is_emulated() -> bool {
+    std::env::var_os(RUNNER).is_some()
+}
+
+/// The program that this process runs, to be run once more.
+pub fn this_program() -> Command {
+    let program = std::env::current_exe().unwrap();
+    let Ok(runner) = std::env::var(RUNNER) else {
+        return Command::new(program);
+    };
+    let mut words = runner.split_whitespace();
+    let mut command = Command::new(words.next().unwrap());
+    command.args(words).arg(program);
+    command
 }
 
 /// The id of this OS thread.

@@ -8,15 +8,17 @@ use wasmtime_preempt::wasmtime::{
 };
 
 pub fn config(delivery: EpochDelivery) -> Config {
-    let mut config = Config::new();
+    let mut config = crate::support::plain_config();
     config.epoch_interruption(true).epoch_delivery(delivery);
     config
 }
 
 /// One of each kind that works on this machine.
 pub fn engines() -> Vec<Engine> {
-    let deliveries: &[EpochDelivery] = match cfg!(all(target_arch = "x86_64", target_os = "linux"))
-    {
+    let deliveries: &[EpochDelivery] = match cfg!(all(
+        target_os = "linux",
+        any(target_arch = "aarch64", target_arch = "x86_64")
+    )) {
         true => &[EpochDelivery::Check, EpochDelivery::Signal],
         false => &[EpochDelivery::Check],
     };

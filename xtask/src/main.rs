@@ -1,6 +1,7 @@
 //! `cargo xtask`: lays out the patched Wasmtime, maintains its patches, and runs everything
 //! that needs it.
 
+mod aarch64;
 mod adopt;
 mod busy;
 mod conformance;
@@ -112,6 +113,10 @@ enum Command {
         /// Run them beside eight processes that take all the CPU time they can get.
         #[arg(long)]
         busy: bool,
+        /// Build and run those of them for another architecture that concern it, with an emulator:
+        /// see docs/porting.md.
+        #[arg(long, conflicts_with = "busy")]
+        target: Option<Target>,
         /// Run only tests whose name contains this.
         filter: Option<String>,
     },
@@ -181,6 +186,12 @@ enum Command {
     /// Check formatting, lints, and that Wasmtime compiles with and without
     /// our features.
     Lint,
+}
+
+/// Another architecture than this machine's.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Target {
+    Aarch64,
 }
 
 #[derive(Subcommand)]
@@ -286,7 +297,15 @@ fn run(cli: Cli) -> Result<()> {
             port::port(&root, version, options)
         }
         Command::Demo { args } => demo::demo(&root, &args),
-        Command::Test { full, busy, filter } => {
+        Command::Test {
+            full,
+            filter,
+            target: Some(Target::Aarch64),
+            ..
+        } => aarch64::test(&root, full, filter.as_deref()),
+        Command::Test {
+            full, busy, filter, ..
+        } => {
             let filter = filter.as_deref();
             tasks::test(&root, tasks::Tests { full, busy, filter })
         }

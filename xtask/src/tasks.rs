@@ -3,7 +3,7 @@
 use crate::busy::Busy;
 use crate::conformance::upstream;
 use crate::root::{Root, capture, cargo, run as run_command};
-use crate::{fuzz, lint, patches, vendor, wasmtime};
+use crate::{aarch64, fuzz, lint, patches, vendor, wasmtime};
 use anyhow::Result;
 use std::path::Path;
 use std::process::Command;
@@ -69,6 +69,13 @@ pub fn test(root: &Root, tests: Tests<'_>) -> Result<()> {
     if full && filter.is_none() {
         eprintln!("test: the fuzz targets, for five minutes each");
         fuzz::test(root, 300)?;
+    }
+
+    if full && filter.is_none() {
+        match aarch64::unavailable() {
+            None => aarch64::test(root, true, None)?,
+            Some(why) => eprintln!("test: nothing on aarch64, because {why}"),
+        }
     }
 
     if full {
