@@ -182,7 +182,10 @@ fn a_kill_in_the_middle_of_a_check_is_honoured(source: Preemption) {
 
 /// The thread that has just been interrupted, at any instruction, counts as running in a hook.
 #[test]
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "aarch64", target_arch = "x86_64")
+))]
 fn hooks_around_a_preemption_may_grow_the_table_in_use() {
     const JUNK: u64 = 0x5a5a_5a5a_5a5a_5a5a;
     let engine = engine(Preemption::Signal);
@@ -230,7 +233,10 @@ fn hooks_around_a_preemption_may_grow_the_table_in_use() {
     assert!(junk.iter().flatten().all(|word| *word == JUNK));
 }
 
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "aarch64", target_arch = "x86_64")
+))]
 #[test]
 fn hooks_around_an_epoch_deadline_cannot_move_a_memory() {
     let mut config = Config::new();

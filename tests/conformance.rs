@@ -9,7 +9,11 @@ mod pthreads;
 mod report;
 mod source;
 #[cfg_attr(
-    not(all(debug_assertions, target_arch = "x86_64", target_os = "linux")),
+    not(all(
+        debug_assertions,
+        target_os = "linux",
+        any(target_arch = "aarch64", target_arch = "x86_64")
+    )),
     path = "conformance/steps_unsupported.rs"
 )]
 mod steps;
@@ -101,13 +105,20 @@ mod a_sample_passes {
         check(&[Source::Epochs], Which::Sample);
     }
 
-    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    #[cfg(all(
+        target_os = "linux",
+        any(target_arch = "aarch64", target_arch = "x86_64")
+    ))]
     #[test]
     fn under_signals() {
         check(&[Source::Signals], Which::Sample);
     }
 
-    #[cfg(all(debug_assertions, target_arch = "x86_64", target_os = "linux"))]
+    #[cfg(all(
+        debug_assertions,
+        target_os = "linux",
+        any(target_arch = "aarch64", target_arch = "x86_64")
+    ))]
     #[test]
     fn before_each_instruction() {
         check(&[Source::Instructions], Which::Few);
@@ -136,14 +147,21 @@ mod all_of_it_passes {
         check(&[Source::Epochs], all());
     }
 
-    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    #[cfg(all(
+        target_os = "linux",
+        any(target_arch = "aarch64", target_arch = "x86_64")
+    ))]
     #[test]
     #[ignore = "long: cargo xtask test --full"]
     fn under_signals() {
         check(&[Source::Signals], all());
     }
 
-    #[cfg(all(debug_assertions, target_arch = "x86_64", target_os = "linux"))]
+    #[cfg(all(
+        debug_assertions,
+        target_os = "linux",
+        any(target_arch = "aarch64", target_arch = "x86_64")
+    ))]
     #[test]
     #[ignore = "long: cargo xtask test --full"]
     fn before_each_instruction() {

@@ -20,7 +20,10 @@ mod determinism;
 mod differential;
 mod docs;
 mod dropping;
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "aarch64", target_arch = "x86_64")
+))]
 mod epoch_delivery;
 mod epoch_embedder;
 mod examples;
@@ -59,11 +62,20 @@ mod scheduler;
 mod scheduler_notices;
 mod sharing;
 mod shutdown;
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "aarch64", target_arch = "x86_64")
+))]
 mod signal;
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "aarch64", target_arch = "x86_64")
+))]
 mod signal_engine;
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "aarch64", target_arch = "x86_64")
+))]
 mod signal_process;
 mod slices;
 mod slices_in_step;

@@ -69,7 +69,10 @@ alone! {
     under_epochs_enough_are_left_for_the_process: Preemption::Epoch;
 }
 
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "aarch64", target_arch = "x86_64")
+))]
 alone! {
     under_signals_enough_are_left_for_the_process: Preemption::Signal;
 }

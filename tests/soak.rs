@@ -52,7 +52,10 @@ mod ten_million_preemptions_change_no_result {
         soak(Preemption::Epoch, 10_000_000);
     }
 
-    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    #[cfg(all(
+        target_os = "linux",
+        any(target_arch = "aarch64", target_arch = "x86_64")
+    ))]
     #[test]
     #[ignore = "long: cargo xtask test --full"]
     fn under_signals() {

@@ -42,7 +42,9 @@ fn kill(threads: u64) -> u64 {
         }
     }
     let (before, after) = (resident.unwrap(), resident_kib());
-    assert!(after < before + 4_096, "{before} KiB, then {after} KiB");
+    // An emulator remembers what it has translated.
+    let is_more = after >= before + 4_096;
+    assert!(!is_more || is_emulated(), "{before} KiB, then {after} KiB");
     println!(
         "- {killed} threads killed, {} stacks made, {before} KiB then {after} KiB",
         stacks.made(),

@@ -68,8 +68,9 @@ const ROUNDING: &str = r#"
     (call $set (i32.const 0))
     (local.get $x) (local.get $y)))"#;
 
-/// Sets the rounding of SSE instructions on this OS thread: 0 is to the nearest,
+/// Sets the rounding of floating-point instructions on this OS thread: 0 is to the nearest,
 /// as everywhere, 1 down, 2 up, 3 to zero.
+#[cfg(target_arch = "x86_64")]
 fn set_rounding(mode: i32) {
     let mut mxcsr = 0u32;
     // SAFETY: this reads and writes one register, by way of a local. No host code
@@ -78,6 +79,20 @@ fn set_rounding(mode: i32) {
         asm!("stmxcsr [{}]", in(reg) &raw mut mxcsr, options(nostack));
         mxcsr = mxcsr & !(3 << 13) | (mode as u32 & 3) << 13;
         asm!("ldmxcsr [{}]", in(reg) &raw const mxcsr, options(nostack));
+    }
+}
+
+/// As above.
+#[cfg(target_arch = "aarch64")]
+fn set_rounding(mode: i32) {
+    let mode: u64 = [0, 2, 1, 3][mode as usize & 3];
+    let mut fpcr: u64;
+    // SAFETY: this reads and writes one register. No host code that runs until mode 0 is back
+    // looks at the last bit of a float.
+    unsafe {
+        asm!("mrs {}, fpcr", out(reg) fpcr, options(nomem, nostack));
+        fpcr = fpcr & !(3 << 22) | mode << 22;
+        asm!("msr fpcr, {}", in(reg) fpcr, options(nomem, nostack));
     }
 }
 

@@ -41,7 +41,11 @@ fn an_engine_without_room_on_its_stacks_is_refused() {
 
 #[test]
 fn an_engine_for_another_machine_is_refused() {
-    for target in ["aarch64-unknown-linux-gnu", "pulley64"] {
+    let other = match cfg!(target_arch = "x86_64") {
+        true => "aarch64-unknown-linux-gnu",
+        false => "x86_64-unknown-linux-gnu",
+    };
+    for target in [other, "pulley64"] {
         let text = refusal(|config| {
             config.target(target).unwrap();
         });

@@ -249,6 +249,6 @@ fn growing_forever_keeps_no_more_than_it_has() {
     // 8 bytes each, room for up to twice as many, and no more than that is kept.
     let most = 2 * 2 * 8 * elements as usize + (8 << 20);
     let kept = (resident_kib() - before) << 10;
-    assert!(kept < most, "{kept}");
+    assert!(kept < most || is_emulated(), "{kept}");
     spinner.kill(&mut store).unwrap();
 }

@@ -31,7 +31,7 @@ macro_rules! for_each_preemption {
         }
     };
     (@case signal $test:ident) => {
-        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        #[cfg(all(target_os = "linux", any(target_arch = "aarch64", target_arch = "x86_64")))]
         #[test]
         fn signal() {
             super::$test(wasmtime::Preemption::Signal);

@@ -35,8 +35,8 @@ impl SliceArgs {
 /// What ends a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
-    /// A timer signal: compiled code runs at full speed. Only on x86-64 Linux, and only for
-    /// guests that can be stopped at any instruction
+    /// A timer signal: compiled code runs at full speed. Only on x86-64 and aarch64 Linux, and
+    /// only for guests that can be stopped at any instruction
     Signal,
     /// A timer that compiled code checks
     Epoch,

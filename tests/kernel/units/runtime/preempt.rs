@@ -24,5 +24,7 @@ mod wait;
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod frames;
+#[cfg(all(target_arch = "aarch64", target_os = "linux"))]
+mod frames_aarch64;
 mod limiting;
 mod waiting;

@@ -109,7 +109,10 @@ pub(crate) mod config;
 mod contention;
 mod dispatch;
 #[cfg_attr(
-    not(all(target_arch = "x86_64", target_os = "linux")),
+    not(all(
+        target_os = "linux",
+        any(target_arch = "aarch64", target_arch = "x86_64")
+    )),
     path = "preempt/epoch_delivery/unsupported.rs"
 )]
 pub(crate) mod epoch_delivery;
@@ -175,7 +178,11 @@ pub use self::remote::{RemoteThread, ThreadOnCpu};
 pub use self::run::{RunEnd, RunSummary};
 pub use self::slice::{Preemption, Slice};
 pub(crate) use self::source::epoch_timer::EpochTimer as EpochCounter;
-#[cfg(all(debug_assertions, target_arch = "x86_64", target_os = "linux"))]
+#[cfg(all(
+    debug_assertions,
+    target_os = "linux",
+    any(target_arch = "aarch64", target_arch = "x86_64")
+))]
 #[doc(hidden)]
 pub use self::source::signal::interrupt;
 pub(crate) use self::store::{StoreThreads, take_blocking_context};

@@ -58,8 +58,8 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// Creating an engine fails if it cannot deliver epochs so: on machines other than x86-64
-    /// Linux, for other targets, with Winch, with [`Config::guest_debug`], with stack
+    /// Creating an engine fails if it cannot deliver epochs so: on machines other than x86-64 and
+    /// aarch64 Linux, for other targets, with Winch, with [`Config::guest_debug`], with stack
     /// switching, with the reference counting collector, with [`Config::preemption`], with less
     /// than 64 KiB between [`Config::max_wasm_stack`] and [`Config::async_stack_size`], and
     /// without [`Config::epoch_interruption`].

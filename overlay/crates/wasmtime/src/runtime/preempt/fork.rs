@@ -60,7 +60,10 @@ pub(super) fn register<T: AcrossFork>(it: &Arc<T>) {
 
 /// Calls `f` in all later children, on the OS thread that has forked. For what only that OS thread
 /// uses.
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "aarch64", target_arch = "x86_64")
+))]
 pub(super) fn in_child(f: fn()) {
     installed().in_child.push(f);
 }

@@ -40,7 +40,7 @@ pub enum Preemption {
 
     /// A slice is an amount of wall-clock time, ended by a timer signal that stops the guest
     /// at any instruction. Compiled code has no checks, and is as fast as if it were never
-    /// interrupted. Works on x86-64 Linux.
+    /// interrupted. Works on x86-64 and aarch64 Linux.
     ///
     /// The signal is SIGURG. Its handler is installed by the first run, and reinstalled by
     /// any run that finds it replaced; signals that this crate has not sent go to the previous

@@ -32,7 +32,10 @@ pub(crate) mod host_return;
 pub(super) mod interrupt;
 pub(super) mod jitter;
 #[cfg_attr(
-    not(all(target_arch = "x86_64", target_os = "linux")),
+    not(all(
+        target_os = "linux",
+        any(target_arch = "aarch64", target_arch = "x86_64")
+    )),
     path = "source/signal/unsupported.rs"
 )]
 pub(crate) mod signal;

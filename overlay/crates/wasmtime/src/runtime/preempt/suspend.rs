@@ -32,7 +32,6 @@
 //! needs a guard at every synchronous entry point; this needs one fallback in
 //! `BlockingContext::with`.
 
-use super::source::host_call;
 use super::source::signal::watch::Watch;
 use super::tasks;
 use crate::fiber::{BlockingContext, StoreFiberYield};
@@ -60,12 +59,15 @@ pub(super) struct Dispatch {
     pub(super) watch: Watch,
 }
 
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "aarch64", target_arch = "x86_64")
+))]
 impl Dispatch {
     /// Whether the guest thread is in a host call, whose end checks for preemption. Called by
     /// the signal handler.
     pub(super) fn is_in_host(&self) -> bool {
-        host_call::is_in_host(self.vm_store_context)
+        super::source::host_call::is_in_host(self.vm_store_context)
     }
 
     /// I1: whether the youngest activation is the guest thread's own first one, so the thread
@@ -131,7 +133,10 @@ pub(super) fn with_dispatch<R>(f: impl FnOnce(&Dispatch) -> R) -> Option<R> {
 
 /// Ends the slices that other OS threads have asked to end, including those of outer runs.
 /// Returns whether there were any. Called by the signal handler.
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "aarch64", target_arch = "x86_64")
+))]
 pub(super) fn take_slice_end_requests() -> bool {
     let mut any = false;
     let mut next = current();
@@ -144,7 +149,10 @@ pub(super) fn take_slice_end_requests() -> bool {
 }
 
 /// Ends the slices of this OS thread, which is in host code, including those of outer runs.
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "aarch64", target_arch = "x86_64")
+))]
 pub(super) fn end_slices_in_host() {
     let mut next = current();
     // SAFETY: I2. As in `take_kicks`.
@@ -192,7 +200,10 @@ impl Dispatch {
         enter(self);
         let dispatching = Dispatching(self);
         // With nothing dispatched, the handler had no dispatch whose slice it could end.
-        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        #[cfg(all(
+            target_os = "linux",
+            any(target_arch = "aarch64", target_arch = "x86_64")
+        ))]
         self.watch.take_slice_end_request();
         self.watch.arm();
         dispatching

@@ -2,7 +2,7 @@
 
 use super::delivery::{Delivery, retry};
 use super::os_threads;
-use crate::runtime::preempt::source::signal::x86_64::frame::Interrupted;
+use crate::runtime::preempt::source::signal::arch::frame::Interrupted;
 use crate::runtime::vm::tls;
 
 /// The signal has come: makes the guest of this OS thread call the stub if its deadline is

@@ -27,9 +27,9 @@
 use super::timed;
 use crate::prelude::*;
 use crate::runtime::preempt::fork;
+use crate::runtime::preempt::source::signal::arch::thread_pointer;
 use crate::runtime::preempt::source::signal::{armed, os_timer};
 use crate::runtime::vm::VMStoreContext;
-use core::arch::asm;
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
@@ -135,19 +135,6 @@ impl OsThread {
 #[inline(never)] // see I2 in suspend.rs
 pub(super) fn of_this_thread() -> Option<&'static OsThread> {
     THIS_OS_THREAD.get()
-}
-
-/// Where this OS thread's thread-local variables are: no two that run have the same. Unlike a
-/// thread-local variable, it costs no call, and the compiler does not keep it while a fiber goes to
-/// another OS thread.
-#[inline(always)]
-fn thread_pointer() -> usize {
-    let pointer;
-    // SAFETY: the ABI of x86-64 Linux has it there.
-    unsafe {
-        asm!("mov {}, fs:0", out(reg) pointer, options(nostack, preserves_flags, readonly));
-    }
-    pointer
 }
 
 /// Adds this OS thread, which can receive the signal, to the list.

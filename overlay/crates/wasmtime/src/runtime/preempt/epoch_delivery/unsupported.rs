@@ -1,4 +1,4 @@
-//! `EpochDelivery::Signal` on machines other than x86-64 Linux: an error that says so.
+//! `EpochDelivery::Signal` on machines other than x86-64 and aarch64 Linux: an error that says so.
 
 use crate::prelude::*;
 use crate::store::StoreOpaque;
@@ -18,7 +18,9 @@ impl Engine {
 }
 
 pub(super) fn ensure(_: &Config, _: &Tunables, _: WasmFeatures) -> Result<()> {
-    bail!("`EpochDelivery::Signal` works on x86-64 Linux only: use `EpochDelivery::Check`")
+    bail!(
+        "`EpochDelivery::Signal` works on x86-64 and aarch64 Linux only: use `EpochDelivery::Check`"
+    )
 }
 
 impl StoreOpaque {

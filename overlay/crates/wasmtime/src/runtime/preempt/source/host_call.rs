@@ -172,7 +172,10 @@ impl HostCall {
 }
 
 /// Whether the guest on the CPU is in a host call. Called by the signal handler.
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "aarch64", target_arch = "x86_64")
+))]
 pub(in crate::runtime::preempt) fn is_in_host(context: NonNull<VMStoreContext>) -> bool {
     // SAFETY: I5. The store is dispatched on this OS thread, which is interrupted.
     unsafe { context.as_ref().in_host.get().read_volatile() != 0 }

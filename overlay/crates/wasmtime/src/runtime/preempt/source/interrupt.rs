@@ -2,9 +2,15 @@
 
 use super::attention::Attention;
 use super::epoch_timer::SliceEnder;
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "aarch64", target_arch = "x86_64")
+))]
 use super::signal::os_timer::Target;
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "aarch64", target_arch = "x86_64")
+))]
 use std::sync::Arc;
 
 #[derive(Default)]
@@ -16,7 +22,10 @@ pub(in crate::runtime::preempt) enum Interrupt {
     /// It checks on return from the host. Valid for as long as the store exists.
     Fuel(Attention),
     /// The OS thread that it runs on.
-    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    #[cfg(all(
+        target_os = "linux",
+        any(target_arch = "aarch64", target_arch = "x86_64")
+    ))]
     Signal(Arc<Target>),
 }
 
@@ -36,7 +45,10 @@ impl Interrupt {
         match self {
             Interrupt::None | Interrupt::Fuel(_) => {}
             Interrupt::Epoch(ender) => ender.end_now(),
-            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            #[cfg(all(
+                target_os = "linux",
+                any(target_arch = "aarch64", target_arch = "x86_64")
+            ))]
             Interrupt::Signal(target) => target.signal(),
         }
     }

@@ -10,7 +10,8 @@
 //!                  | in a host call?                    its end looks: host_return.rs
 //!                  | anything else                      look again a little later
 //!                  v
-//!   stub ------> preempted() ---> suspend the fiber      x86_64/stub.rs
+//!   stub ------> preempted() ---> suspend the fiber      x86_64/stub.rs,
+//!                                                        aarch64/stub.rs
 //! ```
 //!
 //! So a host function is interrupted once per end of a slice, however long it waits.
@@ -60,7 +61,16 @@ pub(crate) mod host;
 pub(in crate::runtime::preempt) mod os_timer;
 mod preempted;
 pub(in crate::runtime::preempt) mod watch;
+
+#[cfg(target_arch = "aarch64")]
+pub(in crate::runtime::preempt) mod aarch64;
+#[cfg(target_arch = "x86_64")]
 pub(in crate::runtime::preempt) mod x86_64;
+
+#[cfg(target_arch = "aarch64")]
+pub(in crate::runtime::preempt) use self::aarch64 as arch;
+#[cfg(target_arch = "x86_64")]
+pub(in crate::runtime::preempt) use self::x86_64 as arch;
 
 use self::code::Code;
 #[cfg(debug_assertions)]

@@ -1,8 +1,8 @@
 //! The signal handler (I5).
 
+use super::arch::frame::Interrupted;
 use super::armed;
 use super::os_timer::{SIGNAL, token};
-use super::x86_64::frame::Interrupted;
 use crate::prelude::*;
 use crate::runtime::preempt::clock::{Moment, NEVER};
 use crate::runtime::preempt::epoch_delivery::deliver;

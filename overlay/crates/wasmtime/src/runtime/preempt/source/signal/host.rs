@@ -2,6 +2,7 @@
 //!
 //! Each refusal names the obstacle, and the setting or the mode that works.
 
+use super::arch::{WITHOUT_SHADOW_STACK, shadow_stacks_are_on};
 use crate::Config;
 use crate::prelude::*;
 use wasmparser::WasmFeatures;
@@ -58,16 +59,7 @@ pub(in crate::runtime::preempt) fn ensure_stub_works(
     ensure!(
         !shadow_stacks_are_on(),
         "{what} returns to where no call was made, which the hardware shadow stack of this \
-         process forbids: turn it off (GLIBC_TUNABLES=glibc.cpu.x86_shstk=off), or use {instead}"
+         process forbids: turn it off ({WITHOUT_SHADOW_STACK}), or use {instead}"
     );
     Ok(())
-}
-
-/// Asks the kernel (Linux 6.6). A kernel without the call has no shadow stacks.
-fn shadow_stacks_are_on() -> bool {
-    const ARCH_SHSTK_STATUS: libc::c_int = 0x5005;
-    let mut status: u64 = 0;
-    // SAFETY: `arch_prctl` writes to the local, or fails.
-    let result = unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_SHSTK_STATUS, &raw mut status) };
-    result == 0 && status & 1 != 0
 }

@@ -1,4 +1,4 @@
-//! `Preemption::Signal` on machines other than x86-64 Linux: an error that says so.
+//! `Preemption::Signal` on machines other than x86-64 and aarch64 Linux: an error that says so.
 
 use crate::prelude::*;
 use crate::runtime::preempt::clock::Moment;
@@ -16,13 +16,13 @@ pub(crate) mod host {
 
     pub(crate) fn ensure(_: &Config, _: &Tunables, _: WasmFeatures) -> Result<()> {
         bail!(
-            "`Preemption::Signal` works on x86-64 Linux only: use `Preemption::Epoch`, \
+            "`Preemption::Signal` works on x86-64 and aarch64 Linux only: use `Preemption::Epoch`, \
              or let `Preemption::for_this_host` choose"
         )
     }
 }
 
-pub(super) mod watch {
+pub(in crate::runtime::preempt) mod watch {
     pub(in crate::runtime::preempt) struct Watch;
 
     impl Watch {
@@ -36,33 +36,33 @@ use self::watch::Watch;
 pub(crate) struct SignalState;
 
 impl StoreOpaque {
-    pub(super) fn start_signals(&mut self, _: Option<Moment>) -> Result<()> {
+    pub(in crate::runtime::preempt) fn start_signals(&mut self, _: Option<Moment>) -> Result<()> {
         Ok(())
     }
 
-    pub(super) fn stop_signals(&mut self) {}
+    pub(in crate::runtime::preempt) fn stop_signals(&mut self) {}
 
-    pub(super) fn ensure_signals_come(&self) -> Result<()> {
+    pub(in crate::runtime::preempt) fn ensure_signals_come(&self) -> Result<()> {
         Ok(())
     }
 
-    pub(super) fn watch(&mut self) -> Watch {
+    pub(in crate::runtime::preempt) fn watch(&mut self) -> Watch {
         Watch
     }
 
-    pub(super) fn watch_alone_no_more(&mut self) {}
+    pub(in crate::runtime::preempt) fn watch_alone_no_more(&mut self) {}
 
-    pub(super) fn watch_new_modules(&mut self) {}
+    pub(in crate::runtime::preempt) fn watch_new_modules(&mut self) {}
 
-    pub(super) fn signals_may_stop_code_at(&self, _: usize) -> bool {
+    pub(in crate::runtime::preempt) fn signals_may_stop_code_at(&self, _: usize) -> bool {
         false
     }
 
-    pub(super) fn watch_again_soon(&self) {}
+    pub(in crate::runtime::preempt) fn watch_again_soon(&self) {}
 
-    pub(super) fn watch_overdue_slice(&mut self) {}
+    pub(in crate::runtime::preempt) fn watch_overdue_slice(&mut self) {}
 
-    pub(super) fn signal_slice_is_over(&self) -> bool {
+    pub(in crate::runtime::preempt) fn signal_slice_is_over(&self) -> bool {
         false
     }
 }

@@ -1,0 +1,284 @@
+//! How much of its frame an interrupted function has set up, judging by its instructions.
+//!
+//! See `stub.rs` for how this is used.
+//!
+//! ```text
+//!   function:  bti c, paciaz        each only if the engine's settings say so
+//!              stp x29, x30, [sp, #-16]!
+//!              mov x29, sp
+//!              stack limit, probes                       by way of x16, x17
+//!              sub sp, sp, #N                          if a tail call of it
+//!              ldr x29, [sp, #N]                       needs more room than
+//!              stp x29, x30, [sp]                      its own arguments have
+//!              mov x29, sp
+//!              stp x27, x28, [sp, #-16]!  ...
+//!              ...
+//!              ldp x29, x30, [sp], #16
+//!              add sp, sp, #N          if there is room of arguments to be freed
+//!              autiaz
+//!              ret, or b OTHER, or br xN
+//! ```
+
+use super::stub::{stub, stub_live_link, stub_no_frame};
+use core::ops::Range;
+
+/// The registers that the handler reads and changes.
+pub(in crate::runtime::preempt) struct Interrupted<'a>(&'a mut libc::mcontext_t);
+
+const FP: usize = 29;
+const LINK: usize = 30;
+/// Not live where the link register is, but for the probes of a large stack.
+const SCRATCH: usize = 17;
+
+/// How an indirect branch came here, for the `bti` that is expected there.
+const BTYPE: u64 = 0b11 << 10;
+
+const INSTRUCTION: usize = 4;
+
+/// How many instructions of a function are looked at: more than a prologue has.
+const LONGEST_PROLOGUE: usize = 64;
+
+impl Interrupted<'_> {
+    /// # Safety
+    ///
+    /// `context` is what the kernel gave to a handler that was installed with `SA_SIGINFO`
+    /// and has not returned yet.
+    pub(in crate::runtime::preempt) unsafe fn new(context: *mut libc::c_void) -> Self {
+        // SAFETY: I5. It is a `ucontext_t` then, and nobody else's.
+        let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
+        Interrupted(&mut context.uc_mcontext)
+    }
+
+    pub(in crate::runtime::preempt) fn pc(&self) -> usize {
+        self.0.pc as usize
+    }
+
+    /// Makes the interrupted code call the stub. Returns whether that is possible at this
+    /// instruction.
+    ///
+    /// # Safety
+    ///
+    /// I6. `pc` is at an instruction of the Wasm function at `function`, on a
+    /// guest thread's stack, and that thread may be suspended.
+    pub(in crate::runtime::preempt) unsafe fn call_stub(
+        &mut self,
+        function: &Range<usize>,
+    ) -> bool {
+        let pc = self.pc();
+        // SAFETY: I6. The code is readable, and `pc` is inside of it.
+        let Some(state) = (unsafe { self.state(pc, function) }) else {
+            return false;
+        };
+        if state.frame == Frame::Half {
+            self.set(FP, self.0.sp as usize);
+        }
+        let (register, stub): (usize, unsafe extern "C" fn()) = match state {
+            State {
+                frame: Frame::None, ..
+            } => (SCRATCH, stub_no_frame),
+            State {
+                link_is_live: true, ..
+            } => (SCRATCH, stub_live_link),
+            _ => (LINK, stub),
+        };
+        self.set(register, pc);
+        self.0.pc = (stub as *const ()).expose_provenance() as u64;
+        // The stub does not begin with a `bti`.
+        self.0.pstate &= !BTYPE;
+        true
+    }
+
+    /// What there is at `pc`, if the stub can be called there.
+    ///
+    /// # Safety
+    ///
+    /// `pc` is at an instruction of `function`, which is readable.
+    unsafe fn state(&self, pc: usize, function: &Range<usize>) -> Option<State> {
+        // SAFETY: this function's own contract.
+        let code = unsafe { Code::new(function) };
+        // There is one, as Wasmtime's code keeps frame pointers.
+        let stored = code.first_store()?;
+        if pc <= stored || self.leaves(pc, &code) {
+            return Some(State::NO_FRAME);
+        }
+        let set = pc == stored + INSTRUCTION;
+        match code.second_store(stored) {
+            Some(moved) if pc < moved.stored => {
+                let frame = if set { Frame::Half } else { Frame::Complete };
+                let is_free = moved.scratch_is_used.is_none_or(|used| pc <= used);
+                let link_is_live = true;
+                is_free.then_some(State {
+                    frame,
+                    link_is_live,
+                })
+            }
+            Some(moved) if pc == moved.stored => Some(State::NO_FRAME),
+            Some(moved) if pc == moved.stored + INSTRUCTION => Some(State::HALF),
+            None if set => Some(State::HALF),
+            _ => Some(State::COMPLETE),
+        }
+    }
+
+    /// Whether the function has freed its frame at `pc`: all that is left are instructions of an
+    /// epilogue, up to where it returns or tail calls another.
+    fn leaves(&self, pc: usize, code: &Code) -> bool {
+        let mut at = pc;
+        loop {
+            match code.at(at) {
+                Some(RET | RETAA | RETAB) => return true,
+                Some(word) if frees_arguments(word) => at += INSTRUCTION,
+                Some(word) => {
+                    let target = jump(at, word).or_else(|| self.jump_through_register(word));
+                    return target.is_some_and(|target| code.is_left_for(target));
+                }
+                None => return false,
+            }
+        }
+    }
+
+    /// The target of `br xN`. Tail calls have theirs in a register that is allocated.
+    fn jump_through_register(&self, word: u32) -> Option<usize> {
+        let register = (word >> 5 & 0x1f) as usize;
+        let is_jump = word & 0xffff_fc1f == 0xd61f_0000;
+        (is_jump && !matches!(register, 16 | 17 | 31)).then(|| self.0.regs[register] as usize)
+    }
+
+    fn set(&mut self, register: usize, value: usize) {
+        self.0.regs[register] = value as u64;
+    }
+}
+
+/// How much of a function's frame exists.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Frame {
+    Complete,
+    None,
+    /// It is where `sp` points, but the frame pointer does not.
+    Half,
+}
+
+#[derive(Clone, Copy)]
+struct State {
+    frame: Frame,
+    /// Whether the function will still use the address that it returns to from the register.
+    link_is_live: bool,
+}
+
+impl State {
+    const COMPLETE: State = State {
+        frame: Frame::Complete,
+        link_is_live: false,
+    };
+    const HALF: State = State {
+        frame: Frame::Half,
+        link_is_live: false,
+    };
+    const NO_FRAME: State = State {
+        frame: Frame::None,
+        link_is_live: true,
+    };
+}
+
+const STP_FRAME: u32 = 0xa9bf_7bfd; // stp x29, x30, [sp, #-16]!
+const STP_MOVED: u32 = 0xa900_7bfd; // stp x29, x30, [sp]
+const RET: u32 = 0xd65f_03c0;
+const RETAA: u32 = 0xd65f_0bff;
+const RETAB: u32 = 0xd65f_0fff;
+
+/// `bti c`, and what signs a return address: `paciaz`, `paciasp`, `pacibz`, `pacibsp`.
+fn is_landing(word: u32) -> bool {
+    matches!(
+        word,
+        0xd503_245f | 0xd503_231f | 0xd503_233f | 0xd503_235f | 0xd503_237f
+    )
+}
+
+/// What may be between the `ldp x29, x30, [sp], #16` and the end.
+fn frees_arguments(word: u32) -> bool {
+    let add_to_sp = word & 0xff80_03ff == 0x9100_03ff || word == 0x8b30_63ff;
+    // A constant in x16: `movn`, `movz`, `movk`, or `orr` with zero.
+    let constant = word & 0x9f80_001f == 0x9280_0010 || word & 0xff80_03ff == 0xb200_03f0;
+    // `autiaz`, `autiasp`, `autibz`, `autibsp`.
+    let authenticates = matches!(word, 0xd503_239f | 0xd503_23bf | 0xd503_23df | 0xd503_23ff);
+    add_to_sp || constant || authenticates
+}
+
+/// The target of `b`.
+fn jump(at: usize, word: u32) -> Option<usize> {
+    let is_jump = word & 0xfc00_0000 == 0x1400_0000;
+    // The lower 26 bits, with their sign, count instructions.
+    let distance = (word << 6).cast_signed() >> 4;
+    is_jump.then(|| at.wrapping_add_signed(distance as isize))
+}
+
+/// The instructions of a function.
+struct Code<'a>(&'a Range<usize>);
+
+impl Code<'_> {
+    /// # Safety
+    ///
+    /// `function` is readable, and stays so while this is used.
+    unsafe fn new(function: &Range<usize>) -> Code<'_> {
+        Code(function)
+    }
+
+    fn at(&self, address: usize) -> Option<u32> {
+        if !self.0.contains(&address) {
+            return None;
+        }
+        let pointer = core::ptr::with_exposed_provenance::<u32>(address);
+        // SAFETY: I6. It is in the function, which consists of whole instructions.
+        Some(unsafe { pointer.read() })
+    }
+
+    /// Whether a jump to `target` leaves the function. A tail call to itself jumps to the start,
+    /// which no loop does.
+    fn is_left_for(&self, target: usize) -> bool {
+        !self.0.contains(&target) || target == self.0.start
+    }
+
+    /// Where the function stores the frame pointer and the link register.
+    fn first_store(&self) -> Option<usize> {
+        let mut at = self.0.start;
+        while is_landing(self.at(at)?) {
+            at += INSTRUCTION;
+        }
+        (self.at(at) == Some(STP_FRAME)).then_some(at)
+    }
+
+    /// Where the function stores both once more, in a frame further down, if it does.
+    ///
+    /// Up to there it uses no register but x16, x17, x29 and `sp`, and has only the conditional
+    /// branches of stack checks. So what comes after a body's first instructions is not looked at.
+    fn second_store(&self, stored: usize) -> Option<Moved> {
+        let mut scratch_is_used = None;
+        for i in 1..LONGEST_PROLOGUE {
+            let at = stored + i * INSTRUCTION;
+            let word = self.at(at)?;
+            if word == STP_MOVED {
+                return Some(Moved {
+                    stored: at,
+                    scratch_is_used,
+                });
+            }
+            let is_branch = word & 0x1c00_0000 == 0x1400_0000;
+            let is_conditional = word & 0xff00_0010 == 0x5400_0000;
+            let register = (word & 0x1f) as usize;
+            if !is_conditional && (is_branch || !matches!(register, 16 | SCRATCH | FP | 31)) {
+                return None;
+            }
+            if !is_conditional && register == SCRATCH {
+                scratch_is_used.get_or_insert(at);
+            }
+        }
+        None
+    }
+}
+
+/// The frame of a function that has moved it.
+struct Moved {
+    /// The instruction that stores the frame pointer and the link register.
+    stored: usize,
+    /// The first one that writes the scratch register before that.
+    scratch_is_used: Option<usize>,
+}

@@ -1,0 +1,227 @@
+use super::cpu::{Cpu, Found};
+use std::arch::global_asm;
+use std::ops::Range;
+
+/// A function, as its instructions and what is to be found at each, and the test of that.
+macro_rules! function {
+    ($(#[$doc:meta])* $name:ident: $($instruction:literal => $found:ident,)*) => {
+        global_asm!(
+            ".balign 16",
+            concat!(stringify!($name), ":"),
+            $($instruction,)*
+            "udf #0",
+            "udf #0",
+        );
+
+        $(#[$doc])*
+        #[test]
+        fn $name() {
+            unsafe extern "C" {
+                safe static $name: u32;
+            }
+            let start = (&raw const $name).expose_provenance();
+            let expected = [$(($instruction, Found::$found)),*];
+            let function = start..start + 4 * expected.len();
+            for (i, (instruction, expected)) in expected.into_iter().enumerate() {
+                let found = Cpu::new().interrupt(start + 4 * i, &function);
+                assert_eq!(found, expected, "at {i}: {instruction}");
+            }
+        }
+    };
+}
+
+function! {
+    a_function_has_a_frame_between_its_store_and_its_load:
+    "stp x29, x30, [sp, #-16]!" => None,
+    "mov x29, sp" => Half,
+    "ldr x16, [x0, #8]" => Complete,
+    "ldr x16, [x16, #24]" => Complete,
+    "cmp sp, x16" => Complete,
+    "b.lo . + 32" => Complete,
+    "stp x27, x28, [sp, #-16]!" => Complete,
+    "sub sp, sp, #64" => Complete,
+    "bl . + 0x1000" => Complete,
+    "add sp, sp, #64" => Complete,
+    "ldp x27, x28, [sp], #16" => Complete,
+    "ldp x29, x30, [sp], #16" => Complete,
+    "ret" => None,
+    "udf #0" => Complete,
+}
+
+function! {
+    a_return_address_may_be_signed:
+    "paciasp" => None,
+    "stp x29, x30, [sp, #-16]!" => None,
+    "mov x29, sp" => Half,
+    "nop" => Complete,
+    "ldp x29, x30, [sp], #16" => Complete,
+    "autiasp" => None,
+    "ret" => None,
+    "nop" => Complete,
+    "ldp x29, x30, [sp], #16" => Complete,
+    "autiaz" => None,
+    "ret" => None,
+    "ldp x29, x30, [sp], #16" => Complete,
+    "autibsp" => None,
+    "ret" => None,
+    "ldp x29, x30, [sp], #16" => Complete,
+    "autibz" => None,
+    "b . + 0x1000" => None,
+    ".inst 0xd65f0bff // retaa" => None,
+    ".inst 0xd65f0fff // retab" => None,
+}
+
+function! {
+    a_function_may_begin_with_a_landing_pad:
+    "bti c" => None,
+    "stp x29, x30, [sp, #-16]!" => None,
+    "mov x29, sp" => Half,
+    "ret" => None,
+}
+
+function! {
+    every_key_and_modifier_is_known_at_entry:
+    "paciaz" => None,
+    "pacibz" => None,
+    "pacibsp" => None,
+    "stp x29, x30, [sp, #-16]!" => None,
+    "mov x29, sp" => Half,
+    "nop" => Complete,
+}
+
+function! {
+    arguments_are_freed_without_a_frame:
+    "stp x29, x30, [sp, #-16]!" => None,
+    "mov x29, sp" => Half,
+    "nop" => Complete,
+    "add sp, sp, #32" => Complete,
+    "ldp x29, x30, [sp], #16" => Complete,
+    "add sp, sp, #32" => None,
+    "ret" => None,
+    "ldp x29, x30, [sp], #16" => Complete,
+    "add sp, sp, #8, lsl #12" => None,
+    "b . + 0x1000" => None,
+    "ldp x29, x30, [sp], #16" => Complete,
+    "movz x16, #0x1230" => None,
+    "movk x16, #1, lsl #16" => None,
+    "add sp, sp, x16, uxtx" => None,
+    "ret" => None,
+    "ldp x29, x30, [sp], #16" => Complete,
+    "movn x16, #0" => None,
+    "add sp, sp, x16, uxtx" => None,
+    "ret" => None,
+    "ldp x29, x30, [sp], #16" => Complete,
+    "orr x16, xzr, #0xff00" => None,
+    "add sp, sp, x16, uxtx" => None,
+    "ret" => None,
+}
+
+function! {
+    the_link_register_is_live_until_a_moved_frame_is_stored:
+    "stp x29, x30, [sp, #-16]!" => None,
+    "mov x29, sp" => HalfLinked,
+    "ldr x16, [x0, #8]" => Linked,
+    "ldr x16, [x16, #24]" => Linked,
+    "add x16, x16, #128" => Linked,
+    "cmp sp, x16" => Linked,
+    "b.lo . + 64" => Linked,
+    "sub sp, sp, #1, lsl #12" => Linked,
+    "str wzr, [sp]" => Linked,
+    "add sp, sp, #1, lsl #12" => Linked,
+    "sub sp, sp, #80" => Linked,
+    "ldr x29, [sp, #80]" => Linked,
+    "stp x29, x30, [sp]" => None,
+    "mov x29, sp" => Half,
+    "stp x27, x28, [sp, #-16]!" => Complete,
+    "nop" => Complete,
+}
+
+function! {
+    a_loop_of_probes_uses_the_scratch_register:
+    "stp x29, x30, [sp, #-16]!" => None,
+    "mov x29, sp" => HalfLinked,
+    "movz x16, #0" => Linked,
+    "movz x17, #0x8000" => Linked,
+    "sub x16, x16, #1, lsl #12" => Unknown,
+    "str wzr, [sp, x16]" => Unknown,
+    "cmn x17, x16" => Unknown,
+    "b.gt . - 12" => Unknown,
+    "sub sp, sp, #80" => Unknown,
+    "ldr x29, [sp, #80]" => Unknown,
+    "stp x29, x30, [sp]" => None,
+    "mov x29, sp" => Half,
+    "nop" => Complete,
+}
+
+function! {
+    a_body_that_begins_like_a_prologue_is_none:
+    "stp x29, x30, [sp, #-16]!" => None,
+    "mov x29, sp" => Half,
+    "str wzr, [x2]" => Complete,
+    "cmp x2, #3" => Complete,
+    "b . + 8" => Complete,
+    "stp x29, x30, [sp]" => Complete,
+    "mov x29, sp" => Complete,
+}
+
+function! {
+    a_function_without_a_frame_is_not_stopped:
+    "add x0, x0, #1" => Unknown,
+    "ret" => Unknown,
+}
+
+function! {
+    jumps_within_a_function_do_not_leave_it:
+    "stp x29, x30, [sp, #-16]!" => None,
+    "mov x29, sp" => Half,
+    "nop" => Complete,
+    "b . - 4" => Complete,
+    "b . + 4" => Complete,
+    "b . - 20" => None,
+    "b . - 28" => None,
+    "b . + 12" => None,
+    "b . + 4" => Complete,
+    "nop" => Complete,
+}
+
+/// `br` to a register leads where that points, unless that is one which is not allocated.
+#[test]
+fn the_target_of_a_jump_may_be_in_any_register() {
+    const STORE: u32 = 0xa9bf_7bfd;
+    const MOVE: u32 = 0x9100_03fd;
+    for register in 0..31_u32 {
+        let code = [STORE, MOVE, 0xd61f_0000 | register << 5, 0];
+        let start = code.as_ptr().expose_provenance();
+        let function: Range<usize> = start..start + size_of_val(&code);
+        for (target, leaves) in [
+            (function.start, true),
+            (function.end, true),
+            (0, true),
+            (function.start + 4, false),
+            (function.end - 4, false),
+        ] {
+            let mut cpu = Cpu::new();
+            cpu.set(register as usize, target);
+            let found = cpu.interrupt(start + 8, &function);
+            let expected = match leaves && !matches!(register, 16 | 17) {
+                true => Found::None,
+                false => Found::Complete,
+            };
+            assert_eq!(found, expected, "x{register} at {target:#x}");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_read_beyond_the_end_of_a_function() {
+    let code: [u32; 4] = [0xa9bf_7bfd, 0x9100_03fd, 0x9100_83ff, 0xd65f_03c0];
+    let start = code.as_ptr().expose_provenance();
+    for len in 1..=3 {
+        let function = start..start + 4 * len;
+        for i in 0..len {
+            let found = Cpu::new().interrupt(start + 4 * i, &function);
+            let expected = [Found::None, Found::Half, Found::Complete][i];
+            assert_eq!(found, expected, "{i} of {len}");
+        }
+    }
+}
