@@ -3,19 +3,12 @@
 
 use crate::dense_loops::{floats, integers, vectors};
 use crate::support::*;
-use iced_x86::{
-    Decoder, DecoderOptions, FlowControl, Formatter, Instruction, IntelFormatter, OpKind, Register,
-};
-use object::{Object, ObjectSection, ObjectSymbol};
-use std::env;
-use std::fmt::Write;
-use std::fs;
-use std::path::Path;
 use wasmtime::preempt::*;
 use wasmtime::*;
 
-/// Instructions are the same whatever the host's processor can do.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+#[cfg_attr(target_arch = "aarch64", path = "loop_checks/accesses.rs")]
+#[cfg_attr(not(target_arch = "aarch64"), path = "loop_checks/listings.rs")]
+mod code;
 
 /// The paper's workloads, by what their functions are called.
 const PAPER: [(&str, &str); 3] = [
@@ -24,138 +17,17 @@ const PAPER: [(&str, &str); 3] = [
     ("multiply", include_str!("../fixtures/paper/matmul.wat")),
 ];
 
-/// The instructions of a function.
-fn disassemble(config: &mut Config, wat: &str, function: &str) -> Vec<Instruction> {
-    let engine = Engine::new(config.target(TARGET).unwrap()).unwrap();
-    let elf = engine.precompile_module(wat.as_bytes()).unwrap();
-    let elf = object::File::parse(&elf[..]).unwrap();
-    let text = elf.section_by_name(".text").unwrap();
-    let symbol = elf
-        .symbols()
-        .find(|s| {
-            s.name()
-                .is_ok_and(|name| name.ends_with(&format!("::{function}")))
-        })
-        .unwrap();
-    let start = usize::try_from(symbol.address()).unwrap();
-    let end = start + usize::try_from(symbol.size()).unwrap();
-    let code = &text.data().unwrap()[start..end];
-    Decoder::with_ip(64, code, symbol.address(), DecoderOptions::NONE)
-        .into_iter()
-        .take_while(|instruction| !instruction.is_invalid())
-        .collect()
-}
-
-fn jumps(instruction: &Instruction) -> bool {
-    matches!(
-        instruction.flow_control(),
-        FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch
-    )
-}
-
-/// The shortest loop: it contains no other one.
-fn innermost_loop(code: &[Instruction]) -> &[Instruction] {
-    let at = |ip| code.iter().position(|i| i.ip() == ip);
-    let loops = code.iter().enumerate().filter_map(|(end, i)| {
-        let start = at(i.near_branch_target()).filter(|start| jumps(i) && *start <= end)?;
-        // Jumps back from the cold code at the function's end are to the middle of a
-        // loop, and pass a return.
-        let body = &code[start..=end];
-        let returns = |i: &Instruction| i.flow_control() == FlowControl::Return;
-        (!body.iter().any(returns)).then_some(body)
-    });
-    loops.min_by_key(|body| body.len()).unwrap()
-}
-
-/// Where its stack frame is: what does not stay in a register is there.
-fn touches_stack(instruction: &Instruction) -> bool {
-    let memory = (0..instruction.op_count()).any(|i| instruction.op_kind(i) == OpKind::Memory);
-    memory && matches!(instruction.memory_base(), Register::RSP | Register::RBP)
-        || matches!(
-            instruction.flow_control(),
-            FlowControl::Call | FlowControl::IndirectCall
-        )
-}
-
-/// As text, without addresses.
-fn listing(code: &[Instruction]) -> String {
-    let mut formatter = IntelFormatter::new();
-    let mut text = String::new();
-    for instruction in code {
-        let target = instruction.near_branch_target();
-        let mut line = String::new();
-        if jumps(instruction) {
-            let to = match code.iter().position(|i| i.ip() == target) {
-                Some(to) => format!("line {}", to + 1),
-                None => "elsewhere".to_string(),
-            };
-            write!(line, "{:?} {to}", instruction.mnemonic()).unwrap();
-        } else if instruction.flow_control() == FlowControl::Call {
-            line.push_str("call");
-        } else if instruction.is_ip_rel_memory_operand() {
-            write!(line, "{:?} (constant)", instruction.mnemonic()).unwrap();
-        } else {
-            formatter.format(instruction, &mut line);
-        }
-        writeln!(text, "{}", line.to_lowercase()).unwrap();
-    }
-    text
-}
-
-/// Compares with the file `golden/NAME.txt`, which `BLESS=1` in the environment
-/// writes anew.
-fn assert_golden(name: &str, text: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.txt"));
-    if env::var_os("BLESS").is_some() {
-        fs::write(&path, text).unwrap();
-    }
-    let golden = fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(text, golden, "{}: BLESS=1 accepts it", path.display());
-}
-
 fn checks(fuel: bool, epoch: bool) -> Config {
     let mut config = Config::new();
     config.consume_fuel(fuel).epoch_interruption(epoch);
     config
 }
 
-fn assert_loops_are_lean(name: &str, config: fn() -> Config) {
-    for (workload, wat) in PAPER {
-        if workload == "fib" {
-            let code = disassemble(&mut config(), wat, "fib");
-            assert_golden(&format!("fib-{name}"), &listing(&code));
-            continue;
-        }
-        let code = disassemble(&mut config(), wat, workload);
-        let body = innermost_loop(&code);
-        let text = listing(body);
-        assert!(!body.iter().any(touches_stack), "{workload}:\n{text}");
-        assert_golden(&format!("{workload}-{name}"), &text);
-
-        // The test can fail: it does for what upstream compiles.
-        let code = disassemble(
-            config().loop_checks_preserve_registers(false),
-            wat,
-            workload,
-        );
-        let body = innermost_loop(&code);
-        assert!(body.iter().any(touches_stack), "{}", listing(body));
-    }
-}
-
-#[test]
-fn the_papers_loops_keep_their_values_in_registers_beside_fuel() {
-    assert_loops_are_lean("fuel", || checks(true, false));
-}
-
-#[test]
-fn the_papers_loops_keep_their_values_in_registers_beside_epochs() {
-    assert_loops_are_lean("epoch", || checks(false, true));
-}
-
-#[test]
-fn the_papers_loops_keep_their_values_in_registers_beside_both() {
-    assert_loops_are_lean("both", || checks(true, true));
+/// The default on x86-64.
+fn preserving() -> Config {
+    let mut config = Config::new();
+    config.loop_checks_preserve_registers(true);
+    config
 }
 
 /// Has a reference that the collector looks for, and a loop.
@@ -225,7 +97,7 @@ fn call(wat: &str, turns: i64) -> String {
 #[test]
 fn every_register_is_as_it_was_after_a_check_that_calls_the_host() {
     for wat in dense_guests() {
-        let (found, _, preemptions) = run(&mut Config::new(), Preemption::Fuel, &wat, 3_000);
+        let (found, _, preemptions) = run(&mut preserving(), Preemption::Fuel, &wat, 3_000);
         assert_eq!(found, call(&wat, 3_000), "{wat}");
         assert!(preemptions >= 2_999, "{preemptions}");
     }
@@ -235,7 +107,7 @@ fn every_register_is_as_it_was_after_a_check_that_calls_the_host() {
 fn every_register_is_as_it_was_after_an_epoch() {
     until_preempted(100, || {
         let preemptions = dense_guests().map(|wat| {
-            let (found, _, preempted) = run(&mut Config::new(), Preemption::Epoch, &wat, 2_000_000);
+            let (found, _, preempted) = run(&mut preserving(), Preemption::Epoch, &wat, 2_000_000);
             assert_eq!(found, call(&wat, 2_000_000), "{wat}");
             preempted
         });
@@ -246,7 +118,7 @@ fn every_register_is_as_it_was_after_an_epoch() {
 #[test]
 fn fuel_and_schedules_do_not_depend_on_how_checks_call() {
     for wat in dense_guests() {
-        let ours = run(&mut Config::new(), Preemption::Fuel, &wat, 500);
+        let ours = run(&mut preserving(), Preemption::Fuel, &wat, 500);
         let mut upstreams = Config::new();
         upstreams.loop_checks_preserve_registers(false);
         assert_eq!(
