@@ -27,7 +27,14 @@ const FOLDERS: &[(&str, &[&str])] = &[
 ];
 
 /// Names by which a module is known elsewhere.
-const ALIASES: &[(&[&str], &[&str])] = &[(&["crate", "preempt"], &["crate", "runtime", "preempt"])];
+const ALIASES: &[(&[&str], &[&str])] = &[
+    (&["crate", "preempt"], &["crate", "runtime", "preempt"]),
+    // One of several, which import the same.
+    (
+        &["crate", "runtime", "preempt", "source", "signal", "arch"],
+        &["crate", "runtime", "preempt", "source", "signal", "x86_64"],
+    ),
+];
 
 type Module = Vec<String>;
 
