@@ -98,6 +98,34 @@ fn uses_the_patched_crates(dir: &str, vendor: &str) {
     }
 }
 
+/// `cargo xtask fuzz` asks for it with `--locked`.
+#[test]
+fn the_lock_file_of_the_fuzz_targets_has_what_our_crates_depend_on() {
+    let lock = toml("fuzz/Cargo.lock");
+    for package in lock["package"].as_array().unwrap() {
+        let name = package["name"].as_str().unwrap();
+        let manifest = match name.strip_prefix("preempt-") {
+            _ if name == "wasmtime-preempt" => "Cargo.toml".to_string(),
+            Some("fuzz") => "fuzz/Cargo.toml".to_string(),
+            Some(name) => format!("crates/{name}/Cargo.toml"),
+            None => continue,
+        };
+        let locked = package["dependencies"].as_array().unwrap();
+        let locked: Vec<&str> = locked
+            .iter()
+            .map(|locked| locked.as_str().unwrap().split(' ').next().unwrap())
+            .collect();
+        let manifest = toml(&manifest);
+        for (dependency, options) in manifest["dependencies"].as_table().unwrap() {
+            let optional = options.get("optional").and_then(toml::Value::as_bool);
+            assert!(
+                optional == Some(true) || locked.contains(&&**dependency),
+                "fuzz/Cargo.lock lacks {dependency} of {name}: `cargo update --workspace` in fuzz/"
+            );
+        }
+    }
+}
+
 #[test]
 fn all_that_names_upstreams_version_names_the_same() {
     let upstream = upstream();
