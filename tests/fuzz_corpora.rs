@@ -17,9 +17,23 @@ fn replay(target: &str) {
 }
 
 fn inputs(target: &str) -> Vec<PathBuf> {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
-    let entries = fs::read_dir(corpus.join(target)).unwrap();
+    let entries = fs::read_dir(corpus(target)).unwrap();
     entries.map(|entry| entry.unwrap().path()).collect()
+}
+
+fn corpus(target: &str) -> PathBuf {
+    let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    corpora.join(target)
+}
+
+#[test]
+fn sequences_of_calls_leave_stores_as_they_must_be() {
+    replay("api");
+}
+
+#[test]
+fn calls_of_components_end_as_they_may() {
+    replay("components");
 }
 
 #[test]
@@ -35,4 +49,17 @@ fn text_is_read_as_it_was_written() {
 #[test]
 fn programs_with_locks_end_as_they_must() {
     replay("wasi_threads");
+}
+
+#[test]
+fn seeds_are_what_their_authors_wrote() {
+    for seed in preempt_fuzzing::seeds() {
+        let file = corpus(seed.target).join(&seed.name);
+        let committed = fs::read(&file).unwrap_or_default();
+        assert!(
+            committed == seed.bytes,
+            "{}: `cargo run -p preempt-fuzzing --example seeds` writes it",
+            file.display()
+        );
+    }
 }

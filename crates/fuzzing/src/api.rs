@@ -2,11 +2,17 @@
 //! each step, what a store says of its threads is what must be so, and its trace is one of a
 //! schedule that keeps its promises. Every thread ends once, as it may, and nothing is left over.
 
+mod apply;
+mod checks;
 mod gate;
 mod guests;
 mod op;
+mod runs;
+pub mod seeds;
+mod spawn;
 mod thread;
 mod world;
+mod write;
 
 use arbitrary::{Result, Unstructured};
 use guests::Guests;

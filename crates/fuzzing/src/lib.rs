@@ -6,13 +6,17 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+mod bytes;
 pub mod components;
 pub mod differential;
 pub mod modules;
 mod polling;
+mod seeds;
 mod source;
 pub mod text;
 pub mod wasi_threads;
+
+pub use seeds::{Seed, seeds};
 
 /// A target.
 pub type Target = fn(&[u8]);

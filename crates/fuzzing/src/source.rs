@@ -24,8 +24,14 @@ pub fn slice(source: Preemption, u: &mut Unstructured<'_>) -> Result<Slice> {
     Ok(match source {
         Preemption::Fuel if n < 0x8000 => Slice::Fuel(1 + u64::from(n % 64)),
         Preemption::Fuel => Slice::Fuel(1 + u64::from(n % 5_000)),
-        // The shortest that it takes.
-        Preemption::Signal => Slice::Time(Duration::from_nanos(50_000 + u64::from(n))),
-        _ => Slice::Time(Duration::from_nanos(1 + u64::from(n))),
+        _ => Slice::Time(shortest(source) + Duration::from_nanos(n.into())),
     })
+}
+
+/// The shortest slice of time that it takes.
+pub fn shortest(source: Preemption) -> Duration {
+    match source {
+        Preemption::Signal => Duration::from_micros(50),
+        _ => Duration::from_nanos(1),
+    }
 }

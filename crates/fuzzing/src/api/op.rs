@@ -6,7 +6,7 @@ use arbitrary::{Result, Unstructured};
 use std::time::Duration;
 use wasmtime::preempt::{Preemption, Slice};
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub enum Op {
     Spawn(Spawn),
     Run {
@@ -47,7 +47,7 @@ pub enum Op {
     Replace,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Spawn {
     pub work: Work,
     /// Of a thread, for those that need one.
@@ -63,7 +63,7 @@ pub struct Spawn {
 }
 
 /// What a hook does when its thread has ended.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Hook {
     Count,
     KillAnother(usize),
@@ -71,7 +71,7 @@ pub enum Hook {
 }
 
 /// What another OS thread does.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Meddle {
     Kill(usize),
     PreemptNow(usize),
@@ -83,6 +83,7 @@ pub enum Meddle {
 
 impl Op {
     pub fn choose(source: Preemption, u: &mut Unstructured<'_>) -> Result<Op> {
+        // `write.rs` has the inverse.
         Ok(match u.int_in_range(0..=41)? {
             0..=9 => Op::Spawn(Spawn::choose(source, u)?),
             10..=16 => {

@@ -1,6 +1,7 @@
 //! The component, compiled once for each engine.
 
 use super::host::{self, Host};
+use crate::bytes::Bytes;
 use crate::source;
 use arbitrary::{Result, Unstructured};
 use std::collections::BTreeMap;
@@ -119,6 +120,7 @@ const COMPONENT: &str = r#"
 "#;
 
 /// An engine, and the component compiled for it.
+#[derive(Clone)]
 pub struct Guests {
     pub source: Preemption,
     pub engine: &'static Engine,
@@ -143,6 +145,12 @@ impl Guests {
             engine,
             pre: pre.clone(),
         })
+    }
+
+    /// The bytes that choose an engine whose calls may wait for each other.
+    pub fn write(source: Preemption, to: &mut Bytes) {
+        to.source(source);
+        to.bool(true);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The host of components: resources that are counted, and functions that use them.
 
+use crate::polling::block_on;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
@@ -49,7 +50,7 @@ impl Handle {
 
     /// Deletes the resource, if it is still the embedder's.
     pub fn delete(self, store: &mut Store<Host>) -> Result<()> {
-        self.any.resource_drop(&mut *store)?;
+        block_on(self.any.resource_drop_async(&mut *store))?;
         let table = &mut store.data_mut().table;
         table.delete(Resource::<Entry>::new_own(self.rep))?;
         Ok(())
