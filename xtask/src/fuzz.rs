@@ -3,7 +3,7 @@
 use crate::root::{Root, cargo, run as run_command};
 use crate::vendor;
 use anyhow::{Context, Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,6 +23,13 @@ const MAX_LEN: &str = "-max_len=4096";
 /// Seconds after which an input hangs, beside whatever else the machine does.
 const TIMEOUT: &str = "-timeout=300";
 
+/// What is compiled in beside the counters of libFuzzer.
+#[derive(Clone, Copy, ValueEnum)]
+enum Sanitizer {
+    /// Memory that is used outside of its bounds, or after it was freed
+    Address,
+}
+
 /// The options of `fuzz`.
 #[derive(Args)]
 pub struct FuzzArgs {
@@ -38,15 +45,15 @@ pub struct FuzzArgs {
     /// Add the inputs that cover something new to fuzz/corpus afterwards
     #[arg(long, conflicts_with = "input")]
     keep: bool,
+    /// Look for this, too: slower, and compiled once more
+    #[arg(long)]
+    sanitizer: Option<Sanitizer>,
 }
 
-/// The targets that are part of `test --full`.
-const TESTED: [&str; 4] = ["command_line", "differential", "text", "wasi_threads"];
-
-/// Runs those for so many seconds each.
+/// Runs all targets for so many seconds each.
 pub fn test(root: &Root, seconds: u64) -> Result<()> {
-    let programs = build(root)?;
-    for target in TESTED {
+    let programs = build(root, None)?;
+    for target in TARGETS {
         Fuzz::new(root, &programs, target)?.run(seconds)?;
     }
     Ok(())
@@ -63,7 +70,7 @@ pub fn run(root: &Root, args: &FuzzArgs) -> Result<()> {
             ),
         },
     };
-    let programs = build(root)?;
+    let programs = build(root, args.sanitizer)?;
     for target in targets {
         let fuzz = Fuzz::new(root, &programs, target)?;
         match &args.input[..] {
@@ -78,10 +85,13 @@ pub fn run(root: &Root, args: &FuzzArgs) -> Result<()> {
 }
 
 /// Compiles all targets. Returns where they are.
-fn build(root: &Root) -> Result<PathBuf> {
+fn build(root: &Root, sanitizer: Option<Sanitizer>) -> Result<PathBuf> {
     vendor::ensure(root)?;
     let fuzz = root.fuzz();
-    let target = root.target()?.join("fuzz");
+    let target = root.target()?.join(match sanitizer {
+        None => "fuzz",
+        Some(Sanitizer::Address) => "fuzz-asan",
+    });
     if !target.join("debug").is_dir() {
         eprintln!("fuzz: the first build compiles Wasmtime once more, 10 to 20 minutes");
     }
@@ -92,6 +102,9 @@ fn build(root: &Root) -> Result<PathBuf> {
         .arg("--target-dir")
         .arg(&target)
         .env("RUSTC_WRAPPER", fuzz.join("rustc"));
+    if let Some(Sanitizer::Address) = sanitizer {
+        build.env("PREEMPT_SANITIZER", "address");
+    }
     run_command(&mut build, "`cargo build` of fuzz")?;
     Ok(target.join("debug"))
 }
