@@ -141,3 +141,29 @@ fn the_papers_loops_keep_their_values_in_registers_beside_epochs() {
 fn the_papers_loops_keep_their_values_in_registers_beside_both() {
     assert_loops_are_lean("both", || checks(true, true));
 }
+
+/// Has a reference that the collector looks for, and a loop.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+const HOLDS_A_REFERENCE: &str = r#"(module
+    (func $count (param $object anyref) (param $n i32) (result anyref)
+        (loop $again
+            (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+        (local.get $object)))"#;
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[test]
+fn a_function_that_holds_a_reference_polls_at_its_entry_and_in_its_loop() {
+    let mut config = Config::new();
+    config.preemption(Preemption::Signal);
+    let code = disassemble(&mut config, HOLDS_A_REFERENCE, "count");
+    assert_golden("poll-signal", &listing(&code));
+    let calls = |code: &[Instruction]| {
+        let calls = code.iter().map(Instruction::flow_control);
+        calls.filter(|flow| *flow == FlowControl::Call).count()
+    };
+    assert_eq!(calls(&code), 2);
+
+    let without = HOLDS_A_REFERENCE.replace("anyref", "i64");
+    let code = disassemble(&mut config, &without, "count");
+    assert_eq!(calls(&code), 0, "{}", listing(&code));
+}
