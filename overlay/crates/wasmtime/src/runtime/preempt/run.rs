@@ -56,9 +56,11 @@ use core::time::Duration;
 pub struct RunSummary {
     /// Why it ended.
     pub end: RunEnd,
-    /// How many times a thread was put on the CPU.
+    /// How many times a thread was put on the CPU. One that goes on with the slice in which the
+    /// end of an earlier run paused it is not counted again.
     pub dispatches: u64,
-    /// How many slices the preemption source ended.
+    /// How many slices the preemption source ended. That can be one more than `dispatches`, if
+    /// the first of them began in an earlier run.
     pub preemptions: u64,
     /// How many threads finished.
     pub finished: u64,
