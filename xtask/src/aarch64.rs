@@ -41,7 +41,7 @@ pub fn unavailable() -> Option<&'static str> {
 }
 
 /// Runs the tests whose names contain `filter`, or else those above.
-pub fn test(root: &Root, full: bool, filter: Option<&str>) -> Result<()> {
+pub fn test(root: &Root, filter: Option<&str>) -> Result<()> {
     vendor::ensure(root)?;
     let tools = Tools::ensure(root.target()?.join("aarch64-tools"), &OLDEST_RUST)?;
     let emulator = Emulator::of(&tools)?;
@@ -49,7 +49,6 @@ pub fn test(root: &Root, full: bool, filter: Option<&str>) -> Result<()> {
         root,
         emulator,
         tools,
-        full,
     };
     eprintln!("test: the kernel without Wasmtime, on aarch64");
     tests.kernel(filter)?;
@@ -92,7 +91,6 @@ struct Tests<'a> {
     root: &'a Root,
     emulator: Emulator,
     tools: Tools,
-    full: bool,
 }
 
 impl Tests<'_> {
@@ -111,8 +109,7 @@ impl Tests<'_> {
 
     fn workspace(&self, blocks: Blocks, names: &[&str]) -> Result<()> {
         let mut tests = self.cargo(blocks);
-        let has_nextest = crate::tasks::has_nextest(self.root);
-        match has_nextest {
+        match crate::tasks::has_nextest(self.root) {
             true => tests.args(["nextest", "run", "--no-tests", "pass"]),
             false => tests.arg("test"),
         };
@@ -120,15 +117,9 @@ impl Tests<'_> {
             .args(["--package", "wasmtime-preempt", "--test", "all"])
             .args(["--target", TARGET, "--target-dir"])
             .arg(self.root.target()?.join("aarch64"));
-        if self.full && has_nextest {
-            tests.args(["--run-ignored", "all", "--success-output", "final"]);
-        }
         tests.arg("--").args(names);
         for name in NOT_EMULATED {
             tests.args(["--skip", name]);
-        }
-        if self.full && !has_nextest {
-            tests.args(["--include-ignored", "--show-output"]);
         }
         run(&mut tests, "the tests on aarch64")
     }

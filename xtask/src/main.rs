@@ -115,7 +115,7 @@ enum Command {
         busy: bool,
         /// Build and run those of them for another architecture that concern it, with an emulator:
         /// see docs/porting.md.
-        #[arg(long, conflicts_with = "busy")]
+        #[arg(long, conflicts_with_all = ["busy", "full"])]
         target: Option<Target>,
         /// Run only tests whose name contains this.
         filter: Option<String>,
@@ -298,11 +298,10 @@ fn run(cli: Cli) -> Result<()> {
         }
         Command::Demo { args } => demo::demo(&root, &args),
         Command::Test {
-            full,
             filter,
             target: Some(Target::Aarch64),
             ..
-        } => aarch64::test(&root, full, filter.as_deref()),
+        } => aarch64::test(&root, filter.as_deref()),
         Command::Test {
             full, busy, filter, ..
         } => {

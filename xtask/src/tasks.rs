@@ -72,7 +72,7 @@ pub fn test(root: &Root, tests: Tests<'_>) -> Result<()> {
 
     if full && filter.is_none() {
         match aarch64::unavailable() {
-            None => aarch64::test(root, true, None)?,
+            None => aarch64::test(root, None)?,
             Some(why) => eprintln!("test: nothing on aarch64, because {why}"),
         }
     }
