@@ -8,7 +8,7 @@
 mod tools;
 
 use crate::root::{Root, capture, cargo, run};
-use crate::vendor;
+use crate::{nextest, vendor};
 use anyhow::Result;
 use semver::Version;
 use std::path::Path;
@@ -109,7 +109,7 @@ impl Tests<'_> {
 
     fn workspace(&self, blocks: Blocks, names: &[&str]) -> Result<()> {
         let mut tests = self.cargo(blocks);
-        match crate::tasks::has_nextest(self.root) {
+        match nextest::is_installed(self.root) {
             true => tests.args(["nextest", "run", "--no-tests", "pass"]),
             false => tests.arg("test"),
         };

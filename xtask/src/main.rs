@@ -17,6 +17,7 @@ mod git;
 mod lint;
 mod local_work;
 mod manifest;
+mod nextest;
 mod overlay;
 mod patches;
 mod pin;

@@ -1,8 +1,8 @@
 //! The commands that build and run things.
 
 use crate::busy::Busy;
-use crate::root::{Root, capture, cargo, run as run_command};
-use crate::{aarch64, fuzz, lint, patches, vendor, wasmtime};
+use crate::root::{Root, cargo, run as run_command};
+use crate::{aarch64, fuzz, lint, nextest, patches, vendor, wasmtime};
 use anyhow::Result;
 use std::path::Path;
 use std::process::Command;
@@ -45,7 +45,7 @@ pub fn test(root: &Root, tests: Tests<'_>) -> Result<()> {
         false => None,
     };
 
-    match has_nextest(root) {
+    match nextest::is_installed(root) {
         true => with_nextest(root, tests)?,
         false => with_cargo(root, tests)?,
     }
@@ -105,11 +105,6 @@ pub fn test(root: &Root, tests: Tests<'_>) -> Result<()> {
         lint::lint(root)?;
     }
     Ok(())
-}
-
-pub fn has_nextest(root: &Root) -> bool {
-    let version = capture(cargo(&root.path).args(["nextest", "--version"]));
-    version.is_ok_and(|version| version.ok)
 }
 
 /// Runs each test in its own process, and the tests of all crates side by side.
