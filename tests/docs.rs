@@ -70,6 +70,12 @@ const KNOWN: &[(&str, How)] = &[
         LookUp("cargo xtask patches check --help"),
     ),
     (
+        "cargo xtask patches listings",
+        LookUp("cargo xtask patches listings --help"),
+    ),
+    // Downloads another Wasmtime.
+    ("cargo xtask port", LookUp("cargo xtask port --help")),
+    (
         "cargo xtask patches build",
         LookUp("cargo xtask patches build --help"),
     ),

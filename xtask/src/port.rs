@@ -14,9 +14,9 @@ use self::place::Port;
 use crate::debian;
 use crate::files::Batch;
 use crate::git::{self, Git};
+use crate::nextest;
 use crate::pin::Pin;
 use crate::root::{Root, cargo, run as run_command};
-use crate::tasks::has_nextest;
 use crate::vendor;
 use anyhow::{Context, Result, bail};
 use semver::Version;
@@ -164,7 +164,7 @@ fn check(port: &Port<'_>, there: &Root, pin: &Pin, filter: Option<&str>) -> Resu
         return Ok(());
     }
     let mut test = compiler.cargo(port, there);
-    match has_nextest(there) {
+    match nextest::is_installed(there) {
         true => test.args(["nextest", "run", "--workspace", "--no-fail-fast"]),
         false => test.args(["test", "--workspace", "--no-fail-fast"]),
     };

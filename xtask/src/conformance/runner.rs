@@ -71,8 +71,7 @@ impl Tests {
             let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
             workers
                 .into_iter()
-                .map(|worker| worker.join().unwrap_or_else(|_| bail!("a runner panicked")))
-                .collect::<Result<()>>()
+                .try_for_each(|worker| worker.join().unwrap_or_else(|_| bail!("a runner panicked")))
         })?;
         Ok(outcomes.into_inner().unwrap_or_else(|e| e.into_inner()))
     }
