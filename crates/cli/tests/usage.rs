@@ -20,7 +20,7 @@ fn help_documents_guests_and_exit_statuses() {
         let at = |line: &str| line == heading;
         assert_eq!(ran.stdout.lines().filter(|line| at(line)).count(), 1);
     }
-    for part in ["x86-64 Linux", "gigabytes", "--memory-limit"] {
+    for part in ["x86-64 and aarch64 Linux", "gigabytes", "--memory-limit"] {
         let words = ran.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(words.contains(part), "{part} in {words}");
     }
