@@ -111,7 +111,7 @@ impl Op {
 impl Spawn {
     fn choose(u: &mut Unstructured<'_>) -> Result<Spawn> {
         Ok(Spawn {
-            export: *u.choose(&EXPORTS)?,
+            export: u.choose(&EXPORTS)?,
             instance: u.int_in_range(0..=INSTANCES - 1)?,
             n: u.int_in_range(1..=40)?,
             limit: match u.ratio(1, 5)? {

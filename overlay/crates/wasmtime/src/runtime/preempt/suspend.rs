@@ -309,6 +309,7 @@ fn where_suspendable<R>(store: &StoreOpaque, f: impl FnOnce(&Dispatch) -> Option
 }
 
 /// Sets whether results of a host function are being lowered for the running guest thread.
+#[cfg(feature = "component-model")]
 pub(super) fn set_lowering(lowering: bool) {
     with_dispatch(|dispatch| dispatch.lowering.set(lowering));
 }
