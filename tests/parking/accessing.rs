@@ -101,3 +101,32 @@ fn what_a_parked_thread_holds_is_not_collected() {
         }
     }
 }
+
+/// It has no frames of Wasm.
+#[test]
+fn garbage_is_collected_while_a_thread_is_parked_that_is_a_host_function() {
+    for source in sources() {
+        let mut config = config(source);
+        config.wasm_gc(true).wasm_function_references(true);
+        let engine = Engine::new(&config).unwrap();
+        let mut linker = Linker::<()>::new(&engine);
+        linker
+            .func_wrap_concurrent("host", "f", |accessor, ()| {
+                Box::pin(async move { accessor.sleep(ms(20)).await })
+            })
+            .unwrap();
+        let wat = r#"(module (import "host" "f" (func $f)) (export "f" (func $f)))"#;
+        let module = Module::new(&engine, wat).unwrap();
+        let mut store = Store::new(&engine, ());
+        let instance = linker.instantiate(&mut store, &module).unwrap();
+        let func = instance.get_func(&mut store, "f").unwrap();
+        let id = store.spawn_wasm_thread(func, &[]).unwrap();
+        let kept = ExternRef::new(&mut store, 7_u32).unwrap();
+        while store.run_wasm_threads_for(ms(1)).unwrap().end == RunEnd::TimeUp {
+            store.gc(None).unwrap();
+        }
+        assert_eq!(returned(&mut store, id).len(), 0);
+        let data = kept.data(&store).unwrap();
+        assert_eq!(data.unwrap().downcast_ref(), Some(&7_u32));
+    }
+}
