@@ -3,6 +3,7 @@
 
 mod backtraces;
 mod config;
+mod constants;
 mod memories;
 mod metering;
 mod modules_at_runtime;

@@ -27,4 +27,6 @@ mod frames;
 #[cfg(all(target_arch = "aarch64", target_os = "linux"))]
 mod frames_aarch64;
 mod limiting;
+#[cfg(all(target_arch = "aarch64", target_os = "linux"))]
+mod stub_aarch64;
 mod waiting;

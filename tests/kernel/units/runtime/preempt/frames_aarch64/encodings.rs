@@ -102,8 +102,16 @@ function! {
     "add sp, sp, #8, lsl #12" => None,
     "b . + 0x1000" => None,
     "ldp x29, x30, [sp], #16" => Complete,
-    "movz x16, #0x1230" => None,
-    "movk x16, #1, lsl #16" => None,
+    "movz w16, #0x1230" => None,
+    "movk w16, #1, lsl #16" => None,
+    "add sp, sp, x16, uxtx" => None,
+    "ret" => None,
+    "ldp x29, x30, [sp], #16" => Complete,
+    "movn w16, #0x1230" => None,
+    "add sp, sp, x16, uxtx" => None,
+    "ret" => None,
+    "ldp x29, x30, [sp], #16" => Complete,
+    "movz x16, #0x1, lsl #16" => None,
     "add sp, sp, x16, uxtx" => None,
     "ret" => None,
     "ldp x29, x30, [sp], #16" => Complete,
@@ -120,19 +128,54 @@ function! {
     the_link_register_is_live_until_a_moved_frame_is_stored:
     "stp x29, x30, [sp, #-16]!" => None,
     "mov x29, sp" => HalfLinked,
-    "ldr x16, [x0, #8]" => Linked,
-    "ldr x16, [x16, #24]" => Linked,
+    "ldur x16, [x2, #8]" => Linked,
+    "ldur x16, [x16, #24]" => Linked,
     "add x16, x16, #128" => Linked,
     "cmp sp, x16" => Linked,
     "b.lo . + 64" => Linked,
     "sub sp, sp, #1, lsl #12" => Linked,
-    "str wzr, [sp]" => Linked,
+    "stur wzr, [sp]" => Linked,
     "add sp, sp, #1, lsl #12" => Linked,
     "sub sp, sp, #80" => Linked,
-    "ldr x29, [sp, #80]" => Linked,
+    "ldur x29, [sp, #80]" => Linked,
     "stp x29, x30, [sp]" => None,
     "mov x29, sp" => Half,
     "stp x27, x28, [sp, #-16]!" => Complete,
+    "nop" => Complete,
+}
+
+function! {
+    a_check_of_a_large_frame_uses_the_scratch_register:
+    "stp x29, x30, [sp, #-16]!" => None,
+    "mov x29, sp" => HalfLinked,
+    "ldr x16, [x2, #32760]" => Linked,
+    "ldr x16, [x16, #256]" => Linked,
+    "cmp sp, x16" => Linked,
+    "b.lo . + 64" => Linked,
+    "movz w17, #0x8230" => Linked,
+    "movk w17, #1, lsl #16" => Unknown,
+    "add x16, x16, x17, uxtx" => Unknown,
+    "cmp sp, x16" => Unknown,
+    "b.lo . + 64" => Unknown,
+    "movz x16, #0x2000" => Unknown,
+    "sub sp, sp, x16, uxtx" => Unknown,
+    "ldr x29, [sp, #0x2000]" => Unknown,
+    "stp x29, x30, [sp]" => None,
+    "mov x29, sp" => Half,
+    "nop" => Complete,
+}
+
+function! {
+    a_frame_is_moved_by_more_than_an_immediate:
+    "stp x29, x30, [sp, #-16]!" => None,
+    "mov x29, sp" => HalfLinked,
+    "movz w16, #0x1230" => Linked,
+    "movk w16, #1, lsl #16" => Linked,
+    "sub sp, sp, x16, uxtx" => Linked,
+    "orr x16, xzr, #0xff00" => Linked,
+    "ldr x29, [sp, x16, sxtx]" => Linked,
+    "stp x29, x30, [sp]" => None,
+    "mov x29, sp" => Half,
     "nop" => Complete,
 }
 
@@ -144,24 +187,47 @@ function! {
     "movz x17, #0x8000" => Linked,
     "sub x16, x16, #1, lsl #12" => Unknown,
     "str wzr, [sp, x16]" => Unknown,
-    "cmn x17, x16" => Unknown,
+    "cmn x16, x17" => Unknown,
     "b.gt . - 12" => Unknown,
     "sub sp, sp, #80" => Unknown,
-    "ldr x29, [sp, #80]" => Unknown,
+    "ldur x29, [sp, #80]" => Unknown,
     "stp x29, x30, [sp]" => None,
     "mov x29, sp" => Half,
     "nop" => Complete,
 }
 
-function! {
-    a_body_that_begins_like_a_prologue_is_none:
-    "stp x29, x30, [sp, #-16]!" => None,
-    "mov x29, sp" => Half,
-    "str wzr, [x2]" => Complete,
-    "cmp x2, #3" => Complete,
-    "b . + 8" => Complete,
-    "stp x29, x30, [sp]" => Complete,
-    "mov x29, sp" => Complete,
+/// A function, and data after it that look like the second store.
+macro_rules! function_before_data {
+    ($($(#[$doc:meta])* $name:ident: $instruction:literal,)*) => {
+        $(function! {
+            $(#[$doc])*
+            $name:
+            "stp x29, x30, [sp, #-16]!" => None,
+            "mov x29, sp" => Half,
+            $instruction => Complete,
+            ".inst 0x12345671" => Complete,
+            ".inst 0xa9007bfd" => Complete,
+        })*
+    };
+}
+
+function_before_data! {
+    a_trap_ends_a_prologue: "udf #0xc11f",
+    a_jump_ends_a_prologue: "b . + 8",
+    a_jump_to_itself_ends_a_prologue: "b .",
+    a_call_ends_a_prologue: "bl . + 8",
+    a_call_by_register_ends_a_prologue: "blr x3",
+    a_branch_if_zero_ends_a_prologue: "cbz x16, . + 8",
+    a_branch_by_a_bit_ends_a_prologue: "tbz x16, #3, . + 8",
+    a_branch_that_no_check_has_ends_a_prologue: "b.eq . + 8",
+    a_load_of_the_frame_ends_a_prologue: "ldp x29, x30, [sp], #16",
+    a_store_of_zero_elsewhere_ends_a_prologue: "str wzr, [x2]",
+    a_comparison_of_other_registers_ends_a_prologue: "cmp x2, x16",
+    a_constant_in_another_register_ends_a_prologue: "movz x15, #1",
+    an_addition_to_the_frame_pointer_ends_a_prologue: "add x29, sp, #16",
+    a_load_of_a_vector_ends_a_prologue: "ldr q16, [x0]",
+    /// Its lower bits are those of a move to x16.
+    a_datum_ends_a_prologue: ".inst 0xb2800010",
 }
 
 function! {

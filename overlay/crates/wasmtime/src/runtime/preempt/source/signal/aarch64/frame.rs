@@ -27,7 +27,7 @@ pub(in crate::runtime::preempt) struct Interrupted<'a>(&'a mut libc::mcontext_t)
 
 const FP: usize = 29;
 const LINK: usize = 30;
-/// Not live where the link register is, but for the probes of a large stack.
+/// Not live where the link register is, but in the checks and probes of a large frame.
 const SCRATCH: usize = 17;
 
 /// How an indirect branch came here, for the `bti` that is expected there.
@@ -195,12 +195,70 @@ fn is_landing(word: u32) -> bool {
 
 /// What may be between the `ldp x29, x30, [sp], #16` and the end.
 fn frees_arguments(word: u32) -> bool {
-    let add_to_sp = word & 0xff80_03ff == 0x9100_03ff || word == 0x8b30_63ff;
-    // A constant in x16: `movn`, `movz`, `movk`, or `orr` with zero.
-    let constant = word & 0x9f80_001f == 0x9280_0010 || word & 0xff80_03ff == 0xb200_03f0;
     // `autiaz`, `autiasp`, `autibz`, `autibsp`.
     let authenticates = matches!(word, 0xd503_239f | 0xd503_23bf | 0xd503_23df | 0xd503_23ff);
-    add_to_sp || constant || authenticates
+    let adds = matches!(word & IMM12, 0x9100_03ff) || word == 0x8b30_63ff;
+    adds || sets_constant(word, 16) || authenticates
+}
+
+/// Whether it is one of the instructions that Cranelift makes between the first store of the frame
+/// pointer and the second, if there is a second. None of them ends a block, so a walk over nothing
+/// else comes to no data that follow the code.
+fn precedes_second_store(word: u32) -> bool {
+    let adjusts_sp = match word & IMM12 {
+        // add sp, sp, #N     sub sp, sp, #N
+        0x9100_03ff | 0xd100_03ff => true,
+        // add sp, sp, x16    sub sp, sp, x16
+        _ => matches!(word, 0x8b30_63ff | 0xcb30_63ff),
+    };
+    let checks_limit = match word {
+        // add x16, x16, x17  cmp sp, x16
+        0x8b31_6210 | 0xeb30_63ff => true,
+        // ldr x16, [xN, #N]  add x16, x16, #N
+        _ => loads(word, 16) || word & IMM12 == 0x9100_0210 || is_conditional(word, LOWER),
+    };
+    let probes = match word {
+        // str wzr, [sp]
+        0xb800_03ff | 0xb900_03ff => true,
+        // str wzr, [sp, x16] cmn x16, x17
+        0xb830_6bff | 0xab11_021f => true,
+        // sub x16, x16, #N
+        _ => word & IMM12 == 0xd100_0210 || is_conditional(word, GREATER),
+    };
+    let reloads_fp = match word {
+        // mov x29, sp        ldr x29, [sp, x16, sxtx]
+        0x9100_03fd | 0xf870_ebfd => true,
+        // ldr x29, [sp, #N]
+        _ => loads(word, FP as u32) && word & BASE == BASE,
+    };
+    let constant = sets_constant(word, 16) || sets_constant(word, SCRATCH as u32);
+    adjusts_sp || checks_limit || probes || reloads_fp || constant
+}
+
+/// All of an addition but its immediate, of 12 bits and perhaps shifted by 12.
+const IMM12: u32 = 0xff80_03ff;
+
+/// The field of the register that an address is relative to. All ones are `sp`.
+const BASE: u32 = 0x1f << 5;
+
+const LOWER: u32 = 0b0011;
+const GREATER: u32 = 0b1100;
+
+/// Whether it is a part of what sets a register to a constant: `movn`, `movz` or `movk`, of 32 bits
+/// or 64, or `orr` with zero.
+fn sets_constant(word: u32, register: u32) -> bool {
+    let moves = word & 0x1f80_001f == 0x1280_0000 | register && word >> 29 & 0b11 != 0b01;
+    moves || word & 0xff80_03ff == 0xb200_03e0 | register
+}
+
+/// Whether it is `ldr` or `ldur` of 64 bits from a base and an immediate.
+fn loads(word: u32, register: u32) -> bool {
+    word & 0xffc0_001f == 0xf940_0000 | register || word & 0xffe0_0c1f == 0xf840_0000 | register
+}
+
+/// Whether it is `b` under this condition.
+fn is_conditional(word: u32, condition: u32) -> bool {
+    word & 0xff00_001f == 0x5400_0000 | condition
 }
 
 /// The target of `b`.
@@ -247,9 +305,6 @@ impl Code<'_> {
     }
 
     /// Where the function stores both once more, in a frame further down, if it does.
-    ///
-    /// Up to there it uses no register but x16, x17, x29 and `sp`, and has only the conditional
-    /// branches of stack checks. So what comes after a body's first instructions is not looked at.
     fn second_store(&self, stored: usize) -> Option<Moved> {
         let mut scratch_is_used = None;
         for i in 1..LONGEST_PROLOGUE {
@@ -261,13 +316,10 @@ impl Code<'_> {
                     scratch_is_used,
                 });
             }
-            let is_branch = word & 0x1c00_0000 == 0x1400_0000;
-            let is_conditional = word & 0xff00_0010 == 0x5400_0000;
-            let register = (word & 0x1f) as usize;
-            if !is_conditional && (is_branch || !matches!(register, 16 | SCRATCH | FP | 31)) {
+            if !precedes_second_store(word) {
                 return None;
             }
-            if !is_conditional && register == SCRATCH {
+            if sets_constant(word, SCRATCH as u32) {
                 scratch_is_used.get_or_insert(at);
             }
         }
@@ -279,6 +331,6 @@ impl Code<'_> {
 struct Moved {
     /// The instruction that stores the frame pointer and the link register.
     stored: usize,
-    /// The first one that writes the scratch register before that.
+    /// The first one before that which writes the scratch register.
     scratch_is_used: Option<usize>,
 }

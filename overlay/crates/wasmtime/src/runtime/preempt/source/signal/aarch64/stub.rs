@@ -71,13 +71,15 @@
 //! ```
 //!
 //! In the first half there is a third entry to the stub, which keeps the link register above its own
-//! frame. x17 is dead there as well, unless the stack is so large that it is probed in a loop: then
-//! the guest is not preempted in that loop, and the signal comes again. A frame that such a call moves
-//! up is gone before, which is the case of `stub_no_frame`.
+//! frame. x17 is dead there as well, until it is used by the check of a frame of more than 4,095
+//! bytes, or by the loop that probes a large one: from there to the second `stp` the guest is not
+//! preempted, and the signal comes again. A frame that such a call moves up is gone before, which
+//! is the case of `stub_no_frame`.
 //!
-//! A load and a store of an exclusive pair that have the stub between them are not one access: the
-//! kernel's return from the signal has cleared the monitor, and the store fails, as after any
-//! interrupt. Compiled code goes back to the load then.
+//! A load and a store of an exclusive pair must not become one access if the stub ran between them:
+//! another guest thread may have changed the word. Linux clears the monitor when a signal's handler
+//! returns, but that is before the stub. What runs here may leave it set, for this very address. So
+//! each way out clears it, the store fails, and compiled code goes back to the load.
 //!
 //! If the guest thread is killed, `preempted` does not return. It unwinds to the entry
 //! trampoline, over the stub, as libcalls do.
@@ -174,19 +176,19 @@ macro_rules! stub {
 
 stub! {
     /// For instructions where the function's frame is complete.
-    stub: [], ["ret"]
+    stub: [], ["clrex", "ret"]
 }
 
 stub! {
     /// For instructions where the link register is the return address.
     stub_no_frame:
         ["stp x29, x30, [sp, #-16]!", "mov x29, sp", "mov x30, x17"],
-        ["mov x17, x30", "ldp x29, x30, [sp], #16", "ret x17"]
+        ["mov x17, x30", "ldp x29, x30, [sp], #16", "clrex", "ret x17"]
 }
 
 stub! {
     /// For instructions where the function's frame is complete and the link register is live.
     stub_live_link:
         ["stp x30, xzr, [sp, #-16]!", "mov x30, x17"],
-        ["mov x17, x30", "ldr x30, [sp], #16", "ret x17"]
+        ["mov x17, x30", "ldr x30, [sp], #16", "clrex", "ret x17"]
 }
