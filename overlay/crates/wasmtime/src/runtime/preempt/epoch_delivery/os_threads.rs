@@ -151,6 +151,9 @@ pub(super) fn acquire() -> Result<&'static OsThread> {
     // SAFETY: no preconditions.
     let id = unsafe { libc::gettid() };
     let os_thread = reuse(id).unwrap_or_else(|| add(id));
+    // I20. Whoever enters Wasm loads the epoch after this. An increment that has found the list
+    // empty has the other fence, and one that has not has a barrier.
+    fence(SeqCst);
     os_thread.thread_pointer.store(thread_pointer(), Relaxed);
     THIS_OS_THREAD.set(Some(os_thread));
     Ok(os_thread)
@@ -196,7 +199,7 @@ fn all() -> impl Iterator<Item = &'static OsThread> {
 /// incremented. May be called by a signal handler.
 pub(super) fn signal_those_due(epoch: &AtomicU64) {
     if OS_THREADS.load(Acquire).is_null() {
-        // An OS thread that adds one looks at the epoch afterwards.
+        // I20. An OS thread that adds one has a fence, and then looks at the epoch.
         fence(SeqCst);
         if OS_THREADS.load(Acquire).is_null() {
             return;
