@@ -12,6 +12,7 @@ use wasmtime::*;
 for_each_preemption!(
     a_future_that_is_dropped_between_two_polls_leaves_the_store_runnable,
     a_thread_that_keeps_the_store_is_ended_when_the_future_is_dropped,
+    the_end_of_a_thread_in_the_last_poll_leaves_nothing_to_do,
 );
 
 fn a_future_that_is_dropped_between_two_polls_leaves_the_store_runnable(source: Preemption) {
@@ -37,6 +38,31 @@ fn a_future_that_is_dropped_between_two_polls_leaves_the_store_runnable(source: 
         RunEnd::TimeUp
     );
     assert_eq!(store.shutdown_wasm_threads(), 2);
+}
+
+fn the_end_of_a_thread_in_the_last_poll_leaves_nothing_to_do(source: Preemption) {
+    let engine = engine(source);
+    let module = Module::new(&engine, GUESTS).unwrap();
+    let (mut store, _) = store(&engine, &module, &[]);
+    // It ends when the poll's time is up, while another thread is ready.
+    let sleep = Func::wrap(&mut store, || std::thread::sleep(ms(50)));
+    let ends = store.spawn_wasm_thread(sleep, &[]).unwrap();
+    let spinner = spawn(&mut store, &module, "spin", &[]);
+    let calls = Counter::default();
+    let count = calls.clone();
+    ends.on_exit(&mut store, move |mut store, _| {
+        count.counted();
+        spinner.kill(&mut store).unwrap();
+    })
+    .unwrap();
+    let mut cx = Context::from_waker(Waker::noop());
+    while ends.info(&store).unwrap().state != ThreadState::Finished {
+        let mut run = pin!(store.run_wasm_threads_async(Duration::MAX));
+        let _ = run.as_mut().poll(&mut cx);
+    }
+    assert_eq!(calls.made(), 1, "{source}");
+    let spinner = spinner.info(&store).unwrap().state;
+    assert_eq!(spinner, ThreadState::Finished, "{source}");
 }
 
 fn a_thread_that_keeps_the_store_is_ended_when_the_future_is_dropped(source: Preemption) {

@@ -307,6 +307,7 @@ impl<'a> Run<'a> {
         summary: &mut RunSummary,
     ) -> Result<Stop> {
         let base = Base::now();
+        let mut dispatched = false;
         loop {
             let thread = match kept.take() {
                 Some(fiber) => {
@@ -328,17 +329,22 @@ impl<'a> Run<'a> {
                             threads.wake_those_due(Some(self.now));
                         }
                     }
-                    let is_over = |end: Option<Moment>| end.is_some_and(|end| self.now >= end);
+                    let now = self.now;
+                    let is_over = |end: Option<Moment>| end.is_some_and(|end| now >= end);
                     if is_over(deadline) {
                         return Ok(Stop::Over(self.end(summary)));
+                    }
+                    if dispatched
+                        && is_over(pause)
+                        && self.store.preempt().is_some_and(|t| t.anyone_ready())
+                    {
+                        return Ok(Stop::Paused);
                     }
                     let Some(thread) = OnCpu::start_next(self.store, self.now)? else {
                         match self.rest(deadline, waker, summary) {
                             Some(stop) => return Ok(stop),
-                            // Those that only sleep by a virtual clock are never ready below.
-                            None if pause.is_some_and(|pause| self.now >= pause) => {
-                                return Ok(Stop::Paused);
-                            }
+                            // Those that only sleep by a virtual clock are never ready above.
+                            None if is_over(pause) => return Ok(Stop::Paused),
                             None => continue,
                         }
                     };
@@ -356,11 +362,7 @@ impl<'a> Run<'a> {
                 }
                 Left::Kept(fiber) => return Ok(Stop::Kept(fiber)),
             }
-            if pause.is_some_and(|pause| self.now >= pause)
-                && self.store.preempt().is_some_and(|t| t.anyone_ready())
-            {
-                return Ok(Stop::Paused);
-            }
+            dispatched = true;
         }
     }
 
