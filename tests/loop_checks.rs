@@ -6,9 +6,10 @@ use crate::support::*;
 use wasmtime::preempt::*;
 use wasmtime::*;
 
-#[cfg_attr(target_arch = "aarch64", path = "loop_checks/accesses.rs")]
-#[cfg_attr(not(target_arch = "aarch64"), path = "loop_checks/listings.rs")]
-mod code;
+mod golden;
+#[cfg_attr(target_arch = "aarch64", path = "loop_checks/listings_aarch64.rs")]
+#[cfg_attr(not(target_arch = "aarch64"), path = "loop_checks/listings_x86_64.rs")]
+mod listings;
 
 /// The paper's workloads, by what their functions are called.
 const PAPER: [(&str, &str); 3] = [

@@ -1,14 +1,12 @@
 //! The code of loops on x86-64, as it is and as it should be.
 
+use super::golden::assert_golden;
 use super::{PAPER, checks};
 use iced_x86::{
     Decoder, DecoderOptions, FlowControl, Formatter, Instruction, IntelFormatter, OpKind, Register,
 };
 use object::{Object, ObjectSection, ObjectSymbol};
-use std::env;
 use std::fmt::Write;
-use std::fs;
-use std::path::Path;
 use wasmtime::*;
 
 /// Instructions are the same whatever the host's processor can do.
@@ -90,17 +88,6 @@ fn listing(code: &[Instruction]) -> String {
         writeln!(text, "{}", line.to_lowercase()).unwrap();
     }
     text
-}
-
-/// Compares with the file `golden/NAME.txt`, which `BLESS=1` in the environment
-/// writes anew.
-fn assert_golden(name: &str, text: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.txt"));
-    if env::var_os("BLESS").is_some() {
-        fs::write(&path, text).unwrap();
-    }
-    let golden = fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(text, golden, "{}: BLESS=1 accepts it", path.display());
 }
 
 fn assert_loops_are_lean(name: &str, config: fn() -> Config) {
