@@ -27,6 +27,10 @@ const TESTS: &[&str] = &[
     "signal_process::",
     "epoch_delivery::",
     "loop_checks::",
+    "exceptions::",
+    // Of the specification's tests.
+    "conformance::a_sample_passes::under_signals",
+    "conformance::a_sample_passes::before_each_instruction",
 ];
 
 /// Those that want signals at any instruction.
