@@ -69,7 +69,9 @@ fn listing(code: &[u32]) -> String {
     for (at, word) in code.iter().enumerate() {
         let instruction = decoder.decode(&mut U8Reader::new(&word.to_le_bytes()));
         let instruction = instruction.unwrap().to_string();
+        let calls = word & 0xfc00_0000 == 0x9400_0000;
         let line = match distance(*word).map(|distance| at.checked_add_signed(distance)) {
+            None if calls => "bl".to_string(),
             None => instruction,
             Some(target) => {
                 // What is before the target, which is last.

@@ -185,6 +185,10 @@ fn install() {
 
 /// Lets the compiled code in `text` be changed.
 fn make_writable(text: &[u8]) {
+    // Of a module without functions. It is nowhere.
+    if text.is_empty() {
+        return;
+    }
     // SAFETY: no preconditions.
     let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
     let start = text.as_ptr() as usize / page * page;
