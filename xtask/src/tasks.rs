@@ -1,6 +1,7 @@
 //! The commands that build and run things.
 
 use crate::busy::Busy;
+use crate::conformance::upstream;
 use crate::root::{Root, cargo, run as run_command};
 use crate::{aarch64, fuzz, lint, nextest, patches, vendor, wasmtime};
 use anyhow::Result;
@@ -80,6 +81,12 @@ pub fn test(root: &Root, tests: Tests<'_>) -> Result<()> {
     if full {
         eprintln!("test: upstream's command, built with the fork");
         wasmtime::test(root, filter)?;
+        if filter.is_none() {
+            eprintln!("test: upstream's tests, with calls on guest threads");
+            upstream::of_vendor(root, "")?;
+            eprintln!("test: listings of what code is compiled to");
+            patches::listings::run_them(root, false)?;
+        }
     }
 
     eprintln!("test: the kernel without Wasmtime");

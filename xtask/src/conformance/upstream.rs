@@ -184,11 +184,20 @@ fn make_package(root: &Root, tree: &Path, dir: &Path) -> Result<PathBuf> {
     let upstream = Upstream::fetch(root)?;
     let library = dir.join("guest-threads-wasmtime");
     write_library(root, &upstream, tree, &library)?;
+    let mut copies = vec![(LIBRARY.to_string(), library)];
+    for krate in &upstream.crates {
+        let published = fs::read_to_string(krate.dir.join("Cargo.toml"))?;
+        if !krate.path.is_empty() && published.contains("\n[dependencies.wasmtime]\n") {
+            let copy = dir.join("guest-threads-crates").join(&krate.name);
+            link_library(&upstream, &krate.name, tree, &copy)?;
+            copies.push((krate.name.clone(), copy));
+        }
+    }
 
     let package = dir.join("guest-threads");
     write_if_changed(
         &package.join("Cargo.toml"),
-        manifest(root, &upstream, tree, &library)?.as_bytes(),
+        manifest(root, &upstream, tree, &copies)?.as_bytes(),
     )?;
     // A package has to have more than tests.
     write_if_changed(&package.join("lib.rs"), b"")?;
@@ -222,7 +231,13 @@ fn make_package(root: &Root, tree: &Path, dir: &Path) -> Result<PathBuf> {
     Ok(package)
 }
 
-fn manifest(root: &Root, upstream: &Upstream, tree: &Path, library: &Path) -> Result<String> {
+/// The manifest of the tests, which use these `copies` of crates, and otherwise those in `tree`.
+fn manifest(
+    root: &Root,
+    upstream: &Upstream,
+    tree: &Path,
+    copies: &[(String, PathBuf)],
+) -> Result<String> {
     let mut manifest = format!(
         "[workspace]\n\
          [package]\nname = \"guest-threads\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\
@@ -245,6 +260,7 @@ fn manifest(root: &Root, upstream: &Upstream, tree: &Path, library: &Path) -> Re
          rayon = \"1\"\n\
          rustix = {{ version = \"1\", features = [\"mm\", \"param\"] }}\n\
          serde_json = \"1\"\n\
+         target-lexicon = \"0.13\"\n\
          tempfile = \"3\"\n\
          tokio = {{ version = \"1\", features = [\"macros\", \"rt\", \"rt-multi-thread\", \"time\"] }}\n\
          tracing = \"0.1\"\n\
@@ -260,13 +276,32 @@ fn manifest(root: &Root, upstream: &Upstream, tree: &Path, library: &Path) -> Re
          wasmtime-test-util = {{ path = {:?} }}\n\
          [dev-dependencies.wasmtime]\nversion = \"48\"\n\
          features = [\"all-arch\", \"call-hook\", \"component-model-bytes\", \
-         \"memory-protection-keys\", \"pulley\", \"wave\", \"winch\", \"{FEATURE}\"]\n\
-         [patch.crates-io.{LIBRARY}]\npath = {library:?}\n",
+         \"memory-protection-keys\", \"pulley\", \"wave\", \"winch\", \"{FEATURE}\"]\n",
         root.path.join("xtask/test-macros"),
         root.path.join("xtask/test-util"),
     );
-    manifest.push_str(&patched_by(upstream, tree, Some(LIBRARY))?);
+    for (name, path) in copies {
+        writeln!(manifest, "[patch.crates-io.{name}]\npath = {path:?}")?;
+    }
+    let copied: Vec<&str> = copies.iter().map(|(name, _)| &**name).collect();
+    manifest.push_str(&patched_by(upstream, tree, &copied)?);
     Ok(manifest)
+}
+
+/// Makes a copy of a crate in `dir`, which consists of links but for its manifest: in `tree`, that
+/// names the library by its path.
+fn link_library(upstream: &Upstream, name: &str, tree: &Path, dir: &Path) -> Result<()> {
+    let (krate, manifest) = published_library(upstream, name, tree)?;
+    let manifest = format!("{manifest}\n[workspace]\n");
+    write_if_changed(&dir.join("Cargo.toml"), manifest.as_bytes())?;
+    for entry in fs::read_dir(tree.join(&krate.path))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name != "Cargo.toml" && name != "tests" {
+            link(&entry.path(), &dir.join(name))?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes the library whose calls are guest threads, in `dir`.

@@ -46,11 +46,11 @@ pub fn run_them(root: &Root, bless: bool) -> Result<()> {
          termcolor = \"1\"\n\
          wasmtime = \"={wasmtime}\"\n\
          wasmtime-cli = {{ version = \"={wasmtime}\", default-features = false, \
-         features = [\"cranelift\", \"component-model\", \"objdump\"] }}\n\
+         features = [\"cranelift\", \"component-model-async\", \"gc\", \"gc-drc\", \"objdump\"] }}\n\
          wasmtime-cli-flags = \"={wasmtime}\"\n\
          wasmtime-test-util = {{ path = {:?} }}\n{}",
         root.path.join("xtask/test-util"),
-        patched_by(&upstream, &tree, None)?,
+        patched_by(&upstream, &tree, &[])?,
     );
     let manifest = format!("{manifest}[patch.crates-io.wasmtime-cli]\npath = {tree:?}\n");
     write_if_changed(&package.join("Cargo.toml"), manifest.as_bytes())?;

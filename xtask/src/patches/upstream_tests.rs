@@ -155,7 +155,7 @@ impl Suite {
             self.manifest,
             root.path.join("xtask/test-macros"),
         )?;
-        manifest.push_str(&patched_by(of, tree, Some(self.name))?);
+        manifest.push_str(&patched_by(of, tree, &[self.name])?);
         write_if_changed(&package.join("Cargo.toml"), manifest.as_bytes())?;
         let lock = package.join("Cargo.lock");
         if !lock.exists() {
@@ -197,10 +197,10 @@ pub fn published_library<'a>(
 
 /// Lines of a manifest that make it use the crates in `tree`, except for the root package, and for
 /// `without`.
-pub fn patched_by(of: &Upstream, tree: &Path, without: Option<&str>) -> Result<String> {
+pub fn patched_by(of: &Upstream, tree: &Path, without: &[&str]) -> Result<String> {
     let mut lines = String::new();
     for krate in &of.crates {
-        if Some(&*krate.name) != without && !krate.path.is_empty() {
+        if !without.contains(&&*krate.name) && !krate.path.is_empty() {
             let path = tree.join(&krate.path);
             writeln!(lines, "[patch.crates-io.{}]\npath = {path:?}", krate.name)?;
         }
