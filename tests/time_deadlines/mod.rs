@@ -9,4 +9,6 @@ mod epochs;
 mod nested;
 mod soak;
 mod support;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod ways_into_wasm;
 mod yields;

@@ -151,8 +151,8 @@ pub(super) fn acquire() -> Result<&'static OsThread> {
     // SAFETY: no preconditions.
     let id = unsafe { libc::gettid() };
     let os_thread = reuse(id).unwrap_or_else(|| add(id));
-    // I20. Whoever enters Wasm loads the epoch after this. An increment that has found the list
-    // empty has the other fence, and one that has not has a barrier.
+    // I20. Whoever enters Wasm loads the epoch after this. An increment has the other fence, before
+    // it looks for OS threads and reads their IDs.
     fence(SeqCst);
     os_thread.thread_pointer.store(thread_pointer(), Relaxed);
     THIS_OS_THREAD.set(Some(os_thread));
@@ -198,12 +198,10 @@ fn all() -> impl Iterator<Item = &'static OsThread> {
 /// Signals the OS threads whose Wasm has reached its deadline by `epoch`, which has just been
 /// incremented. May be called by a signal handler.
 pub(super) fn signal_those_due(epoch: &AtomicU64) {
+    // I20. The epoch is stored before the list is read, and the IDs in it.
+    fence(SeqCst);
     if OS_THREADS.load(Acquire).is_null() {
-        // I20. An OS thread that adds one has a fence, and then looks at the epoch.
-        fence(SeqCst);
-        if OS_THREADS.load(Acquire).is_null() {
-            return;
-        }
+        return;
     }
     // SAFETY: errno is this OS thread's own.
     let errno = unsafe { libc::__errno_location() };
