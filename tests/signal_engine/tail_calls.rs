@@ -2,7 +2,7 @@
 //! is moved, and what is where it will be is whatever the guest has left there.
 
 use crate::signal::support::{engine, store};
-use crate::support::{ms, run_until, stats, until_preempted};
+use crate::support::{bits, finished, ms, returned, run_until, stats, until_preempted};
 use std::fmt::Write;
 use wasmtime::*;
 
@@ -102,4 +102,51 @@ fn slices_of_one_whose_frames_move_are_not_much_longer() {
     run_until(&mut store, |store| stats(store, moves).preemptions > 2_000);
     let [moves, spins] = [moves, spins].map(|id| stats(&store, id).cpu_time);
     assert!(moves < 10 * spins, "{moves:?} beside {spins:?}");
+}
+
+/// A function that needs room for a large frame checks for it, and probes it, before it moves its
+/// frame.
+#[test]
+fn one_whose_large_frames_move_is_preempted_and_right() {
+    const TURNS: i64 = 10_000_000;
+    let engine = engine();
+    let held = "(global.get $g) ".repeat(4_000);
+    let sums = "(i64.add) ".repeat(4_000 - 1);
+    let wat = format!(
+        r#"(module
+            (global $g (mut i64) (i64.const 1))
+            (func $nothing)
+            (func $large (export "run") (param $n i64) (param $sum i64) (result i64)
+                (if (i64.eq (local.get $n) (i64.const -1))
+                    (then {held} (call $nothing) {sums} (global.set $g)))
+                (if (i64.eqz (local.get $n)) (then (return (local.get $sum))))
+                (return_call $many (local.get $n) (local.get $sum) {ones}))
+            (func $many (param $n i64) (param $sum i64) (param {rest}) (result i64)
+                (return_call $large
+                    (i64.sub (local.get $n) (i64.const 1))
+                    (i64.add (local.get $sum) (i64.add (local.get $n) (local.get 21)))))
+            (func (export "spins") (loop br 0)))"#,
+        ones = "(i64.const 1) ".repeat(20),
+        rest = "i64 ".repeat(20),
+    );
+    let module = Module::new(&engine, wat).unwrap();
+    let mut store = store(&engine, ());
+    let slice = Slice::Time(std::time::Duration::from_micros(50));
+    store.wasm_threads().set_slice(slice).unwrap();
+    let mut spawn = |export, args: &[Val]| {
+        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+        let func = instance.get_func(&mut store, export).unwrap();
+        store.spawn_wasm_thread(func, args).unwrap()
+    };
+    let run = spawn("run", &[Val::I64(TURNS), Val::I64(0)]);
+    let spins = spawn("spins", &[]);
+    run_until(&mut store, |store| finished(store, run));
+    assert!(stats(&store, run).preemptions > 20);
+    let [of_run, of_spins] = [run, spins].map(|id| {
+        let stats = stats(&store, id);
+        stats.cpu_time / u32::try_from(stats.preemptions).unwrap()
+    });
+    assert!(of_run < 10 * of_spins, "{of_run:?} beside {of_spins:?}");
+    let sum = TURNS * (TURNS + 1) / 2 + TURNS;
+    assert_eq!(bits(&returned(&mut store, run)), [sum as u128]);
 }

@@ -13,6 +13,8 @@ pub enum Found {
     /// The link register is live.
     Linked,
     HalfLinked,
+    /// The same, and the stub returns to the beginning of the checks.
+    Again,
     /// The stub cannot be called.
     Unknown,
 }
@@ -74,10 +76,16 @@ impl Cpu {
                 Found::None
             }
             () if is(stub_live_link) => {
-                expected[17] = pc as u64;
-                match is_half {
-                    true => Found::HalfLinked,
-                    false => Found::Linked,
+                let again = registers.regs[17] != pc as u64;
+                expected[17] = match again {
+                    // Behind the first instruction.
+                    true => function.start as u64 + 4,
+                    false => pc as u64,
+                };
+                match (is_half, again) {
+                    (true, _) => Found::HalfLinked,
+                    (false, true) => Found::Again,
+                    (false, false) => Found::Linked,
                 }
             }
             () if is(stub) => {

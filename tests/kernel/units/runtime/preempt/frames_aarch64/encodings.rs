@@ -145,7 +145,7 @@ function! {
 }
 
 function! {
-    a_check_of_a_large_frame_uses_the_scratch_register:
+    a_check_of_a_large_frame_is_done_again:
     "stp x29, x30, [sp, #-16]!" => None,
     "mov x29, sp" => HalfLinked,
     "ldr x16, [x2, #32760]" => Linked,
@@ -153,13 +153,33 @@ function! {
     "cmp sp, x16" => Linked,
     "b.lo . + 64" => Linked,
     "movz w17, #0x8230" => Linked,
-    "movk w17, #1, lsl #16" => Unknown,
-    "add x16, x16, x17, uxtx" => Unknown,
-    "cmp sp, x16" => Unknown,
-    "b.lo . + 64" => Unknown,
-    "movz x16, #0x2000" => Unknown,
-    "sub sp, sp, x16, uxtx" => Unknown,
+    "movk w17, #1, lsl #16" => Again,
+    "add x16, x16, x17, uxtx" => Again,
+    "cmp sp, x16" => Again,
+    "b.lo . + 64" => Again,
+    "movz x16, #0x2000" => Again,
+    "sub sp, sp, x16, uxtx" => Again,
     "ldr x29, [sp, #0x2000]" => Unknown,
+    "stp x29, x30, [sp]" => None,
+    "mov x29, sp" => Half,
+    "nop" => Complete,
+}
+
+function! {
+    a_check_is_not_done_again_once_a_page_is_probed:
+    "stp x29, x30, [sp, #-16]!" => None,
+    "mov x29, sp" => HalfLinked,
+    "ldur x16, [x2, #8]" => Linked,
+    "ldur x16, [x16, #24]" => Linked,
+    "movz x17, #0x1030" => Linked,
+    "add x16, x16, x17, uxtx" => Again,
+    "cmp sp, x16" => Again,
+    "b.lo . + 64" => Again,
+    "sub sp, sp, #1, lsl #12" => Again,
+    "stur wzr, [sp]" => Unknown,
+    "add sp, sp, #1, lsl #12" => Unknown,
+    "sub sp, sp, #80" => Unknown,
+    "ldur x29, [sp, #80]" => Unknown,
     "stp x29, x30, [sp]" => None,
     "mov x29, sp" => Half,
     "nop" => Complete,
@@ -180,16 +200,26 @@ function! {
 }
 
 function! {
-    a_loop_of_probes_uses_the_scratch_register:
+    a_loop_of_probes_is_done_again:
     "stp x29, x30, [sp, #-16]!" => None,
     "mov x29, sp" => HalfLinked,
-    "movz x16, #0" => Linked,
-    "movz x17, #0x8000" => Linked,
-    "sub x16, x16, #1, lsl #12" => Unknown,
-    "str wzr, [sp, x16]" => Unknown,
-    "cmn x16, x17" => Unknown,
-    "b.gt . - 12" => Unknown,
-    "sub sp, sp, #80" => Unknown,
+    "ldur x16, [x2, #8]" => Linked,
+    "ldur x16, [x16, #24]" => Linked,
+    "cmp sp, x16" => Linked,
+    "b.lo . + 64" => Linked,
+    "movz w17, #0x8230" => Linked,
+    "movk w17, #1, lsl #16" => Again,
+    "add x16, x16, x17, uxtx" => Again,
+    "cmp sp, x16" => Again,
+    "b.lo . + 64" => Again,
+    "movz x16, #0" => Again,
+    "movz w17, #0x8000" => Again,
+    "movk w17, #1, lsl #16" => Again,
+    "sub x16, x16, #1, lsl #12" => Again,
+    "str wzr, [sp, x16]" => Again,
+    "cmn x16, x17" => Again,
+    "b.gt . - 12" => Again,
+    "sub sp, sp, #80" => Again,
     "ldur x29, [sp, #80]" => Unknown,
     "stp x29, x30, [sp]" => None,
     "mov x29, sp" => Half,

@@ -81,7 +81,7 @@ impl Interrupted<'_> {
             } => (SCRATCH, stub_live_link),
             _ => (LINK, stub),
         };
-        self.set(register, pc);
+        self.set(register, state.resume_at);
         self.0.pc = (stub as *const ()).expose_provenance() as u64;
         // The stub does not begin with a `bti`.
         self.0.pstate &= !BTYPE;
@@ -99,23 +99,33 @@ impl Interrupted<'_> {
         // There is one, as Wasmtime's code keeps frame pointers.
         let stored = code.first_store()?;
         if pc <= stored || self.leaves(pc, &code) {
-            return Some(State::NO_FRAME);
+            return Some(State::no_frame(pc));
         }
-        let set = pc == stored + INSTRUCTION;
+        let sets_fp = stored + INSTRUCTION;
         match code.second_store(stored) {
             Some(moved) if pc < moved.stored => {
-                let frame = if set { Frame::Half } else { Frame::Complete };
-                let is_free = moved.scratch_is_used.is_none_or(|used| pc <= used);
-                let link_is_live = true;
-                is_free.then_some(State {
+                let frame = match pc == sets_fp {
+                    true => Frame::Half,
+                    false => Frame::Complete,
+                };
+                let resume_at = if moved.scratch_is_used.is_none_or(|used| pc <= used) {
+                    pc
+                } else if pc <= moved.sp_is_changed {
+                    // What is in the scratch register is lost, and made again.
+                    sets_fp
+                } else {
+                    return None;
+                };
+                Some(State {
                     frame,
-                    link_is_live,
+                    link_is_live: true,
+                    resume_at,
                 })
             }
-            Some(moved) if pc == moved.stored => Some(State::NO_FRAME),
-            Some(moved) if pc == moved.stored + INSTRUCTION => Some(State::HALF),
-            None if set => Some(State::HALF),
-            _ => Some(State::COMPLETE),
+            Some(moved) if pc == moved.stored => Some(State::no_frame(pc)),
+            Some(moved) if pc == moved.stored + INSTRUCTION => Some(State::half(pc)),
+            None if pc == sets_fp => Some(State::half(pc)),
+            _ => Some(State::complete(pc)),
         }
     }
 
@@ -162,21 +172,34 @@ struct State {
     frame: Frame,
     /// Whether the function will still use the address that it returns to from the register.
     link_is_live: bool,
+    /// Where the stub returns to: `pc`, or an instruction from which on nothing was done that may
+    /// not be done again.
+    resume_at: usize,
 }
 
 impl State {
-    const COMPLETE: State = State {
-        frame: Frame::Complete,
-        link_is_live: false,
-    };
-    const HALF: State = State {
-        frame: Frame::Half,
-        link_is_live: false,
-    };
-    const NO_FRAME: State = State {
-        frame: Frame::None,
-        link_is_live: true,
-    };
+    fn complete(pc: usize) -> State {
+        State {
+            frame: Frame::Complete,
+            link_is_live: false,
+            resume_at: pc,
+        }
+    }
+
+    fn half(pc: usize) -> State {
+        State {
+            frame: Frame::Half,
+            ..State::complete(pc)
+        }
+    }
+
+    fn no_frame(pc: usize) -> State {
+        State {
+            frame: Frame::None,
+            link_is_live: true,
+            resume_at: pc,
+        }
+    }
 }
 
 const STP_FRAME: u32 = 0xa9bf_7bfd; // stp x29, x30, [sp, #-16]!
@@ -205,12 +228,6 @@ fn frees_arguments(word: u32) -> bool {
 /// pointer and the second, if there is a second. None of them ends a block, so a walk over nothing
 /// else comes to no data that follow the code.
 fn precedes_second_store(word: u32) -> bool {
-    let adjusts_sp = match word & IMM12 {
-        // add sp, sp, #N     sub sp, sp, #N
-        0x9100_03ff | 0xd100_03ff => true,
-        // add sp, sp, x16    sub sp, sp, x16
-        _ => matches!(word, 0x8b30_63ff | 0xcb30_63ff),
-    };
     let checks_limit = match word {
         // add x16, x16, x17  cmp sp, x16
         0x8b31_6210 | 0xeb30_63ff => true,
@@ -232,7 +249,17 @@ fn precedes_second_store(word: u32) -> bool {
         _ => loads(word, FP as u32) && word & BASE == BASE,
     };
     let constant = sets_constant(word, 16) || sets_constant(word, SCRATCH as u32);
-    adjusts_sp || checks_limit || probes || reloads_fp || constant
+    changes_sp(word) || checks_limit || probes || reloads_fp || constant
+}
+
+/// Whether it adds to `sp`, or subtracts.
+fn changes_sp(word: u32) -> bool {
+    match word & IMM12 {
+        // add sp, sp, #N     sub sp, sp, #N
+        0x9100_03ff | 0xd100_03ff => true,
+        // add sp, sp, x16    sub sp, sp, x16
+        _ => matches!(word, 0x8b30_63ff | 0xcb30_63ff),
+    }
 }
 
 /// All of an addition but its immediate, of 12 bits and perhaps shifted by 12.
@@ -306,7 +333,7 @@ impl Code<'_> {
 
     /// Where the function stores both once more, in a frame further down, if it does.
     fn second_store(&self, stored: usize) -> Option<Moved> {
-        let mut scratch_is_used = None;
+        let (mut scratch_is_used, mut sp_is_changed) = (None, None);
         for i in 1..LONGEST_PROLOGUE {
             let at = stored + i * INSTRUCTION;
             let word = self.at(at)?;
@@ -314,6 +341,7 @@ impl Code<'_> {
                 return Some(Moved {
                     stored: at,
                     scratch_is_used,
+                    sp_is_changed: sp_is_changed.unwrap_or(at),
                 });
             }
             if !precedes_second_store(word) {
@@ -321,6 +349,9 @@ impl Code<'_> {
             }
             if sets_constant(word, SCRATCH as u32) {
                 scratch_is_used.get_or_insert(at);
+            }
+            if changes_sp(word) {
+                sp_is_changed.get_or_insert(at);
             }
         }
         None
@@ -333,4 +364,6 @@ struct Moved {
     stored: usize,
     /// The first one before that which writes the scratch register.
     scratch_is_used: Option<usize>,
+    /// The first one that changes `sp` after the first store.
+    sp_is_changed: usize,
 }

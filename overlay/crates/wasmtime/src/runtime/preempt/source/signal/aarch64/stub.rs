@@ -72,9 +72,11 @@
 //!
 //! In the first half there is a third entry to the stub, which keeps the link register above its own
 //! frame. x17 is dead there as well, until it is used by the check of a frame of more than 4,095
-//! bytes, or by the loop that probes a large one: from there to the second `stp` the guest is not
-//! preempted, and the signal comes again. A frame that such a call moves up is gone before, which
-//! is the case of `stub_no_frame`.
+//! bytes, or by the loop that probes a large one. As long as `sp` has not changed, these can be done
+//! again: the stub returns to the first `mov x29, sp` then. From the first change of `sp` to the
+//! second `stp`, a dozen instructions, the guest is not preempted if x17 was used, and the signal
+//! comes again. A frame that such a call moves up is gone before, which is the case of
+//! `stub_no_frame`.
 //!
 //! A load and a store of an exclusive pair must not become one access if the stub ran between them:
 //! another guest thread may have changed the word. Linux clears the monitor when a signal's handler
