@@ -197,6 +197,38 @@ fn guests_that_live_in_libcalls_are_preempted() {
     }
 }
 
+/// Each turn of the guest calls the embedder's callback, which takes longer than a signal that was
+/// put off takes to come again.
+#[test]
+fn guests_that_live_in_the_callback_of_an_epoch_are_preempted() {
+    let mut config = config();
+    config.epoch_interruption(true);
+    let engine = Engine::new(&config).unwrap();
+    let guests = Module::new(&engine, GUESTS).unwrap();
+    let mut store = store(&engine, ());
+    store.set_epoch_deadline(0);
+    store.epoch_deadline_callback(|_| {
+        let start = std::time::Instant::now();
+        while start.elapsed() < std::time::Duration::from_micros(500) {}
+        Ok(UpdateDeadline::Continue(0))
+    });
+    let spinners = [(); 2].map(|()| spawn_spinner(&mut store, &guests));
+    crate::support::run_until(&mut store, |store| {
+        let mut spinners = spinners.iter();
+        spinners.all(|(id, turns)| {
+            stats(store, *id).preemptions >= 20 && turns.get(&mut *store).unwrap_i64() > 0
+        })
+    });
+    // About one per callback: it is longer than a slice.
+    let preempted = |(id, turns): &(ThreadId, Global)| {
+        let turns = turns.get(&mut store).unwrap_i64() as u64;
+        (turns, stats(&store, *id).preemptions)
+    };
+    for (turns, preemptions) in spinners.iter().map(preempted).collect::<Vec<_>>() {
+        assert!(turns < 10 * preemptions, "{turns}, {preemptions}");
+    }
+}
+
 #[test]
 fn a_memory_grows_in_full_beside_preemptions() {
     let engine = engine();

@@ -69,12 +69,7 @@ impl StoreOpaque {
     ///
     /// If it has no fuel left.
     fn due(&mut self, end: End) -> Result<Option<Suspension>> {
-        let is_over = match self.engine().config().preemption {
-            Some(Preemption::Epoch) => self.epoch_slice_is_over(),
-            Some(Preemption::Signal) => self.signal_slice_is_over(),
-            _ => false,
-        };
-        let due = match is_over {
+        let due = match self.slice_of_time_is_over() {
             true => Some(Leave::SliceOver),
             false => self.fuel_due(matches!(end, End::Suspend | End::ReloadsFuel))?,
         };
@@ -85,16 +80,26 @@ impl StoreOpaque {
         };
         Ok(due.map(why))
     }
+
+    fn slice_of_time_is_over(&self) -> bool {
+        match self.engine().config().preemption {
+            Some(Preemption::Epoch) => self.epoch_slice_is_over(),
+            Some(Preemption::Signal) => self.signal_slice_is_over(),
+            _ => false,
+        }
+    }
 }
 
 /// In the middle of a libcall that has called the embedder, where the guest thread's code may
-/// have the fuel counter in a register: suspends the thread right here if its slice is over.
+/// have the fuel counter in a register: suspends the thread right here if its slice is over. The
+/// next check may call the embedder as well, so that a signal finds the thread in the host each
+/// time.
 ///
 /// # Errors
 ///
 /// If it was killed meanwhile, or a call hook fails: the caller must unwind.
 pub(crate) fn in_libcall(store: &mut dyn VMStore) -> Result<()> {
-    if store.epoch_slice_is_over()
+    if store.slice_of_time_is_over()
         && let Some(context) = suspend::take(store)
     {
         preemptive_yield(store, context, Suspension::PREEMPTED)?;
