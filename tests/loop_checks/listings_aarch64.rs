@@ -127,3 +127,17 @@ fn the_papers_loops_keep_their_values_in_registers_beside_epochs() {
 fn the_papers_loops_keep_their_values_in_registers_beside_both() {
     assert_loops_are_lean("both", true, true);
 }
+
+#[test]
+fn the_papers_loops_without_checks_keep_their_values_in_registers() {
+    for (workload, wat) in PAPER {
+        if workload == "fib" {
+            continue;
+        }
+        let code = code(&mut checks(false, false), wat, workload);
+        let body = innermost_loop(&code);
+        println!("- {workload}: {} instructions", body.len());
+        let of_stack = body.iter().filter(|word| is_of_stack(**word)).count();
+        assert_eq!(of_stack, 0, "{workload}:\n{}", listing(body));
+    }
+}

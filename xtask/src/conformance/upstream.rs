@@ -194,7 +194,7 @@ fn make_package(root: &Root, tree: &Path, dir: &Path) -> Result<PathBuf> {
         let published = fs::read_to_string(krate.dir.join("Cargo.toml"))?;
         if !krate.path.is_empty() && published.contains("\n[dependencies.wasmtime]\n") {
             let copy = dir.join("guest-threads-crates").join(&krate.name);
-            link_library(&upstream, &krate.name, tree, &copy)?;
+            link_library(&upstream, &krate.name, tree, &copy, &[])?;
             copies.push((krate.name.clone(), copy));
         }
     }
@@ -293,37 +293,34 @@ fn manifest(
     Ok(manifest)
 }
 
-/// Makes a copy of a crate in `dir`, which consists of links but for its manifest: in `tree`, that
-/// names the library by its path.
-fn link_library(upstream: &Upstream, name: &str, tree: &Path, dir: &Path) -> Result<()> {
+/// Makes a copy of a crate in `dir`, which consists of links but for its manifest, as that in `tree`
+/// names the library by its path; and but for what is `left_out`. Returns where the crate is.
+fn link_library(
+    upstream: &Upstream,
+    name: &str,
+    tree: &Path,
+    dir: &Path,
+    left_out: &[&str],
+) -> Result<PathBuf> {
     let (krate, manifest) = published_library(upstream, name, tree)?;
     let manifest = format!("{manifest}\n[workspace]\n");
     write_if_changed(&dir.join("Cargo.toml"), manifest.as_bytes())?;
-    for entry in fs::read_dir(tree.join(&krate.path))? {
+    let krate = tree.join(&krate.path);
+    for entry in fs::read_dir(&krate)? {
         let entry = entry?;
         let name = entry.file_name();
-        if name != "Cargo.toml" && name != "tests" {
+        let is_left_out = left_out.iter().any(|left_out| name == *left_out);
+        if name != "Cargo.toml" && name != "tests" && !is_left_out {
             link(&entry.path(), &dir.join(name))?;
         }
     }
-    Ok(())
+    Ok(krate)
 }
 
 /// Makes the library whose calls are guest threads, in `dir`.
 fn write_library(root: &Root, upstream: &Upstream, tree: &Path, dir: &Path) -> Result<()> {
-    let (krate, manifest) = published_library(upstream, LIBRARY, tree)?;
-    let manifest = format!("{manifest}\n[workspace]\n");
-    for entry in fs::read_dir(tree.join(&krate.path))? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if name != "Cargo.toml" && name != "src" && name != "tests" {
-            link(&entry.path(), &dir.join(name))?;
-        }
-    }
-
+    let sources = link_library(upstream, LIBRARY, tree, dir, &["src"])?.join("src");
     let mut batch = Batch::default();
-    batch.write(&dir.join("Cargo.toml"), manifest.as_bytes())?;
-    let sources = tree.join(&krate.path).join("src");
     for file in files_below(&sources)? {
         let mut bytes = fs::read(sources.join(&file))
             .with_context(|| format!("cannot read {file} of {LIBRARY}"))?;
